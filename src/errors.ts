@@ -1,0 +1,121 @@
+/**
+ * Every failure that umlsnap can name. An error carries facts; its prose is composed in `error-text.ts` and its
+ * exit code stands in `exit-codes.ts`. Adding a code here makes the compiler ask for both.
+ */
+
+/** What we know of the guest at the moment of an error: `unknown` is never to be read as `running`. */
+export type GuestState = 'running' | 'stopped' | 'gone' | 'unknown';
+
+export interface ConfigProblem {
+  /** 1-based; 0 when the problem belongs to no line (an empty file). */
+  line: number;
+  column: number;
+  /** Dotted path of the key, `guests.debian.disks.ubd0`. */
+  path: string;
+  message: string;
+}
+
+export interface FactsByCode {
+  // usage and config
+  Usage: { problem: string };
+  ConfigInvalid: { file: string; problems: ConfigProblem[] };
+  ConfigNotFound: { tried: string[] };
+  // no such thing
+  NoSuchGuest: { guest: string; known: string[] };
+  NoSuchSnapshot: { snapshot: string };
+  NoSuchJob: { job: string };
+  NoSuchStore: { store: string; known: string[] };
+  NoMconsoleSocket: { guest: string; tried: string[] };
+  // mconsole
+  SocketPathTooLong: { socketPath: string; lengthBytes: number; maxBytes: number };
+  NotASocket: { socketPath: string; found: string };
+  SocketNotAllowed: { socketPath: string; cause: string };
+  SocketReplaced: { socketPath: string };
+  RequestTooLarge: { lengthBytes: number; maxBytes: number };
+  GuestNotAnswering: { socketPath: string; command: string; waitedMs: number };
+  GuestSocketDead: { socketPath: string; command: string };
+  CommandRefused: { command: string; err: number; text: string };
+  ReplyMalformed: { socketPath: string; command: string; problem: string };
+  // preflight
+  GuestAlreadyStopped: { guest: string };
+  GuestProcessNotFound: { guest: string; diskPath: string };
+  GuestHasSeveralCpus: { guest: string; cpus: number };
+  SysrqDisabled: { guest: string; setting: string };
+  DiskMismatch: { guest: string; device: string; configured: string; reported: string; problem: string };
+  DiskUnusable: { guest: string; device: string; path: string; problem: string };
+  StoreNotMounted: { store: string; path: string; problem: string };
+  StoreUnusable: { store: string; path: string; problem: string };
+  StoreTooFull: { store: string; path: string; neededBytes: number; freeBytes: number; freeInodes: number };
+  PredictedPauseOverBudget: {
+    guest: string;
+    predictedMs: number;
+    budgetMs: number;
+    dataBytes: number;
+    method: string;
+  };
+  CaptureImpossible: { guest: string; method: string; reason: string };
+  // the pause
+  StopUnanswered: { guest: string; waitedMs: number; guestState: GuestState };
+  PauseBudgetExceeded: {
+    guest: string;
+    phase: string;
+    pausedMs: number;
+    budgetMs: number;
+    guestResumed: boolean;
+  };
+  ResumedByOthers: { guest: string; phase: string };
+  GuestGone: { guest: string; phase: string; leftoverPids: number[] };
+  GuardianFailed: { guest: string; problem: string; guestState: GuestState };
+  GuestMayBePaused: { guest: string; guardianPid: number | null; problem: string };
+  IoNotDrained: { guest: string; waitedMs: number };
+  // capture and seal
+  SourceChanged: { guest: string; device: string; problem: string };
+  CaptureFailed: { guest: string; device: string; problem: string };
+  CaptureDamaged: { guest: string; device: string; problem: string };
+  ConsistencyTooWeak: { guest: string; required: string; reached: string; dirtyKib: number; tries: number };
+  SnapshotExists: { store: string; snapshot: string };
+  // restore
+  TargetInUse: { path: string; pid: number | null };
+  TargetExists: { path: string };
+  SnapshotDamaged: { snapshot: string; problem: string };
+  RestoreFailed: { snapshot: string; path: string; problem: string };
+  // history, locks, the rest
+  HistoryUnusable: { path: string; problem: string };
+  HistoryLocked: { path: string; waitedMs: number };
+  Busy: { what: string; holder: string };
+  StateUnusable: { path: string; problem: string };
+  CommandFailed: { command: string; exitCode: number | null; problem: string };
+  Interrupted: { signal: string };
+  Internal: { problem: string };
+}
+
+export type ErrorCode = keyof FactsByCode;
+
+/** The one error class: `error.code` narrows `error.facts`. */
+export class UmlsnapError<C extends ErrorCode = ErrorCode> extends Error {
+  override readonly name = 'UmlsnapError';
+  readonly code: C;
+  readonly facts: FactsByCode[C];
+
+  constructor(code: C, facts: FactsByCode[C], cause?: unknown) {
+    super(`${code} ${JSON.stringify(facts)}`, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.facts = facts;
+  }
+}
+
+/** True for an UmlsnapError with this code; narrows its facts. */
+export function isError<C extends ErrorCode>(error: unknown, code: C): error is UmlsnapError<C> {
+  return error instanceof UmlsnapError && error.code === code;
+}
+
+/** The errno name (`ENOSPC`) of an error of Node's, or undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
+/** The text of anything thrown, for the `problem` of a fact. */
+export function problemOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,100 @@
+/** The shapes of what the history keeps. Times are ISO 8601 strings in UTC, with milliseconds. */
+
+export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore';
+export type JobStatus = 'running' | 'success' | 'warning' | 'failed' | 'skipped' | 'interrupted';
+export type Trigger = 'manual' | 'schedule' | 'catchUp';
+export type Consistency = 'frozen' | 'synced' | 'crash';
+
+export interface JobStart {
+  /** `20261121T031500Z-7f3a`, unique. */
+  job: string;
+  kind: JobKind;
+  guest: string | null;
+  trigger: Trigger;
+  startedAt: string;
+  /** Process that works on the job, with its start time in clock ticks since boot, and this boot's id: says whether it still lives. */
+  pid: number;
+  pidStartTicks: number;
+  bootId: string;
+}
+
+export interface JobFailure {
+  phase: string;
+  code: string;
+  message: string;
+}
+
+export interface JobEnd {
+  status: Exclude<JobStatus, 'running'>;
+  finishedAt: string;
+  error: JobFailure | null;
+  warnings: string[];
+  /** The job's summary as `--json` prints it. */
+  summary: Record<string, unknown>;
+}
+
+export interface JobRecord extends JobStart {
+  status: JobStatus;
+  finishedAt: string | null;
+  error: JobFailure | null;
+  warnings: string[];
+  summary: Record<string, unknown> | null;
+}
+
+export interface PhaseRecord {
+  phase: string;
+  startedAt: string;
+  durationMs: number;
+  outcome: 'done' | 'failed' | 'undone';
+  facts: Record<string, unknown>;
+}
+
+export interface PauseIntent {
+  /** Unique: job and number of the try, `20261121T031500Z-7f3a.1`. */
+  pause: string;
+  job: string;
+  guest: string;
+  budgetMs: number;
+  intendedAt: string;
+}
+
+export type PauseEndedBy =
+  | 'request'
+  | 'deadline'
+  | 'guardian'
+  | 'recover'
+  | 'others'
+  | 'notStopped'
+  | 'guestGone';
+
+export interface PauseEnd {
+  /** null: nobody who measured it is left. */
+  pausedMs: number | null;
+  endedBy: PauseEndedBy;
+  endedAt: string;
+}
+
+export interface PauseRecord extends PauseIntent {
+  pausedMs: number | null;
+  endedBy: PauseEndedBy | null;
+  endedAt: string | null;
+}
+
+export interface SnapshotRecord {
+  /** `debian@20261121T031500Z` */
+  snapshot: string;
+  store: string;
+  guest: string;
+  job: string | null;
+  takenAt: string;
+  consistency: Consistency;
+  dirtyKib: number;
+  method: string;
+  pausedMs: number;
+  sizeBytes: number;
+  storedBytes: number;
+  pinned: boolean;
+  labels: Record<string, string>;
+  /** SHA-256 of manifest.json as it lies in the store. */
+  manifestSha256: string;
+}

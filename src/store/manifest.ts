@@ -1,0 +1,112 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { problemOf, UmlsnapError } from '../errors.js';
+
+/** `manifest.json`: what a snapshot is. Written last, so its presence means that all of its data is durable. */
+
+const plainFileName = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'must be a plain file name');
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex');
+
+const backingSchema = z.strictObject({
+  /** Where the guest's COW header says that it lies. */
+  sourcePath: z.string(),
+  /** Name inside STORE/.backing, `SHA256.img`. */
+  file: plainFileName,
+  sizeBytes: z.int().nonnegative(),
+  /** ISO 8601; UML compares it in whole seconds. */
+  mtime: z.iso.datetime(),
+  sha256,
+});
+
+const diskSchema = z.strictObject({
+  device: z.string().regex(/^ubd(?:[0-9]|1[0-5])$/),
+  kind: z.enum(['raw', 'cow']),
+  sourcePath: z.string(),
+  file: plainFileName,
+  sizeBytes: z.int().nonnegative(),
+  storedBytes: z.int().nonnegative(),
+  mtime: z.iso.datetime(),
+  sha256,
+  backing: backingSchema.optional(),
+});
+
+export const manifestSchema = z.strictObject({
+  format: z.literal('umlsnap/1'),
+  snapshot: z.string(),
+  guest: z.string(),
+  job: z.string(),
+  takenAt: z.iso.datetime(),
+  kernel: z.string(),
+  consistency: z.enum(['frozen', 'synced', 'crash']),
+  dirtyKib: z.int().nonnegative(),
+  method: z.string(),
+  pausedMs: z.number().nonnegative(),
+  labels: z.record(z.string(), z.string()),
+  pinned: z.boolean(),
+  disks: z.array(diskSchema).min(1).max(16),
+  /** SHA-256 of this manifest as canonical JSON without this key: finds damage even where the history is lost. */
+  checksum: sha256,
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type ManifestDisk = Manifest['disks'][number];
+
+/** The manifest with its checksum filled in. */
+export function sealManifest(manifest: Omit<Manifest, 'checksum'>): Manifest {
+  return { ...manifest, checksum: checksumOf(manifest) };
+}
+
+/** The text of manifest.json. */
+export function formatManifest(manifest: Manifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/**
+ * Reads manifest.json's text. Anything that is not exactly a sound manifest of this snapshot is refused.
+ * @throws SnapshotDamaged
+ */
+export function parseManifest(text: string, snapshot: string): Manifest {
+  let manifest: Manifest;
+  try {
+    manifest = manifestSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new UmlsnapError(
+      'SnapshotDamaged',
+      { snapshot, problem: `its manifest can't be read: ${problemOf(error)}` },
+      error,
+    );
+  }
+  const { checksum, ...rest } = manifest;
+  if (checksumOf(rest) !== checksum) {
+    throw new UmlsnapError('SnapshotDamaged', {
+      snapshot,
+      problem: 'its manifest does not match its own checksum',
+    });
+  }
+  if (manifest.snapshot !== snapshot) {
+    throw new UmlsnapError('SnapshotDamaged', {
+      snapshot,
+      problem: `its manifest belongs to ${manifest.snapshot}`,
+    });
+  }
+  return manifest;
+}
+
+function checksumOf(manifest: Omit<Manifest, 'checksum'>): string {
+  return createHash('sha256').update(canonicalJson(manifest)).digest('hex');
+}
+
+function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (value !== null && typeof value === 'object') {
+    const entries = Object.entries(value)
+      .filter(([, item]) => item !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`;
+  }
+  return JSON.stringify(value);
+}
