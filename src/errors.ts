@@ -82,6 +82,7 @@ export interface FactsByCode {
   // history, locks, the rest
   HistoryUnusable: { path: string; problem: string };
   HistoryLocked: { path: string; waitedMs: number };
+  JobEnded: { job: string; status: string };
   Busy: { what: string; holder: string };
   StateUnusable: { path: string; problem: string };
   CommandFailed: { command: string; exitCode: number | null; problem: string };

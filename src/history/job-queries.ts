@@ -1,0 +1,106 @@
+import type { Kysely, Transaction } from 'kysely';
+import { UmlsnapError } from '../errors.js';
+import type { JobEnd, JobKind, JobRecord, JobStart, JobStatus, PauseRecord, PhaseRecord } from './records.js';
+import { jobRecord, pauseRecord, phaseRecord } from './rows.js';
+import type { Tables } from './tables.js';
+
+/** Queries over jobs and their phases; generic SQL only, so that PostgreSQL can stand behind the same port. */
+
+export interface JobFilter {
+  guest?: string;
+  kind?: JobKind;
+  status?: JobStatus;
+  limit?: number;
+}
+
+export type JobWithDetails = JobRecord & { phases: PhaseRecord[]; pauses: PauseRecord[] };
+
+export async function insertJob(db: Transaction<Tables>, start: JobStart): Promise<void> {
+  await db
+    .insertInto('jobs')
+    .values({
+      job: start.job,
+      kind: start.kind,
+      guest: start.guest,
+      trigger: start.trigger,
+      started_at: start.startedAt,
+      pid: start.pid,
+      pid_start_ticks: start.pidStartTicks,
+      boot_id: start.bootId,
+      status: 'running',
+      finished_at: null,
+      error: null,
+      warnings: '[]',
+      summary: null,
+    })
+    .execute();
+}
+
+/** @throws NoSuchJob */
+export async function insertPhase(db: Transaction<Tables>, job: string, phase: PhaseRecord): Promise<void> {
+  await requireJob(db, job);
+  const last = await db
+    .selectFrom('phases')
+    .where('job', '=', job)
+    .select(({ fn }) => fn.max('number').as('number'))
+    .executeTakeFirst();
+  await db
+    .insertInto('phases')
+    .values({
+      job,
+      number: Number(last?.number ?? 0) + 1,
+      phase: phase.phase,
+      started_at: phase.startedAt,
+      duration_ms: phase.durationMs,
+      outcome: phase.outcome,
+      facts: JSON.stringify(phase.facts),
+    })
+    .execute();
+}
+
+/** @throws NoSuchJob, JobEnded */
+export async function endJob(db: Transaction<Tables>, job: string, end: JobEnd): Promise<void> {
+  const status = await requireJob(db, job);
+  if (status !== 'running') throw new UmlsnapError('JobEnded', { job, status });
+  await db
+    .updateTable('jobs')
+    .set({
+      status: end.status,
+      finished_at: end.finishedAt,
+      error: end.error === null ? null : JSON.stringify(end.error),
+      warnings: JSON.stringify(end.warnings),
+      summary: JSON.stringify(end.summary),
+    })
+    .where('job', '=', job)
+    .execute();
+}
+
+export async function selectJobs(db: Kysely<Tables>, filter: JobFilter): Promise<JobRecord[]> {
+  let query = db.selectFrom('jobs').selectAll().orderBy('started_at', 'desc').orderBy('job', 'desc');
+  if (filter.guest !== undefined) query = query.where('guest', '=', filter.guest);
+  if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
+  if (filter.status !== undefined) query = query.where('status', '=', filter.status);
+  if (filter.limit !== undefined) query = query.limit(filter.limit);
+  return (await query.execute()).map(jobRecord);
+}
+
+export async function selectJob(db: Kysely<Tables>, job: string): Promise<JobWithDetails | undefined> {
+  const row = await db.selectFrom('jobs').selectAll().where('job', '=', job).executeTakeFirst();
+  if (row === undefined) return undefined;
+  const phases = await db.selectFrom('phases').selectAll().where('job', '=', job).orderBy('number').execute();
+  const pauses = await db
+    .selectFrom('pauses')
+    .selectAll()
+    .where('job', '=', job)
+    .orderBy('intended_at')
+    .orderBy('pause')
+    .execute();
+  return { ...jobRecord(row), phases: phases.map(phaseRecord), pauses: pauses.map(pauseRecord) };
+}
+
+/** The status of a job that must be there. */
+export async function requireJob(db: Transaction<Tables>, job: string): Promise<string> {
+  const row = await db.selectFrom('jobs').select('status').where('job', '=', job).executeTakeFirst();
+  if (row === undefined) throw new UmlsnapError('NoSuchJob', { job });
+  return row.status;
+}

@@ -1,0 +1,67 @@
+import type { Kysely, Transaction } from 'kysely';
+import type { SnapshotRecord } from './records.js';
+import { snapshotRecord } from './rows.js';
+import type { Tables } from './tables.js';
+
+export interface SnapshotFilter {
+  guest?: string;
+  store?: string;
+}
+
+export interface Removal {
+  removedAt: string;
+  reason: string;
+}
+
+/** Inserts or replaces; one that was marked removed is there again. */
+export async function upsertSnapshot(db: Transaction<Tables>, snapshot: SnapshotRecord): Promise<void> {
+  const values = {
+    guest: snapshot.guest,
+    job: snapshot.job,
+    taken_at: snapshot.takenAt,
+    consistency: snapshot.consistency,
+    dirty_kib: snapshot.dirtyKib,
+    method: snapshot.method,
+    paused_ms: snapshot.pausedMs,
+    size_bytes: snapshot.sizeBytes,
+    stored_bytes: snapshot.storedBytes,
+    pinned: snapshot.pinned ? 1 : 0,
+    labels: JSON.stringify(snapshot.labels),
+    manifest_sha256: snapshot.manifestSha256,
+    removed_at: null,
+    removal_reason: null,
+  };
+  await db
+    .insertInto('snapshots')
+    .values({ store: snapshot.store, snapshot: snapshot.snapshot, ...values })
+    .onConflict((conflict) => conflict.columns(['store', 'snapshot']).doUpdateSet(values))
+    .execute();
+}
+
+/** Marks it removed. The first removal stands; a snapshot that the history never knew needs no mark. */
+export async function markRemoved(
+  db: Transaction<Tables>,
+  store: string,
+  snapshot: string,
+  removal: Removal,
+): Promise<void> {
+  await db
+    .updateTable('snapshots')
+    .set({ removed_at: removal.removedAt, removal_reason: removal.reason })
+    .where('store', '=', store)
+    .where('snapshot', '=', snapshot)
+    .where('removed_at', 'is', null)
+    .execute();
+}
+
+export async function selectSnapshots(db: Kysely<Tables>, filter: SnapshotFilter): Promise<SnapshotRecord[]> {
+  let query = db
+    .selectFrom('snapshots')
+    .selectAll()
+    .where('removed_at', 'is', null)
+    .orderBy('taken_at', 'desc')
+    .orderBy('snapshot', 'desc');
+  if (filter.guest !== undefined) query = query.where('guest', '=', filter.guest);
+  if (filter.store !== undefined) query = query.where('store', '=', filter.store);
+  return (await query.execute()).map(snapshotRecord);
+}

@@ -1,0 +1,223 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DatabaseSyncInstance } from '@photostructure/sqlite';
+import { Kysely, type Transaction } from 'kysely';
+import { problemOf, UmlsnapError } from '../errors.js';
+import {
+  endJob,
+  insertJob,
+  insertPhase,
+  type JobFilter,
+  type JobWithDetails,
+  selectJob,
+  selectJobs,
+} from './job-queries.js';
+import { migrate, schemaState } from './migrate.js';
+import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
+import type {
+  JobEnd,
+  JobRecord,
+  JobStart,
+  PauseEnd,
+  PauseIntent,
+  PauseRecord,
+  PhaseRecord,
+  SnapshotRecord,
+} from './records.js';
+import {
+  markRemoved,
+  type Removal,
+  type SnapshotFilter,
+  selectSnapshots,
+  upsertSnapshot,
+} from './snapshot-queries.js';
+import { sqliteDialect } from './sqlite-dialect.js';
+import { sqliteFailure } from './sqlite-failure.js';
+import { openSqliteFile } from './sqlite-file.js';
+import type { Tables } from './tables.js';
+
+export interface HistoryOptions {
+  /** How long an operation may wait for other processes' locks. Default: a minute. */
+  lockWaitMs?: number;
+  /** For people without the right to write: nothing is created or migrated. */
+  readOnly?: boolean;
+}
+
+/**
+ * The history in one SQLite file, shared by every process of this host. A write that has returned is durable: it
+ * survives kill -9 and a power cut.
+ *
+ * Every method throws HistoryLocked when others held the lock for longer than `lockWaitMs`, and HistoryUnusable when
+ * the file is full, damaged, read-only or gone.
+ */
+export class SqliteHistory {
+  readonly #path: string;
+  readonly #lockWaitMs: number;
+  readonly #database: DatabaseSyncInstance;
+  readonly #db: Kysely<Tables>;
+
+  private constructor(path: string, lockWaitMs: number, database: DatabaseSyncInstance) {
+    this.#path = path;
+    this.#lockWaitMs = lockWaitMs;
+    this.#database = database;
+    this.#db = new Kysely<Tables>({ dialect: sqliteDialect(database) });
+  }
+
+  /** Opens the file, creating and migrating it where need be. Several processes may do so at once. */
+  static async open(path: string, options: HistoryOptions = {}): Promise<SqliteHistory> {
+    const { lockWaitMs = 60_000, readOnly = false } = options;
+    const database = await patiently(path, lockWaitMs, async () => openSqliteFile(path, readOnly));
+    const history = new SqliteHistory(path, lockWaitMs, database);
+    try {
+      await patiently(path, lockWaitMs, () => history.#bringToOurSchema(readOnly));
+      return history;
+    } catch (error) {
+      history.close();
+      throw error;
+    }
+  }
+
+  /** Records that a job has begun. @throws Internal when there is one of this name */
+  async startJob(start: JobStart): Promise<void> {
+    await this.#write((db) => insertJob(db, start));
+  }
+
+  /** Records a phase of a job, after those recorded before. @throws NoSuchJob */
+  async recordPhase(job: string, phase: PhaseRecord): Promise<void> {
+    await this.#write((db) => insertPhase(db, job, phase));
+  }
+
+  /** Closes a job, once and for good. @throws NoSuchJob, JobEnded */
+  async finishJob(job: string, end: JobEnd): Promise<void> {
+    await this.#write((db) => endJob(db, job, end));
+  }
+
+  /** Jobs, newest first. */
+  async jobs(filter: JobFilter): Promise<JobRecord[]> {
+    return this.#read((db) => selectJobs(db, filter));
+  }
+
+  /** One job with its phases and pauses in their order. */
+  async job(job: string): Promise<JobWithDetails | undefined> {
+    return this.#read((db) => selectJob(db, job));
+  }
+
+  /** Jobs without an end, newest first; whether their processes still live is for the caller to find out. */
+  async runningJobs(): Promise<JobRecord[]> {
+    return this.#read((db) => selectJobs(db, { status: 'running' }));
+  }
+
+  /** MUST have returned before `stop` is sent: it is how `recover` learns of the pause. @throws NoSuchJob */
+  async intendPause(intent: PauseIntent): Promise<void> {
+    await this.#write((db) => insertPause(db, intent));
+  }
+
+  /** Closes a pause; the first end stands. @throws Internal when it was never intended */
+  async endPause(pause: string, end: PauseEnd): Promise<void> {
+    await this.#write((db) => closePause(db, pause, end));
+  }
+
+  /** Pauses without an end, oldest first. */
+  async openPauses(): Promise<PauseRecord[]> {
+    return this.#read((db) => selectOpenPauses(db));
+  }
+
+  /** Enters a snapshot that is durable in its store, or brings its row up to date. */
+  async recordSnapshot(snapshot: SnapshotRecord): Promise<void> {
+    await this.#write((db) => upsertSnapshot(db, snapshot));
+  }
+
+  /** Marks a snapshot removed and keeps the row; the first removal stands. */
+  async forgetSnapshot(store: string, snapshot: string, removal: Removal): Promise<void> {
+    await this.#write((db) => markRemoved(db, store, snapshot, removal));
+  }
+
+  /** Snapshots that are there, newest first. */
+  async snapshots(filter: SnapshotFilter): Promise<SnapshotRecord[]> {
+    return this.#read((db) => selectSnapshots(db, filter));
+  }
+
+  /** The last slot of a guest's schedule that was dealt with. */
+  async lastSlot(guest: string): Promise<string | null> {
+    const row = await this.#read((db) =>
+      db.selectFrom('slots').select('slot').where('guest', '=', guest).executeTakeFirst(),
+    );
+    return row?.slot ?? null;
+  }
+
+  async recordSlot(guest: string, slot: string): Promise<void> {
+    await this.#write((db) =>
+      db
+        .insertInto('slots')
+        .values({ guest, slot })
+        .onConflict((conflict) => conflict.column('guest').doUpdateSet({ slot }))
+        .execute(),
+    );
+  }
+
+  /** The id in the marker file of a store when we last saw it: a directory without it is not that store. */
+  async storeId(store: string): Promise<string | null> {
+    const row = await this.#read((db) =>
+      db.selectFrom('stores').select('id').where('store', '=', store).executeTakeFirst(),
+    );
+    return row?.id ?? null;
+  }
+
+  async rememberStore(store: string, id: string): Promise<void> {
+    await this.#write((db) =>
+      db
+        .insertInto('stores')
+        .values({ store, id })
+        .onConflict((conflict) => conflict.column('store').doUpdateSet({ id }))
+        .execute(),
+    );
+  }
+
+  /** Nothing may be under way. */
+  close(): void {
+    if (this.#database.isOpen) this.#database.close();
+  }
+
+  async #bringToOurSchema(readOnly: boolean): Promise<void> {
+    const schema = await schemaState(this.#db);
+    if (schema.state === 'current') return;
+    if (schema.state === 'newer')
+      throw this.#unusable(`a newer umlsnap has written it (schema ${schema.found})`);
+    if (readOnly) throw this.#unusable('its schema is older than this umlsnap, and it may only be read');
+    await migrate(this.#db);
+  }
+
+  #unusable(problem: string): UmlsnapError {
+    return new UmlsnapError('HistoryUnusable', { path: this.#path, problem });
+  }
+
+  /** Reads in one transaction would take the write lock; each query is consistent in itself. */
+  #read<T>(use: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
+    return patiently(this.#path, this.#lockWaitMs, () => use(this.#db));
+  }
+
+  #write<T>(use: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
+    return patiently(this.#path, this.#lockWaitMs, () => this.#db.transaction().execute(use));
+  }
+}
+
+/** Tries until others let go of the lock. A try that found it taken has changed nothing. */
+async function patiently<T>(path: string, lockWaitMs: number, attempt: () => Promise<T>): Promise<T> {
+  const startedMs = performance.now();
+  for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 100)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (error instanceof UmlsnapError) throw error;
+      const failure = sqliteFailure(error);
+      if (failure === undefined) throw new UmlsnapError('Internal', { problem: problemOf(error) }, error);
+      if (failure.kind === 'unusable') {
+        throw new UmlsnapError('HistoryUnusable', { path, problem: failure.problem }, error);
+      }
+      const waitedMs = performance.now() - startedMs;
+      if (waitedMs >= lockWaitMs) {
+        throw new UmlsnapError('HistoryLocked', { path, waitedMs: Math.round(waitedMs) }, error);
+      }
+      await sleep(waitMs * (0.5 + Math.random()));
+    }
+  }
+}

@@ -1,0 +1,83 @@
+/** The rows of the history's tables. Booleans are 0 or 1, times ISO 8601 text, structures JSON text. */
+
+export interface JobsTable {
+  job: string;
+  kind: string;
+  guest: string | null;
+  trigger: string;
+  started_at: string;
+  pid: number;
+  pid_start_ticks: number;
+  boot_id: string;
+  status: string;
+  finished_at: string | null;
+  /** JSON of a JobFailure. */
+  error: string | null;
+  /** JSON array of strings. */
+  warnings: string;
+  /** JSON object. */
+  summary: string | null;
+}
+
+export interface PhasesTable {
+  job: string;
+  /** Counts the phases of a job from 1, in the order in which they were recorded. */
+  number: number;
+  phase: string;
+  started_at: string;
+  duration_ms: number;
+  outcome: string;
+  /** JSON object. */
+  facts: string;
+}
+
+export interface PausesTable {
+  pause: string;
+  job: string;
+  guest: string;
+  budget_ms: number;
+  intended_at: string;
+  paused_ms: number | null;
+  ended_by: string | null;
+  ended_at: string | null;
+}
+
+export interface SnapshotsTable {
+  store: string;
+  snapshot: string;
+  guest: string;
+  job: string | null;
+  taken_at: string;
+  consistency: string;
+  dirty_kib: number;
+  method: string;
+  paused_ms: number;
+  size_bytes: number;
+  stored_bytes: number;
+  pinned: number;
+  /** JSON object of strings. */
+  labels: string;
+  manifest_sha256: string;
+  /** null: it is there. A removed snapshot keeps its row, so that the history can tell why it is gone. */
+  removed_at: string | null;
+  removal_reason: string | null;
+}
+
+export interface SlotsTable {
+  guest: string;
+  slot: string;
+}
+
+export interface StoresTable {
+  store: string;
+  id: string;
+}
+
+export interface Tables {
+  jobs: JobsTable;
+  phases: PhasesTable;
+  pauses: PausesTable;
+  snapshots: SnapshotsTable;
+  slots: SlotsTable;
+  stores: StoresTable;
+}
