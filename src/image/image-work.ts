@@ -1,0 +1,87 @@
+import { Worker } from 'node:worker_threads';
+import { processEntry } from '../process-entry.js';
+
+/** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
+export type ImageWork =
+  | { kind: 'copy'; sourceFd: number; targetFd: number; digest: boolean }
+  | { kind: 'digest'; fd: number }
+  | { kind: 'countData'; fd: number }
+  | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
+
+export interface ImageWorkResult {
+  sizeBytes: number;
+  dataBytes: number;
+  /** Of the whole content, holes read as zeros; only where it was asked for. */
+  sha256: string | null;
+  elapsedMs: number;
+}
+
+export interface ImageProgress {
+  doneBytes: number;
+  sizeBytes: number;
+}
+
+export interface ImageWorkOptions {
+  signal?: AbortSignal;
+  /** Called now and then, from the main thread. */
+  onProgress?: (progress: ImageProgress) => void;
+}
+
+/** What the worker says, as plain data: an error's class and cause don't survive the way between threads. */
+export type WorkerWord =
+  | { is: 'progress'; progress: ImageProgress }
+  | { is: 'done'; result: ImageWorkResult }
+  | { is: 'failed'; message: string; code: string | undefined; syscall: string | undefined };
+
+/**
+ * Does long work on images in a thread of its own: the main thread may have a guest paused, and the pool behind `fs` may
+ * be full of fsyncs. The promise MUST NOT settle before the thread has ended: the caller closes the descriptors then, and a
+ * thread that still wrote to a number would write into whatever file has it next.
+ * @throws Node's errors of the I/O (`syscall` says which side), or the signal's reason.
+ */
+export async function runImageWork(
+  work: ImageWork,
+  options: ImageWorkOptions = {},
+): Promise<ImageWorkResult> {
+  options.signal?.throwIfAborted();
+  const worker = new Worker(processEntry('image-worker', import.meta.url), {
+    workerData: work,
+    execArgv: [],
+  });
+  const abort = () => void worker.terminate();
+  options.signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const word = await lastWord(worker, options);
+    if (word?.is === 'done') return word.result;
+    options.signal?.throwIfAborted();
+    if (word?.is === 'failed') throw Object.assign(new Error(word.message), withoutUndefined(word));
+    throw new Error('the image worker ended without a word');
+  } finally {
+    options.signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** The worker's result or failure, once its thread has ended; null when it was cut short. */
+function lastWord(worker: Worker, options: ImageWorkOptions): Promise<WorkerWord | null> {
+  return new Promise((resolve) => {
+    let last: WorkerWord | null = null;
+    worker.on('message', (word: WorkerWord) => {
+      if (word.is === 'progress') options.onProgress?.(word.progress);
+      else last = word;
+    });
+    worker.on('error', (error) => {
+      last ??= { is: 'failed', message: error.message, code: undefined, syscall: undefined };
+    });
+    worker.on('exit', () => resolve(last));
+  });
+}
+
+function withoutUndefined(word: { code: string | undefined; syscall: string | undefined }): {
+  code?: string;
+  syscall?: string;
+} {
+  return {
+    ...(word.code === undefined ? {} : { code: word.code }),
+    ...(word.syscall === undefined ? {} : { syscall: word.syscall }),
+  };
+}

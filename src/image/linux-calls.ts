@@ -1,0 +1,110 @@
+import { getSystemErrorName } from 'node:util';
+import koffi from 'koffi';
+
+/**
+ * The few Linux system calls that Node lacks. Every failure is an ordinary error of Node's kind: `code` (`ENOSPC`),
+ * `errno` and `syscall`. What may take long exists as a promise only and runs off the main thread.
+ */
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+/** `_IOW(0x94, 9, int)` and `_IOW(0x94, 13, struct file_clone_range)` of linux/fs.h. */
+const FICLONE = 0x40049409;
+const FICLONERANGE = 0x4020940d;
+const AT_FDCWD = -100;
+const RENAME_NOREPLACE = 1;
+const F_OFD_SETLK = 37;
+const F_WRLCK = 1;
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+
+const libc = koffi.load(null);
+const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
+const ioctlNumber = libc.func('int ioctl(int fd, unsigned long request, intptr_t argument)');
+const ioctlBuffer = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
+const renameat2 = libc.func('int renameat2(int fromDir, str from, int toDir, str to, unsigned int flags)');
+const fcntlBuffer = libc.func('int fcntl(int fd, int command, void *argument)');
+const prctl = libc.func(
+  'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
+);
+
+/**
+ * Where data begins at or after `offset`; null when only a hole is left. A file system that knows no holes answers
+ * `offset` itself.
+ */
+export function seekData(fd: number, offset: number): number | null {
+  return seek(fd, offset, SEEK_DATA);
+}
+
+/** Where the next hole begins at or after `offset` (at the latest the file's end); null at or beyond the end. */
+export function seekHole(fd: number, offset: number): number | null {
+  return seek(fd, offset, SEEK_HOLE);
+}
+
+function seek(fd: number, offset: number, whence: number): number | null {
+  const position: number | bigint = lseek(fd, offset, whence);
+  if (position !== -1) return Number(position);
+  const error = lastError('lseek');
+  // ENXIO is the answer "nothing of that kind any more".
+  if (error.code === 'ENXIO') return null;
+  throw error;
+}
+
+/** Makes the target share all blocks of the source (`FICLONE`). Dirty pages of the source are written out first. */
+export async function cloneFile(sourceFd: number, targetFd: number): Promise<void> {
+  await callAsync('ioctl(FICLONE)', ioctlNumber, targetFd, FICLONE, sourceFd);
+}
+
+/** Makes the target's first `lengthBytes` share the source's blocks (`FICLONERANGE`); 0 means up to the end. */
+export async function cloneStart(sourceFd: number, targetFd: number, lengthBytes: number): Promise<void> {
+  // struct file_clone_range { s64 src_fd; u64 src_offset, src_length, dest_offset }
+  const range = new BigInt64Array([BigInt(sourceFd), 0n, BigInt(lengthBytes), 0n]);
+  await callAsync('ioctl(FICLONERANGE)', ioctlBuffer, targetFd, FICLONERANGE, range);
+}
+
+/** Renames; an existing target is never replaced, not even an empty directory (EEXIST). */
+export async function renameNoReplace(from: string, to: string): Promise<void> {
+  await callAsync('renameat2', renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
+
+/**
+ * Takes a write lock on the whole file, of the kind that meets the locks UML takes on its disks (fcntl). It belongs to
+ * the open file and is gone with its last descriptor, at the latest with this process.
+ * @returns false when another process holds a lock
+ */
+export function lockWholeFile(fd: number): boolean {
+  // struct flock { s16 type, whence; s64 start, len; s32 pid } with the padding of 64-bit machines.
+  const lock = Buffer.alloc(32);
+  lock.writeInt16LE(F_WRLCK, 0);
+  if (fcntlBuffer(fd, F_OFD_SETLK, lock) === 0) return true;
+  const error = lastError('fcntl(F_OFD_SETLK)');
+  if (error.code === 'EAGAIN' || error.code === 'EACCES') return false;
+  throw error;
+}
+
+/**
+ * From now on this process is killed when the thread that started it ends, however that happens. The caller compares
+ * its parent's pid afterwards: a parent that ended before this call sends nothing.
+ */
+export function dieWithParent(): void {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) !== 0) throw lastError('prctl(PR_SET_PDEATHSIG)');
+}
+
+type LibcFunction = ReturnType<typeof libc.func>;
+
+function callAsync(name: string, call: LibcFunction, ...args: unknown[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    call.async(...args, (failure: Error | null, result: number) => {
+      if (failure) reject(failure);
+      // koffi carries the errno of the call's own thread over to its callback.
+      else if (result === -1) reject(lastError(name));
+      else resolve();
+    });
+  });
+}
+
+function lastError(syscall: string): NodeJS.ErrnoException {
+  const errno = koffi.errno();
+  const code = getSystemErrorName(-errno);
+  return Object.assign(new Error(`${code}: ${syscall}`), { code, errno: -errno, syscall });
+}

@@ -1,0 +1,37 @@
+import { type ImageWorkOptions, runImageWork } from './image-work.js';
+
+/**
+ * Copies an image to an open file, data to data and holes to holes, in a thread of its own; the target's old content is
+ * dropped and its size set. Nothing is made durable: that is the caller's fsync.
+ * @returns how many bytes of data there were
+ * @throws Node's I/O errors (see `failedSide`), or the signal's reason
+ */
+export async function copySparse(
+  sourceFd: number,
+  targetFd: number,
+  options: ImageWorkOptions = {},
+): Promise<{ dataBytes: number }> {
+  const { dataBytes } = await runImageWork({ kind: 'copy', sourceFd, targetFd, digest: false }, options);
+  return { dataBytes };
+}
+
+/** As `copySparse`, and hashes in the same read. `sha256` equals what `sha256sum` says of the source. */
+export async function copySparseWithDigest(
+  sourceFd: number,
+  targetFd: number,
+  options: ImageWorkOptions = {},
+): Promise<{ sizeBytes: number; dataBytes: number; sha256: string }> {
+  const result = await runImageWork({ kind: 'copy', sourceFd, targetFd, digest: true }, options);
+  return { sizeBytes: result.sizeBytes, dataBytes: result.dataBytes, sha256: result.sha256 ?? '' };
+}
+
+/** How many bytes of the file are data: what a copy has to carry, and a store has to have room for. */
+export async function countDataBytes(fd: number, options: ImageWorkOptions = {}): Promise<number> {
+  return (await runImageWork({ kind: 'countData', fd }, options)).dataBytes;
+}
+
+/** Which file an error of these functions is about. */
+export function failedSide(error: unknown): 'source' | 'target' {
+  const { syscall } = error as NodeJS.ErrnoException;
+  return syscall === 'write' || syscall === 'ftruncate' ? 'target' : 'source';
+}
