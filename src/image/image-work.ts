@@ -3,7 +3,7 @@ import { processEntry } from '../process-entry.js';
 
 /** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
-  | { kind: 'copy'; sourceFd: number; targetFd: number; digest: boolean }
+  | { kind: 'copy' | 'copyAndDigest'; sourceFd: number; targetFd: number }
   | { kind: 'digest'; fd: number }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };

@@ -1,9 +1,11 @@
 import { createHash, type Hash } from 'node:crypto';
+import { ftruncateSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { copyExtents } from './copy-extents.js';
 import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
-import { copyPass, fileSize, type Pass, type PassVisitor, passOver } from './sparse-pass.js';
+import { fileSize, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
 
@@ -25,13 +27,14 @@ function attempt(work: ImageWork): WorkerWord {
 function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
   switch (work.kind) {
     case 'copy': {
-      const hash = work.digest ? createHash('sha256') : null;
-      const pass = copyPass(work.sourceFd, work.targetFd, reporting(fileSize(work.sourceFd), hash));
-      return { ...pass, sha256: hash?.digest('hex') ?? null };
+      const report = reporter(fileSize(work.sourceFd));
+      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), sha256: null };
     }
+    case 'copyAndDigest':
+      return copyAndDigest(work.sourceFd, work.targetFd);
     case 'digest': {
       const hash = createHash('sha256');
-      const pass = passOver(work.fd, reporting(fileSize(work.fd), hash));
+      const pass = passOver(work.fd, hashing(hash, fileSize(work.fd)));
       return { ...pass, sha256: hash.digest('hex') };
     }
     case 'countData':
@@ -41,6 +44,23 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
   }
 }
 
+/** One read for both. The target MUST be emptied first: holes are not written. */
+function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult, 'elapsedMs'> {
+  const sizeBytes = fileSize(sourceFd);
+  const hash = createHash('sha256');
+  const { hole, data } = hashing(hash, sizeBytes);
+  ftruncateSync(targetFd, 0);
+  ftruncateSync(targetFd, sizeBytes);
+  const pass = passOver(sourceFd, {
+    hole,
+    data: (chunk, offset) => {
+      writeFully(targetFd, chunk, offset);
+      data(chunk, offset);
+    },
+  });
+  return { ...pass, sha256: hash.digest('hex') };
+}
+
 function countData(fd: number): Pass {
   const sizeBytes = fileSize(fd);
   let dataBytes = 0;
@@ -48,29 +68,35 @@ function countData(fd: number): Pass {
   return { sizeBytes, dataBytes };
 }
 
-/** Hashes what passes by, holes as the zeros that a reader would get, and reports how far it is. */
-function reporting(sizeBytes: number, hash: Hash | null): PassVisitor {
-  let doneBytes = 0;
+/** Hashes what passes by, holes as the zeros that a reader would get. */
+function hashing(hash: Hash, sizeBytes: number): PassVisitor {
+  const report = reporter(sizeBytes);
+  let position = 0;
+  return {
+    hole(length) {
+      const end = position + length;
+      while (position < end) {
+        const piece = Math.min(end - position, zeros.length);
+        hash.update(piece === zeros.length ? zeros : zeros.subarray(0, piece));
+        position += piece;
+        report(position);
+      }
+    },
+    data(chunk, offset) {
+      hash.update(chunk);
+      position = offset + chunk.length;
+      report(position);
+    },
+  };
+}
+
+/** Says now and then how far the work is. */
+function reporter(sizeBytes: number): (doneBytes: number) => void {
   let reportedMs = performance.now();
-  const advance = (length: number) => {
-    doneBytes += length;
+  return (doneBytes) => {
     if (performance.now() - reportedMs < progressEveryMs) return;
     reportedMs = performance.now();
     say({ is: 'progress', progress: { doneBytes, sizeBytes } });
-  };
-  return {
-    hole(length) {
-      if (hash === null) return advance(length);
-      for (let rest = length; rest > 0; rest -= zeros.length) {
-        const piece = Math.min(rest, zeros.length);
-        hash.update(piece === zeros.length ? zeros : zeros.subarray(0, piece));
-        advance(piece);
-      }
-    },
-    data(chunk) {
-      hash?.update(chunk);
-      advance(chunk.length);
-    },
   };
 }
 

@@ -22,6 +22,9 @@ const libc = koffi.load(null);
 const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
 const ioctlNumber = libc.func('int ioctl(int fd, unsigned long request, intptr_t argument)');
 const ioctlBuffer = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
+const copyRange = libc.func(
+  'int64_t copy_file_range(int source, void *sourceOffset, int target, void *targetOffset, size_t length, unsigned int flags)',
+);
 const renameat2 = libc.func('int renameat2(int fromDir, str from, int toDir, str to, unsigned int flags)');
 const fcntlBuffer = libc.func('int fcntl(int fd, int command, void *argument)');
 const prctl = libc.func(
@@ -48,6 +51,17 @@ function seek(fd: number, offset: number, whence: number): number | null {
   // ENXIO is the answer "nothing of that kind any more".
   if (error.code === 'ENXIO') return null;
   throw error;
+}
+
+/**
+ * Copies a stretch within the kernel, to the same offset of the target, and so saves a copy through our memory. Where the
+ * file system can share blocks, it may share them.
+ * @returns how many bytes were copied; 0 when the kernel would not, for whatever reason: reading and writing then tells it
+ */
+export function copyInKernel(sourceFd: number, targetFd: number, offset: number, length: number): number {
+  const sourceOffset = new BigInt64Array([BigInt(offset)]);
+  const targetOffset = new BigInt64Array([BigInt(offset)]);
+  return Math.max(0, Number(copyRange(sourceFd, sourceOffset, targetFd, targetOffset, length, 0)));
 }
 
 /** Makes the target share all blocks of the source (`FICLONE`). Dirty pages of the source are written out first. */

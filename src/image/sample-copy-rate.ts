@@ -1,5 +1,6 @@
+import { extentCopier } from './copy-extents.js';
 import { dataExtents } from './sparse-map.js';
-import { fileSize, type Pass, readExtent, writeFully } from './sparse-pass.js';
+import { fileSize, type Pass } from './sparse-pass.js';
 
 const sampleBytes = 4 * 1024 * 1024;
 
@@ -16,7 +17,7 @@ export function sampleCopyRate(
   const totalBytes = extents.reduce((sum, extent) => sum + extent.length, 0);
   const samples = Math.ceil(Math.min(limits.maxBytes, totalBytes) / sampleBytes);
   const strideBytes = Math.max(sampleBytes, totalBytes / Math.max(samples, 1));
-  const buffer = Buffer.alloc(1024 * 1024);
+  const copyExtent = extentCopier(sourceFd, targetFd);
   const stopAtMs = performance.now() + limits.maxMs;
   let copiedBytes = 0;
   let passedBytes = 0;
@@ -25,9 +26,7 @@ export function sampleCopyRate(
     for (; nextSample < passedBytes + extent.length; nextSample += strideBytes) {
       const offset = Math.floor(extent.offset + nextSample - passedBytes);
       const length = Math.min(sampleBytes, extent.offset + extent.length - offset);
-      readExtent(sourceFd, { offset, length }, buffer, {
-        data: (chunk, at) => writeFully(targetFd, chunk, at),
-      });
+      copyExtent({ offset, length });
       copiedBytes += length;
       if (performance.now() >= stopAtMs) return { sizeBytes: totalBytes, dataBytes: copiedBytes };
     }

@@ -11,7 +11,7 @@ export async function copySparse(
   targetFd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ dataBytes: number }> {
-  const { dataBytes } = await runImageWork({ kind: 'copy', sourceFd, targetFd, digest: false }, options);
+  const { dataBytes } = await runImageWork({ kind: 'copy', sourceFd, targetFd }, options);
   return { dataBytes };
 }
 
@@ -21,7 +21,7 @@ export async function copySparseWithDigest(
   targetFd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ sizeBytes: number; dataBytes: number; sha256: string }> {
-  const result = await runImageWork({ kind: 'copy', sourceFd, targetFd, digest: true }, options);
+  const result = await runImageWork({ kind: 'copyAndDigest', sourceFd, targetFd }, options);
   return { sizeBytes: result.sizeBytes, dataBytes: result.dataBytes, sha256: result.sha256 ?? '' };
 }
 

@@ -1,9 +1,9 @@
-import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
+import { fstatSync, readSync, writeSync } from 'node:fs';
 import { dataExtents, type Extent } from './sparse-map.js';
 
 /**
- * One pass over an image, extent by extent: the synchronous core of copying and hashing, for workers and children. Its
- * errors are Node's: `syscall` tells the source (`read`, `lseek`, `fstat`) from the target (`write`, `ftruncate`).
+ * One pass over an image, extent by extent: the synchronous core of copying and hashing, for workers and children. Errors
+ * are Node's: `syscall` tells the source (`read`, `lseek`, `fstat`) from the target (`write`, `ftruncate`).
  */
 
 /** Big enough that system calls don't count, small enough to stay in the processor's cache between read and write. */
@@ -11,7 +11,7 @@ const chunkBytes = 1024 * 1024;
 
 export interface PassVisitor {
   /** A stretch without data, before the next chunk or at the end. */
-  hole?(length: number): void;
+  hole(length: number): void;
   /** A piece of data; the buffer is used again for the next one. */
   data(chunk: Buffer, offset: number): void;
 }
@@ -41,40 +41,28 @@ export function passOver(
   let dataBytes = 0;
   let position = 0;
   for (const extent of dataExtents(fd, sizeBytes)) {
-    if (extent.offset > position) visitor.hole?.(extent.offset - position);
-    readExtent(fd, extent, buffer, visitor);
+    if (extent.offset > position) visitor.hole(extent.offset - position);
+    readExtent(fd, extent, buffer, visitor.data);
     position = extent.offset + extent.length;
     dataBytes += extent.length;
   }
-  if (sizeBytes > position) visitor.hole?.(sizeBytes - position);
+  if (sizeBytes > position) visitor.hole(sizeBytes - position);
   return { sizeBytes, dataBytes };
 }
 
-/**
- * Copies data to data and holes to holes; the target gets the source's size. What the target held is dropped first,
- * since holes are not written.
- */
-export function copyPass(sourceFd: number, targetFd: number, visitor?: PassVisitor, buffer?: Buffer<ArrayBuffer>): Pass {
-  ftruncateSync(targetFd, 0);
-  ftruncateSync(targetFd, fileSize(sourceFd));
-  const copying: PassVisitor = {
-    hole: (length) => visitor?.hole?.(length),
-    data: (chunk, offset) => {
-      writeFully(targetFd, chunk, offset);
-      visitor?.data(chunk, offset);
-    },
-  };
-  return passOver(sourceFd, copying, buffer);
+/** A buffer for `readExtent`, with its pages in place. */
+export function newBuffer(): Buffer {
+  return Buffer.alloc(chunkBytes, 1);
 }
 
 /** Reads one extent, piece by piece. */
-export function readExtent(fd: number, extent: Extent, buffer: Buffer, visitor: PassVisitor): void {
+export function readExtent(fd: number, extent: Extent, buffer: Buffer, visit: PassVisitor['data']): void {
   const end = extent.offset + extent.length;
   let offset = extent.offset;
   while (offset < end) {
     const length = readSync(fd, buffer, 0, Math.min(buffer.length, end - offset), offset);
     if (length === 0) throw ioError('EOF', 'read', 'the file became shorter while it was read');
-    visitor.data(buffer.subarray(0, length), offset);
+    visit(buffer.subarray(0, length), offset);
     offset += length;
   }
 }
