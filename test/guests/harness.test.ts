@@ -1,0 +1,70 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bootGuest, withGuest } from '../support/real-guest.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
+
+let dir: string;
+beforeAll(async () => {
+  dir = await makeTempDir();
+});
+afterAll(() => removeTempDir(dir));
+
+async function loggedLines(guest: { sh(command: string): Promise<string> }): Promise<number> {
+  return Number(await guest.sh('wc -l < /data/log 2>/dev/null || echo 0'));
+}
+
+describe('a real guest', () => {
+  test('boots, says so on its console, runs commands and keeps writing', async () => {
+    await withGuest({ dir }, async (guest) => {
+      await guest.waitForConsole(/umlsnap test guest is up/);
+      expect(await guest.sh('echo "two  words"; echo and a line >&2')).toBe('two  words\nand a line');
+      await expect(guest.sh('echo before; exit 3')).rejects.toThrow(/exit 3: .*\nbefore/);
+      expect(await guest.sh('seq 1 20000')).toHaveLength(108_893);
+      const before = await loggedLines(guest);
+      await waitFor('further lines in the log', async () => (await loggedLines(guest)) > before);
+      expect(await guest.mconsole('version')).toMatch(/^Linux /);
+      expect(await guest.mconsole('config ubd0')).toBe(guest.diskPath);
+    });
+  });
+
+  test('halted, leaves no process behind, nor does its kill', async () => {
+    for (const end of ['halt', 'kill'] as const) {
+      const guest = await bootGuest({ dir, writer: 'none' });
+      expect(guest.processes().length).toBeGreaterThan(1);
+      await guest[end]();
+      expect(guest.processes()).toEqual([]);
+    }
+  });
+
+  test('paused, answers the shell only after it resumes', async () => {
+    await withGuest({ dir, writer: 'none' }, async (guest) => {
+      await guest.mconsole('stop');
+      let answered = false;
+      const answer = guest.sh('echo awake').finally(() => {
+        answered = true;
+      });
+      await guest.mconsole('proc uptime');
+      expect(answered).toBe(false);
+      await guest.mconsole('go');
+      expect(await answer).toBe('awake');
+    });
+  });
+
+  test('two at once have their own names, disks and shells', async () => {
+    await withGuest({ dir, cow: true, disks: [{ sizeMiB: 16 }] }, (first) =>
+      withGuest({ dir, writer: 'heavy' }, async (second) => {
+        expect(first.umid).not.toBe(second.umid);
+        await first.sh('echo one > /ubd1/mine; sync');
+        await expect(second.sh('cat /ubd1/mine')).rejects.toThrow(/No such file/);
+        expect(await first.sh('cat /ubd1/mine')).toBe('one');
+        expect(await first.mconsole('config ubd0')).toBe(`${first.diskPath},${first.disks[0]?.backing}`);
+        await waitFor('heavy writes', async () => (await second.sh('ls /data')).includes('heavy'));
+      }),
+    );
+  });
+
+  test('that does not boot is reported with the end of its console', async () => {
+    const booted = bootGuest({ dir, extraArgs: ['init=/nothing/there', 'panic=1'], bootLimitMs: 20_000 });
+    await expect(booted).rejects.toThrow(/did not boot: its console ends with\n(.*\n)*.*panic/i);
+  });
+});

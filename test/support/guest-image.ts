@@ -1,0 +1,132 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, copyFile, mkdir, open, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { runTool } from './run-tool.js';
+import { testCacheDir } from './test-cache.js';
+
+export interface RootfsOptions {
+  /** 128 by default. */
+  sizeMiB?: number;
+  /** That much of random bytes in /data/filler, so that a copy of the image takes its time. */
+  fillMiB?: number;
+  /** Further lines of the boot script, run before the writer starts. */
+  rc?: string[];
+  writer?: Writer;
+}
+
+/**
+ * What the guest does by itself: `lines` appends numbered lines to /data/log about twenty times a second; `heavy`
+ * does that and keeps overwriting /data/heavy with random data, with an fsync now and then; `none` is silent.
+ */
+export type Writer = 'lines' | 'heavy' | 'none';
+
+/** Said on the console when the boot script is through. */
+export const bootedLine = 'umlsnap test guest is up';
+
+const writers: Record<Writer, string[]> = {
+  none: [],
+  lines: ['(i=0; while :; do i=$((i + 1)); echo "line $i" >> /data/log; sleep 0.05; done) &'],
+  heavy: [
+    '(i=0; while :; do i=$((i + 1)); echo "line $i" >> /data/log; sleep 0.05; done) &',
+    '(i=0; while :; do i=$((i + 1)); [ $((i % 8)) = 0 ] && sync=,fsync || sync=',
+    'dd if=/dev/urandom of=/data/heavy bs=64k count=16 seek=$((i * 7 % 32 * 16)) conv=notrunc$sync 2>/dev/null; done) &',
+  ],
+};
+
+/** Every command is a line `ID base64`, every answer a line `ID base64`, whose text ends with the exit code. */
+const agentScript = [
+  '#!/bin/sh',
+  'exec < /dev/tty1 > /dev/tty1',
+  'stty raw -echo',
+  'echo ready',
+  "while IFS=' ' read -r id code; do",
+  '  answer=$(sh -c "$(echo "$code" | base64 -d)" 2>&1 < /dev/null; exit=$?; echo; echo $exit)',
+  `  echo "$id $(printf %s "$answer" | base64 | tr -d '\\n')"`,
+  'done',
+  'sleep 5',
+];
+
+function bootScript(options: RootfsOptions): string[] {
+  return [
+    '#!/bin/sh',
+    'mount -t proc proc /proc',
+    'mount -t sysfs sysfs /sys',
+    'mount -t tmpfs tmpfs /tmp',
+    'mount -o remount,rw /',
+    ...(options.rc ?? []),
+    ...writers[options.writer ?? 'lines'],
+    `echo '${bootedLine}' > /dev/console`,
+  ];
+}
+
+/**
+ * Makes `dir/root.img`, an ext4 image with a busybox in it that boots, runs the writer and obeys `guest.sh`. Needs no
+ * root. Images of the same options are built once per test run.
+ */
+export async function buildRootfs(dir: string, options: RootfsOptions = {}): Promise<string> {
+  const image = join(dir, 'root.img');
+  const key = createHash('sha256').update(JSON.stringify([options, bootScript(options), agentScript]));
+  const cached = join(await testCacheDir(), `${key.digest('hex').slice(0, 16)}.img`);
+  if (!(await exists(cached))) await buildInto(cached, options);
+  await runTool('cp', ['--sparse=always', '--reflink=auto', cached, image], 5 * 60_000);
+  return image;
+}
+
+/** Makes an empty ext4 image. */
+export async function makeExt4Image(image: string, sizeMiB: number, contents?: string): Promise<void> {
+  await writeFile(image, '', { flag: 'wx' });
+  const from = contents === undefined ? [] : ['-d', contents];
+  await runTool('mke2fs', ['-q', '-F', '-t', 'ext4', ...from, image, `${sizeMiB}M`], 5 * 60_000);
+}
+
+async function buildInto(cached: string, options: RootfsOptions): Promise<void> {
+  const tree = `${cached}.${process.pid}.tree`;
+  const incoming = `${cached}.${process.pid}`;
+  try {
+    await layOutTree(tree, options);
+    await makeExt4Image(incoming, options.sizeMiB ?? 128, tree);
+    await rename(incoming, cached);
+  } finally {
+    await rm(tree, { recursive: true, force: true });
+    await rm(incoming, { force: true });
+  }
+}
+
+async function layOutTree(tree: string, options: RootfsOptions): Promise<void> {
+  for (const dir of ['bin', 'sbin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'data', 'mnt', 'root']) {
+    await mkdir(join(tree, dir), { recursive: true });
+  }
+  await copyFile('/bin/busybox', join(tree, 'bin/busybox'));
+  const applets = (await runTool('/bin/busybox', ['--list'])).toString().trim().split('\n');
+  // busybox lists itself among its applets: a link of that name would be a link to itself in place of the program.
+  for (const applet of applets.filter((name) => name !== 'busybox')) {
+    await symlink('busybox', join(tree, 'bin', applet));
+  }
+  await symlink('../bin/busybox', join(tree, 'sbin/init'));
+  await symlink('/proc/mounts', join(tree, 'etc/mtab'));
+  await writeFile(join(tree, 'etc/inittab'), '::sysinit:/etc/rc\n::respawn:/etc/agent\n');
+  await writeScript(join(tree, 'etc/rc'), bootScript(options));
+  await writeScript(join(tree, 'etc/agent'), agentScript);
+  if (options.fillMiB !== undefined) await writeRandomFile(join(tree, 'data/filler'), options.fillMiB);
+}
+
+async function writeScript(path: string, lines: string[]): Promise<void> {
+  await writeFile(path, `${lines.join('\n')}\n`);
+  await chmod(path, 0o755);
+}
+
+async function writeRandomFile(path: string, sizeMiB: number): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    for (let written = 0; written < sizeMiB; written += 1) await file.write(randomBytes(2 ** 20));
+  } finally {
+    await file.close();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,87 @@
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterOurDeath } from './death-watch.js';
+import { runTool } from './run-tool.js';
+import { makeTempDir, removeTempDir } from './temp-dir.js';
+
+export type FilesystemType = 'ext4' | 'xfs' | 'btrfs';
+
+export interface LoopFilesystemOptions {
+  type: FilesystemType;
+  /** XFS wants 300 or more, btrfs 110. */
+  sizeMiB: number;
+  /** ext4 only. */
+  inodes?: number;
+  /** Options of mount(8), `ro` or `noatime`. */
+  mountOptions?: string;
+}
+
+export interface LoopFilesystem {
+  readonly mountPoint: string;
+  /** The file that the filesystem lies in. */
+  readonly image: string;
+  /** Unmounts it and removes all of it; a second call does nothing. */
+  remove(): Promise<void>;
+}
+
+/** Undefined where a filesystem of this type can be mounted, otherwise the reason for a test to skip, said aloud. */
+export function whyNoLoopMount(type: FilesystemType): string | undefined {
+  if (process.getuid?.() !== 0) return 'mounting a loop filesystem needs root';
+  if (!existsSync('/dev/loop-control')) return 'this machine has no loop devices';
+  const tool = `mkfs.${type}`;
+  const found = ['/usr/sbin', '/sbin', '/usr/bin'].some((dir) => existsSync(join(dir, tool)));
+  return found ? undefined : `${tool} is not installed`;
+}
+
+export function canLoopMount(type: FilesystemType = 'ext4'): boolean {
+  return whyNoLoopMount(type) === undefined;
+}
+
+/** Runs `use` on a fresh filesystem of its own; XFS and btrfs have reflinks. */
+export async function withLoopFilesystem<T>(
+  options: LoopFilesystemOptions,
+  use: (mountPoint: string, filesystem: LoopFilesystem) => Promise<T>,
+): Promise<T> {
+  const filesystem = await mountLoopFilesystem(options);
+  try {
+    return await use(filesystem.mountPoint, filesystem);
+  } finally {
+    await filesystem.remove();
+  }
+}
+
+/** As `withLoopFilesystem`, for beforeAll and afterAll. The loop device goes with its mount (autoclear). */
+export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promise<LoopFilesystem> {
+  const dir = await makeTempDir();
+  const image = join(dir, 'filesystem.img');
+  const mountPoint = join(dir, 'm');
+  try {
+    await writeFile(image, '');
+    await runTool('truncate', ['-s', `${options.sizeMiB}M`, image]);
+    await runTool(`mkfs.${options.type}`, [...mkfsArgs(options), image]);
+    await mkdir(mountPoint);
+    const given = options.mountOptions ? `,${options.mountOptions}` : '';
+    await runTool('mount', ['-o', `loop${given}`, '-t', options.type, image, mountPoint]);
+  } catch (error) {
+    await removeTempDir(dir);
+    throw error;
+  }
+  const watch = afterOurDeath('umount -l "$1"', [mountPoint]);
+  let removed = false;
+  const remove = async () => {
+    if (removed) return;
+    removed = true;
+    // Lazily: what still holds it open must not keep the rest of a test run from being cleared away.
+    await runTool('umount', [mountPoint]).catch(() => runTool('umount', ['-l', mountPoint]));
+    watch.cancel();
+    await removeTempDir(dir);
+  };
+  return { mountPoint, image, remove };
+}
+
+function mkfsArgs({ type, inodes }: LoopFilesystemOptions): string[] {
+  if (type !== 'ext4') return ['-q'];
+  // No blocks kept back for root: a full disk has to be full for us too.
+  return ['-q', '-F', '-m', '0', ...(inodes === undefined ? [] : ['-N', String(inodes)])];
+}

@@ -1,0 +1,228 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { afterOurDeath } from './death-watch.js';
+import { buildRootfs, makeExt4Image, type RootfsOptions } from './guest-image.js';
+import { killSession, processesOfSession } from './guest-processes.js';
+import { GuestShell } from './guest-shell.js';
+import { runTool } from './run-tool.js';
+import { testCacheDir } from './test-cache.js';
+import { waitFor } from './wait-for.js';
+import { buildXstateShim, needsXstateShim } from './xstate-shim.js';
+
+export interface BootOptions extends RootfsOptions {
+  /** The guest makes a directory of its own in it: `dir/UMID`, its home. Keep it short, sockets have 107 bytes. */
+  dir: string;
+  /** Where the disks lie, if not in the guest's home: a reflink filesystem, say. */
+  disksDir?: string;
+  umid?: string;
+  memMiB?: number;
+  /** The root disk is a COW file over the built image. */
+  cow?: boolean;
+  /** Further ext4 disks ubd1, ubd2, …, mounted in the guest at /ubd1, /ubd2, … */
+  disks?: { sizeMiB: number }[];
+  /** Boots these images as they are, instead of building any: what a restore gave. */
+  existingDisks?: GuestDisk[];
+  notifySocket?: string;
+  extraArgs?: string[];
+  bootLimitMs?: number;
+}
+
+export interface GuestDisk {
+  /** `ubd0` … */
+  device: string;
+  /** Of the image, or of the COW file. */
+  path: string;
+  backing?: string;
+}
+
+export interface RealGuest {
+  readonly umid: string;
+  readonly home: string;
+  readonly socketPath: string;
+  /** The main process, which is also the id of the guest's session. */
+  readonly pid: number;
+  readonly disks: GuestDisk[];
+  /** That of ubd0: the image, or the COW file. */
+  readonly diskPath: string;
+  /** Every living process of the guest; empty when it is dead. */
+  processes(): number[];
+  console(): Promise<string>;
+  waitForConsole(pattern: RegExp, limitMs?: number): Promise<string>;
+  /** Runs a command in the guest, gives its output. @throws Error on a non-zero exit */
+  sh(command: string, limitMs?: number): Promise<string>;
+  /** One mconsole command through `uml_mconsole`, none of our own code between. @throws Error when refused */
+  mconsole(command: string): Promise<string>;
+  /** Ends the guest by mconsole, or by kill when it does not answer. */
+  halt(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/** Boots a guest, runs `use`, and ends the guest with all of its processes, whatever happened. */
+export async function withGuest<T>(options: BootOptions, use: (guest: RealGuest) => Promise<T>): Promise<T> {
+  const guest = await bootGuest(options);
+  try {
+    return await use(guest);
+  } finally {
+    await guest.kill();
+  }
+}
+
+/**
+ * Boots a real User-Mode Linux and returns when commands can be run in it. Whoever boots has to `halt` or `kill`; the
+ * guests of a test process that dies are killed after it.
+ * @throws Error with the end of its console when it does not come up
+ */
+export async function bootGuest(options: BootOptions): Promise<RealGuest> {
+  const umid = options.umid ?? `g${randomBytes(3).toString('hex')}`;
+  const home = join(options.dir, umid);
+  await mkdir(home, { recursive: true });
+  const disks =
+    options.existingDisks ?? (await makeDisks(options, join(options.disksDir ?? options.dir, umid)));
+  const child = await startKernel(umid, home, disks, options);
+  const guest = describeGuest(child, umid, home, disks);
+  try {
+    await comeUp(guest, child, options.bootLimitMs ?? 90_000);
+    if (!options.existingDisks) await mountFurtherDisks(guest);
+    return guest;
+  } catch (error) {
+    await guest.kill();
+    const tail = (await guest.console()).split('\n').slice(-30).join('\n');
+    throw new Error(`guest ${umid} did not boot: its console ends with\n${tail}`, { cause: error });
+  }
+}
+
+async function makeDisks(options: BootOptions, dir: string): Promise<GuestDisk[]> {
+  await mkdir(dir, { recursive: true });
+  const { sizeMiB, fillMiB, rc, writer } = options;
+  const image = await buildRootfs(dir, {
+    ...(sizeMiB !== undefined && { sizeMiB }),
+    ...(fillMiB !== undefined && { fillMiB }),
+    ...(rc !== undefined && { rc }),
+    ...(writer !== undefined && { writer }),
+  });
+  const root = options.cow
+    ? { device: 'ubd0', path: join(dir, 'root.cow'), backing: image }
+    : { device: 'ubd0', path: image };
+  const disks: GuestDisk[] = [root];
+  for (const { sizeMiB } of options.disks ?? []) {
+    const device = `ubd${disks.length}`;
+    const path = join(dir, `${device}.img`);
+    await makeExt4Image(path, sizeMiB);
+    disks.push({ device, path });
+  }
+  return disks;
+}
+
+async function startKernel(
+  umid: string,
+  home: string,
+  disks: GuestDisk[],
+  options: BootOptions,
+): Promise<BootedChild> {
+  const args = [
+    `mem=${options.memMiB ?? 96}M`,
+    `umid=${umid}`,
+    ...disks.map(({ device, path, backing }) => `${device}=${backing ? `${path},${backing}` : path}`),
+    'root=/dev/ubda',
+    'rw',
+    'con=null',
+    'con0=null,fd:2',
+    'con1=fd:3',
+    ...(options.notifySocket ? [`mconsole=notify:${options.notifySocket}`] : []),
+    ...(options.extraArgs ?? []),
+  ];
+  const shim = (await needsXstateShim()) ? { LD_PRELOAD: await buildXstateShim(await testCacheDir()) } : {};
+  const console = await open(consoleLog(home), 'w');
+  try {
+    const child = spawn('linux.uml', args, {
+      cwd: home,
+      detached: true, // a session of its own: that is how all of its processes are found
+      env: { ...process.env, HOME: home, ...shim },
+      stdio: ['ignore', console.fd, console.fd, 'pipe'],
+    });
+    await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+    child.unref();
+    return bootedChild(child);
+  } finally {
+    await console.close();
+  }
+}
+
+interface BootedChild {
+  pid: number;
+  shell: GuestShell;
+  hasExited(): boolean;
+}
+
+function bootedChild(child: ChildProcess): BootedChild {
+  const { pid } = child;
+  if (pid === undefined) throw new Error('linux.uml has no pid');
+  return {
+    pid,
+    shell: new GuestShell(child.stdio[3] as Duplex),
+    hasExited: () => child.exitCode !== null || child.signalCode !== null,
+  };
+}
+
+const consoleLog = (home: string) => join(home, 'console.log');
+
+function describeGuest(child: BootedChild, umid: string, home: string, disks: GuestDisk[]): RealGuest {
+  const socketPath = join(home, '.uml', umid, 'mconsole');
+  const watch = afterOurDeath('kill -KILL -- "-$1"', [String(child.pid)]);
+  const readConsole = () => readFile(consoleLog(home), 'utf8');
+  const kill = async () => {
+    await killSession(child.pid);
+    watch.cancel();
+    child.shell.close();
+  };
+  const mconsole = async (command: string) => {
+    const output = (await runTool('uml_mconsole', [socketPath, command], 20_000)).toString();
+    return output.replace(/^OK ?/, '').trimEnd();
+  };
+  return {
+    umid,
+    home,
+    socketPath,
+    pid: child.pid,
+    disks,
+    diskPath: disks[0]?.path ?? '',
+    processes: () => processesOfSession(child.pid),
+    console: readConsole,
+    waitForConsole: (pattern, limitMs = 30_000) =>
+      waitFor(`${pattern} on the console of ${umid}`, async () => pattern.exec(await readConsole())?.[0], {
+        limitMs,
+      }),
+    sh: (command, limitMs) => child.shell.run(command, limitMs),
+    mconsole,
+    halt: async () => {
+      await mconsole('halt').catch(() => undefined); // a guest that can't be asked to is killed
+      await kill();
+    },
+    kill,
+  };
+}
+
+async function comeUp(guest: RealGuest, child: BootedChild, limitMs: number): Promise<void> {
+  let ready = false;
+  void child.shell.ready.then(() => {
+    ready = true;
+  });
+  await waitFor(
+    'the guest to take commands',
+    () => {
+      if (child.hasExited()) throw new Error('its main process ended');
+      return ready && existsSync(guest.socketPath);
+    },
+    { limitMs },
+  );
+}
+
+async function mountFurtherDisks(guest: RealGuest): Promise<void> {
+  for (const [n, { device }] of guest.disks.entries()) {
+    if (n > 0) await guest.sh(`mkdir -p /${device} && mount /dev/ubd${'abcdefghijklmnop'[n]} /${device}`);
+  }
+}

@@ -1,0 +1,35 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface WaitOptions {
+  /** Generous by default: it is there to end a broken test, not to measure a good one. */
+  limitMs?: number;
+  everyMs?: number;
+  /** Told when the wait fails: what there is instead. */
+  found?: () => unknown;
+}
+
+/**
+ * Waits until `probe` gives something other than undefined, null or false, and returns that.
+ * @throws Error naming `what` when the limit passes
+ */
+export async function waitFor<T>(
+  what: string,
+  probe: () => T | Promise<T>,
+  options: WaitOptions = {},
+): Promise<Exclude<T, undefined | null | false>> {
+  const { limitMs = 30_000, everyMs = 20 } = options;
+  const startedAt = performance.now();
+  for (;;) {
+    const value = await probe();
+    if (value !== undefined && value !== null && value !== false) {
+      return value as Exclude<T, undefined | null | false>;
+    }
+    if (performance.now() - startedAt > limitMs) throw new Error(notSeen(what, limitMs, options));
+    await sleep(everyMs);
+  }
+}
+
+function notSeen(what: string, limitMs: number, { found }: WaitOptions): string {
+  const instead = found ? `; found instead: ${String(found())}` : '';
+  return `waited ${limitMs} ms in vain for ${what}${instead}`;
+}

@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runTool } from './run-tool.js';
+
+/** True where the installed UML would die of the CPU's AMX state: see xstate-shim.c. */
+export async function needsXstateShim(): Promise<boolean> {
+  if (!/\bamx_tile\b/.test(readFileSync('/proc/cpuinfo', 'utf8'))) return false;
+  const version = (await runTool('linux.uml', ['--version'])).toString().trim();
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major < 6 || (major === 6 && minor < 13);
+}
+
+/** Compiles the shim into `dir` and gives its path. Several may do so at once. */
+export async function buildXstateShim(dir: string): Promise<string> {
+  const source = fileURLToPath(new URL('./xstate-shim.c', import.meta.url));
+  const built = join(dir, 'xstate-shim.so');
+  const incoming = `${built}.${process.pid}`;
+  await runTool('gcc', ['-O2', '-shared', '-fPIC', '-o', incoming, source, '-ldl']);
+  await rename(incoming, built);
+  return built;
+}
