@@ -60,9 +60,14 @@ export function sealManifest(manifest: Omit<Manifest, 'checksum'>): Manifest {
   return { ...manifest, checksum: checksumOf(manifest) };
 }
 
-/** The text of manifest.json. */
+/** The text of manifest.json: for a manifest there is exactly one. */
 export function formatManifest(manifest: Manifest): string {
-  return `${JSON.stringify(manifest, null, 2)}\n`;
+  return `${JSON.stringify(manifestSchema.parse(manifest), null, 2)}\n`;
+}
+
+/** SHA-256 of manifest.json as it lies in the store: what the history remembers a snapshot by. */
+export function manifestSha256(manifest: Manifest): string {
+  return createHash('sha256').update(formatManifest(manifest)).digest('hex');
 }
 
 /**
@@ -86,6 +91,10 @@ export function parseManifest(text: string, snapshot: string): Manifest {
       snapshot,
       problem: 'its manifest does not match its own checksum',
     });
+  }
+  // The checksum is of the meaning; this is of the bytes, so that not even a changed blank goes unnoticed.
+  if (formatManifest(manifest) !== text) {
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: 'its manifest is not as it was written' });
   }
   if (manifest.snapshot !== snapshot) {
     throw new UmlsnapError('SnapshotDamaged', {

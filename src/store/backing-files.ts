@@ -1,0 +1,138 @@
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { sha256OfOpenFile } from '../image/digest.js';
+import { describeChange, type Stamp, stampOf } from '../image/open-disk.js';
+import { copySparse, failedSide } from '../image/sparse-copy.js';
+import { findBySource, isStored, noteSource } from './backing-notes.js';
+import { ensureDirectory, syncDirectory } from './durable-file.js';
+import type { Incoming } from './incoming.js';
+import { backingDirectory, type StorePlace } from './layout.js';
+import type { ManifestDisk } from './manifest.js';
+
+/**
+ * Backing files of COW disks lie in the store once each, by content. They are read-only to their guests, so a file whose
+ * identity (device, inode, size, times) was seen before is not read again: the note beside the content remembers it.
+ */
+
+export type StoredBacking = NonNullable<ManifestDisk['backing']>;
+
+export interface BackingSource {
+  device: string;
+  /** As the guest's COW header names it. */
+  path: string;
+  /** Open for reading. */
+  fd: number;
+}
+
+/**
+ * Puts a backing file into the store, unless its content is there. Not for a paused guest: reads the whole file.
+ * @throws SourceChanged, CaptureFailed (it can't be read), CaptureDamaged
+ */
+export async function storeBackingFile(
+  place: StorePlace,
+  incoming: Incoming,
+  backing: BackingSource,
+  signal: AbortSignal | undefined,
+): Promise<StoredBacking> {
+  const directory = backingDirectory(place);
+  await ensureDirectory(directory);
+  const stamp = await stampOf(backing.fd);
+  const known = await findBySource(directory, stamp);
+  if (known !== undefined) return describe(known, backing, stamp);
+  const sha256 = await hashSource(incoming.guest, backing, signal);
+  await requireUnchanged(incoming.guest, backing, stamp);
+  if (!(await isStored(directory, sha256, stamp.sizeBytes))) {
+    await copyIn(directory, incoming, backing, stamp, sha256, signal);
+  }
+  if (isSettled(stamp)) await noteSource(directory, sha256, stamp, backing.path);
+  return describe(sha256, backing, stamp);
+}
+
+/** A file written to a moment ago could be written to again and keep its times: the kernel's clock for them is coarse. */
+function isSettled(stamp: Stamp): boolean {
+  return Date.now() - Number(stamp.ctimeNs / 1_000_000n) > 2000;
+}
+
+function describe(sha256: string, backing: BackingSource, stamp: Stamp): StoredBacking {
+  return {
+    sourcePath: backing.path,
+    file: `${sha256}.img`,
+    sizeBytes: stamp.sizeBytes,
+    mtime: new Date(Number(stamp.mtimeNs / 1_000_000n)).toISOString(),
+    sha256,
+  };
+}
+
+/** The content MUST be durable under its final name before a note or a manifest speaks of it. */
+async function copyIn(
+  directory: string,
+  incoming: Incoming,
+  backing: BackingSource,
+  stamp: Stamp,
+  sha256: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // In the job's own directory, so that it is swept with it.
+  const temporary = incoming.pathOf(`backing-${backing.device}`);
+  const target = await open(temporary, 'wx+', 0o600);
+  try {
+    await copyContent(incoming.guest, backing, target, signal);
+    // UML compares the backing file's mtime with the COW header's, in whole seconds (uml-facts §5). Milliseconds, since
+    // a number of seconds with nanoseconds would be rounded up into the next one.
+    const mtimeSeconds = Number(stamp.mtimeNs / 1_000_000n) / 1000;
+    await target.utimes(mtimeSeconds, mtimeSeconds);
+    await target.sync();
+    const copied = await sha256OfOpenFile(target.fd, signal === undefined ? {} : { signal });
+    await requireUnchanged(incoming.guest, backing, stamp);
+    if (copied.sha256 !== sha256) throw damaged(incoming.guest, backing);
+    await rename(temporary, join(directory, `${sha256}.img`));
+  } finally {
+    await target.close();
+    await rm(temporary, { force: true });
+  }
+  await syncDirectory(directory);
+}
+
+async function copyContent(
+  guest: string,
+  backing: BackingSource,
+  target: FileHandle,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await copySparse(backing.fd, target.fd, signal === undefined ? {} : { signal });
+  } catch (error) {
+    throw failedSide(error) === 'source' ? unreadable(guest, backing, error) : error;
+  }
+}
+
+async function hashSource(
+  guest: string,
+  backing: BackingSource,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  try {
+    return (await sha256OfOpenFile(backing.fd, signal === undefined ? {} : { signal })).sha256;
+  } catch (error) {
+    throw unreadable(guest, backing, error);
+  }
+}
+
+async function requireUnchanged(guest: string, backing: BackingSource, before: Stamp): Promise<void> {
+  const change = describeChange(before, await stampOf(backing.fd));
+  if (change === null) return;
+  const problem = `backing file ${backing.path}: ${change} while it was read`;
+  throw new UmlsnapError('SourceChanged', { guest, device: backing.device, problem });
+}
+
+function unreadable(guest: string, backing: BackingSource, error: unknown): unknown {
+  if (errnoOf(error) === undefined) return error;
+  const problem = `backing file ${backing.path}: ${problemOf(error)}`;
+  return new UmlsnapError('CaptureFailed', { guest, device: backing.device, problem }, error);
+}
+
+function damaged(guest: string, backing: BackingSource): UmlsnapError {
+  const problem = `the copy of its backing file ${backing.path} reads differently from what was written`;
+  return new UmlsnapError('CaptureDamaged', { guest, device: backing.device, problem });
+}

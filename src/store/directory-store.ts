@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UmlsnapError } from '../errors.js';
+import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
+import { replaceFile } from './durable-file.js';
+import { discardIncoming, type Incoming, makeIncoming, sweepDeadIncoming } from './incoming.js';
+import { manifestName, type StorePlace } from './layout.js';
+import { formatManifest, type Manifest, sealManifest } from './manifest.js';
+import { type SealDraft, sealSnapshot } from './seal.js';
+import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
+import { prepareStore } from './store-marker.js';
+import {
+  findSnapshot,
+  isSound,
+  listSnapshots,
+  openBackingFile,
+  openStoredFile,
+  type StoredSnapshot,
+} from './stored-snapshots.js';
+import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
+
+/**
+ * Snapshots as directories of plain files, usable with `cp` and `tar` alone. The store is the truth, the history an index
+ * of it. `layout.ts` says where everything lies.
+ *
+ * Every method throws StoreTooFull or StoreUnusable for what the filesystem says against it. After either, what was under
+ * way is thrown away and never tried again.
+ */
+export class DirectoryStore {
+  readonly #place: StorePlace;
+
+  constructor(place: StorePlace) {
+    this.#place = { name: place.name, path: place.path };
+  }
+
+  get name(): string {
+    return this.#place.name;
+  }
+
+  get path(): string {
+    return this.#place.path;
+  }
+
+  /**
+   * MUST come before everything else: proves that the store is mounted. `expectedId` is the id that the history
+   * remembers; with null an absent or empty directory becomes a store.
+   * @throws StoreNotMounted, StoreUnusable
+   */
+  async prepare(expectedId: string | null): Promise<{ id: string; created: boolean }> {
+    return prepareStore(this.#place, expectedId);
+  }
+
+  async free(): Promise<FreeRoom> {
+    return this.#on(0, () => freeRoom(this.#place));
+  }
+
+  /** Makes the directory that a snapshot is captured into, on the store's own filesystem and listed nowhere. */
+  async begin(guest: string, job: string): Promise<Incoming> {
+    return this.#on(0, () => makeIncoming(this.#place, guest, job));
+  }
+
+  /**
+   * Puts a COW disk's backing file into the store, once for all snapshots of its content. Never while a guest is paused.
+   * @throws SourceChanged, CaptureFailed, CaptureDamaged
+   */
+  async storeBacking(
+    incoming: Incoming,
+    backing: BackingSource,
+    signal?: AbortSignal,
+  ): Promise<StoredBacking> {
+    return this.#on(0, () => storeBackingFile(this.#place, incoming, backing, signal));
+  }
+
+  /**
+   * Makes a snapshot of what was captured: only when this has returned does it exist, and then it is durable. After an
+   * error the caller discards the incoming copy.
+   * @throws CaptureDamaged, SnapshotExists
+   */
+  async seal(incoming: Incoming, draft: SealDraft, signal?: AbortSignal): Promise<Manifest> {
+    const neededBytes = draft.disks.reduce((sum, disk) => sum + disk.sizeBytes, 0);
+    return this.#on(neededBytes, () => sealSnapshot(this.#place, incoming, draft, signal));
+  }
+
+  /** Throws a snapshot in the making away; nothing happens when it is gone already. */
+  async discard(incoming: Incoming): Promise<void> {
+    await this.#on(0, () => discardIncoming(incoming));
+  }
+
+  /** Snapshots by guest, newest first, damaged ones included. */
+  async list(guest?: string): Promise<StoredSnapshot[]> {
+    return this.#on(0, () => listSnapshots(this.#place, guest));
+  }
+
+  /** One snapshot; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
+  async read(snapshot: string): Promise<StoredSnapshot> {
+    return this.#on(0, () => findSnapshot(this.#place, snapshot));
+  }
+
+  /** Opens a file of a snapshot for reading; the caller closes it. @throws SnapshotDamaged */
+  async openFile(stored: StoredSnapshot, file: string): Promise<FileHandle> {
+    return this.#on(0, () => openStoredFile(stored, file));
+  }
+
+  /** Opens the backing file that a snapshot's manifest names; the caller closes it. @throws SnapshotDamaged */
+  async openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle> {
+    return this.#on(0, () => openBackingFile(this.#place, stored.snapshot, file));
+  }
+
+  /**
+   * First half of a removal: when this has returned, the snapshot is in no list, also after a power cut. Then comes the
+   * history's row, then `emptyTrash`.
+   * @throws NoSuchSnapshot
+   */
+  async moveToTrash(snapshot: string): Promise<Trashed> {
+    return this.#on(0, async () => trashSnapshot(this.#place, await findSnapshot(this.#place, snapshot)));
+  }
+
+  /** Second half of a removal, of all that were moved to the trash. */
+  async emptyTrash(): Promise<void> {
+    await this.#on(0, () => deleteTrash(this.#place));
+  }
+
+  /** Both halves, where there is no history to write between them. @throws NoSuchSnapshot */
+  async remove(snapshot: string): Promise<void> {
+    await this.moveToTrash(snapshot);
+    await this.emptyTrash();
+  }
+
+  /** Pins or unpins, durably, and returns the new manifest. @throws NoSuchSnapshot, SnapshotDamaged */
+  async setPinned(snapshot: string, pinned: boolean): Promise<Manifest> {
+    const stored = await this.read(snapshot);
+    if (!isSound(stored)) {
+      throw new UmlsnapError('SnapshotDamaged', { snapshot: stored.snapshot, problem: stored.damaged });
+    }
+    const { checksum: _, ...rest } = stored.manifest;
+    const manifest = sealManifest({ ...rest, pinned });
+    const path = join(stored.directory, manifestName);
+    const temporary = `${path}.${randomBytes(4).toString('hex')}`;
+    await this.#on(0, () => replaceFile(path, temporary, formatManifest(manifest)));
+    return manifest;
+  }
+
+  /** Removes what dead jobs left in the making, and returns those jobs. */
+  async sweepIncoming(isLive: (job: string) => boolean): Promise<string[]> {
+    return this.#on(0, () => sweepDeadIncoming(this.#place, isLive));
+  }
+
+  #on<T>(neededBytes: number, work: () => Promise<T>): Promise<T> {
+    return onStore(this.#place, neededBytes, work);
+  }
+}

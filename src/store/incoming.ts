@@ -1,0 +1,60 @@
+import type { Dirent } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ensureDirectory, syncDirectory } from './durable-file.js';
+import {
+  guestDirectory,
+  incomingDirectory,
+  isGuestDirectory,
+  jobOfIncoming,
+  requirePlainName,
+  type StorePlace,
+} from './layout.js';
+
+/** A snapshot in the making: a directory that no list shows, on the store's own filesystem. */
+export interface Incoming {
+  readonly guest: string;
+  readonly job: string;
+  readonly directory: string;
+  /** Where a file of the snapshot is to be written. */
+  pathOf(file: string): string;
+}
+
+export async function makeIncoming(place: StorePlace, guest: string, job: string): Promise<Incoming> {
+  const directory = incomingDirectory(place, guest, job);
+  await ensureDirectory(guestDirectory(place, guest));
+  await mkdir(directory, { mode: 0o700 });
+  return { guest, job, directory, pathOf: (file) => join(directory, requirePlainName(file)) };
+}
+
+export async function discardIncoming(incoming: Incoming): Promise<void> {
+  await rm(incoming.directory, { recursive: true, force: true });
+}
+
+/** Removes what dead jobs have left; never follows a link. Returns those jobs. */
+export async function sweepDeadIncoming(
+  place: StorePlace,
+  isLive: (job: string) => boolean,
+): Promise<string[]> {
+  const swept: string[] = [];
+  for (const guest of await directoriesIn(place.path, isGuestDirectory)) {
+    const directory = guestDirectory(place, guest);
+    for (const entry of await directoriesIn(directory, (name) => jobOfIncoming(name) !== undefined)) {
+      const job = jobOfIncoming(entry);
+      if (job === undefined || isLive(job)) continue;
+      await rm(join(directory, entry), { recursive: true, force: true });
+      await syncDirectory(directory);
+      swept.push(job);
+    }
+  }
+  return swept;
+}
+
+/** Names of the real directories in a directory, sorted; files and links are not ours. */
+export async function directoriesIn(path: string, wanted: (name: string) => boolean): Promise<string[]> {
+  const entries: Dirent[] = await readdir(path, { withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isDirectory() && wanted(entry.name))
+    .map((entry) => entry.name)
+    .sort();
+}
