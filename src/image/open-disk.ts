@@ -62,17 +62,18 @@ export function describeChange(before: Stamp, after: Stamp): string | null {
   return before.ctimeNs === after.ctimeNs ? null : 'its inode was changed';
 }
 
+/** What a stat with bigints has of it. */
+export function toStamp(stat: BigStat): Stamp {
+  const { dev, ino, mtimeNs, ctimeNs } = stat;
+  return { dev, ino, sizeBytes: Number(stat.size), mtimeNs, ctimeNs };
+}
+
 interface BigStat {
   dev: bigint;
   ino: bigint;
   size: bigint;
   mtimeNs: bigint;
   ctimeNs: bigint;
-}
-
-function toStamp(stat: BigStat): Stamp {
-  const { dev, ino, mtimeNs, ctimeNs } = stat;
-  return { dev, ino, sizeBytes: Number(stat.size), mtimeNs, ctimeNs };
 }
 
 function statProblem(stat: { isFile(): boolean; nlink: bigint; size: bigint }): string | null {

@@ -1,0 +1,81 @@
+import { fstatSync } from 'node:fs';
+import { type CopyExtent, copyExtents, extentCopier } from '../image/copy-extents.js';
+import { cloneFile, dieWithParent } from '../image/linux-calls.js';
+import { describeChange, type Stamp, toStamp } from '../image/open-disk.js';
+import { type ArmWord, type ChildWord, firstDiskFd, type GoWord } from './child-words.js';
+
+/**
+ * The process that captures while the guest stands still. A process of its own, so that it can be killed at the deadline in
+ * the middle of a system call, and so that neither our event loop nor the pool behind `fs`, which may be full of another
+ * guest's fsyncs, stands between the pause and the copy.
+ */
+
+interface ChildDisk {
+  device: string;
+  sizeBytes: number;
+  sourceFd: number;
+  targetFd: number;
+  copyExtent: CopyExtent;
+}
+
+// A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group. It is the parent who decides what they mean.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+process.on('disconnect', () => process.exit());
+process.once('message', (word: ArmWord) => arm(word));
+
+function arm({ method, parentPid, disks }: ArmWord): void {
+  dieWithParent();
+  // In this order: a parent that died before the call above would not be noticed by it.
+  if (process.ppid !== parentPid) process.exit();
+  const armed = disks.map(({ device, sizeBytes }, index): ChildDisk => {
+    const sourceFd = firstDiskFd + 2 * index;
+    const targetFd = sourceFd + 1;
+    // Buffers are made now: nothing is allocated during the pause.
+    return { device, sizeBytes, sourceFd, targetFd, copyExtent: extentCopier(sourceFd, targetFd) };
+  });
+  const captureOne =
+    method === 'reflink'
+      ? (disk: ChildDisk) => cloneFile(disk.sourceFd, disk.targetFd)
+      : (disk: ChildDisk) => void copyExtents(disk.sourceFd, disk.targetFd, disk.copyExtent);
+  process.once('message', (_: GoWord) => void captureAll(armed, captureOne).then(say));
+  say({ is: 'ready' });
+}
+
+async function captureAll(
+  disks: ChildDisk[],
+  captureOne: (disk: ChildDisk) => Promise<void> | void,
+): Promise<ChildWord> {
+  const stamps = new Map<string, Stamp>();
+  for (const disk of disks) {
+    const { device } = disk;
+    try {
+      const before = lookAt(disk);
+      if ('problem' in before) return { is: 'changed', device, problem: before.problem };
+      await captureOne(disk);
+      const after = lookAt(disk);
+      if ('problem' in after) return { is: 'changed', device, problem: after.problem };
+      // The drain came before: whatever writes now is no guest that stands still, and the capture has parts of both.
+      const problem = describeChange(before.stamp, after.stamp);
+      if (problem !== null) return { is: 'changed', device, problem };
+      stamps.set(device, after.stamp);
+    } catch (error) {
+      const { message, code, syscall } = error as NodeJS.ErrnoException;
+      return { is: 'failed', device, message, code, syscall };
+    }
+  }
+  return { is: 'done', stamps };
+}
+
+/** The source as it is now; its name is not looked up, yet a file that was replaced has none left. */
+function lookAt(disk: ChildDisk): { stamp: Stamp } | { problem: string } {
+  const stat = fstatSync(disk.sourceFd, { bigint: true });
+  if (stat.nlink === 0n) return { problem: 'it was deleted or replaced by another file' };
+  if (stat.size !== BigInt(disk.sizeBytes)) {
+    return { problem: `its size went from ${disk.sizeBytes} to ${stat.size} bytes` };
+  }
+  return { stamp: toStamp(stat) };
+}
+
+function say(word: ChildWord): void {
+  process.send?.(word);
+}

@@ -1,0 +1,27 @@
+import type { Stamp } from '../image/open-disk.js';
+
+/** The port between the sequence and a method of capturing: armed while the guest runs, run while it stands still. */
+
+export type CaptureMethod = 'reflink' | 'copy';
+
+export interface CaptureDisk {
+  device: string;
+  /** The disk, open for reading, and checked to be the one that the guest has open. */
+  sourceFd: number;
+  sourcePath: string;
+  sizeBytes: number;
+  /** Must not exist yet. */
+  targetPath: string;
+}
+
+export interface ArmedCapture {
+  readonly method: CaptureMethod;
+  /**
+   * Captures all disks, or fails as a whole. This is the pause: whoever works on it must do nothing else. Can be run once.
+   * @returns each disk's stamp as it was captured
+   * @throws CaptureFailed, SourceChanged, or the signal's reason at once when it aborts
+   */
+  run(signal: AbortSignal): Promise<{ stamps: Map<string, Stamp> }>;
+  /** Ends what is still at work and closes the targets. The files stay: they belong to the incoming copy. */
+  dispose(): Promise<void>;
+}
