@@ -1,0 +1,186 @@
+import { rmSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
+import { createSocket, type DatagramError, type DatagramSocket } from 'unix-dgram';
+import { problemOf, UmlsnapError } from '../errors.js';
+import { encodeRequest } from './packet.js';
+import type { PinnedSocket } from './pinned-socket.js';
+import { printableLine } from './printable.js';
+import { ReplyAssembly } from './reply-assembly.js';
+import type { ReplyDirectory } from './reply-directory.js';
+
+export interface AskPlace {
+  guest: PinnedSocket;
+  replies: ReplyDirectory;
+  /** Told of each datagram that did not come from the guest. */
+  onForeignDatagram: () => void;
+  onEnd: (request: OutstandingRequest) => void;
+}
+
+const firstRetryMs = 1;
+const longestRetryMs = 20;
+
+/**
+ * One request and its answer, on a socket of its own. Replies carry no id (uml-facts, fact 5), so the socket is what
+ * ties an answer to its request: it MUST serve this request only, and be gone before the next one can be mistaken.
+ */
+export class OutstandingRequest {
+  readonly answered: Promise<string>;
+  readonly #command: string;
+  readonly #place: AskPlace;
+  readonly #startedMs = performance.now();
+  readonly #assembly = new ReplyAssembly();
+  readonly #replyPath: string;
+  #socket: DatagramSocket | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #isSent = false;
+  #isEnded = false;
+  #resolve: (text: string) => void = () => {};
+  #reject: (error: unknown) => void = () => {};
+
+  constructor(place: AskPlace, command: string) {
+    this.#place = place;
+    this.#command = command;
+    this.#replyPath = place.replies.newSocketPath();
+    this.answered = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Whoever abandons a request need not look at its end.
+    this.answered.catch(() => {});
+  }
+
+  /** True once the guest has the request: from then on it may take effect, answered or not. */
+  get isSent(): boolean {
+    return this.#isSent;
+  }
+
+  start(): void {
+    try {
+      const datagram = encodeRequest(this.#command);
+      this.#socket = this.#bind();
+      this.#send(this.#socket, datagram, firstRetryMs);
+    } catch (error) {
+      this.#end(() => this.#reject(error));
+    }
+  }
+
+  /** Ends it without an answer; `answered` is rejected with `reason`, by default GuestNotAnswering. */
+  abandon(reason?: unknown): void {
+    const { path: socketPath } = this.#place.guest;
+    const waitedMs = Math.round(performance.now() - this.#startedMs);
+    const error =
+      reason ?? new UmlsnapError('GuestNotAnswering', { socketPath, command: this.#command, waitedMs });
+    this.#end(() => this.#reject(error));
+  }
+
+  /**
+   * Abandons it unless the answer is here already. Timers run before sockets are read, so after a blocked event loop
+   * the answer may still lie in the queue: the sockets are looked at for as long as they give something.
+   */
+  expire(): void {
+    const seen = this.#assembly.datagrams;
+    setImmediate(() => {
+      if (this.#assembly.datagrams > seen) this.expire();
+      else this.abandon();
+    });
+  }
+
+  #bind(): DatagramSocket {
+    let failure: unknown;
+    let socket: DatagramSocket;
+    try {
+      socket = createSocket('unix_dgram');
+    } catch (error) {
+      throw this.#unusable(error);
+    }
+    socket.on('error', (error) => {
+      failure = error;
+    });
+    socket.bind(this.#replyPath);
+    try {
+      if (failure !== undefined) throw failure;
+      this.#place.replies.admitGuest(this.#replyPath);
+    } catch (error) {
+      socket.close();
+      throw this.#unusable(error);
+    }
+    socket.on('message', (datagram, sender) => this.#receive(datagram, sender.path));
+    return socket;
+  }
+
+  #unusable(error: unknown): UmlsnapError {
+    const problem = isDatagramError(error) ? `${error.syscall}: ${errnoNameOf(error)}` : problemOf(error);
+    return new UmlsnapError('StateUnusable', { path: this.#replyPath, problem }, error);
+  }
+
+  #send(socket: DatagramSocket, datagram: Buffer, retryMs: number): void {
+    socket.send(datagram, 0, datagram.length, this.#place.guest.sendPath, (error) => {
+      if (error === undefined) this.#isSent = true;
+      // The guest's queue is full: it takes more as soon as it reads.
+      else if (errnoNameOf(error) === 'EAGAIN') {
+        const nextMs = Math.min(2 * retryMs, longestRetryMs);
+        this.#retryTimer = setTimeout(() => this.#send(socket, datagram, nextMs), retryMs);
+      } else this.#end(() => this.#reject(this.#sendFailure(error)));
+    });
+  }
+
+  #sendFailure(error: DatagramError): UmlsnapError {
+    const { path: socketPath } = this.#place.guest;
+    const name = errnoNameOf(error);
+    if (name === 'EPROTOTYPE') {
+      return new UmlsnapError('NotASocket', { socketPath, found: 'socket of another type' }, error);
+    }
+    if (name === 'EACCES' || name === 'EPERM') {
+      return new UmlsnapError('SocketNotAllowed', { socketPath, cause: name }, error);
+    }
+    if (name === 'ECONNREFUSED' || name === 'ENOENT') {
+      return new UmlsnapError('GuestSocketDead', { socketPath, command: this.#command }, error);
+    }
+    return new UmlsnapError('Internal', { problem: `sending to ${socketPath}: ${name}` }, error);
+  }
+
+  #receive(datagram: Buffer, sender: string | null): void {
+    if (sender === null || !this.#place.guest.isSender(sender)) {
+      this.#place.onForeignDatagram();
+      return;
+    }
+    const step = this.#assembly.accept(datagram);
+    if (step.kind === 'incomplete') return;
+    const { path: socketPath } = this.#place.guest;
+    const command = this.#command;
+    this.#end(() => {
+      if (step.kind === 'malformed') {
+        this.#reject(new UmlsnapError('ReplyMalformed', { socketPath, command, problem: step.problem }));
+      } else if (step.err === 0) this.#resolve(step.text);
+      else
+        this.#reject(
+          new UmlsnapError('CommandRefused', { command, err: step.err, text: printableLine(step.text) }),
+        );
+    });
+  }
+
+  #end(settle: () => void): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    clearTimeout(this.#retryTimer);
+    this.#closeSocket();
+    settle();
+    this.#place.onEnd(this);
+  }
+
+  /** MUST NOT stay bound unread: that would block a stopped guest (uml-facts, fact 7). */
+  #closeSocket(): void {
+    if (this.#socket === undefined) return;
+    this.#socket.close();
+    this.#socket = undefined;
+    rmSync(this.#replyPath, { force: true });
+  }
+}
+
+function isDatagramError(error: unknown): error is DatagramError {
+  return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'number';
+}
+
+function errnoNameOf(error: DatagramError): string {
+  return getSystemErrorName(error.code);
+}
