@@ -1,0 +1,131 @@
+import { type ErrorCode, type FactsByCode, type GuestState, problemOf, UmlsnapError } from './errors.js';
+
+/** The one place where errors become prose: what happened, to which guest, what state it is in now, what to do. */
+
+type Texts = { [C in ErrorCode]: (facts: FactsByCode[C]) => string };
+
+const mib = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
+const ms = (value: number) => `${Math.round(value)} ms`;
+const runs = 'The guest was not touched and runs on.';
+
+const stateText: Record<GuestState, string> = {
+  running: 'The guest runs.',
+  stopped: 'The guest is STOPPED.',
+  gone: 'The guest no longer runs: its process is gone.',
+  unknown: 'Whether the guest runs is UNKNOWN: look with `umlsnap status`, resume with `umlsnap recover`.',
+};
+
+const texts: Texts = {
+  Usage: (f) => f.problem,
+  ConfigInvalid: (f) =>
+    [
+      `${f.file} has ${f.problems.length} problem${f.problems.length === 1 ? '' : 's'}:`,
+      ...f.problems.map(
+        (p) => `  ${f.file}:${p.line}:${p.column} ${p.path === '' ? '' : `${p.path}: `}${p.message}`,
+      ),
+    ].join('\n'),
+  ConfigNotFound: (f) =>
+    `There is no config. Looked for: ${f.tried.join(', ')}. Copy config.example.yaml to one of them, or name one with -c.`,
+  NoSuchGuest: (f) =>
+    `No guest is called ${f.guest} in the config. It knows: ${f.known.join(', ') || 'none'}.`,
+  NoSuchSnapshot: (f) => `There is no snapshot ${f.snapshot}. \`umlsnap list\` shows those that exist.`,
+  NoSuchJob: (f) => `There is no job ${f.job}. \`umlsnap history\` shows those that exist.`,
+  NoSuchStore: (f) =>
+    `No store is called ${f.store} in the config. It knows: ${f.known.join(', ') || 'none'}.`,
+  NoMconsoleSocket: (f) =>
+    `Guest ${f.guest} has no management console: found no socket at ${f.tried.join(', ')}. Is the guest running, and as whom?`,
+  SocketPathTooLong: (f) =>
+    `The socket path ${f.socketPath} is ${f.lengthBytes} bytes long; the kernel takes at most ${f.maxBytes}. Use a shorter one (uml_dir= sets it).`,
+  NotASocket: (f) => `${f.socketPath} is ${f.found}, not a management console's socket.`,
+  SocketNotAllowed: (f) =>
+    `May not talk to ${f.socketPath}: ${f.cause}. Its socket is for its owner and root: run umlsnap as one of them.`,
+  SocketReplaced: (f) =>
+    `${f.socketPath} now leads to another socket than when the job began: the guest was rebooted, or somebody put another socket there.`,
+  RequestTooLarge: (f) =>
+    `A request to a management console has at most ${f.maxBytes} bytes; this one has ${f.lengthBytes}.`,
+  GuestNotAnswering: (f) =>
+    `Nothing answered \`${f.command}\` at ${f.socketPath} within ${ms(f.waitedMs)}. The guest's state is unknown: it may hang, be stopped by a signal, or be gone.`,
+  GuestSocketDead: (f) =>
+    `Nobody listens at ${f.socketPath} any more (asked for \`${f.command}\`): the guest behind it is gone.`,
+  CommandRefused: (f) => `The guest refused \`${f.command}\`: ${f.text || 'no reason given'} (${f.err}).`,
+  ReplyMalformed: (f) =>
+    `${f.socketPath} answered \`${f.command}\` with something that is no mconsole reply: ${f.problem}. Is it a UML management console?`,
+  GuestAlreadyStopped: (f) =>
+    `Guest ${f.guest} is stopped already, and not by us: somebody did that on purpose, so we leave it stopped. Resume it with \`umlsnap mconsole ${f.guest} go\`.`,
+  GuestProcessNotFound: (f) =>
+    `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${runs}`,
+  GuestHasSeveralCpus: (f) =>
+    `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or set allowSmp: true and accept that.`,
+  SysrqDisabled: (f) =>
+    `SysRq is switched off in guest ${f.guest} (kernel.sysrq = ${f.setting}), so it can't be made to sync. ${runs} In the guest: sysctl kernel.sysrq=1 (or a mask with 16).`,
+  DiskMismatch: (f) =>
+    `Disk ${f.device} of guest ${f.guest} is not what the config says: config ${f.configured}, guest ${f.reported || 'none'}: ${f.problem}. ${runs} Put the right path into the config.`,
+  DiskUnusable: (f) => `Disk ${f.device} of guest ${f.guest}, ${f.path}, can't be used: ${f.problem}.`,
+  StoreNotMounted: (f) =>
+    `Store ${f.store} is not there: ${f.path}: ${f.problem}. Is its filesystem mounted? Nothing was written.`,
+  StoreUnusable: (f) => `Store ${f.store} can't be used: ${f.path}: ${f.problem}.`,
+  StoreTooFull: (f) =>
+    `Store ${f.store} has too little room: ${f.path} has ${mib(f.freeBytes)} and ${f.freeInodes} inodes free, ${mib(f.neededBytes)} are needed. Free some (umlsnap prune), or give it more.`,
+  PredictedPauseOverBudget: (f) =>
+    `Guest ${f.guest} would stand still for about ${ms(f.predictedMs)} (${f.method} of ${mib(f.dataBytes)}), its budget is ${ms(f.budgetMs)}. ${runs} Put the store on the disk's own XFS or btrfs (a reflink takes milliseconds), or set pauseBudget to at least ${Math.ceil((f.predictedMs * 1.5) / 1000)}s.`,
+  CaptureImpossible: (f) => `Guest ${f.guest} can't be captured by ${f.method}: ${f.reason}. ${runs}`,
+  StopUnanswered: (f) =>
+    `Guest ${f.guest} did not answer \`stop\` within ${ms(f.waitedMs)}; the snapshot is given up. ${stateText[f.guestState]}`,
+  PauseBudgetExceeded: (f) =>
+    `Guest ${f.guest} stood still for ${ms(f.pausedMs)} in phase ${f.phase}, its budget is ${ms(f.budgetMs)}: the snapshot was thrown away. ${f.guestResumed ? 'The guest was resumed and runs.' : stateText.unknown} Raise pauseBudget, or use a faster capture.`,
+  ResumedByOthers: (f) =>
+    `Somebody else resumed guest ${f.guest} during ${f.phase}, so its disk may have changed under the capture: the snapshot was thrown away. The guest runs.`,
+  GuestGone: (f) =>
+    `Guest ${f.guest} died or rebooted during ${f.phase}: the snapshot was thrown away.${f.leftoverPids.length > 0 ? ` Its processes ${f.leftoverPids.join(', ')} are left over and hold its disks: end them.` : ''}`,
+  GuardianFailed: (f) => `The guardian of guest ${f.guest} failed: ${f.problem}. ${stateText[f.guestState]}`,
+  GuestMayBePaused: (f) =>
+    `GUEST ${f.guest} MAY STILL BE PAUSED: ${f.problem}. ${f.guardianPid === null ? '' : `The guardian (pid ${f.guardianPid}) goes on trying to resume it. `}Run \`umlsnap recover\`; by hand: \`umlsnap mconsole ${f.guest} go\`.`,
+  IoNotDrained: (f) =>
+    `Guest ${f.guest} was stopped, but its disk writes were not finished after ${ms(f.waitedMs)}: the snapshot was given up. The guest runs.`,
+  SourceChanged: (f) =>
+    `Disk ${f.device} of guest ${f.guest} changed during the capture: ${f.problem}. The capture was thrown away.`,
+  CaptureFailed: (f) =>
+    `Capturing disk ${f.device} of guest ${f.guest} failed: ${f.problem}. The capture was thrown away.`,
+  CaptureDamaged: (f) =>
+    `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${f.problem}. It was thrown away.`,
+  ConsistencyTooWeak: (f) =>
+    `Guest ${f.guest} had ${f.dirtyKib} KiB not yet on disk at the stop, in each of ${f.tries} tries: that is \`${f.reached}\`, and the config requires \`${f.required}\`. The guest runs, no snapshot was kept. Back up in a quieter hour, raise syncTries, or set require: crash.`,
+  SnapshotExists: (f) => `Store ${f.store} has a snapshot ${f.snapshot} already; it was left as it is.`,
+  TargetInUse: (f) =>
+    `${f.path} is in use${f.pid === null ? '' : ` by process ${f.pid}`}: halt the guest first. Nothing was changed.`,
+  TargetExists: (f) =>
+    `${f.path} exists already and is left as it is. Choose an empty place, or restore --in-place.`,
+  SnapshotDamaged: (f) =>
+    `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
+  RestoreFailed: (f) =>
+    `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+  HistoryUnusable: (f) =>
+    `The history ${f.path} can't be used: ${f.problem}. Snapshots are safe in their stores; with the file moved away, the list of them is rebuilt from there.`,
+  HistoryLocked: (f) =>
+    `The history ${f.path} was locked by another process for ${ms(f.waitedMs)}. Try again later.`,
+  JobEnded: (f) => `Job ${f.job} has ended already (${f.status}); its record is not changed any more.`,
+  Busy: (f) => `${f.what} is being worked on: ${f.holder}. Try again later, or use --wait.`,
+  StateUnusable: (f) =>
+    `The state directory ${f.path} can't be used: ${f.problem}. Set \`state:\` to a directory of ours.`,
+  CommandFailed: (f) =>
+    `${f.command} failed${f.exitCode === null ? '' : ` with ${f.exitCode}`}: ${f.problem}`,
+  Interrupted: (f) => `Interrupted by ${f.signal}: everything begun was undone.`,
+  Internal: (f) => `Internal error: ${f.problem}. Please report it.`,
+};
+
+/** What to tell a person about a failure. */
+export function explainError(error: unknown): string {
+  const known = asUmlsnapError(error);
+  return explain(known.code, known.facts);
+}
+
+function explain<C extends ErrorCode>(code: C, facts: FactsByCode[C]): string {
+  return texts[code](facts);
+}
+
+/** Anything thrown as an error of ours: what we did not foresee is `Internal`, and says what it was. */
+export function asUmlsnapError(error: unknown): UmlsnapError {
+  return error instanceof UmlsnapError
+    ? error
+    : new UmlsnapError('Internal', { problem: problemOf(error) }, error);
+}

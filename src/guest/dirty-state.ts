@@ -1,0 +1,39 @@
+/** What the guest holds in memory and has not yet written to its disks, from its own counters. */
+export interface DirtyState {
+  /** Dirty and under write-back, in KiB: exactly what a copy of the disks made now would miss of the files' data. */
+  dirtyKib: number;
+  /** Requests that the guest's block layer has sent and not seen completed, over all ubd disks. */
+  inFlight: number;
+  /** Requests completed since boot, over all ubd disks: stands still while nothing is written. */
+  completedWrites: number;
+}
+
+/** UML's pages are 4 KiB on every architecture that it exists for. */
+const kibPerPage = 4;
+
+/** The consistency that a stop in this state gives a snapshot, design §3. A guest without agent can't be `frozen`. */
+export function consistencyOf(state: DirtyState): 'synced' | 'crash' {
+  return state.dirtyKib === 0 && state.inFlight === 0 ? 'synced' : 'crash';
+}
+
+/**
+ * Reads `proc vmstat` and `proc diskstats`, both of which answer while the guest is stopped (uml-facts §2). On one
+ * CPU the counters are exact: there are no per-CPU deltas.
+ * @returns undefined when the texts are not what a Linux guest says
+ */
+export function parseDirtyState(vmstat: string, diskstats: string): DirtyState | undefined {
+  const dirty = counter(vmstat, 'nr_dirty');
+  const writeback = counter(vmstat, 'nr_writeback');
+  const disks = diskstats
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter((field) => /^ubd[a-p]$/.test(field[2] ?? ''));
+  if (dirty === undefined || writeback === undefined || disks.length === 0) return undefined;
+  const sum = (index: number) => disks.reduce((total, field) => total + Number(field[index]), 0);
+  return { dirtyKib: (dirty + writeback) * kibPerPage, completedWrites: sum(7), inFlight: sum(11) };
+}
+
+function counter(vmstat: string, name: string): number | undefined {
+  const value = new RegExp(`^${name} (\\d{1,15})$`, 'm').exec(vmstat)?.[1];
+  return value === undefined ? undefined : Number(value);
+}

@@ -1,0 +1,93 @@
+import type { GuestConfig } from '../config/config.js';
+import { UmlsnapError } from '../errors.js';
+import { proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
+import { MconsoleClient } from '../mconsole/mconsole-client.js';
+import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
+import { type DirtyState, parseDirtyState } from './dirty-state.js';
+
+/** How long a request may take while the guest runs; the machine it runs on may be busy. */
+const requestTimeoutMs = 5000;
+
+/**
+ * A guest of the config that answers on its management console. Everything here may be asked of a stopped guest as
+ * well; `stop` and `go` are the guardian's alone.
+ */
+export class Guest {
+  readonly name: string;
+  readonly config: GuestConfig;
+  readonly #client: MconsoleClient;
+
+  private constructor(config: GuestConfig, client: MconsoleClient) {
+    this.name = config.name;
+    this.config = config;
+    this.#client = client;
+  }
+
+  /** @throws NoMconsoleSocket, NotASocket, SocketPathTooLong, SocketNotAllowed */
+  static async open(config: GuestConfig): Promise<Guest> {
+    return new Guest(config, await MconsoleClient.open(await findMconsoleSocket(config.mconsole)));
+  }
+
+  get socketPath(): string {
+    return this.#client.socketPath;
+  }
+
+  /** @throws SocketReplaced when the path leads to another socket than when the guest was opened */
+  async checkSocket(): Promise<void> {
+    if (await this.#client.isReplaced())
+      throw new UmlsnapError('SocketReplaced', { socketPath: this.socketPath });
+  }
+
+  /** `Linux NODE RELEASE VERSION MACHINE`. Answers while stopped too: no proof that the guest runs. */
+  version(timeoutMs: number = requestTimeoutMs): Promise<string> {
+    return version(this.#client, { timeoutMs });
+  }
+
+  /** Asks for an emergency sync; what the guest printed about it comes back. */
+  emergencySync(timeoutMs: number = requestTimeoutMs): Promise<string> {
+    return sysrq(this.#client, 's', { timeoutMs });
+  }
+
+  /** @throws ReplyMalformed when the guest's counters are not what a Linux guest says */
+  async dirtyState(timeoutMs: number = requestTimeoutMs): Promise<DirtyState> {
+    const vmstat = await proc(this.#client, 'vmstat', { timeoutMs });
+    const state = parseDirtyState(vmstat, await proc(this.#client, 'diskstats', { timeoutMs }));
+    if (state) return state;
+    const problem = 'its vmstat or diskstats lacks the counters of dirty pages or of ubd disks';
+    throw new UmlsnapError('ReplyMalformed', {
+      socketPath: this.socketPath,
+      command: 'proc vmstat',
+      problem,
+    });
+  }
+
+  /** CPUs of the guest. One that says nothing of any has one. */
+  async cpuCount(): Promise<number> {
+    const cpuinfo = await proc(this.#client, 'cpuinfo', { timeoutMs: requestTimeoutMs });
+    return Math.max(1, cpuinfo.match(/^processor\s*:/gm)?.length ?? 0);
+  }
+
+  /** The guest's kernel.sysrq: 0 off, 1 all, otherwise a mask of bits (sync is 16; uml-facts §2). */
+  async sysrqSetting(): Promise<string> {
+    return (await proc(this.#client, 'sys/kernel/sysrq', { timeoutMs: requestTimeoutMs })).trim();
+  }
+
+  /** What the guest has behind a device: `path`, `cow,backing`, or nothing. Untrusted. */
+  diskOf(device: string): Promise<string> {
+    return queryConfig(this.#client, device, { timeoutMs: requestTimeoutMs });
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+/** Runs `use` with the guest's console open. */
+export async function withGuest<T>(config: GuestConfig, use: (guest: Guest) => Promise<T>): Promise<T> {
+  const guest = await Guest.open(config);
+  try {
+    return await use(guest);
+  } finally {
+    guest.close();
+  }
+}

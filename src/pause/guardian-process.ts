@@ -1,0 +1,136 @@
+import { writeFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { createInterface } from 'node:readline';
+import { problemOf } from '../errors.js';
+import {
+  formatLine,
+  type GuardianCause,
+  type GuardianOrder,
+  type GuardianReport,
+  parseOrder,
+} from './guardian-protocol.js';
+import { endLease, type LeaseEnd } from './lease.js';
+import { type PauseResult, StopAndGo } from './stop-and-go.js';
+
+/**
+ * The guardian: a process of its own, in a session of its own, and the only one that sends `stop` and `go` while a
+ * job runs. It resumes the guest on the first of: asked to, deadline, pipe closed, signal, protocol error. It ends
+ * when its pipe is closed and no pause is open, and MUST NOT end before that.
+ */
+class GuardianProcess {
+  #guest: StopAndGo | undefined;
+  #leaseFile = '';
+  #deadline: NodeJS.Timeout | undefined;
+  #ending: Promise<void> | undefined;
+
+  async obey(order: GuardianOrder): Promise<void> {
+    switch (order.do) {
+      case 'arm':
+        this.#leaseFile = order.leaseFile;
+        this.#guest = await StopAndGo.open({ socketPath: order.socketPath, main: order.main });
+        return say({ said: 'armed' });
+      case 'pause':
+        return await this.#pause(order.budgetMs);
+      case 'resume':
+        return await this.end('request');
+    }
+  }
+
+  /** Ends the pause that is open, if one is. The first cause counts. */
+  end(cause: GuardianCause): Promise<void> {
+    clearTimeout(this.#deadline);
+    if (this.#ending) return this.#ending;
+    if (!this.#guest?.isOpen) return Promise.resolve();
+    this.#ending = this.#resume(this.#guest, cause).finally(() => {
+      this.#ending = undefined;
+    });
+    return this.#ending;
+  }
+
+  async #pause(budgetMs: number): Promise<void> {
+    if (!this.#guest || this.#guest.isOpen) throw new Error('pause ordered out of turn');
+    // The budget runs from before the request, so that no delay of an answer can lengthen the pause.
+    this.#deadline = setTimeout(() => this.end('deadline').catch(leave), budgetMs);
+    const answer = await this.#guest.stop(budgetMs);
+    if (this.#ending || (answer !== 'refused' && !this.#guest.isOpen)) return;
+    if (answer === 'stopped') return say({ said: 'paused' });
+    if (answer === 'refused') {
+      clearTimeout(this.#deadline);
+      return say({ said: 'refused' });
+    }
+    say({ said: 'unanswered' });
+    await this.end('deadline');
+  }
+
+  async #resume(guest: StopAndGo, cause: GuardianCause): Promise<void> {
+    const result = await guest.resume(proveStopAfterMs);
+    this.#noteInLease(cause, result);
+    say({ said: 'ended', endedBy: cause, over: result.over, pausedMs: result.pausedMs });
+  }
+
+  #noteInLease(cause: GuardianCause, result: PauseResult): void {
+    const endedBy: Record<PauseResult['over'], LeaseEnd['endedBy']> = {
+      resumed: cause,
+      others: 'others',
+      notOurs: 'notStopped',
+      gone: 'guestGone',
+    };
+    try {
+      endLease(this.#leaseFile, {
+        endedAt: new Date().toISOString(),
+        endedBy: endedBy[result.over],
+        pausedMs: result.pausedMs,
+      });
+    } catch {
+      // The guest runs, which is what counts; without the note `recover` asks the guest itself.
+    }
+  }
+}
+
+/** A stop whose answer is garbled or lost is tested for by other means after this time. */
+const proveStopAfterMs = 5000;
+
+function say(report: GuardianReport): void {
+  process.stdout.write(formatLine(report));
+}
+
+/** The guest is resumed by now, or its resume has failed for a reason of ours: nothing is left to do here. */
+function leave(error: unknown): never {
+  say({ said: 'failed', problem: problemOf(error) });
+  process.exit(1);
+}
+
+/** Ahead of other work on the host, and last to be killed for memory. Both need rights that we may not have. */
+function claimImportance(): void {
+  for (const claim of [() => setPriority(-15), () => writeFileSync('/proc/self/oom_score_adj', '-900')]) {
+    try {
+      claim();
+    } catch {
+      // An ordinary process guards as well, only less punctually under load.
+    }
+  }
+}
+
+function main(): void {
+  claimImportance();
+  const guardian = new GuardianProcess();
+  const endAndExit = (exitCode: number) => guardian.end('guardian').then(() => process.exit(exitCode), leave);
+  // Nobody reads any more: the closed stdin says the same, and that is where it is dealt with.
+  process.stdout.on('error', () => {});
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)
+    process.on(signal, () => endAndExit(0));
+  process.on('uncaughtException', () => endAndExit(1));
+  process.on('unhandledRejection', () => endAndExit(1));
+  const lines = createInterface({ input: process.stdin });
+  lines.on('line', (line) => {
+    Promise.resolve()
+      .then(() => guardian.obey(parseOrder(line)))
+      .catch(async (error) => {
+        await guardian.end('guardian');
+        leave(error);
+      });
+  });
+  lines.on('close', () => endAndExit(0));
+}
+
+main();

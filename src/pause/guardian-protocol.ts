@@ -1,0 +1,46 @@
+import { z } from 'zod';
+
+/** What the orchestrator and its guardian say to each other: one JSON object a line, over the guardian's stdin and stdout. */
+
+const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
+
+const orderSchema = z.discriminatedUnion('do', [
+  z.strictObject({
+    do: z.literal('arm'),
+    socketPath: z.string(),
+    main: processSchema,
+    leaseFile: z.string(),
+  }),
+  z.strictObject({ do: z.literal('pause'), budgetMs: z.number().positive() }),
+  z.strictObject({ do: z.literal('resume') }),
+]);
+
+const reportSchema = z.discriminatedUnion('said', [
+  z.strictObject({ said: z.literal('armed') }),
+  z.strictObject({ said: z.literal('paused') }),
+  /** The guest was stopped already, by somebody else. */
+  z.strictObject({ said: z.literal('refused') }),
+  /** `stop` got no answer; the guardian has begun to resume by itself. */
+  z.strictObject({ said: z.literal('unanswered') }),
+  z.strictObject({
+    said: z.literal('ended'),
+    endedBy: z.enum(['request', 'deadline', 'guardian']),
+    over: z.enum(['resumed', 'others', 'notOurs', 'gone']),
+    pausedMs: z.number().nonnegative().nullable(),
+  }),
+  z.strictObject({ said: z.literal('failed'), problem: z.string() }),
+]);
+
+export type GuardianOrder = z.infer<typeof orderSchema>;
+export type GuardianReport = z.infer<typeof reportSchema>;
+
+/** Why the guardian resumed: asked to, its deadline, or its own decision (pipe closed, signal, protocol error). */
+export type GuardianCause = Extract<GuardianReport, { said: 'ended' }>['endedBy'];
+
+export const formatLine = (message: GuardianOrder | GuardianReport): string => `${JSON.stringify(message)}\n`;
+
+/** @throws on anything that is no order: the guardian then resumes the guest and ends */
+export const parseOrder = (line: string): GuardianOrder => orderSchema.parse(JSON.parse(line));
+
+/** @throws on anything that is no report */
+export const parseReport = (line: string): GuardianReport => reportSchema.parse(JSON.parse(line));

@@ -1,0 +1,212 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type GuestState, problemOf, UmlsnapError } from '../errors.js';
+import { processEntry } from '../process-entry.js';
+import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { Doorbell } from './doorbell.js';
+import { formatLine, type GuardianOrder, type GuardianReport, parseReport } from './guardian-protocol.js';
+import { type PausableGuest, StopAndGo } from './stop-and-go.js';
+
+export interface GuardedGuest extends PausableGuest {
+  guest: string;
+  leaseFile: string;
+}
+
+export type PauseEnded = Extract<GuardianReport, { said: 'ended' }>;
+
+/** How long we wait for a guardian that has to resume; after that the guest may be paused, and we say so loudly. */
+const resumePatienceMs = 10_000;
+const armPatienceMs = 15_000;
+
+/** Our side of a guardian. Sends nothing to the guest itself, unless the guardian dies. */
+export class Guardian {
+  readonly identity: ProcessIdentity;
+  readonly #guarded: GuardedGuest;
+  readonly #child: ChildProcess;
+  #stopWasAnswered = false;
+  #pauseOpen = false;
+  #ended: PauseEnded | undefined;
+  #death: string | undefined;
+  #early = new AbortController();
+  readonly #news = new Doorbell();
+  #reports: GuardianReport[] = [];
+
+  private constructor(guarded: GuardedGuest, child: ChildProcess, identity: ProcessIdentity) {
+    this.#guarded = guarded;
+    this.#child = child;
+    this.identity = identity;
+    child.once('exit', (code, signal) => this.#died(`it ended with ${signal ?? code}`));
+    child.stdin?.on('error', (error) => this.#died(problemOf(error)));
+    if (child.stdout) createInterface({ input: child.stdout }).on('line', (line) => this.#hear(line));
+  }
+
+  /**
+   * Starts a guardian for a guest and waits until it is armed.
+   * @throws GuardianFailed, the guest untouched
+   */
+  static async start(guarded: GuardedGuest): Promise<Guardian> {
+    const child = spawn(process.execPath, [processEntry('guardian-process', import.meta.url)], {
+      // A session of its own: a signal to our process group, Ctrl-C above all, must not reach it.
+      detached: true,
+      stdio: ['pipe', 'pipe', 'ignore'],
+      cwd: '/',
+    });
+    child.unref();
+    const failed = (problem: string) =>
+      new UmlsnapError('GuardianFailed', { guest: guarded.guest, problem, guestState: 'running' });
+    const spawnError = await new Promise<Error | undefined>((resolve) => {
+      child.once('spawn', () => resolve(undefined));
+      child.once('error', resolve);
+    });
+    const stat = child.pid === undefined ? undefined : readProcessStat(child.pid);
+    if (spawnError || !stat) throw failed(spawnError ? problemOf(spawnError) : 'it ended at once');
+    const guardian = new Guardian(guarded, child, { pid: stat.pid, startTicks: stat.startTicks });
+    guardian.#order({
+      do: 'arm',
+      socketPath: guarded.socketPath,
+      main: guarded.main,
+      leaseFile: guarded.leaseFile,
+    });
+    const report = await guardian.#nextReport(armPatienceMs);
+    if (report?.said === 'armed') return guardian;
+    guardian.close();
+    throw failed(report?.said === 'failed' ? report.problem : (guardian.#death ?? 'it did not get ready'));
+  }
+
+  /** Aborted when the pause has ended, or the guardian has died, without our asking. */
+  get early(): AbortSignal {
+    return this.#early.signal;
+  }
+
+  /**
+   * Has the guest stopped. Resolves once it is.
+   * @throws GuestAlreadyStopped (and left so), StopUnanswered, GuestGone, GuestMayBePaused, GuardianFailed
+   */
+  async pause(budgetMs: number): Promise<void> {
+    this.#ended = undefined;
+    this.#stopWasAnswered = false;
+    this.#early = new AbortController();
+    this.#pauseOpen = true;
+    this.#order({ do: 'pause', budgetMs });
+    const report = await this.#nextReport(budgetMs + resumePatienceMs);
+    if (report?.said === 'paused') {
+      this.#stopWasAnswered = true;
+      return;
+    }
+    if (report?.said === 'refused') {
+      this.#pauseOpen = false;
+      throw new UmlsnapError('GuestAlreadyStopped', { guest: this.#guarded.guest });
+    }
+    const ended = await this.#waitForEnd();
+    if (ended.over === 'gone') throw this.#gone('stop');
+    throw new UmlsnapError('StopUnanswered', {
+      guest: this.#guarded.guest,
+      waitedMs: budgetMs,
+      guestState: 'running',
+    });
+  }
+
+  /**
+   * Has the guest resumed, and tells how its pause ended; also when it has ended by itself before.
+   * @throws GuestMayBePaused, GuardianFailed with the guest resumed by us
+   */
+  async resume(): Promise<PauseEnded> {
+    if (!this.#ended && !this.#death) this.#order({ do: 'resume' });
+    return await this.#waitForEnd();
+  }
+
+  /** Closes the pipe: the guardian resumes what is still open, and ends. */
+  close(): void {
+    this.#child.stdin?.end();
+    this.#child.stdout?.destroy();
+  }
+
+  async #waitForEnd(): Promise<PauseEnded> {
+    const deadlineMs = performance.now() + resumePatienceMs;
+    while (!this.#ended && !this.#death && performance.now() < deadlineMs) {
+      await this.#news.wait(deadlineMs - performance.now());
+    }
+    if (this.#ended) return this.#ended;
+    if (this.#death) return await this.#resumeOurselves(this.#death);
+    throw this.#mayBePaused(`it has not been resumed within ${resumePatienceMs} ms`, this.identity.pid);
+  }
+
+  /** The guardian is dead: what it held open is ours to end, by the same rule. */
+  async #resumeOurselves(problem: string): Promise<never> {
+    const failed = (guestState: GuestState) =>
+      new UmlsnapError('GuardianFailed', { guest: this.#guarded.guest, problem, guestState });
+    const taken = await StopAndGo.takeOver(this.#guarded, this.#stopWasAnswered).catch((error) => {
+      throw this.#mayBePaused(`the guardian died (${problem}), and ${problemOf(error)}`, null);
+    });
+    try {
+      const giveUp = sleep(resumePatienceMs, undefined, { ref: false });
+      const result = await Promise.race([taken.resume(0), giveUp]);
+      if (!result)
+        throw this.#mayBePaused(`the guardian died (${problem}), and the guest answers no \`go\``, null);
+      this.#pauseOpen = false;
+      throw result.over === 'gone' ? this.#gone('go') : failed('running');
+    } finally {
+      taken.close();
+    }
+  }
+
+  #mayBePaused(problem: string, guardianPid: number | null): UmlsnapError<'GuestMayBePaused'> {
+    return new UmlsnapError('GuestMayBePaused', { guest: this.#guarded.guest, guardianPid, problem });
+  }
+
+  #gone(phase: string): UmlsnapError<'GuestGone'> {
+    return new UmlsnapError('GuestGone', { guest: this.#guarded.guest, phase, leftoverPids: [] });
+  }
+
+  #order(order: GuardianOrder): void {
+    this.#child.stdin?.write(formatLine(order));
+  }
+
+  #hear(line: string): void {
+    let report: GuardianReport;
+    try {
+      report = parseReport(line);
+    } catch (error) {
+      this.#child.kill('SIGTERM');
+      this.#died(`it said something that is no report: ${problemOf(error)}`);
+      return;
+    }
+    if (report.said === 'ended') {
+      this.#ended = report;
+      this.#pauseOpen = false;
+      if (report.endedBy !== 'request') this.#early.abort();
+    } else {
+      this.#reports.push(report);
+    }
+    this.#news.ring();
+  }
+
+  #died(problem: string): void {
+    this.#death ??= problem;
+    if (this.#pauseOpen) this.#early.abort();
+    this.#news.ring();
+  }
+
+  /** The next report that is not the end of a pause; undefined when the pause ended, the guardian died, or time is up. */
+  async #nextReport(patienceMs: number): Promise<GuardianReport | undefined> {
+    const deadlineMs = performance.now() + patienceMs;
+    while (this.#reports.length === 0 && !this.#ended && !this.#death && performance.now() < deadlineMs) {
+      await this.#news.wait(deadlineMs - performance.now());
+    }
+    return this.#reports.shift();
+  }
+}
+
+/** Runs `use` with a guardian armed for the guest; its pipe is closed on every way out. */
+export async function withGuardian<T>(
+  guarded: GuardedGuest,
+  use: (guardian: Guardian) => Promise<T>,
+): Promise<T> {
+  const guardian = await Guardian.start(guarded);
+  try {
+    return await use(guardian);
+  } finally {
+    guardian.close();
+  }
+}

@@ -1,0 +1,121 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { bootId } from '../process-identity.js';
+
+/**
+ * A lease says, in a file that outlives us, that we are about to stop a guest: STATE/leases/GUEST.json. It MUST be
+ * durable before `stop` is sent, and MUST NOT be removed before the pause is known to be over: whoever finds one
+ * whose processes are dead resumes the guest.
+ */
+
+const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
+
+const leaseSchema = z.strictObject({
+  format: z.literal('umlsnap-lease/1'),
+  guest: z.string(),
+  job: z.string(),
+  pause: z.string(),
+  socketPath: z.string(),
+  main: processSchema,
+  bootId: z.string(),
+  orchestrator: processSchema,
+  guardian: processSchema,
+  /** Wall-clock: for people, and to tell a pause that should long be over. */
+  deadlineAt: z.iso.datetime(),
+  /** Written by the guardian when the pause is over, for the history of an orchestrator that died. */
+  ended: z
+    .strictObject({
+      endedAt: z.iso.datetime(),
+      endedBy: z.enum(['request', 'deadline', 'guardian', 'recover', 'others', 'notStopped', 'guestGone']),
+      pausedMs: z.number().nonnegative().nullable(),
+    })
+    .optional(),
+});
+
+export type Lease = z.infer<typeof leaseSchema>;
+export type LeaseEnd = NonNullable<Lease['ended']>;
+
+/** Path of a guest's lease. */
+export function leaseFile(stateDirectory: string, guest: string): string {
+  return join(stateDirectory, 'leases', `${guest}.json`);
+}
+
+/**
+ * Writes a lease durably: file and directory are on disk when this returns.
+ * @throws StateUnusable
+ */
+export async function writeLease(file: string, lease: Omit<Lease, 'format' | 'bootId'>): Promise<void> {
+  const text = JSON.stringify({ format: 'umlsnap-lease/1', bootId: bootId(), ...lease });
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    const handle = await open(`${file}.new`, 'w', 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(`${file}.new`, file);
+    await syncDirectory(dirname(file));
+  } catch (error) {
+    throw new UmlsnapError('StateUnusable', { path: file, problem: problemOf(error) }, error);
+  }
+}
+
+/** Notes in the lease that its pause is over. Synchronous: the guardian does this as its last act. */
+export function endLease(file: string, ended: LeaseEnd): void {
+  const lease = leaseSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+  const fd = openSync(`${file}.ended`, 'w', 0o600);
+  try {
+    writeSync(fd, JSON.stringify({ ...lease, ended }));
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(`${file}.ended`, file);
+}
+
+/** Removes the lease of a pause that is over and stands in the history. */
+export async function dropLease(file: string): Promise<void> {
+  try {
+    await unlink(file);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+export type FoundLease = { file: string; lease: Lease } | { file: string; damaged: string };
+
+/** Every lease in the state directory. A lease that can't be read is told, never dropped in silence. */
+export async function readLeases(stateDirectory: string): Promise<FoundLease[]> {
+  const directory = join(stateDirectory, 'leases');
+  let names: string[];
+  try {
+    names = (await readdir(directory)).filter((name) => name.endsWith('.json'));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw new UmlsnapError('StateUnusable', { path: directory, problem: problemOf(error) }, error);
+  }
+  return await Promise.all(names.sort().map((name) => readLease(join(directory, name))));
+}
+
+/** One lease, as it stands now. */
+export async function readLease(file: string): Promise<FoundLease> {
+  try {
+    return { file, lease: leaseSchema.parse(JSON.parse(await readFile(file, 'utf8'))) };
+  } catch (error) {
+    return { file, damaged: problemOf(error) };
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,139 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { explainError } from '../error-text.js';
+import { bootId, isAlive, type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { type FoundLease, type Lease, type LeaseEnd, readLease, readLeases } from './lease.js';
+import { StopAndGo } from './stop-and-go.js';
+
+/** What became of a lease that was found. */
+export type RecoveredPause =
+  /** Its processes live and it is within its time: theirs, not ours. */
+  | { found: 'inProgress'; file: string; lease: Lease }
+  /** Over: `end` belongs into the history, then the lease goes. */
+  | { found: 'over'; file: string; lease: Lease; end: LeaseEnd; resumedByUs: boolean }
+  | { found: 'mayBePaused'; file: string; guest: string; problem: string };
+
+export type LeasePlan = 'closeAsNoted' | 'closeAsGone' | 'leave' | 'waitForGuardian' | 'resume';
+
+export interface LeaseFacts {
+  sameBoot: boolean;
+  noted: boolean;
+  mainAlive: boolean;
+  orchestratorAlive: boolean;
+  guardianAlive: boolean;
+  overdueMs: number;
+}
+
+/** A guardian that has not ended its pause so long after the deadline is stuck, whatever its process looks like. */
+const overdueLimitMs = 15_000;
+const resumePatienceMs = 10_000;
+
+/**
+ * What to do about a lease. `go` MUST NOT go to a guest that we did not pause: not to another boot's, not to a
+ * process that took over a pid, and not to one whose own guardian is at work.
+ */
+export function planLease(facts: LeaseFacts): LeasePlan {
+  if (facts.noted) return 'closeAsNoted';
+  if (!facts.sameBoot || !facts.mainAlive) return 'closeAsGone';
+  if (facts.overdueMs > overdueLimitMs) return 'resume';
+  if (facts.orchestratorAlive) return 'leave';
+  return facts.guardianAlive ? 'waitForGuardian' : 'resume';
+}
+
+/**
+ * Resumes what dead processes of ours left paused, and only that. The caller MUST write each `end` to the history
+ * before it drops the lease.
+ * @throws StateUnusable
+ */
+export async function recoverPauses(stateDirectory: string): Promise<RecoveredPause[]> {
+  const leases = await readLeases(stateDirectory);
+  return await Promise.all(leases.map(recoverPause));
+}
+
+async function recoverPause(found: FoundLease): Promise<RecoveredPause> {
+  if ('damaged' in found) return unreadable(found.file, found.damaged);
+  const plan = planLease(factsOf(found.lease));
+  if (plan !== 'waitForGuardian') return await carryOut(plan, found.file, found.lease);
+  await waitForDeath(found.lease.guardian);
+  const reread = await readLease(found.file);
+  if ('damaged' in reread) return unreadable(found.file, reread.damaged);
+  const newPlan = planLease(factsOf(reread.lease));
+  if (newPlan !== 'waitForGuardian') return await carryOut(newPlan, reread.file, reread.lease);
+  const { guest, guardian } = reread.lease;
+  return {
+    found: 'mayBePaused',
+    file: found.file,
+    guest,
+    problem: `its guardian (pid ${guardian.pid}) is still trying`,
+  };
+}
+
+async function carryOut(
+  plan: Exclude<LeasePlan, 'waitForGuardian'>,
+  file: string,
+  lease: Lease,
+): Promise<RecoveredPause> {
+  switch (plan) {
+    case 'leave':
+      return { found: 'inProgress', file, lease };
+    case 'closeAsNoted':
+      return { found: 'over', file, lease, end: lease.ended ?? endNow('guardian'), resumedByUs: false };
+    case 'closeAsGone':
+      return { found: 'over', file, lease, end: endNow('guestGone'), resumedByUs: false };
+    case 'resume':
+      return await resume(file, lease);
+  }
+}
+
+function unreadable(file: string, problem: string): RecoveredPause {
+  const guest = file.replace(/^.*\//, '').replace(/\.json$/, '');
+  return { found: 'mayBePaused', file, guest, problem: `its lease ${file} can't be read: ${problem}` };
+}
+
+function endNow(endedBy: LeaseEnd['endedBy']): LeaseEnd {
+  return { pausedMs: null, endedBy, endedAt: new Date().toISOString() };
+}
+
+async function resume(file: string, lease: Lease): Promise<RecoveredPause> {
+  const mayBePaused = (problem: string): RecoveredPause => ({
+    found: 'mayBePaused',
+    file,
+    guest: lease.guest,
+    problem,
+  });
+  let taken: StopAndGo;
+  try {
+    taken = await StopAndGo.takeOver({ socketPath: lease.socketPath, main: lease.main }, false);
+  } catch (error) {
+    return mayBePaused(explainError(error));
+  }
+  try {
+    const result = await Promise.race([taken.resume(0), sleep(resumePatienceMs, undefined, { ref: false })]);
+    if (!result) return mayBePaused(`it has answered no \`go\` for ${resumePatienceMs} ms`);
+    const resumedByUs = result.over === 'resumed';
+    const endedBy = result.over === 'gone' ? 'guestGone' : resumedByUs ? 'recover' : 'guardian';
+    return { found: 'over', file, lease, end: endNow(endedBy), resumedByUs };
+  } finally {
+    taken.close();
+  }
+}
+
+function factsOf(lease: Lease): LeaseFacts {
+  return {
+    sameBoot: lease.bootId === bootId(),
+    noted: lease.ended !== undefined,
+    mainAlive: isAlive(lease.main),
+    orchestratorAlive: isAlive(lease.orchestrator),
+    guardianAlive: isAlive(lease.guardian) && !isHeld(lease.guardian),
+    overdueMs: Date.now() - Date.parse(lease.deadlineAt),
+  };
+}
+
+/** A guardian that is stopped by a signal, or by a debugger, guards nothing. */
+function isHeld(identity: ProcessIdentity): boolean {
+  return ['T', 't'].includes(readProcessStat(identity.pid)?.state ?? '');
+}
+
+async function waitForDeath(guardian: ProcessIdentity): Promise<void> {
+  const deadlineMs = performance.now() + resumePatienceMs;
+  while (isAlive(guardian) && !isHeld(guardian) && performance.now() < deadlineMs) await sleep(10);
+}

@@ -1,0 +1,227 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isError } from '../errors.js';
+import { probeStopped } from '../guest/stop-probe.js';
+import { readGoAnswer, readStopAnswer } from '../mconsole/commands.js';
+import { type Ask, MconsoleClient } from '../mconsole/mconsole-client.js';
+import { isAlive, type ProcessIdentity } from '../process-identity.js';
+import { Doorbell } from './doorbell.js';
+import {
+  afterEvent,
+  type PauseEvent,
+  type PauseOver,
+  type PauseState,
+  pauseOver,
+  stopSent,
+} from './resume-rule.js';
+
+export interface PausableGuest {
+  socketPath: string;
+  /** The process that runs the guest's kernel. */
+  main: ProcessIdentity;
+}
+
+export interface PauseResult {
+  over: PauseOver;
+  /** From `stop` answered to `go` answered; null when one of the two answers was never seen. */
+  pausedMs: number | null;
+}
+
+/** `go` is sent again after 5 ms, backing off to 250 ms (design §2). */
+const firstRetryMs = 5;
+const lastRetryMs = 250;
+/** Unanswered requests that are still listened for; older ones are given up. */
+const maxOpenAsks = 8;
+const barrierTimeoutMs = 250;
+const barrierGapMs = 50;
+
+/**
+ * One pause of one guest: sends `stop`, and `go` until the rule of `resume-rule.ts` says that it is over. Used by the
+ * guardian; and, without a stop of its own, by whoever resumes a guest that a dead guardian left.
+ */
+export class StopAndGo {
+  readonly #guest: PausableGuest;
+  #client: MconsoleClient;
+  #state: PauseState = stopSent;
+  #stopAsk: Ask | undefined;
+  #goAsks: Ask[] = [];
+  #stoppedAtMs: number | undefined;
+  #resumedAtMs: number | undefined;
+  #socketDead = false;
+  readonly #news = new Doorbell();
+
+  private constructor(guest: PausableGuest, client: MconsoleClient) {
+    this.#guest = guest;
+    this.#client = client;
+  }
+
+  /** @throws the errors of MconsoleClient.open */
+  static async open(guest: PausableGuest): Promise<StopAndGo> {
+    return new StopAndGo(guest, await MconsoleClient.open(guest.socketPath));
+  }
+
+  /**
+   * Takes over a pause that another process began and can't end any more.
+   * @param stopWasAnswered whether that process is known to have seen the stop's answer
+   * @throws the errors of MconsoleClient.open
+   */
+  static async takeOver(guest: PausableGuest, stopWasAnswered: boolean): Promise<StopAndGo> {
+    const taken = await StopAndGo.open(guest);
+    if (stopWasAnswered) taken.#state = { ...stopSent, stop: 'stopped' };
+    return taken;
+  }
+
+  /** True from a `stop` sent until the pause is known to be over. */
+  get isOpen(): boolean {
+    return this.#stopAsk !== undefined && pauseOver(this.#state) === undefined;
+  }
+
+  /** Some `go` resumed the guest; with the stop's answer still missing that is evidence, not proof. */
+  get resumedOnce(): boolean {
+    return this.#state.resumedOnce;
+  }
+
+  /** Sends `stop`, once: a second one could take effect after the `go` for the first. */
+  async stop(waitMs: number): Promise<'stopped' | 'refused' | 'unanswered'> {
+    this.#state = stopSent;
+    this.#stoppedAtMs = undefined;
+    this.#resumedAtMs = undefined;
+    this.#stopAsk = this.#client.ask('stop');
+    readStopAnswer(this.#stopAsk.answered).then((answer) => {
+      this.#stoppedAtMs = performance.now();
+      this.#apply({ type: 'stopAnswered', answer });
+    }, this.#onNoAnswer);
+    const deadlineMs = performance.now() + waitMs;
+    while (this.#state.stop === 'outstanding' && !this.#socketDead && performance.now() < deadlineMs) {
+      await this.#news.wait(deadlineMs - performance.now());
+    }
+    return this.#state.stop === 'outstanding' ? 'unanswered' : this.#state.stop;
+  }
+
+  /**
+   * Sends `go` until the pause is over. Never gives up: a caller that can't wait races it against a time of its own.
+   * @param proveAfterMs from when on a stop whose answer never comes is held to be done if the guest proves it
+   */
+  async resume(proveAfterMs: number): Promise<PauseResult> {
+    const startedMs = performance.now();
+    this.#dropUnsentStop();
+    if (this.#state.stop === 'refused') return this.#finish('notOurs');
+    for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, lastRetryMs)) {
+      this.#sendGo();
+      await this.#news.wait(retryMs);
+      if (!isAlive(this.#guest.main)) this.#apply({ type: 'guestGone' });
+      if (this.#socketDead) await this.#reopenOrGiveUp();
+      const waitedMs = performance.now() - startedMs;
+      if (
+        this.#state.stop === 'outstanding' &&
+        waitedMs >= proveAfterMs &&
+        (await this.#stopIsProvenDone())
+      ) {
+        this.#apply({ type: 'stopAnswered', answer: 'stopped' });
+      }
+      // An earlier `go` may have resumed the guest with its answer still on the way.
+      if (pauseOver(this.#state) === 'others' && this.#goAsks.length > 0) await this.#news.wait(lastRetryMs);
+      const over = pauseOver(this.#state);
+      if (over) return this.#finish(over);
+    }
+  }
+
+  close(): void {
+    this.#abandonAll();
+    this.#client.close();
+  }
+
+  #finish(over: PauseOver): PauseResult {
+    this.#abandonAll();
+    const isMeasured =
+      over === 'resumed' && this.#stoppedAtMs !== undefined && this.#resumedAtMs !== undefined;
+    const pausedMs = isMeasured ? (this.#resumedAtMs ?? 0) - (this.#stoppedAtMs ?? 0) : null;
+    return { over, pausedMs };
+  }
+
+  /** A stop that still waits for room in the guest's queue was never made: taken back, it can't take effect. */
+  #dropUnsentStop(): void {
+    if (this.#state.stop !== 'outstanding' || !this.#stopAsk || this.#stopAsk.isSent) return;
+    this.#stopAsk.abandon();
+    this.#apply({ type: 'stopAnswered', answer: 'alreadyStopped' });
+  }
+
+  #sendGo(): void {
+    const sentAfterStopAnswer = this.#state.stop !== 'outstanding';
+    const ask = this.#client.ask('go');
+    this.#goAsks.push(ask);
+    if (this.#goAsks.length > maxOpenAsks) this.#goAsks.shift()?.abandon();
+    readGoAnswer(ask.answered)
+      .then((answer) => {
+        if (answer === 'resumed') this.#resumedAtMs = performance.now();
+        this.#apply({ type: 'goAnswered', answer, sentAfterStopAnswer });
+      }, this.#onNoAnswer)
+      .finally(() => {
+        this.#goAsks = this.#goAsks.filter((open) => open !== ask);
+      });
+  }
+
+  /** What is no answer changes nothing; that nobody listens any more has to be looked into. */
+  readonly #onNoAnswer = (error: unknown): void => {
+    if (isError(error, 'GuestSocketDead')) this.#socketDead = true;
+    this.#news.ring();
+  };
+
+  /**
+   * The socket that we pinned is closed. A guest that rebooted has dropped our stop with it; a guest behind a relay
+   * that died may stand paused all the same, and answers at the path again when the relay is back.
+   */
+  async #reopenOrGiveUp(): Promise<void> {
+    this.#socketDead = false;
+    if (probeStopped(this.#guest.main) !== 'stopped') {
+      this.#apply({ type: 'guestGone' });
+      return;
+    }
+    try {
+      const client = await MconsoleClient.open(this.#guest.socketPath);
+      this.#abandonAll();
+      this.#client.close();
+      this.#client = client;
+    } catch {
+      // Not back yet: the next `go` fails as this one did, and we look again.
+      await sleep(lastRetryMs);
+    }
+  }
+
+  /**
+   * For a stop whose answer is lost (its asker was killed, or the answer was garbled). `proc` passes through the same
+   * work queue as `stop`, newest first: when one has been answered, an older stop has run or runs next, and the `go`
+   * after that finds the guest stopped or not. Two such rounds apart, both `Not stopped`, leave no stop behind.
+   */
+  async #stopIsProvenDone(): Promise<boolean> {
+    for (let round = 0; round < 2; round++) {
+      if (round > 0) await sleep(barrierGapMs);
+      if (!(await this.#roundFindsRunning())) return false;
+    }
+    return true;
+  }
+
+  async #roundFindsRunning(): Promise<boolean> {
+    const options = { timeoutMs: barrierTimeoutMs };
+    try {
+      await this.#client.request('proc uptime', options);
+      await sleep(barrierGapMs);
+      const answer = await readGoAnswer(this.#client.request('go', options));
+      this.#apply({ type: 'goAnswered', answer, sentAfterStopAnswer: false });
+      return answer === 'notStopped' && probeStopped(this.#guest.main) !== 'stopped';
+    } catch {
+      // No answer is no proof.
+      return false;
+    }
+  }
+
+  #apply(event: PauseEvent): void {
+    this.#state = afterEvent(this.#state, event);
+    this.#news.ring();
+  }
+
+  #abandonAll(): void {
+    this.#stopAsk?.abandon();
+    this.#stopAsk = undefined;
+    for (const ask of this.#goAsks.splice(0)) ask.abandon();
+  }
+}

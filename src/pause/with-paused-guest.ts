@@ -1,0 +1,133 @@
+import { UmlsnapError } from '../errors.js';
+import { ownIdentity } from '../process-identity.js';
+import type { GuardedGuest, Guardian, PauseEnded } from './guardian.js';
+import { dropLease, type LeaseEnd, writeLease } from './lease.js';
+
+/** Where pauses are written down; the history stands behind it. */
+export interface PauseLedger {
+  intendPause(pause: { pause: string; guest: string; budgetMs: number; intendedAt: string }): Promise<void>;
+  endPause(pause: string, end: LeaseEnd): Promise<void>;
+}
+
+export interface PauseRequest {
+  /** Unique name of this pause. */
+  pause: string;
+  job: string;
+  guarded: GuardedGuest;
+  guardian: Guardian;
+  budgetMs: number;
+  ledger: PauseLedger;
+  /** Aborted when the job is to be given up: the guest is then resumed first. */
+  signal: AbortSignal;
+  /** The phase that the job is in, for the error of a pause that went wrong. */
+  phase(): string;
+}
+
+/** What may be known inside a pause. */
+export interface Paused {
+  /** Aborted at the end of the budget, when the guardian has died, and when the job is to be given up. */
+  signal: AbortSignal;
+  /** End of the budget on the monotonic clock. */
+  deadlineMs: number;
+}
+
+/**
+ * Runs `use` while the guest stands still, and has it resumed on every way out. The guardian MUST be armed, and the
+ * pause MUST be durable in the lease and in the history, before `stop` is sent; nothing is written to either until
+ * the guest runs again. The value counts only if our own `go`, asked for by us, ended the pause.
+ * @throws what `use` throws, once the guest runs; or the reason why the pause is void
+ */
+export async function withPausedGuest<T>(
+  request: PauseRequest,
+  use: (paused: Paused) => Promise<T>,
+): Promise<{ value: T; pausedMs: number }> {
+  const { guardian, guarded, budgetMs, ledger, pause } = request;
+  request.signal.throwIfAborted();
+  await writeLease(guarded.leaseFile, {
+    guest: guarded.guest,
+    job: request.job,
+    pause,
+    socketPath: guarded.socketPath,
+    main: guarded.main,
+    orchestrator: ownIdentity(),
+    guardian: guardian.identity,
+    deadlineAt: new Date(Date.now() + budgetMs).toISOString(),
+  });
+  await ledger.intendPause({ pause, guest: guarded.guest, budgetMs, intendedAt: new Date().toISOString() });
+  const outcome = await stopUseGo(request, use);
+  if ('error' in outcome) {
+    // What went wrong first is what is told; a lease that stays for it is closed by `recover`.
+    await settle(request, outcome).catch(() => {});
+    throw outcome.error;
+  }
+  await settle(request, outcome);
+  return outcome;
+}
+
+type Outcome<T> = { value: T; pausedMs: number } | { error: unknown; ended: PauseEnded | undefined };
+
+async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Promise<T>): Promise<Outcome<T>> {
+  const { guardian, budgetMs } = request;
+  try {
+    await guardian.pause(budgetMs);
+  } catch (error) {
+    return { error, ended: undefined };
+  }
+  const deadlineMs = performance.now() + budgetMs;
+  const signal = AbortSignal.any([request.signal, guardian.early]);
+  let used: { value: T } | { error: unknown };
+  try {
+    used = { value: await use({ signal, deadlineMs }) };
+  } catch (error) {
+    used = { error };
+  }
+  const phase = request.phase();
+  let ended: PauseEnded;
+  try {
+    ended = await guardian.resume();
+  } catch (error) {
+    return { error, ended: undefined };
+  }
+  const flaw = flawOf(request, ended, phase);
+  if (flaw) return { error: flaw, ended };
+  return 'error' in used
+    ? { error: used.error, ended }
+    : { value: used.value, pausedMs: ended.pausedMs ?? 0 };
+}
+
+/** Why a pause that ended like this makes its capture void, whatever the capture looks like. */
+function flawOf(request: PauseRequest, ended: PauseEnded, phase: string): UmlsnapError | undefined {
+  const guest = request.guarded.guest;
+  if (ended.over === 'gone') return new UmlsnapError('GuestGone', { guest, phase, leftoverPids: [] });
+  if (ended.endedBy === 'deadline') {
+    const { budgetMs } = request;
+    const pausedMs = ended.pausedMs ?? budgetMs;
+    return new UmlsnapError('PauseBudgetExceeded', { guest, phase, pausedMs, budgetMs, guestResumed: true });
+  }
+  if (ended.over !== 'resumed') return new UmlsnapError('ResumedByOthers', { guest, phase });
+  if (ended.endedBy === 'guardian') {
+    const problem = 'it ended the pause without being asked to';
+    return new UmlsnapError('GuardianFailed', { guest, problem, guestState: 'running' });
+  }
+  return undefined;
+}
+
+/** The guest runs: now the pause is written down as ended, and then its lease goes. */
+async function settle<T>(request: PauseRequest, outcome: Outcome<T>): Promise<void> {
+  const error = 'error' in outcome ? outcome.error : undefined;
+  // The lease of a guest that may be paused is what `recover` will go by.
+  if (error instanceof UmlsnapError && error.code === 'GuestMayBePaused') return;
+  const end = endOf(outcome);
+  await request.ledger.endPause(request.pause, { ...end, endedAt: new Date().toISOString() });
+  await dropLease(request.guarded.leaseFile);
+}
+
+function endOf<T>(outcome: Outcome<T>): Omit<LeaseEnd, 'endedAt'> {
+  if ('value' in outcome) return { pausedMs: outcome.pausedMs, endedBy: 'request' };
+  const { ended, error } = outcome;
+  const code = error instanceof UmlsnapError ? error.code : undefined;
+  if (code === 'GuestGone') return { pausedMs: null, endedBy: 'guestGone' };
+  if (code === 'GuestAlreadyStopped') return { pausedMs: null, endedBy: 'notStopped' };
+  if (ended?.over === 'others') return { pausedMs: null, endedBy: 'others' };
+  return { pausedMs: ended?.pausedMs ?? null, endedBy: ended?.endedBy ?? 'guardian' };
+}

@@ -1,0 +1,86 @@
+import type { PhaseRecord } from '../history/records.js';
+
+/** The phases of a backup, in their order (design §2). `precopy` and `thaw` have their work where it exists. */
+export type Phase =
+  | 'preflight'
+  | 'precopy'
+  | 'quiesce'
+  | 'stop'
+  | 'sync'
+  | 'capture'
+  | 'go'
+  | 'thaw'
+  | 'seal'
+  | 'retain';
+
+export interface JournalHistory {
+  recordPhase(job: string, phase: PhaseRecord): Promise<void>;
+}
+
+/** Told of every phase as it begins; MUST NOT do anything slow, the guest may be paused. */
+export type OnPhase = (phase: Phase) => void;
+
+/**
+ * Times the phases of one job and writes each to the history as it ends. While the guest is paused nothing is written:
+ * `enterPaused` only takes the time, and the records follow with the next `enter` after `go`.
+ */
+export class PhaseJournal {
+  readonly records: PhaseRecord[] = [];
+  readonly #job: string;
+  readonly #history: JournalHistory;
+  readonly #onPhase: OnPhase;
+  #written = 0;
+  #current:
+    | { phase: Phase; startedAt: string; startedMs: number; facts: Record<string, unknown> }
+    | undefined;
+
+  constructor(job: string, history: JournalHistory, onPhase: OnPhase = () => {}) {
+    this.#job = job;
+    this.#history = history;
+    this.#onPhase = onPhase;
+  }
+
+  /** The phase that the job is in, or was in last. */
+  get phase(): Phase {
+    return this.#current?.phase ?? (this.records.at(-1)?.phase as Phase | undefined) ?? 'preflight';
+  }
+
+  /** Ends the phase before and begins this one. Never while the guest is paused. */
+  async enter(phase: Phase): Promise<void> {
+    this.enterPaused(phase);
+    await this.#write();
+  }
+
+  /** As `enter`, without writing. */
+  enterPaused(phase: Phase): void {
+    this.#end('done');
+    this.#current = { phase, startedAt: new Date().toISOString(), startedMs: performance.now(), facts: {} };
+    this.#onPhase(phase);
+  }
+
+  /** Adds figures to the phase under way. */
+  note(facts: Record<string, unknown>): void {
+    if (this.#current) Object.assign(this.#current.facts, facts);
+  }
+
+  /** Ends the last phase, with its outcome. */
+  async finish(outcome: 'done' | 'failed'): Promise<void> {
+    this.#end(outcome);
+    await this.#write();
+  }
+
+  #end(outcome: PhaseRecord['outcome']): void {
+    if (!this.#current) return;
+    const { phase, startedAt, startedMs, facts } = this.#current;
+    const durationMs = Math.round((performance.now() - startedMs) * 1000) / 1000;
+    this.records.push({ phase, startedAt, durationMs, outcome, facts });
+    this.#current = undefined;
+  }
+
+  async #write(): Promise<void> {
+    for (; this.#written < this.records.length; this.#written++) {
+      const record = this.records[this.#written];
+      if (record) await this.#history.recordPhase(this.#job, record);
+    }
+  }
+}

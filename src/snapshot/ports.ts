@@ -1,0 +1,35 @@
+import type { PhaseRecord, SnapshotRecord } from '../history/records.js';
+import type { PauseLedger } from '../pause/with-paused-guest.js';
+import type { BackingSource, StoredBacking } from '../store/backing-files.js';
+import type { Incoming } from '../store/incoming.js';
+import type { Manifest } from '../store/manifest.js';
+import type { SealDraft } from '../store/seal.js';
+import type { StoredSnapshot } from '../store/stored-snapshots.js';
+
+/** What the sequence needs of a store. `compose.ts` knows which class stands behind it. */
+export interface SnapshotStore {
+  readonly name: string;
+  readonly path: string;
+  prepare(expectedId: string | null): Promise<{ id: string; created: boolean }>;
+  free(): Promise<{ bytes: number; inodes: number }>;
+  begin(guest: string, job: string): Promise<Incoming>;
+  storeBacking(incoming: Incoming, backing: BackingSource, signal?: AbortSignal): Promise<StoredBacking>;
+  seal(incoming: Incoming, draft: SealDraft, signal?: AbortSignal): Promise<Manifest>;
+  discard(incoming: Incoming): Promise<void>;
+  list(guest: string): Promise<StoredSnapshot[]>;
+  moveToTrash(snapshot: string): Promise<unknown>;
+  emptyTrash(): Promise<void>;
+}
+
+/** What the sequence writes down. */
+export interface SnapshotHistory extends PauseLedger {
+  recordPhase(job: string, phase: PhaseRecord): Promise<void>;
+  recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
+  forgetSnapshot(
+    store: string,
+    snapshot: string,
+    removal: { removedAt: string; reason: string },
+  ): Promise<void>;
+  storeId(store: string): Promise<string | null>;
+  rememberStore(store: string, id: string): Promise<void>;
+}
