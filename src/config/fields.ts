@@ -1,0 +1,138 @@
+import { posix } from 'node:path';
+import { z } from 'zod';
+import type { CaptureChoice } from './config.js';
+import { isTimezone, problemOfCronExpression } from './cron-expression.js';
+import { formatDuration, parseDuration } from './duration.js';
+
+/** The values that stand in the config, each with what makes it a good one and its unit. */
+
+const minuteMs = 60_000;
+const dayMs = 86_400_000;
+
+/** An absolute path, without double slashes, dots and a slash at its end. */
+export const pathField = z
+  .string()
+  .startsWith('/', 'must be an absolute path')
+  .regex(/^\P{Cc}*$/u, 'must not contain control characters')
+  .transform((path) => posix.join('/', path).replace(/(?<=.)\/$/, ''));
+
+/** uml-facts §4: a guest's command line can't carry these in the name of a disk's file. */
+const diskPathField = pathField.refine(
+  (path) => !/[,:]/.test(path),
+  'must not contain , or :, which UML takes for separators',
+);
+
+/** uml-facts §6: a umid has 63 characters at most, a socket's path 107 bytes. */
+export const mconsoleField = z.string().transform((value, context) => {
+  if (value.startsWith('/')) {
+    if (Buffer.byteLength(value) <= 107) return value;
+    return refuse(context, 'is longer than the 107 bytes that a socket path can have');
+  }
+  if (/^[^/\s\p{Cc}]{1,63}$/u.test(value) && value !== '.' && value !== '..') return value;
+  return refuse(
+    context,
+    'must be a umid (63 characters at most, no spaces) or the absolute path of a socket',
+  );
+});
+
+export const scheduleField = z.string().superRefine((expression, context) => {
+  const problem = problemOfCronExpression(expression);
+  if (problem !== null) context.addIssue(problem);
+});
+
+export const timezoneField = z
+  .string()
+  .refine(isTimezone, 'is no time zone that this system knows, such as Europe/Rome');
+
+export const captureField = z.string().transform((value, context): CaptureChoice => {
+  if (value === 'auto' || value === 'reflink' || value === 'copy') return value;
+  if (value === 'precopy') return refuse(context, "precopy isn't available yet: use auto, reflink or copy");
+  return refuse(context, 'must be one of auto, reflink, copy');
+});
+
+export const storeTypeField = z.string().transform((value, context) => {
+  if (value === 'directory') return 'directory' as const;
+  if (value === 'tar' || value === 'restic')
+    return refuse(context, `${value} isn't available yet: use directory`);
+  return refuse(context, 'must be directory');
+});
+
+/** A name, or a list of exactly one. */
+export const storeReferenceField = z.preprocess(
+  (value) => (Array.isArray(value) && value.length === 1 ? value[0] : value),
+  z.unknown().transform((value, context) => {
+    if (typeof value === 'string') return value;
+    if (Array.isArray(value) && value.length > 1)
+      return refuse(context, "more than one store isn't available yet");
+    return refuse(context, 'must be the name of a store');
+  }),
+);
+
+export const pauseBudgetField = durationField(1, dayMs);
+export const jitterField = durationField(0, dayMs);
+export const settleTimeoutField = durationField(0, 10 * minuteMs);
+
+const keepCount = z
+  .int()
+  .min(1, 'must be 1 or more: leave the key out to keep none by this rule')
+  .max(100_000);
+
+/** Like restic's keep rules; `withinMs` is written `within`. */
+export const keepField = z
+  .strictObject({
+    last: keepCount.exactOptional(),
+    hourly: keepCount.exactOptional(),
+    daily: keepCount.exactOptional(),
+    weekly: keepCount.exactOptional(),
+    monthly: keepCount.exactOptional(),
+    yearly: keepCount.exactOptional(),
+    within: durationField(1000, 36_525 * dayMs).exactOptional(),
+  })
+  .transform(({ within, ...counts }) => ({
+    ...counts,
+    ...(within === undefined ? {} : { withinMs: within }),
+  }));
+
+/** Its keys are held against `key-checks.ts`. */
+export const labelsField = z.record(
+  z.string(),
+  z
+    .string()
+    .max(256, 'must have 256 characters at most')
+    .regex(/^\P{Cc}*$/u, 'must not contain control characters'),
+);
+
+/** `PATH` for a raw disk, `{ path, backing }` for a COW one. */
+const diskField = z.preprocess(
+  (value) => (typeof value === 'string' ? { path: value } : value),
+  z.strictObject(
+    { path: diskPathField, backing: diskPathField.exactOptional() },
+    {
+      error: ({ code }) =>
+        code === 'invalid_type' ? 'must be a path, or { path, backing } for COW' : undefined,
+    },
+  ),
+);
+
+/** Its keys are held against `key-checks.ts`. */
+export const disksField = z
+  .record(z.string(), diskField)
+  .refine((disks) => Object.keys(disks).length > 0, 'needs at least one disk, such as ubd0');
+
+function durationField(minMs: number, maxMs: number) {
+  return z.unknown().transform((value, context): number => {
+    const durationMs = value === 0 ? 0 : typeof value === 'string' ? parseDuration(value) : null;
+    if (durationMs === null) {
+      return refuse(context, 'must be a duration with its unit, such as 250ms, 5s, 10m, 1h, 1d, 2w');
+    }
+    if (durationMs < minMs || durationMs > maxMs) {
+      return refuse(context, `must lie between ${formatDuration(minMs)} and ${formatDuration(maxMs)}`);
+    }
+    return durationMs;
+  });
+}
+
+function refuse(context: z.RefinementCtx, message: string): never {
+  context.addIssue(message);
+  return z.NEVER;
+}

@@ -1,0 +1,31 @@
+import { resolve } from 'node:path';
+import { type ConfigProblem, UmlsnapError } from '../errors.js';
+import type { Config } from './config.js';
+import { checkAcross } from './cross-checks.js';
+import { checkKeys } from './key-checks.js';
+import { isPlainObject, type Report } from './report.js';
+import { resolveConfig } from './resolve.js';
+import { configSchema } from './schema.js';
+import { reportIssues } from './schema-problems.js';
+import { readYamlFile } from './yaml-file.js';
+
+/**
+ * Reads and checks a config file, all of it: every problem is in the one error, each with its line.
+ * @throws ConfigNotFound, ConfigInvalid
+ */
+export async function loadConfig(file: string): Promise<Config> {
+  const path = resolve(file);
+  const yaml = await readYamlFile(path);
+  const problems: ConfigProblem[] = [];
+  const report: Report = (at, message, what) => problems.push(yaml.problemAt(at, message, what));
+
+  const parsed = configSchema.safeParse(yaml.value, { reportInput: true });
+  if (!parsed.success) reportIssues(parsed.error.issues, report);
+  if (isPlainObject(yaml.value)) {
+    checkKeys(yaml.value, report);
+    checkAcross(yaml.value, report);
+  }
+  if (parsed.success && problems.length === 0) return resolveConfig(path, parsed.data);
+  problems.sort((a, b) => a.line - b.line || a.column - b.column);
+  throw new UmlsnapError('ConfigInvalid', { file: path, problems });
+}
