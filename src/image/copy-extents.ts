@@ -1,14 +1,13 @@
-import { ftruncateSync } from 'node:fs';
 import { copyInKernel } from './linux-calls.js';
 import { dataExtents, type Extent } from './sparse-map.js';
-import { fileSize, newBuffer, type Pass, readExtent, writeFully } from './sparse-pass.js';
+import { fileSize, makeHole, newBuffer, type Pass, readExtent, writeFully } from './sparse-pass.js';
 
 /** At most this much in one system call: a few milliseconds, between which an end by force is noticed. */
 const kernelChunkBytes = 16 * 1024 * 1024;
 
 /**
- * Copies data to data and holes to holes; the target gets the source's size. What the target held is dropped first, since
- * holes are not written. Blocking: the synchronous core of every plain copy.
+ * Copies data to data and holes to holes; the target gets the source's size, and loses what it held. Blocking: the synchronous
+ * core of every plain copy.
  */
 export function copyExtents(
   sourceFd: number,
@@ -17,8 +16,7 @@ export function copyExtents(
   onCopied?: (endOffset: number) => void,
 ): Pass {
   const sizeBytes = fileSize(sourceFd);
-  ftruncateSync(targetFd, 0);
-  ftruncateSync(targetFd, sizeBytes);
+  makeHole(targetFd, sizeBytes);
   let dataBytes = 0;
   for (const extent of dataExtents(sourceFd, sizeBytes)) {
     copyExtent(extent, onCopied);
@@ -31,7 +29,7 @@ export type CopyExtent = (extent: Extent, onCopied?: (endOffset: number) => void
 
 /**
  * The fastest way from one file to the other: within the kernel, and by reading and writing from the first time on that the
- * kernel would not (two file systems, an error). An error thus always comes from a read or a write, which name their side.
+ * kernel would not. An error thus always comes from a read or a write, which name their side.
  */
 export function extentCopier(sourceFd: number, targetFd: number): CopyExtent {
   const buffer = newBuffer();

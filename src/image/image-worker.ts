@@ -1,11 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
-import { ftruncateSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { copyExtents } from './copy-extents.js';
 import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
-import { fileSize, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
+import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
 
@@ -44,13 +43,12 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
   }
 }
 
-/** One read for both. The target MUST be emptied first: holes are not written. */
+/** One read for both. */
 function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult, 'elapsedMs'> {
   const sizeBytes = fileSize(sourceFd);
   const hash = createHash('sha256');
   const { hole, data } = hashing(hash, sizeBytes);
-  ftruncateSync(targetFd, 0);
-  ftruncateSync(targetFd, sizeBytes);
+  makeHole(targetFd, sizeBytes);
   const pass = passOver(sourceFd, {
     hole,
     data: (chunk, offset) => {

@@ -6,6 +6,7 @@ import koffi from 'koffi';
  * `errno` and `syscall`. What may take long exists as a promise only and runs off the main thread.
  */
 
+const SEEK_SET = 0;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 /** `_IOW(0x94, 9, int)` and `_IOW(0x94, 13, struct file_clone_range)` of linux/fs.h. */
@@ -22,9 +23,7 @@ const libc = koffi.load(null);
 const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
 const ioctlNumber = libc.func('int ioctl(int fd, unsigned long request, intptr_t argument)');
 const ioctlBuffer = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
-const copyRange = libc.func(
-  'int64_t copy_file_range(int source, void *sourceOffset, int target, void *targetOffset, size_t length, unsigned int flags)',
-);
+const sendfile = libc.func('int64_t sendfile(int target, int source, void *sourceOffset, size_t length)');
 const renameat2 = libc.func('int renameat2(int fromDir, str from, int toDir, str to, unsigned int flags)');
 const fcntlBuffer = libc.func('int fcntl(int fd, int command, void *argument)');
 const prctl = libc.func(
@@ -54,14 +53,14 @@ function seek(fd: number, offset: number, whence: number): number | null {
 }
 
 /**
- * Copies a stretch within the kernel, to the same offset of the target, and so saves a copy through our memory. Where the
- * file system can share blocks, it may share them.
+ * Copies a stretch within the kernel, to the same offset of the target, and so saves a copy through our memory. It moves the
+ * target's file position. Never shares blocks (`copy_file_range` would), and works from one file system to another.
  * @returns how many bytes were copied; 0 when the kernel would not, for whatever reason: reading and writing then tells it
  */
 export function copyInKernel(sourceFd: number, targetFd: number, offset: number, length: number): number {
+  if (Number(lseek(targetFd, offset, SEEK_SET)) !== offset) return 0;
   const sourceOffset = new BigInt64Array([BigInt(offset)]);
-  const targetOffset = new BigInt64Array([BigInt(offset)]);
-  return Math.max(0, Number(copyRange(sourceFd, sourceOffset, targetFd, targetOffset, length, 0)));
+  return Math.max(0, Number(sendfile(targetFd, sourceFd, sourceOffset, length)));
 }
 
 /** Makes the target share all blocks of the source (`FICLONE`). Dirty pages of the source are written out first. */

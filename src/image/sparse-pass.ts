@@ -1,4 +1,4 @@
-import { fstatSync, readSync, writeSync } from 'node:fs';
+import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { dataExtents, type Extent } from './sparse-map.js';
 
 /**
@@ -48,6 +48,15 @@ export function passOver(
   }
   if (sizeBytes > position) visitor.hole(sizeBytes - position);
   return { sizeBytes, dataBytes };
+}
+
+/**
+ * Makes the target a hole of this size. What it held is dropped, since a copy writes no holes; a file that is empty already is
+ * not cut again, because ext4 takes that for an overwrite and writes all of it out at the close.
+ */
+export function makeHole(fd: number, sizeBytes: number): void {
+  if (fileSize(fd) > 0) ftruncateSync(fd, 0);
+  ftruncateSync(fd, sizeBytes);
 }
 
 /** A buffer for `readExtent`, with its pages in place. */
