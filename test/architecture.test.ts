@@ -1,0 +1,180 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parseAst } from 'vitest/node';
+import { runTool } from './support/run-tool.js';
+
+const root = resolve(import.meta.dirname, '..');
+
+/** Who stands on which floor. Imports run downwards only: within one place, or to a strictly lower floor. */
+const floors: Record<string, number> = {
+  'src/cli/': 8,
+  'src/compose.ts': 7,
+  'jobs/': 6,
+  'src/snapshot/': 5,
+  'src/pause/': 4,
+  'src/restore/': 4,
+  'src/dashboard/': 4,
+  'src/guest/': 3,
+  'src/capture/': 3,
+  'src/store/': 3,
+  'src/control/': 3,
+  'src/mconsole/': 2,
+  'src/schedule/': 2,
+  'src/config/': 2,
+  'src/run-command.ts': 2,
+  'src/history/': 1,
+  'src/retention/': 1,
+  'src/image/': 1,
+};
+
+/** The ground under the first floor: files that anyone may use, and that use only each other. */
+const ground = [
+  'src/clock.ts',
+  'src/error-text.ts',
+  'src/errors.ts',
+  'src/exclusive-lock.ts',
+  'src/exit-codes.ts',
+  'src/process-entry.ts',
+  'src/process-identity.ts',
+];
+
+/** Capabilities that know nothing of each other, whichever floor they stand on. */
+const strangers = ['src/capture/', 'src/store/', 'src/history/', 'src/retention/', 'src/mconsole/'];
+/** Plain records: as types they may be imported by anyone above. */
+const openRecords = 'src/history/records.ts';
+
+interface Import {
+  from: string;
+  to: string;
+  isTypeOnly: boolean;
+}
+
+const files = ['src', 'jobs'].flatMap((top) =>
+  readdirSync(join(root, top), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => `${top}/${name}`),
+);
+const imports = files.flatMap((file) => importsOf(file));
+const show = ({ from, to }: Import) => `${from} imports ${to}`;
+
+function importsOf(from: string): Import[] {
+  const found: Import[] = [];
+  collect(parseAst(readFileSync(join(root, from), 'utf8'), { lang: 'ts' }), (specifier, isTypeOnly) => {
+    if (!specifier.startsWith('.')) return;
+    const to = relative(root, resolve(root, dirname(from), specifier)).replace(/\.js$/, '.ts');
+    found.push({ from, to, isTypeOnly });
+  });
+  return found;
+}
+
+/** Walks a syntax tree: `import`, `export … from`, `import()` and `import('…').Type` all have a `source`. */
+function collect(node: unknown, take: (specifier: string, isTypeOnly: boolean) => void): void {
+  if (typeof node !== 'object' || node === null) return;
+  const { source, importKind, exportKind, type } = node as Record<string, unknown>;
+  const specifier = (source as { value?: unknown } | null | undefined)?.value;
+  if (typeof specifier === 'string') {
+    take(specifier, importKind === 'type' || exportKind === 'type' || type === 'TSImportType');
+  }
+  for (const child of Object.values(node)) collect(child, take);
+}
+
+/** The folder with a floor (or the file with one of its own) that a file belongs to. */
+function placeOf(file: string): string | undefined {
+  if (ground.includes(file)) return 'ground';
+  return Object.keys(floors).find(
+    (place) => file === place || (place.endsWith('/') && file.startsWith(place)),
+  );
+}
+
+function floorOf(file: string): number {
+  const place = placeOf(file);
+  return place === undefined ? Number.NaN : (floors[place] ?? 0);
+}
+
+function isOpenRecord({ to, isTypeOnly }: Import): boolean {
+  return isTypeOnly && to === openRecords;
+}
+
+/** The first cycle met when walking the imports from `start`, as the files along it. */
+function cycleFrom(start: string, seen: Set<string>, path: string[] = []): string[] | undefined {
+  if (path.includes(start)) return [...path.slice(path.indexOf(start)), start];
+  if (seen.has(start)) return undefined;
+  for (const { to } of imports.filter(({ from }) => from === start)) {
+    const cycle = cycleFrom(to, seen, [...path, start]);
+    if (cycle) return cycle;
+  }
+  seen.add(start);
+  return undefined;
+}
+
+describe('the layout of the house', () => {
+  test('the scan sees imports of every kind, so that the rules below can fail', () => {
+    const seen: [string, boolean][] = [];
+    const code = `import a from './a.js'; import type { B } from './b.js'; export * from './c.js';
+      type D = import('./d.js').D; const e = await import('./e.js'); export type { F } from './f.js'; import './g.js';`;
+    collect(parseAst(code, { lang: 'ts' }), (specifier, isTypeOnly) => seen.push([specifier, isTypeOnly]));
+    expect(seen.sort()).toEqual([
+      ['./a.js', false],
+      ['./b.js', true],
+      ['./c.js', false],
+      ['./d.js', true],
+      ['./e.js', false],
+      ['./f.js', true],
+      ['./g.js', false],
+    ]);
+    expect(imports.length).toBeGreaterThan(10);
+  });
+
+  test('every file stands on a floor', () => {
+    expect(files.filter((file) => placeOf(file) === undefined)).toEqual([]);
+  });
+
+  test('no import leads to a file that is not there', () => {
+    const known = new Set(files);
+    expect(imports.filter(({ to }) => !known.has(to) && !to.endsWith('.d.ts')).map(show)).toEqual([]);
+  });
+
+  test('imports run downwards only', () => {
+    const upwards = imports.filter(
+      ({ from, to }) => placeOf(from) !== placeOf(to) && !(floorOf(to) < floorOf(from)),
+    );
+    expect(upwards.map(show)).toEqual([]);
+  });
+
+  test('capture, store, history, retention and mconsole know nothing of each other', () => {
+    const strangerOf = (file: string) => strangers.find((place) => file.startsWith(place));
+    const acquainted = imports.filter((found) => {
+      const [one, other] = [strangerOf(found.from), strangerOf(found.to)];
+      return one !== undefined && other !== undefined && one !== other && !isOpenRecord(found);
+    });
+    expect(acquainted.map(show)).toEqual([]);
+  });
+
+  test('no imports run in a circle', () => {
+    const seen = new Set<string>();
+    for (const file of files) expect(cycleFrom(file, seen)).toBeUndefined();
+  });
+
+  test('nothing is called utils', () => {
+    expect(files.filter((file) => /(^|[/-])(utils?|helpers?|common|misc)[./-]/.test(file))).toEqual([]);
+  });
+
+  test('no tracked file names a host that packages come from', async () => {
+    // Composed, so that this file does not name one itself.
+    const hosts = [
+      ['registry', 'npmjs'],
+      ['deb', 'debian'],
+      ['registry', 'yarnpkg'],
+      ['proxy', 'golang'],
+    ];
+    const patterns = hosts.flatMap((words) => ['-e', words.join('.')]);
+    const listed = (await runTool('git', ['-C', root, 'ls-files', '-z']))
+      .toString()
+      .split('\0')
+      .filter(Boolean);
+    expect(listed.length).toBeGreaterThan(10);
+    const found = await runTool('sh', ['-c', 'git -C "$0" grep -lIF "$@" || test $? = 1', root, ...patterns]);
+    expect(found.toString().trim()).toBe('');
+  });
+});

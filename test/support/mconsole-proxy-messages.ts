@@ -1,0 +1,34 @@
+/** What a test and the process of its proxy say to each other. Types and names only. */
+
+export type What = 'request' | 'answer';
+
+/** A message of a command that is not passed on as it comes. */
+export interface Rule {
+  command: string;
+  what: What;
+  /** `hold` keeps it until a release; `drop` loses it; `delay` passes it on later. */
+  act: 'hold' | 'drop' | 'delay';
+  /** The next so many messages; all of them when absent. */
+  times?: number;
+  delayMs?: number;
+}
+
+export interface ProxyEvent {
+  what: What;
+  /** The request's text, `sysrq s`; for an answer that of its request. */
+  command: string;
+  /** When it was passed on, in ms of the monotonic clock; of a message that never was, when it came. */
+  atMs: number;
+  passedOn: boolean;
+  /** Of an answer: its error code and its text. */
+  err?: number;
+  text?: string;
+}
+
+export type Order =
+  | { order: 'rule'; rule: Rule }
+  | { order: 'release'; command: string }
+  | { order: 'events' };
+
+export type ToProxy = { id: number; listenPath: string; guestSocketPath: string } | ({ id: number } & Order);
+export type FromProxy = { id: number; events: ProxyEvent[] };
