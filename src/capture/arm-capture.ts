@@ -85,7 +85,7 @@ function armed(
 function capturedOr(guest: string, word: ChildWord): Awaited<ReturnType<ArmedCapture['run']>> {
   switch (word.is) {
     case 'done':
-      return { stamps: word.stamps };
+      return word.disks;
     case 'changed':
       throw new UmlsnapError('SourceChanged', { guest, device: word.device, problem: word.problem });
     case 'failed':

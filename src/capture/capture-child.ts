@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { type CopyExtent, copyExtents, extentCopier } from '../image/copy-extents.js';
 import { cloneFile, dieWithParent } from '../image/linux-calls.js';
 import { describeChange, type Stamp, toStamp } from '../image/open-disk.js';
+import type { CapturedDisk } from './capture.js';
 import { type ArmWord, type ChildWord, firstDiskFd, type GoWord } from './child-words.js';
 
 /**
@@ -45,7 +46,7 @@ async function captureAll(
   disks: ChildDisk[],
   captureOne: (disk: ChildDisk) => Promise<void> | void,
 ): Promise<ChildWord> {
-  const stamps = new Map<string, Stamp>();
+  const captured = new Map<string, CapturedDisk>();
   for (const disk of disks) {
     const { device } = disk;
     try {
@@ -57,13 +58,14 @@ async function captureAll(
       // The drain came before: whatever writes now is no guest that stands still, and the capture has parts of both.
       const problem = describeChange(before.stamp, after.stamp);
       if (problem !== null) return { is: 'changed', device, problem };
-      stamps.set(device, after.stamp);
+      const target = toStamp(fstatSync(disk.targetFd, { bigint: true }));
+      captured.set(device, { source: after.stamp, target });
     } catch (error) {
       const { message, code, syscall } = error as NodeJS.ErrnoException;
       return { is: 'failed', device, message, code, syscall };
     }
   }
-  return { is: 'done', stamps };
+  return { is: 'done', disks: captured };
 }
 
 /** The source as it is now; its name is not looked up, yet a file that was replaced has none left. */

@@ -14,14 +14,20 @@ export interface CaptureDisk {
   targetPath: string;
 }
 
+/** The two files of a disk right after its capture: who touches either later has a stamp to answer to. */
+export interface CapturedDisk {
+  source: Stamp;
+  target: Stamp;
+}
+
 export interface ArmedCapture {
   readonly method: CaptureMethod;
   /**
    * Captures all disks, or fails as a whole. This is the pause: whoever works on it must do nothing else. Can be run once.
-   * @returns each disk's stamp as it was captured
+   * @returns by device
    * @throws CaptureFailed, SourceChanged, or the signal's reason at once when it aborts
    */
-  run(signal: AbortSignal): Promise<{ stamps: Map<string, Stamp> }>;
+  run(signal: AbortSignal): Promise<Map<string, CapturedDisk>>;
   /** Ends what is still at work and closes the targets. The files stay: they belong to the incoming copy. */
   dispose(): Promise<void>;
 }

@@ -1,5 +1,4 @@
-import type { Stamp } from '../image/open-disk.js';
-import type { CaptureMethod } from './capture.js';
+import type { CapturedDisk, CaptureMethod } from './capture.js';
 
 /** What the capture child is told and says, over its channel. */
 
@@ -19,7 +18,7 @@ export interface GoWord {
 
 export type ChildWord =
   | { is: 'ready' }
-  | { is: 'done'; stamps: Map<string, Stamp> }
+  | { is: 'done'; disks: Map<string, CapturedDisk> }
   | { is: 'changed'; device: string; problem: string }
   | { is: 'failed'; device: string; message: string; code: string | undefined; syscall: string | undefined };
 

@@ -21,6 +21,8 @@ export interface PauseRequest {
   signal: AbortSignal;
   /** The phase that the job is in, for the error of a pause that went wrong. */
   phase(): string;
+  /** Runs when all is written down and nothing slow is left between it and `stop`. */
+  quiesce(): Promise<void>;
 }
 
 /** What may be known inside a pause. */
@@ -69,6 +71,8 @@ type Outcome<T> = { value: T; pausedMs: number } | { error: unknown; ended: Paus
 async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Promise<T>): Promise<Outcome<T>> {
   const { guardian, budgetMs } = request;
   try {
+    await request.quiesce();
+    request.signal.throwIfAborted();
     await guardian.pause(budgetMs);
   } catch (error) {
     return { error, ended: undefined };
@@ -127,7 +131,8 @@ function endOf<T>(outcome: Outcome<T>): Omit<LeaseEnd, 'endedAt'> {
   const { ended, error } = outcome;
   const code = error instanceof UmlsnapError ? error.code : undefined;
   if (code === 'GuestGone') return { pausedMs: null, endedBy: 'guestGone' };
-  if (code === 'GuestAlreadyStopped') return { pausedMs: null, endedBy: 'notStopped' };
   if (ended?.over === 'others') return { pausedMs: null, endedBy: 'others' };
-  return { pausedMs: ended?.pausedMs ?? null, endedBy: ended?.endedBy ?? 'guardian' };
+  if (ended) return { pausedMs: ended.pausedMs, endedBy: ended.endedBy };
+  const stopWasSent = code === 'StopUnanswered' || code === 'GuardianFailed';
+  return { pausedMs: null, endedBy: stopWasSent ? 'guardian' : 'notStopped' };
 }

@@ -1,0 +1,118 @@
+import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
+import type { GuestConfig } from '../config/config.js';
+import { isError, UmlsnapError } from '../errors.js';
+import { consistencyOf, type DirtyState } from '../guest/dirty-state.js';
+import type { Guest } from '../guest/guest.js';
+import type { GuestProcesses } from '../guest/guest-processes.js';
+import { quiesce } from '../guest/quiesce.js';
+import type { GuardedGuest, Guardian } from '../pause/guardian.js';
+import { withPausedGuest } from '../pause/with-paused-guest.js';
+import { isAlive } from '../process-identity.js';
+import { captureWhilePaused, type PausedResult } from './capture-paused.js';
+import type { PhaseJournal } from './phase-journal.js';
+import type { SnapshotHistory } from './ports.js';
+import type { SourceDisk } from './source-disks.js';
+
+/** Everything that is armed and open when the pause comes near. */
+export interface ArmedJob {
+  job: string;
+  config: GuestConfig;
+  guest: Guest;
+  processes: GuestProcesses;
+  disks: SourceDisk[];
+  capture: ArmedCapture;
+  guarded: GuardedGuest;
+  guardian: Guardian;
+  history: SnapshotHistory;
+  journal: PhaseJournal;
+  signal: AbortSignal;
+}
+
+export interface Captured {
+  takenAt: Date;
+  dirty: DirtyState;
+  /** By device. */
+  disks: Map<string, CapturedDisk>;
+  /** Of the pause that captured. */
+  pausedMs: number;
+  tries: number;
+}
+
+/**
+ * Phases quiesce to go, until the guest was clean at the stop. Each try that finds it dirty lets it go at once, for a
+ * pause of under a millisecond; the last one captures what there is, if the config is content with that.
+ * @throws ConsistencyTooWeak, and everything that a pause or a capture throws
+ */
+export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
+  const { config, guest, disks, journal, signal } = armed;
+  await journal.enter('quiesce');
+  // The bulk of the guest's writes now, and from the host's memory to its disk: a reflink flushes what is left of them,
+  // and the guest's own fsync never reaches the host (uml-facts, fact 3).
+  await quiesce(guest, config.settleTimeoutMs, signal);
+  for (const disk of disks) await disk.image.handle.sync();
+  for (let tries = 1; ; tries++) {
+    const isLastTry = tries >= config.syncTries;
+    const { value, pausedMs } = await tryOnce(armed, tries, isLastTry);
+    await journal.finish('done');
+    if (value.captured) return { ...value, pausedMs, tries };
+    if (!isLastTry) continue;
+    throw new UmlsnapError('ConsistencyTooWeak', {
+      guest: config.name,
+      required: config.require,
+      reached: consistencyOf(value.dirty),
+      dirtyKib: value.dirty.dirtyKib,
+      tries,
+    });
+  }
+}
+
+async function tryOnce(
+  armed: ArmedJob,
+  tryNumber: number,
+  isLastTry: boolean,
+): Promise<{ value: PausedResult; pausedMs: number }> {
+  const { job, config, guest, processes, capture, guarded, guardian, history, journal, signal } = armed;
+  if (tryNumber > 1) await journal.enter('quiesce');
+  journal.note({ try: tryNumber });
+  try {
+    const result = await withPausedGuest(
+      {
+        pause: `${job}.${tryNumber}`,
+        job,
+        guarded,
+        guardian,
+        budgetMs: config.pauseBudgetMs,
+        ledger: history,
+        signal,
+        phase: () => journal.phase,
+        quiesce: async () => {
+          await guest.checkSocket();
+          const { settled, dirty } = await quiesce(guest, config.settleTimeoutMs, signal);
+          journal.note({ settled, dirtyKib: dirty.dirtyKib });
+          journal.enterPaused('stop');
+        },
+      },
+      (paused) =>
+        captureWhilePaused(paused, {
+          guest,
+          processes,
+          capture,
+          journal,
+          acceptsDirty: isLastTry && config.require === 'crash',
+        }),
+    );
+    journal.note({ pausedMs: result.pausedMs });
+    // Proof of life, weak as it is: a stopped guest would answer too, but `go` was acknowledged before.
+    await guest.version();
+    return result;
+  } catch (error) {
+    throw withLeftovers(error, processes);
+  }
+}
+
+/** Helpers that outlive a killed guest keep its disks locked (uml-facts, fact 12): whoever reads of it needs their pids. */
+function withLeftovers(error: unknown, processes: GuestProcesses): unknown {
+  if (!isError(error, 'GuestGone')) return error;
+  const leftoverPids = processes.holders.filter(isAlive).map(({ pid }) => pid);
+  return new UmlsnapError('GuestGone', { ...error.facts, leftoverPids }, error);
+}

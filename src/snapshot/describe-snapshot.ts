@@ -1,0 +1,85 @@
+import { compactUtc } from '../clock.js';
+import { UmlsnapError } from '../errors.js';
+import { consistencyOf } from '../guest/dirty-state.js';
+import type { SnapshotRecord } from '../history/records.js';
+import type { StoredBacking } from '../store/backing-files.js';
+import { type Manifest, manifestSha256 } from '../store/manifest.js';
+import type { SealDisk, SealDraft } from '../store/seal.js';
+import type { Captured } from './capture-consistently.js';
+import { fileNameOf, type SourceDisk } from './source-disks.js';
+
+export interface SnapshotFacts {
+  guest: string;
+  job: string;
+  kernel: string;
+  method: string;
+  labels: Record<string, string>;
+  pinned: boolean;
+  captured: Captured;
+  disks: SourceDisk[];
+  /** By device. */
+  backings: Map<string, StoredBacking>;
+}
+
+/** `debian@20261121T031500Z`: named by the second in which the guest was stopped. */
+export function snapshotName(guest: string, takenAt: Date): string {
+  return `${guest}@${compactUtc(takenAt)}`;
+}
+
+/** What the store is to seal. */
+export function draftOf(facts: SnapshotFacts): SealDraft {
+  const { captured, guest, job, kernel, method, labels, pinned } = facts;
+  return {
+    format: 'umlsnap/1',
+    snapshot: snapshotName(guest, captured.takenAt),
+    guest,
+    job,
+    takenAt: captured.takenAt.toISOString(),
+    kernel,
+    consistency: consistencyOf(captured.dirty),
+    dirtyKib: captured.dirty.dirtyKib,
+    method,
+    pausedMs: captured.pausedMs,
+    labels,
+    pinned,
+    disks: facts.disks.map((disk) => sealDiskOf(facts, disk)),
+  };
+}
+
+function sealDiskOf(facts: SnapshotFacts, { config }: SourceDisk): SealDisk {
+  const captured = facts.captured.disks.get(config.device);
+  if (!captured) throw new UmlsnapError('Internal', { problem: `disk ${config.device} was not captured` });
+  const backing = facts.backings.get(config.device);
+  return {
+    device: config.device,
+    kind: config.backing === undefined ? 'raw' : 'cow',
+    sourcePath: config.path,
+    file: fileNameOf(config),
+    sizeBytes: captured.source.sizeBytes,
+    mtime: new Date(Number(captured.source.mtimeNs / 1_000_000n)).toISOString(),
+    stamp: captured.target,
+    ...(backing && { backing }),
+  };
+}
+
+/** The history's row of a snapshot that lies in a store: made of its manifest alone, so that it can be rebuilt. */
+export function recordOf(store: string, manifest: Manifest): SnapshotRecord {
+  const sum = (bytesOf: (disk: Manifest['disks'][number]) => number) =>
+    manifest.disks.reduce((total, disk) => total + bytesOf(disk), 0);
+  return {
+    snapshot: manifest.snapshot,
+    store,
+    guest: manifest.guest,
+    job: manifest.job,
+    takenAt: manifest.takenAt,
+    consistency: manifest.consistency,
+    dirtyKib: manifest.dirtyKib,
+    method: manifest.method,
+    pausedMs: manifest.pausedMs,
+    sizeBytes: sum((disk) => disk.sizeBytes),
+    storedBytes: sum((disk) => disk.storedBytes),
+    pinned: manifest.pinned,
+    labels: manifest.labels,
+    manifestSha256: manifestSha256(manifest),
+  };
+}

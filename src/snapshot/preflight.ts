@@ -1,0 +1,137 @@
+import { type ChosenCapture, chooseCapture } from '../capture/choose-capture.js';
+import { measureCopyRate } from '../capture/measure-copy-rate.js';
+import { probeReflink } from '../capture/probe-reflink.js';
+import type { GuestConfig } from '../config/config.js';
+import { UmlsnapError } from '../errors.js';
+import type { Guest } from '../guest/guest.js';
+import { checkDiskClaim } from '../guest/guest-disks.js';
+import { findGuestProcesses, type GuestProcesses } from '../guest/guest-processes.js';
+import { probeStopped } from '../guest/stop-probe.js';
+import { countDataBytes } from '../image/sparse-copy.js';
+import type { Incoming } from '../store/incoming.js';
+import type { SnapshotHistory, SnapshotStore } from './ports.js';
+import type { SourceDisk } from './source-disks.js';
+
+export interface CheckedGuest {
+  /** What the guest answers to `version`. */
+  kernel: string;
+  processes: GuestProcesses;
+}
+
+/**
+ * Everything that must be true of a guest before it is touched.
+ * @throws GuestNotAnswering, GuestProcessNotFound, GuestAlreadyStopped, GuestHasSeveralCpus, SysrqDisabled, DiskMismatch
+ */
+export async function checkGuest(guest: Guest, disks: SourceDisk[]): Promise<CheckedGuest> {
+  const { name, config } = guest;
+  const kernel = await guest.version();
+  const files = await Promise.all(disks.map((disk) => disk.image.handle.stat()));
+  const processes = await findGuestProcesses(files);
+  if (!processes) {
+    throw new UmlsnapError('GuestProcessNotFound', { guest: name, diskPath: config.disks[0]?.path ?? '' });
+  }
+  if (probeStopped(processes.main) === 'stopped')
+    throw new UmlsnapError('GuestAlreadyStopped', { guest: name });
+  const cpus = await guest.cpuCount();
+  if (cpus > 1 && !config.allowSmp) throw new UmlsnapError('GuestHasSeveralCpus', { guest: name, cpus });
+  await checkSysrq(guest);
+  for (const disk of disks) await checkDisk(guest, processes, disk);
+  return { kernel, processes };
+}
+
+/** Bit of kernel.sysrq that allows sync (uml-facts §2). */
+const sysrqSyncBit = 16;
+
+async function checkSysrq(guest: Guest): Promise<void> {
+  const setting = await guest.sysrqSetting();
+  const mask = Number(setting);
+  if (mask === 1 || (mask & sysrqSyncBit) !== 0) return;
+  throw new UmlsnapError('SysrqDisabled', { guest: guest.name, setting });
+}
+
+async function checkDisk(guest: Guest, processes: GuestProcesses, disk: SourceDisk): Promise<void> {
+  const backing = await disk.backing?.handle.stat();
+  await checkDiskClaim(processes.main, {
+    guest: guest.name,
+    disk: disk.config,
+    reported: await guest.diskOf(disk.config.device),
+    file: await disk.image.handle.stat(),
+    ...(backing && { backing }),
+  });
+}
+
+/** Proves that the store is the one we know, and there. @throws StoreNotMounted, StoreUnusable */
+export async function checkStore(store: SnapshotStore, history: SnapshotHistory): Promise<void> {
+  const known = await history.storeId(store.name);
+  const { id } = await store.prepare(known);
+  // After the marker is durable: an id that is known MUST have a store that carries it.
+  if (known === null) await history.rememberStore(store.name, id);
+}
+
+export type CapturePlan = Extract<ChosenCapture, { method: string }> & { dataBytes: number };
+
+/** Room that a snapshot takes beside its disks' data: manifest, directories, the map of a sparse file. */
+const overheadBytes = 4 * 1024 * 1024;
+const neededInodes = 24;
+
+/**
+ * Chooses the method, and refuses what can't work before the guest is touched.
+ * @throws CaptureImpossible, StoreTooFull, PredictedPauseOverBudget
+ */
+export async function planCapture(
+  config: GuestConfig,
+  disks: SourceDisk[],
+  store: SnapshotStore,
+  incoming: Incoming,
+  signal: AbortSignal,
+): Promise<CapturePlan> {
+  const guest = config.name;
+  let dataBytes = 0;
+  for (const disk of disks) dataBytes += await countDataBytes(disk.image.handle.fd, { signal });
+  const reflink = await Promise.all(
+    disks.map(async ({ config: { device }, image }) => ({
+      device,
+      probe: await probeReflink(image.handle.fd, incoming.directory),
+    })),
+  );
+  const canReflink = reflink.every(({ probe }) => probe.works);
+  const neededBytes = canReflink && config.capture !== 'copy' ? 0 : dataBytes;
+  await checkRoom(store, neededBytes);
+  const largest = disks.reduce((a, b) => (a.image.stamp.sizeBytes >= b.image.stamp.sizeBytes ? a : b));
+  const rate =
+    neededBytes > 0 ? await measureCopyRate(largest.image.handle.fd, incoming.directory, { signal }) : null;
+  const chosen = chooseCapture({
+    wanted: config.capture,
+    reflink,
+    dataBytes,
+    bytesPerSecond: rate?.bytesPerSecond ?? null,
+    budgetMs: config.pauseBudgetMs,
+  });
+  if ('impossible' in chosen) {
+    throw new UmlsnapError('CaptureImpossible', { guest, method: config.capture, reason: chosen.impossible });
+  }
+  const { method, predictedPauseMs } = chosen;
+  if (predictedPauseMs !== null && predictedPauseMs > config.pauseBudgetMs) {
+    throw new UmlsnapError('PredictedPauseOverBudget', {
+      guest,
+      predictedMs: predictedPauseMs,
+      budgetMs: config.pauseBudgetMs,
+      dataBytes,
+      method,
+    });
+  }
+  return { ...chosen, dataBytes };
+}
+
+async function checkRoom(store: SnapshotStore, dataBytes: number): Promise<void> {
+  const neededBytes = dataBytes + overheadBytes;
+  const free = await store.free();
+  if (free.bytes >= neededBytes && free.inodes >= neededInodes) return;
+  throw new UmlsnapError('StoreTooFull', {
+    store: store.name,
+    path: store.path,
+    neededBytes,
+    freeBytes: free.bytes,
+    freeInodes: free.inodes,
+  });
+}

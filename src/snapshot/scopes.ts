@@ -1,0 +1,57 @@
+import { armCopy, armReflink } from '../capture/arm-capture.js';
+import type { ArmedCapture, CaptureMethod } from '../capture/capture.js';
+import type { Incoming } from '../store/incoming.js';
+import type { SnapshotStore } from './ports.js';
+import { fileNameOf, type SourceDisk } from './source-disks.js';
+
+/** Runs `use` with a place for the incoming copy; what was not sealed by then is thrown away. */
+export async function withIncoming<T>(
+  store: SnapshotStore,
+  guest: string,
+  job: string,
+  use: (incoming: Incoming) => Promise<T>,
+): Promise<T> {
+  const incoming = await store.begin(guest, job);
+  return await undoing(
+    () => use(incoming),
+    () => store.discard(incoming),
+  );
+}
+
+/** Runs `use` with a capture that needs only to be run; its process and files are closed on every way out. */
+export async function withArmedCapture<T>(
+  method: CaptureMethod,
+  guest: string,
+  disks: SourceDisk[],
+  incoming: Incoming,
+  use: (capture: ArmedCapture) => Promise<T>,
+): Promise<T> {
+  const arm = method === 'reflink' ? armReflink : armCopy;
+  const capture = await arm(
+    guest,
+    disks.map(({ config, image }) => ({
+      device: config.device,
+      sourceFd: image.handle.fd,
+      sourcePath: config.path,
+      sizeBytes: image.stamp.sizeBytes,
+      targetPath: incoming.pathOf(fileNameOf(config)),
+    })),
+  );
+  return await undoing(
+    () => use(capture),
+    () => capture.dispose(),
+  );
+}
+
+/** As try and finally, but what went wrong first is what is told: a failing undo leaves its rest to `recover`. */
+async function undoing<T>(use: () => Promise<T>, undo: () => Promise<void>): Promise<T> {
+  let value: T;
+  try {
+    value = await use();
+  } catch (error) {
+    await undo().catch(() => {});
+    throw error;
+  }
+  await undo();
+  return value;
+}
