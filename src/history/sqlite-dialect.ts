@@ -1,4 +1,4 @@
-import type { DatabaseSyncInstance } from '@photostructure/sqlite';
+import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
 import {
   type CompiledQuery,
   type DatabaseConnection,
@@ -35,8 +35,15 @@ const adapter: DialectAdapter = {
 };
 
 function driver(database: DatabaseSyncInstance): Driver {
+  // Kept: the binding frees a statement only when it is garbage-collected, and our queries are few.
+  const statements = new Map<string, StatementSyncInstance>();
+  const prepare = (sql: string) => {
+    const statement = statements.get(sql) ?? database.prepare(sql);
+    statements.set(sql, statement);
+    return statement;
+  };
   const connection: DatabaseConnection = {
-    executeQuery: async <Row>(query: CompiledQuery) => execute<Row>(database, query),
+    executeQuery: async <Row>(query: CompiledQuery) => execute<Row>(prepare(query.sql), query),
     streamQuery: () => {
       throw new Error('the history reads its rows at once, never as a stream');
     },
@@ -68,13 +75,12 @@ function driver(database: DatabaseSyncInstance): Driver {
   };
 }
 
-function execute<Row>(database: DatabaseSyncInstance, query: CompiledQuery): QueryResult<Row> {
+function execute<Row>(statement: StatementSyncInstance, query: CompiledQuery): QueryResult<Row> {
   for (const parameter of query.parameters) {
     if (typeof parameter === 'string' && parameter.includes('\0')) {
       throw new Error('text with a NUL would be read back cut short');
     }
   }
-  const statement = database.prepare(query.sql);
   if (statement.columns().length > 0) return { rows: statement.all(...query.parameters) as Row[] };
   const { changes } = statement.run(...query.parameters);
   return { rows: [], numAffectedRows: BigInt(changes) };

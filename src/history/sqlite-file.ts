@@ -1,4 +1,14 @@
-import { chmodSync, closeSync, existsSync, fsyncSync, lstatSync, mkdirSync, openSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
@@ -69,9 +79,10 @@ function keepToOwner(path: string): void {
   const found = lstatSync(path);
   if (!found.isFile())
     throw new UmlsnapError('HistoryUnusable', { path, problem: 'it is not a regular file' });
-  if ((found.mode & 0o077) === 0) return;
   try {
-    chmodSync(path, 0o600);
+    // Now, since SQLite itself would open it to read only and complain at the first write.
+    accessSync(path, constants.R_OK | constants.W_OK);
+    if ((found.mode & 0o077) !== 0) chmodSync(path, 0o600);
   } catch (error) {
     throw new UmlsnapError('HistoryUnusable', { path, problem: problemOf(error) }, error);
   }

@@ -172,7 +172,7 @@ export class SqliteHistory {
     );
   }
 
-  /** Nothing may be under way. */
+  /** Nothing may be under way. The file stays open until the binding's statements are garbage-collected. */
   close(): void {
     if (this.#database.isOpen) this.#database.close();
   }

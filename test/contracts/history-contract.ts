@@ -1,0 +1,181 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { jobEnd, jobStart, pauseIntent, phase, snapshot } from '../history/records-of-tests.js';
+
+/** What any class behind the history's port promises. `open` gives an empty history of its own to each test. */
+export type History = Omit<SqliteHistory, never>;
+
+export interface OpenedHistory {
+  history: History;
+  remove(): Promise<void>;
+}
+
+export function historyContract(open: () => Promise<OpenedHistory>): void {
+  let opened: OpenedHistory;
+  let history: History;
+
+  beforeEach(async () => {
+    opened = await open();
+    history = opened.history;
+  });
+
+  afterEach(async () => {
+    history.close();
+    await opened.remove();
+  });
+
+  describe('jobs', () => {
+    it('come back as they were recorded, with phases in order and pauses', async () => {
+      await history.startJob(jobStart('a'));
+      await history.recordPhase('a', phase('preflight', { facts: { cpus: 1 } }));
+      await history.recordPhase('a', phase('stop', { outcome: 'failed' }));
+      await history.recordPhase('a', phase('stop', { outcome: 'undone' }));
+      await history.intendPause(pauseIntent('a.1', 'a'));
+      await history.endPause('a.1', {
+        pausedMs: 0.125,
+        endedBy: 'request',
+        endedAt: '2026-11-21T03:15:01.001Z',
+      });
+      await history.finishJob('a', jobEnd({ status: 'warning', warnings: ['one', 'two'] }));
+      expect(await history.job('a')).toEqual({
+        ...jobStart('a'),
+        ...jobEnd({ status: 'warning', warnings: ['one', 'two'] }),
+        phases: [
+          phase('preflight', { facts: { cpus: 1 } }),
+          phase('stop', { outcome: 'failed' }),
+          phase('stop', { outcome: 'undone' }),
+        ],
+        pauses: [
+          {
+            ...pauseIntent('a.1', 'a'),
+            pausedMs: 0.125,
+            endedBy: 'request',
+            endedAt: '2026-11-21T03:15:01.001Z',
+          },
+        ],
+      });
+      expect(await history.job('b')).toBeUndefined();
+    });
+
+    it('are listed newest first, by guest, kind and status, up to a limit', async () => {
+      await history.startJob(jobStart('old', { startedAt: '2026-11-20T00:00:00.000Z' }));
+      await history.startJob(jobStart('new', { startedAt: '2026-11-22T00:00:00.000Z', guest: 'other' }));
+      await history.startJob(jobStart('mid', { startedAt: '2026-11-21T00:00:00.000Z', kind: 'prune' }));
+      await history.finishJob('old', jobEnd({ status: 'failed' }));
+      const names = async (filter: Parameters<History['jobs']>[0]) =>
+        (await history.jobs(filter)).map((job) => job.job);
+      expect(await names({})).toEqual(['new', 'mid', 'old']);
+      expect(await names({ limit: 2 })).toEqual(['new', 'mid']);
+      expect(await names({ guest: 'debian' })).toEqual(['mid', 'old']);
+      expect(await names({ kind: 'backup', status: 'failed' })).toEqual(['old']);
+      expect((await history.runningJobs()).map((job) => job.job)).toEqual(['new', 'mid']);
+    });
+
+    it('that have ended are not rewritten by whoever ends them later', async () => {
+      await history.startJob(jobStart('a'));
+      await history.finishJob('a', jobEnd({ status: 'interrupted' }));
+      await expect(history.finishJob('a', jobEnd())).rejects.toMatchObject({
+        code: 'JobEnded',
+        facts: { job: 'a', status: 'interrupted' },
+      });
+      expect((await history.job('a'))?.status).toBe('interrupted');
+    });
+
+    it('that nobody started are named in the error, and one name is not given twice', async () => {
+      await expect(history.recordPhase('x', phase('stop'))).rejects.toMatchObject({ code: 'NoSuchJob' });
+      await expect(history.finishJob('x', jobEnd())).rejects.toMatchObject({ code: 'NoSuchJob' });
+      await expect(history.intendPause(pauseIntent('x.1', 'x'))).rejects.toMatchObject({ code: 'NoSuchJob' });
+      await history.startJob(jobStart('a'));
+      await expect(history.startJob(jobStart('a', { guest: 'other' }))).rejects.toMatchObject({
+        code: 'Internal',
+      });
+      expect((await history.job('a'))?.guest).toBe('debian');
+    });
+
+    it('keep quotes, control characters, NULs and broken UTF-16 of a hostile guest as they came', async () => {
+      const nasty = `'; DROP TABLE jobs; -- "\u0000\u0001\u001b[31m\r\n\t\u2028 \ud83d \u{1f4be} \\`;
+      await history.startJob(jobStart('a'));
+      await history.recordPhase('a', phase('stop', { facts: { [nasty]: nasty } }));
+      const error = { phase: 'stop', code: 'CommandRefused', message: nasty };
+      await history.finishJob(
+        'a',
+        jobEnd({ status: 'failed', error, warnings: [nasty], summary: { text: nasty } }),
+      );
+      const job = await history.job('a');
+      expect(job?.error).toEqual(error);
+      expect(job?.warnings).toEqual([nasty]);
+      expect(job?.summary).toEqual({ text: nasty });
+      expect(job?.phases[0]?.facts).toEqual({ [nasty]: nasty });
+    });
+
+    it('with a NUL in the name are refused, since SQLite would hand the name back cut short', async () => {
+      await expect(history.startJob(jobStart('a\0b'))).rejects.toMatchObject({ code: 'Internal' });
+      expect(await history.jobs({})).toEqual([]);
+    });
+  });
+
+  describe('pauses', () => {
+    it('stay open until somebody ends them, and the first end stands', async () => {
+      await history.startJob(jobStart('a'));
+      await history.intendPause(pauseIntent('a.1', 'a'));
+      await history.intendPause(pauseIntent('a.2', 'a'));
+      const first = { pausedMs: 12.5, endedBy: 'deadline', endedAt: '2026-11-21T03:15:06.000Z' } as const;
+      await history.endPause('a.1', first);
+      await history.endPause('a.1', {
+        pausedMs: null,
+        endedBy: 'recover',
+        endedAt: '2026-11-21T04:00:00.000Z',
+      });
+      expect((await history.openPauses()).map((pause) => pause.pause)).toEqual(['a.2']);
+      expect((await history.job('a'))?.pauses[0]).toEqual({ ...pauseIntent('a.1', 'a'), ...first });
+    });
+
+    it('that were never intended can not be ended', async () => {
+      const end = { pausedMs: 1, endedBy: 'request', endedAt: '2026-11-21T03:15:06.000Z' } as const;
+      await expect(history.endPause('x.1', end)).rejects.toMatchObject({ code: 'Internal' });
+    });
+  });
+
+  describe('snapshots', () => {
+    it('are listed newest first, and recorded again when they change', async () => {
+      const older = snapshot('debian@20261120T000000Z', { takenAt: '2026-11-20T00:00:00.000Z' });
+      const newer = snapshot('debian@20261121T000000Z', { takenAt: '2026-11-21T00:00:00.000Z', job: null });
+      const other = snapshot('other@20261120T120000Z', {
+        takenAt: '2026-11-20T12:00:00.000Z',
+        guest: 'other',
+      });
+      for (const record of [older, newer, other]) await history.recordSnapshot(record);
+      expect(await history.snapshots({})).toEqual([newer, other, older]);
+      const pinned = { ...older, pinned: true, manifestSha256: 'b'.repeat(64) };
+      await history.recordSnapshot(pinned);
+      expect(await history.snapshots({ guest: 'debian' })).toEqual([newer, pinned]);
+      expect(await history.snapshots({ store: 'elsewhere' })).toEqual([]);
+    });
+
+    it('that were removed leave every list, and come back when they are found again', async () => {
+      const name = 'debian@20261121T000000Z';
+      await history.recordSnapshot(snapshot(name));
+      await history.forgetSnapshot('local', name, {
+        removedAt: '2026-11-28T00:00:00.000Z',
+        reason: 'expired',
+      });
+      await history.forgetSnapshot('local', name, { removedAt: '2026-11-29T00:00:00.000Z', reason: 'again' });
+      expect(await history.snapshots({})).toEqual([]);
+      await history.recordSnapshot(snapshot(name));
+      expect(await history.snapshots({})).toEqual([snapshot(name)]);
+    });
+  });
+
+  describe('slots and stores', () => {
+    it('remember the last word', async () => {
+      expect(await history.lastSlot('debian')).toBeNull();
+      await history.recordSlot('debian', '2026-11-21T02:15:00.000Z');
+      await history.recordSlot('debian', '2026-11-22T02:15:00.000Z');
+      expect(await history.lastSlot('debian')).toBe('2026-11-22T02:15:00.000Z');
+      expect(await history.storeId('local')).toBeNull();
+      await history.rememberStore('local', 'one');
+      await history.rememberStore('local', 'two');
+      expect(await history.storeId('local')).toBe('two');
+    });
+  });
+}

@@ -1,0 +1,53 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { waitFor } from '../support/wait-for.js';
+
+/** A real process that runs one of our scripts, to be killed, traced or raced against. */
+export interface ScriptChild {
+  readonly pid: number;
+  /** What it has printed so far. */
+  readonly lines: string[];
+  /** Lets it go on where it waits for a line. */
+  go(): void;
+  kill(signal: NodeJS.Signals): void;
+  waitForLine(line: string): Promise<void>;
+  readonly exited: Promise<{ exitCode: number | null; signal: NodeJS.Signals | null; stderr: string }>;
+}
+
+/** `script` is a URL relative to the caller's `import.meta.url`. The caller ends it. */
+export function startScript(script: URL, args: string[], env: Record<string, string> = {}): ScriptChild {
+  const child: ChildProcess = spawn(
+    process.execPath,
+    ['--import', import.meta.resolve('tsx'), fileURLToPath(script), ...args],
+    { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] },
+  );
+  const lines: string[] = [];
+  let stderr = '';
+  if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  // A child that was killed reads no more.
+  child.stdin?.on('error', () => undefined);
+  const exited = new Promise<Awaited<ScriptChild['exited']>>((resolve) => {
+    child.on('close', (exitCode, signal) => resolve({ exitCode, signal, stderr }));
+  });
+  let ended = false;
+  void exited.then(() => {
+    ended = true;
+  });
+  return {
+    pid: child.pid ?? -1,
+    lines,
+    go: () => void child.stdin?.write('\n'),
+    kill: (signal) => void child.kill(signal),
+    waitForLine: async (line) => {
+      await waitFor(`the line ${line} of ${script.pathname}`, () => lines.includes(line) || ended, {
+        found: () => `${lines.slice(-5).join(' ')} ${stderr}`,
+      });
+      if (!lines.includes(line)) throw new Error(`${script.pathname} ended without ${line}: ${stderr}`);
+    },
+    exited,
+  };
+}

@@ -1,0 +1,149 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { DatabaseSync } from '@photostructure/sqlite';
+import { describe, expect, it } from 'vitest';
+import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { startScript } from '../contracts/script-child.js';
+import { withTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
+
+const child = (action: string, path: string, name: string, count: number) =>
+  startScript(new URL('./history-child.ts', import.meta.url), [action, path, name, String(count)]);
+
+describe('a history that several processes work on', () => {
+  it('is created and migrated once when eight of them open it at the same time', async () => {
+    await withTempDir(async (dir) => {
+      const path = join(dir, 'history.db');
+      const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+      const children = names.map((name) => child('open', path, name, 1));
+      for (const each of children) await each.waitForLine('ready');
+      for (const each of children) each.go();
+      for (const each of children) expect(await each.exited).toMatchObject({ exitCode: 0 });
+      const history = await SqliteHistory.open(path);
+      const jobs = (await history.jobs({})).map((job) => job.job).sort();
+      history.close();
+      expect(jobs).toEqual(names.map((name) => `${name}-0`));
+    });
+  });
+
+  it('loses no row of any of them', async () => {
+    await withTempDir(async (dir) => {
+      const path = join(dir, 'history.db');
+      const count = 60;
+      const children = ['a', 'b', 'c', 'd'].map((name) => child('write', path, name, count));
+      for (const each of children) await each.waitForLine('ready');
+      for (const each of children) each.go();
+      for (const each of children) expect(await each.exited).toMatchObject({ exitCode: 0 });
+      const history = await SqliteHistory.open(path);
+      const found = await history.jobs({});
+      expect(found.length).toBe(4 * count);
+      for (const job of found) {
+        expect(job.status).toBe('success');
+        expect((await history.job(job.job))?.phases.map((phase) => phase.phase)).toEqual([
+          'preflight',
+          'stop',
+        ]);
+      }
+      history.close();
+    });
+  });
+
+  it('has every acknowledged row after kill -9 of the writer at any moment, twenty times over', async () => {
+    await withTempDir(async (dir) => {
+      const path = join(dir, 'history.db');
+      const acknowledged: string[] = [];
+      for (let round = 0; round < 20; round++) {
+        const writer = child('write', path, `r${round}`, 100_000);
+        await writer.waitForLine('ready');
+        writer.go();
+        await waitFor('some acknowledged rows', () => writer.lines.length > 1 + round * 3, { everyMs: 1 });
+        writer.kill('SIGKILL');
+        expect((await writer.exited).signal).toBe('SIGKILL');
+        acknowledged.push(...writer.lines.filter((line) => line !== 'ready'));
+      }
+      const history = await SqliteHistory.open(path);
+      const finished = new Set((await history.jobs({ status: 'success' })).map((job) => job.job));
+      expect(acknowledged.filter((job) => !finished.has(job))).toEqual([]);
+      // At most the one job of each round that the kill fell into.
+      expect((await history.runningJobs()).length).toBeLessThanOrEqual(20);
+      history.close();
+      expect(integrityOf(path)).toBe('ok');
+    });
+  });
+
+  it('has every write on the disk before it acknowledges it', async () => {
+    await withTempDir(async (dir) => {
+      const writer = child('write', join(dir, 'history.db'), 'a', 10);
+      await writer.waitForLine('ready');
+      const syncs = await tracedSyncs(writer.pid, () => writer.go());
+      expect(await writer.exited).toMatchObject({ exitCode: 0 });
+      // Four transactions a job; synchronous=NORMAL would have none but the checkpoint's.
+      expect(await syncs).toBeGreaterThanOrEqual(40);
+    });
+  });
+});
+
+describe('a history that another process has locked', () => {
+  it('is waited for without blocking this process, and then written to', async () => {
+    await withTempDir(async (dir) => {
+      const { history, other } = await lockedHistory(dir);
+      let written = false;
+      const write = history.recordSlot('debian', 'x').then(() => {
+        written = true;
+      });
+      let turns = 0;
+      await waitFor('the event loop to go on turning', () => ++turns > 30, { everyMs: 5 });
+      expect(written).toBe(false);
+      other.exec('rollback');
+      await write;
+      expect(await history.lastSlot('debian')).toBe('x');
+      history.close();
+      other.close();
+    });
+  });
+
+  it('is given up after the limit with its own error, and is as it was', async () => {
+    await withTempDir(async (dir) => {
+      const { history, other } = await lockedHistory(dir, 100);
+      await expect(history.recordSlot('debian', 'x')).rejects.toMatchObject({ code: 'HistoryLocked' });
+      // Readers don't wait for the writer.
+      expect(await history.lastSlot('debian')).toBeNull();
+      other.exec('rollback');
+      await history.recordSlot('debian', 'y');
+      expect(await history.lastSlot('debian')).toBe('y');
+      history.close();
+      other.close();
+    });
+  });
+});
+
+async function lockedHistory(dir: string, lockWaitMs?: number) {
+  const path = join(dir, 'history.db');
+  const history = await SqliteHistory.open(path, lockWaitMs === undefined ? {} : { lockWaitMs });
+  const other = new DatabaseSync(path);
+  other.exec('begin immediate');
+  return { history, other };
+}
+
+function integrityOf(path: string): unknown {
+  const database = new DatabaseSync(path);
+  const row = database.prepare('pragma integrity_check').get() as { integrity_check: unknown };
+  database.close();
+  return row.integrity_check;
+}
+
+/** How many fsync and fdatasync the process makes from now to its end; `begin` runs once it is traced. */
+async function tracedSyncs(pid: number, begin: () => void): Promise<number> {
+  const strace = spawn('strace', ['-f', '-e', 'trace=fsync,fdatasync', '-p', String(pid)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let output = '';
+  strace.stderr.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  const ended = new Promise((resolve) => strace.on('close', resolve));
+  await waitFor('strace to be attached', () => /attached/.test(output), { found: () => output });
+  begin();
+  await ended;
+  return output.match(/f(?:data)?sync\(\d+/g)?.length ?? 0;
+}

@@ -1,0 +1,69 @@
+import type {
+  JobEnd,
+  JobStart,
+  PauseIntent,
+  PhaseRecord,
+  SnapshotRecord,
+} from '../../src/history/records.js';
+
+/** Records with everything filled in; each test changes what it is about. */
+
+export function jobStart(job: string, changes: Partial<JobStart> = {}): JobStart {
+  return {
+    job,
+    kind: 'backup',
+    guest: 'debian',
+    trigger: 'manual',
+    startedAt: '2026-11-21T03:15:00.000Z',
+    pid: 4711,
+    pidStartTicks: 123456789,
+    bootId: '7f3a9d1c-0000-4000-8000-000000000001',
+    ...changes,
+  };
+}
+
+export function jobEnd(changes: Partial<JobEnd> = {}): JobEnd {
+  return {
+    status: 'success',
+    finishedAt: '2026-11-21T03:15:09.250Z',
+    error: null,
+    warnings: [],
+    summary: { type: 'summary', pausedMs: 2.125 },
+    ...changes,
+  };
+}
+
+export function phase(name: string, changes: Partial<PhaseRecord> = {}): PhaseRecord {
+  return {
+    phase: name,
+    startedAt: '2026-11-21T03:15:00.500Z',
+    durationMs: 12.75,
+    outcome: 'done',
+    facts: {},
+    ...changes,
+  };
+}
+
+export function pauseIntent(pause: string, job: string): PauseIntent {
+  return { pause, job, guest: 'debian', budgetMs: 5000, intendedAt: '2026-11-21T03:15:01.000Z' };
+}
+
+export function snapshot(name: string, changes: Partial<SnapshotRecord> = {}): SnapshotRecord {
+  return {
+    snapshot: name,
+    store: 'local',
+    guest: 'debian',
+    job: '20261121T031500Z-7f3a',
+    takenAt: '2026-11-21T03:15:02.000Z',
+    consistency: 'synced',
+    dirtyKib: 0,
+    method: 'reflink',
+    pausedMs: 2.125,
+    sizeBytes: 2 ** 40,
+    storedBytes: 123_456_789,
+    pinned: false,
+    labels: { why: 'before the upgrade' },
+    manifestSha256: 'a'.repeat(64),
+    ...changes,
+  };
+}
