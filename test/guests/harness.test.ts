@@ -1,4 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { processesOfSession } from '../support/guest-processes.js';
 import { bootGuest, withGuest } from '../support/real-guest.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -61,6 +65,18 @@ describe('a real guest', () => {
         await waitFor('heavy writes', async () => (await second.sh('ls /data')).includes('heavy'));
       }),
     );
+  });
+
+  test('whose test process is killed goes with it', async () => {
+    const script = fileURLToPath(new URL('../support/boot-and-wait.ts', import.meta.url));
+    const owner = spawn(process.execPath, ['--import', 'tsx', script, dir], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [text] = (await once(owner.stdout, 'data')) as [Buffer];
+    const session = Number(text.toString());
+    expect(processesOfSession(session).length).toBeGreaterThan(1);
+    owner.kill('SIGKILL');
+    await waitFor('the guest to end', () => processesOfSession(session).length === 0);
   });
 
   test('that does not boot is reported with the end of its console', async () => {

@@ -172,7 +172,7 @@ const consoleLog = (home: string) => join(home, 'console.log');
 
 function describeGuest(child: BootedChild, umid: string, home: string, disks: GuestDisk[]): RealGuest {
   const socketPath = join(home, '.uml', umid, 'mconsole');
-  const watch = afterOurDeath('kill -KILL -- "-$1"', [String(child.pid)]);
+  const watch = afterOurDeath('kill -s KILL -- "-$1"', [String(child.pid)]);
   const readConsole = () => readFile(consoleLog(home), 'utf8');
   const kill = async () => {
     await killSession(child.pid);
