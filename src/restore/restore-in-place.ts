@@ -1,0 +1,156 @@
+import { rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { compactUtc } from '../clock.js';
+import { errnoOf, UmlsnapError } from '../errors.js';
+import { renameToNewName, syncDirectory } from '../store/durable-file.js';
+import { findBacking } from './backing-in-place.js';
+import { type InPlaceDisk, type InPlaceTarget, planInPlace } from './in-place-plan.js';
+import { type Replacement, replaceDisks } from './replace-disks.js';
+import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
+import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
+import { backingFile, diskFile } from './stored-file.js';
+import { type TargetDisk, takeTargetDisk } from './target-disk.js';
+
+export interface InPlaceOptions extends RestoreOptions {
+  /** Leave the replaced disks as `PATH.before-restore-<time>`; otherwise they are removed once the restore is durable. */
+  keepReplaced: boolean;
+  /** For the names of the replaced disks. */
+  now: Date;
+}
+
+/** A disk on its way: what is there now, its new content, and the backing file if that is missing. */
+interface Work {
+  planned: InPlaceDisk;
+  replacement: Replacement;
+  backing: { path: string; staged: StagedFile | null } | null;
+}
+
+/**
+ * Puts a snapshot's disks back where the guest has them. Refused while any process has such a disk open or locked; a guest
+ * that boots meanwhile meets our lock. All disks are whole, verified and durable beside the old ones before the first
+ * is replaced; a failure or a kill at any instant leaves each path wholly old or wholly new, and the old one in existence.
+ * The new file has the old one's owner and mode, but no further attributes of it.
+ * @throws TargetInUse, TargetExists, SnapshotDamaged, RestoreFailed, or the signal's reason: then the old disks are in place
+ */
+export async function restoreInPlace(
+  source: RestoreSource,
+  targets: InPlaceTarget[],
+  options: InPlaceOptions,
+): Promise<RestoredDisk[]> {
+  const { snapshot } = source.manifest;
+  const plan = planInPlace(source, targets);
+  const taken = new Map<string, TargetDisk>();
+  try {
+    for (const { path } of plan) {
+      const disk = await about(snapshot, path, () => takeTargetDisk(snapshot, path));
+      if (disk) taken.set(path, disk);
+    }
+    return await withStaging(options, async (staging) => {
+      const works = await stageAll(source, plan, taken, staging, options);
+      options.signal.throwIfAborted();
+      return await placeAll(snapshot, works, options);
+    });
+  } finally {
+    for (const disk of taken.values()) await disk.handle.close();
+  }
+}
+
+async function stageAll(
+  source: RestoreSource,
+  plan: InPlaceDisk[],
+  taken: Map<string, TargetDisk>,
+  staging: Staging,
+  options: InPlaceOptions,
+): Promise<Work[]> {
+  const backings = await stageBackings(source, plan, staging, options);
+  const works: Work[] = [];
+  for (const planned of plan) {
+    const { disk, path } = planned;
+    const old = taken.get(path) ?? null;
+    // A disk that was lost has nobody to inherit from: closed to all but us.
+    const look = old === null ? { mode: 0o600 } : { mode: old.mode, owner: old.owner };
+    const staged = await about(source.manifest.snapshot, path, () =>
+      staging.stage(diskFile(source, disk), path, look),
+    );
+    const replacedPath = `${path}.before-restore-${compactUtc(options.now)}`;
+    const backing = planned.backing && {
+      path: planned.backing.path,
+      staged: backings.get(planned.backing.path) ?? null,
+    };
+    works.push({ planned, replacement: { staged, taken: old, replacedPath }, backing });
+  }
+  return works;
+}
+
+/** Those that are missing, once each: disks may share one. First of all, since a different one ends the restore. */
+async function stageBackings(
+  source: RestoreSource,
+  plan: InPlaceDisk[],
+  staging: Staging,
+  options: InPlaceOptions,
+): Promise<Map<string, StagedFile>> {
+  const { snapshot } = source.manifest;
+  const staged = new Map<string, StagedFile>();
+  for (const { backing } of plan) {
+    if (backing === null || staged.has(backing.path)) continue;
+    const { path, stored } = backing;
+    await about(snapshot, path, async () => {
+      if ((await findBacking(snapshot, backing, options)) === 'there') return;
+      const look = { mode: 0o600, mtime: new Date(stored.mtime) };
+      staged.set(path, await staging.stage(backingFile(source, stored), path, look));
+    });
+  }
+  return staged;
+}
+
+async function placeAll(snapshot: string, works: Work[], options: InPlaceOptions): Promise<RestoredDisk[]> {
+  // Before the COW files: without what they stand on they are nothing.
+  const backings = new Map(
+    works.flatMap(({ backing }) => (backing?.staged ? [[backing.path, backing.staged]] : [])),
+  );
+  for (const { path, temporaryPath } of backings.values()) {
+    await about(snapshot, path, async () => {
+      await renameToNewName(temporaryPath, path);
+      await syncDirectory(dirname(path));
+    });
+  }
+  const replacements = works.map(({ replacement }) => replacement);
+  await about(snapshot, replacements[0]?.staged.path ?? '', () => replaceDisks(snapshot, replacements));
+  // Only now, when all that replaces them is durable.
+  if (!options.keepReplaced) await removeReplaced(snapshot, replacements);
+  return works.map((work) => toRestored(work, options.keepReplaced));
+}
+
+async function removeReplaced(snapshot: string, replacements: Replacement[]): Promise<void> {
+  for (const { taken, replacedPath } of replacements) {
+    if (taken === null) continue;
+    await about(snapshot, replacedPath, async () => {
+      await rm(replacedPath);
+      await syncDirectory(dirname(replacedPath));
+    });
+  }
+}
+
+function toRestored({ planned, replacement, backing }: Work, keepReplaced: boolean): RestoredDisk {
+  const { device, kind, sizeBytes } = planned.disk;
+  const { staged, taken, replacedPath } = replacement;
+  return {
+    device,
+    kind,
+    path: planned.path,
+    sizeBytes,
+    dataBytes: staged.dataBytes,
+    backing: backing && { path: backing.path, state: backing.staged ? 'restored' : 'unchanged' },
+    replacedPath: taken !== null && keepReplaced ? replacedPath : null,
+  };
+}
+
+/** Gives an error of the file system the path that it is about. */
+async function about<T>(snapshot: string, path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') throw new UmlsnapError('TargetExists', { path }, error);
+    throw restoreFailed(snapshot, path, error);
+  }
+}

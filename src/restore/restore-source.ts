@@ -1,0 +1,35 @@
+import type { FileHandle } from 'node:fs/promises';
+import type { ImageProgress, ImageWorkOptions } from '../image/image-work.js';
+import type { Manifest, ManifestDisk } from '../store/manifest.js';
+
+/** What a restore reads from; whoever has a store of snapshots provides it. */
+export interface RestoreSource {
+  manifest: Manifest;
+  /** A file of the snapshot, by the name in its manifest. The one who opened it closes it. */
+  openFile(file: string): Promise<FileHandle>;
+  /** A backing file, by the name in the manifest. */
+  openBacking(file: string): Promise<FileHandle>;
+}
+
+export interface RestoreOptions {
+  signal: AbortSignal;
+  /** `file` is the one that is being read, by its name in the store. */
+  onProgress?: (file: string, progress: ImageProgress) => void;
+}
+
+/** The same for the work on one file. */
+export function workOn(file: string, { signal, onProgress }: RestoreOptions): ImageWorkOptions {
+  return onProgress ? { signal, onProgress: (progress) => onProgress(file, progress) } : { signal };
+}
+
+export interface RestoredDisk {
+  device: string;
+  kind: ManifestDisk['kind'];
+  path: string;
+  sizeBytes: number;
+  /** What of it is data: the rest are holes. */
+  dataBytes: number;
+  backing: { path: string; state: 'restored' | 'unchanged' } | null;
+  /** Where the disk lies that was replaced; null when there was none, or it was removed after the restore. */
+  replacedPath: string | null;
+}
