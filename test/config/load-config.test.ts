@@ -1,0 +1,257 @@
+import { chmod } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { loadConfig } from '../../src/config/load-config.js';
+import { isError } from '../../src/errors.js';
+import { configFile, problemsOf, temporaryDirectory } from './write-config.js';
+
+const stores = 'stores: { local: { type: directory, path: /srv/umlsnap } }\n';
+const guest = (settings: string) =>
+  `${stores}guests: { a: { mconsole: a, disks: { ubd0: /a.img }${settings} } }\n`;
+
+describe('what is left out', () => {
+  test('has the documented defaults', async () => {
+    const file = await configFile(guest(''));
+    const config = await loadConfig(file);
+    expect(config).toMatchObject({ file, concurrency: 2 });
+    expect(config.state).toBe(
+      process.getuid?.() === 0 ? '/var/lib/umlsnap' : `${process.env.HOME}/.local/state/umlsnap`,
+    );
+    expect(config.guests.a).toEqual({
+      name: 'a',
+      mconsole: 'a',
+      disks: [{ device: 'ubd0', path: '/a.img' }],
+      store: 'local',
+      timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+      catchUp: true,
+      jitterMs: 0,
+      pauseBudgetMs: 5000,
+      require: 'synced',
+      capture: 'auto',
+      keep: {},
+      allowSmp: false,
+      syncTries: 3,
+      settleTimeoutMs: 2000,
+      labels: {},
+    });
+  });
+
+  test('comes from `defaults` first, and a guest wins over them, key by key', async () => {
+    const file = await configFile(`${stores}
+defaults: { pauseBudget: 1s, keep: { daily: 7 }, schedule: "0 3 * * *", timezone: Europe/Rome, labels: { a: x } }
+guests:
+  plain: { mconsole: p, disks: { ubd0: /p.img } }
+  own: { mconsole: o, disks: { ubd0: /o.img }, pauseBudget: 50ms, keep: { last: 2, within: 2w }, schedule: null }
+`);
+    const { guests } = await loadConfig(file);
+    expect(guests.plain).toMatchObject({
+      pauseBudgetMs: 1000,
+      keep: { daily: 7 },
+      schedule: '0 3 * * *',
+      timezone: 'Europe/Rome',
+      labels: { a: 'x' },
+    });
+    expect(guests.own).toMatchObject({ pauseBudgetMs: 50, timezone: 'Europe/Rome', labels: { a: 'x' } });
+    expect(guests.own?.keep).toEqual({ last: 2, withinMs: 1_209_600_000 });
+    expect(guests.own).not.toHaveProperty('schedule');
+  });
+});
+
+test('the short and the long form of a disk are the same, in the order of the devices', async () => {
+  const file = await configFile(
+    `${stores}guests: { a: { mconsole: /run//a, disks: { ubd10: /c, ubd2: { path: /b//x/, backing: /base }, ubd0: /a } } }\n`,
+  );
+  const { guests } = await loadConfig(file);
+  expect(guests.a?.disks).toEqual([
+    { device: 'ubd0', path: '/a' },
+    { device: 'ubd2', path: '/b/x', backing: '/base' },
+    { device: 'ubd10', path: '/c' },
+  ]);
+});
+
+test('a store may be named in a list of one, and JSON is a config too', async () => {
+  const file = await configFile(
+    JSON.stringify({
+      stores: { x: { type: 'directory', path: '/x' }, y: { type: 'directory', path: '/y' } },
+      guests: { a: { mconsole: 'a', disks: { ubd0: '/a' }, store: ['y'] } },
+    }),
+  );
+  expect((await loadConfig(file)).guests.a?.store).toBe('y');
+});
+
+test('a guest that nobody configured is not found under the name of something every object has', async () => {
+  const { guests, stores: found } = await loadConfig(await configFile(guest('')));
+  expect(guests.constructor).toBeUndefined();
+  expect(found.toString).toBeUndefined();
+});
+
+test('all problems come at once, in the order of the lines, each with its line and column', async () => {
+  expect(
+    await problemsOf(`state: var/lib
+zz: 1
+stores:
+  latest: { type: tar, path: /x }
+  b: { type: directory, path: /x/ }
+defaults: { store: nope, keep: { last: 0, foo: 1 } }
+guests:
+  a:
+    mconsole: a b
+    disks: { ubd0: 5, ubd99: /x }
+    jitter: '5'
+    require: 'no'
+    labels: { a: 1 }
+    schedule: 61 * * * *
+    capture: precopy
+  b: { mconsole: q, disks: { ubd0: /d, ubd1: { path: /d, backing: /d } }, store: [b, latest] }
+  c: { mconsole: q, disks: {}, timezone: Mars/X, constructor: 1 }
+  d:
+`),
+  ).toEqual([
+    '1:8 state: must be an absolute path',
+    '2:1 zz: is no key that umlsnap knows here',
+    '4:3 stores.latest: is a reserved word, as in guest@latest',
+    "4:19 stores.latest.type: tar isn't available yet: use directory",
+    '5:31 stores.b.path: is the path of the store "latest" as well',
+    '6:20 defaults.store: names the store "nope", which is not under stores: there is latest, b',
+    '6:40 defaults.keep.last: must be 1 or more: leave the key out to keep none by this rule',
+    '6:43 defaults.keep.foo: is no key that umlsnap knows here',
+    '9:15 guests.a.mconsole: must be a umid (63 characters at most, no spaces) or the absolute path of a socket',
+    '10:20 guests.a.disks.ubd0: must be a path, or { path, backing } for COW',
+    '10:23 guests.a.disks.ubd99: must be a device from ubd0 to ubd15',
+    '11:13 guests.a.jitter: must be a duration with its unit, such as 250ms, 5s, 10m, 1h, 1d, 2w',
+    '12:14 guests.a.require: must be one of frozen, synced, crash',
+    '13:18 guests.a.labels.a: must be text (put it in quotes)',
+    '14:15 guests.a.schedule: is no cron expression: minute can\'t be "61"',
+    "15:14 guests.a.capture: precopy isn't available yet: use auto, reflink or copy",
+    '16:46 guests.b.disks.ubd1: is the disk ubd0 of the guest "b" as well',
+    '16:67 guests.b.disks.ubd1.backing: is the disk ubd0 of the guest "b", which is written: it can\'t be a backing file',
+    "16:82 guests.b.store: more than one store isn't available yet",
+    '17:18 guests.c.mconsole: is the mconsole of the guest "b" as well',
+    '17:28 guests.c.disks: needs at least one disk, such as ubd0',
+    '17:42 guests.c.timezone: is no time zone that this system knows, such as Europe/Rome',
+    '17:50 guests.c.constructor: is no key that umlsnap knows here',
+    '18:5 guests.d: must be a map of keys and values',
+  ]);
+});
+
+describe('is refused, with a problem that says why:', () => {
+  test.each([
+    ['a guest without mconsole and disks', `${stores}guests: { a: {} }`, ['must be text', 'must be a map']],
+    ['a list in place of the config', '- a\n', ['must be a map']],
+    [
+      'a disk that two guests write',
+      `${guest('').replace(/ }\n$/, ', b: { mconsole: b, disks: { ubd3: //a.img } } }')}`,
+      ['is the disk ubd0 of the guest "a" as well'],
+    ],
+    ['a relative disk', guest('').replace('/a.img', 'a.img'), ['must be an absolute path']],
+    [
+      'a disk name that UML would split',
+      guest('').replace('/a.img', '"/a,b.img"'),
+      ['must not contain , or :'],
+    ],
+    ['a path with a newline', guest('').replace('/a.img', '"/a\\nb"'), ['control characters']],
+    ['a device past ubd15', guest('').replace('ubd0', 'ubd16'), ['from ubd0 to ubd15']],
+    ['a device with a leading zero', guest('').replace('ubd0', 'ubd01'), ['from ubd0 to ubd15']],
+    ['a guest with a dot in its name', guest('').replace('{ a:', '{ a.b:'), ['must be a name']],
+    ['a guest that leaves its directory', guest('').replace('{ a:', '{ "../a":'), ['must be a name']],
+    ['a guest named __proto__', guest('').replace('{ a:', '{ __proto__:'), ['must be a name']],
+    ['a guest named latest', guest('').replace('{ a:', '{ latest:'), ['reserved word']],
+    ['a name of 64 characters', guest('').replace('{ a:', `{ ${'a'.repeat(64)}:`), ['must be a name']],
+    ['a umid with a slash', guest('').replace('mconsole: a', 'mconsole: a/b'), ['must be a umid']],
+    [
+      'a socket path of 108 bytes',
+      guest('').replace('mconsole: a', `mconsole: /${'a'.repeat(107)}`),
+      ['107 bytes'],
+    ],
+    ['a guest without a store where there are none', guest('').replace(stores, ''), ['needs a store']],
+    [
+      'a guest without a store where there are two',
+      guest('').replace('{ local:', '{ o: { type: directory, path: /o }, local:'),
+      ['needs a store, as there are 2'],
+    ],
+    ['a schedule that never comes up', guest(', schedule: "0 0 30W 2 *"'), ['never comes up']],
+    ['a schedule of seven fields', guest(', schedule: "* * * * * * *"'), ['expected 5 or 6 fields']],
+    ['a duration without a unit', guest(', pauseBudget: 5'), ['with its unit']],
+    ['a budget of nothing', guest(', pauseBudget: 0s'), ['must lie between 1ms and 1d']],
+    ['a quoted boolean', guest(', catchUp: "yes"'), ['true or false']],
+    ['a fraction of a try', guest(', syncTries: 1.5'), ['a whole number']],
+    ['no try at all', guest(', syncTries: 0'), ['must be 1 or more']],
+    ['a concurrency of 65', `concurrency: 65\n${stores}`, ['must be 64 or less']],
+    ['an unknown way of capturing', guest(', capture: magic'), ['must be one of auto, reflink, copy']],
+    ['an unknown kind of store', stores.replace('directory', 'tape'), ['must be directory']],
+    ['a bad label', guest(', labels: { "a=b": c }'), ['must be a label']],
+    [
+      'a merge key, which YAML 1.2 has not',
+      guest(', <<: { catchUp: false }'),
+      ['is no key that umlsnap knows'],
+    ],
+    ['the same key twice', 'state: /a\nstate: /b\n', ['unique']],
+    ['tabs as indentation', 'stores:\n\tlocal: 1\n', ['Tabs']],
+    ['brackets that nobody closes', 'stores: { local: {\n', ['}', '}']],
+    ['two documents', 'state: /a\n---\nstate: /b\n', ['second YAML document']],
+    ['a tag that means nothing here', 'state: !path /a\n', ['tag']],
+    ['an empty file', '', ['empty']],
+    ['a file of comments', '# nothing\n', ['empty']],
+  ])('%s', async (_hazard, content, expected) => {
+    const problems = await problemsOf(content);
+    expect(problems).toHaveLength(expected.length);
+    for (const [index, part] of expected.entries()) expect(problems[index]).toContain(part);
+  });
+
+  test('a file over 1 MiB, without reading all of it', async () => {
+    expect(await problemsOf(Buffer.alloc(1024 * 1024 + 1, '#'))).toEqual([
+      '0:0 : the file is larger than 1 MiB, which no config is',
+    ]);
+    await expect(loadConfig('/dev/zero')).rejects.toMatchObject({ code: 'ConfigInvalid' });
+  });
+
+  test('aliases that grow into billions of values', async () => {
+    const levels = 'bcdefghij'
+      .split('')
+      .map((name, index) => `${name}: &${name} [${'*'.concat('abcdefghij'[index] ?? '', ',').repeat(9)}]`);
+    expect(await problemsOf(`a: &a [x, x]\n${levels.join('\n')}\n`)).toEqual([
+      expect.stringContaining('alias'),
+    ]);
+  });
+
+  test('a document that is nested a hundred thousand times', async () => {
+    expect(await problemsOf('['.repeat(100_000))).not.toEqual([]);
+  });
+
+  test('bytes that are no text', async () => {
+    expect(await problemsOf(Buffer.from([0x61, 0x3a, 0x20, 0xff, 0xfe]))).toEqual([
+      '0:0 : the file is not UTF-8 text',
+    ]);
+  });
+
+  test('a directory', async () => {
+    await expect(loadConfig(await temporaryDirectory())).rejects.toMatchObject({ code: 'ConfigInvalid' });
+  });
+
+  test('a file that may not be read', async () => {
+    const file = await configFile(guest(''));
+    await chmod(file, 0);
+    // Root may read every file: as somebody else, then.
+    const isRoot = process.getuid?.() === 0;
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      await expect(loadConfig(file)).rejects.toMatchObject({ code: 'ConfigInvalid' });
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
+  });
+});
+
+test('a file that is not there is told apart from one that is wrong', async () => {
+  const file = join(await temporaryDirectory(), 'none.yaml');
+  const error = await loadConfig(file).catch((caught: unknown) => caught);
+  expect(isError(error, 'ConfigNotFound') && error.facts.tried).toEqual([file]);
+});
+
+test('a problem behind an alias is reported where the alias stands', async () => {
+  const problems = await problemsOf(`${stores}guests:
+  a: { mconsole: a, disks: { ubd0: /a }, keep: &k { last: 0 } }
+  b: { mconsole: b, disks: { ubd0: /b }, keep: *k }
+`);
+  expect(problems.map((problem) => problem.split(' ')[0])).toEqual(['3:59', '4:48']);
+});
