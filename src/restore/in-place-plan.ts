@@ -18,11 +18,13 @@ export interface InPlaceDisk {
 }
 
 /**
- * Pairs the targets with the snapshot's disks. Some of the disks are enough; each must be of the kind that it was. Pure.
+ * Pairs the targets with the snapshot's disks. Some of the disks are enough; each must be of the kind that it was, and one
+ * backing file can't be two. Pure.
  * @throws RestoreFailed
  */
 export function planInPlace({ manifest }: RestoreSource, targets: InPlaceTarget[]): InPlaceDisk[] {
   const { snapshot } = manifest;
+  const backings = new Map<string, ManifestBacking>();
   return targets.map(({ device, path, backingPath }) => {
     const refuse = (problem: string) => new UmlsnapError('RestoreFailed', { snapshot, path, problem });
     const disk = manifest.disks.find((one) => one.device === device);
@@ -31,8 +33,13 @@ export function planInPlace({ manifest }: RestoreSource, targets: InPlaceTarget[
       if (backingPath === undefined) return { disk, path, backing: null };
       throw refuse(`${device} has a backing file, and the snapshot holds it as a raw disk`);
     }
-    if (backingPath !== undefined)
-      return { disk, path, backing: { path: backingPath, stored: disk.backing } };
-    throw refuse(`${device} has no backing file, and the snapshot holds it as a COW file`);
+    if (backingPath === undefined)
+      throw refuse(`${device} has no backing file, and the snapshot holds it as a COW file`);
+    const other = backings.get(backingPath) ?? disk.backing;
+    if (other.sha256 !== disk.backing.sha256 || other.mtime !== disk.backing.mtime) {
+      throw refuse(`the snapshot's disks stand on different backing files, not all on ${backingPath}`);
+    }
+    backings.set(backingPath, disk.backing);
+    return { disk, path, backing: { path: backingPath, stored: disk.backing } };
   });
 }
