@@ -1,0 +1,136 @@
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { expect, test, vi } from 'vitest';
+import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
+import { withFakeGuest } from '../fixtures/fake-guest.js';
+import { withTempDir } from '../support/temp-dir.js';
+
+const options = { timeoutMs: 10_000 };
+const nobody = 65534;
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) console.warn('SKIPPED, needs root: mconsole sockets of other users');
+
+/** A directory whose name makes `DIR/mconsole` exactly this long. */
+function directoryFor(base: string, socketPathBytes: number): string {
+  return join(base, 'd'.repeat(socketPathBytes - Buffer.byteLength(base) - '//mconsole'.length));
+}
+
+test('a path over 107 bytes is refused, and not cut to that of another guest', () =>
+  withTempDir(async (dir) => {
+    const socketPath = join(directoryFor(dir, 108), 'mconsole');
+    await expect(MconsoleClient.open(socketPath)).rejects.toMatchObject({
+      code: 'SocketPathTooLong',
+      facts: { lengthBytes: 108, maxBytes: 107 },
+    });
+  }));
+
+test('the length of a path is counted in bytes', () =>
+  withTempDir(async (dir) => {
+    const socketPath = join(dir, 'é'.repeat(54));
+    await expect(MconsoleClient.open(socketPath)).rejects.toMatchObject({ code: 'SocketPathTooLong' });
+  }));
+
+test('a path of 107 bytes is asked, although the package would have no room for one more', () =>
+  withTempDir((dir) =>
+    withFakeGuest({ dir: directoryFor(dir, 107) }, async (guest) => {
+      expect(guest.socketPath.length).toBe(107);
+      const client = await MconsoleClient.open(guest.socketPath);
+      expect(await client.request('version', options)).toContain('Linux');
+      client.close();
+    }),
+  ));
+
+test('what is no socket is refused, and said to be what it is', () =>
+  withTempDir(async (dir) => {
+    await writeFile(join(dir, 'file'), '');
+    await mkdir(join(dir, 'directory'));
+    await symlink('file', join(dir, 'link'));
+    for (const [name, found] of Object.entries({
+      file: 'file',
+      directory: 'directory',
+      link: 'symbolic link',
+    })) {
+      const opened = MconsoleClient.open(join(dir, name));
+      await expect(opened).rejects.toMatchObject({ code: 'NotASocket', facts: { found } });
+    }
+  }));
+
+test('a path that leads nowhere is refused', () =>
+  withTempDir(async (dir) => {
+    const opened = MconsoleClient.open(join(dir, 'nowhere', 'mconsole'));
+    await expect(opened).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
+  }));
+
+test('a socket of the stream kind is told from a dead guest', () =>
+  withTempDir(async (dir) => {
+    const socketPath = join(dir, 'stream');
+    const server = createServer().listen(socketPath);
+    const client = await MconsoleClient.open(socketPath);
+    await expect(client.request('version', options)).rejects.toMatchObject({ code: 'NotASocket' });
+    client.close();
+    server.close();
+  }));
+
+test.runIf(isRoot)("another user's socket that we may not write to is refused before anything is sent", () =>
+  withTempDir((dir) =>
+    withFakeGuest({ dir }, async (guest) => {
+      await chmod(dir, 0o755);
+      await expect(openAs(nobody, guest.socketPath)).resolves.toContain('SocketNotAllowed');
+      await chmod(dir, 0o700);
+      await expect(openAs(nobody, guest.socketPath)).resolves.toContain('SocketNotAllowed');
+      expect(guest.received()).toEqual([]);
+    }),
+  ),
+);
+
+test.runIf(isRoot)('a guest that runs as another user than we can answer us', () =>
+  withTempDir(async (dir) => {
+    await chmod(dir, 0o777);
+    await withFakeGuest({ dir, uid: nobody }, async (guest) => {
+      const client = await MconsoleClient.open(guest.socketPath);
+      expect(await client.request('version', options)).toContain('Linux');
+      client.close();
+    });
+  }),
+);
+
+test('no file of ours is left when a client is closed, or when its process ends without that', () =>
+  withTempDir((dir) =>
+    withFakeGuest({ dir: join(dir, 'g') }, async (guest) => {
+      vi.stubEnv('XDG_RUNTIME_DIR', dir);
+      const client = await MconsoleClient.open(guest.socketPath);
+      const ask = client.ask('version');
+      const [ours] = namesOfOurs(dir);
+      expect(readdirSync(join(dir, ours ?? 'none'))).toHaveLength(1);
+      await ask.answered;
+      expect(readdirSync(join(dir, ours ?? 'none'))).toEqual([]);
+      client.close();
+      client.close();
+      expect(namesOfOurs(dir)).toEqual([]);
+      expect(await openAs(process.getuid?.() ?? 0, guest.socketPath)).toBe('opened');
+      expect(namesOfOurs(dir)).toEqual([]);
+      vi.unstubAllEnvs();
+    }),
+  ));
+
+function namesOfOurs(dir: string): string[] {
+  return readdirSync(dir).filter((name) => name.startsWith('umlsnap-'));
+}
+
+/** Opens the socket in a process of this user's, which ends without closing it. */
+async function openAs(uid: number, socketPath: string): Promise<string> {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  const script = `
+    import { MconsoleClient } from ${JSON.stringify(join(import.meta.dirname, '../../src/mconsole/mconsole-client.ts'))};
+    process.setuid(${uid});
+    const result = await MconsoleClient.open(${JSON.stringify(socketPath)}).then(() => 'opened', (error) => error.code);
+    process.stdout.write(result, () => process.exit());`;
+  const args = ['--import', tsx, '--input-type=module', '-e', script];
+  return (await promisify(execFile)(process.execPath, args)).stdout;
+}

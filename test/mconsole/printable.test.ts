@@ -1,0 +1,33 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { printable, printableLine } from '../../src/mconsole/printable.js';
+
+const esc = '\u001b';
+
+test.each([
+  ['colours', `${esc}[31mred${esc}[0m`, 'red'],
+  ['a title for the terminal', `${esc}]0;owned\u0007text`, 'text'],
+  ['a cleared screen', `${esc}[2J${esc}[Htext`, 'text'],
+  ['an escape in one character', '\u009b31mtext', 'text'],
+  ['a line overwritten', 'good\rbad', 'goodbad'],
+  ['a text turned round', 'a\u202eb', 'ab'],
+])('%s by the guest does not reach the terminal', (_, text, shown) => {
+  expect(printable(text)).toBe(shown);
+});
+
+test('lines, tabs and letters of all scripts are kept', () => {
+  expect(printable('één\tзвезда\n星')).toBe('één\tзвезда\n星');
+});
+
+test('nothing that the guest sends leaves a control character', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what must not be there
+      expect(printable(text)).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
+    }),
+  );
+});
+
+test('a guest can not write a line of its own into a log', () => {
+  expect(printableLine('refused\n2026-11-21 snapshot is good\n')).toBe('refused 2026-11-21 snapshot is good');
+});

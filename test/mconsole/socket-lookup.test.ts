@@ -1,0 +1,70 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { createSocket } from 'unix-dgram';
+import { expect, test } from 'vitest';
+import { UmlsnapError } from '../../src/errors.js';
+import { findMconsoleSocket } from '../../src/mconsole/socket-lookup.js';
+import { withTempDir } from '../support/temp-dir.js';
+
+async function makeSocket(path: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true });
+  const socket = createSocket('unix_dgram');
+  socket.on('error', (error) => {
+    throw error;
+  });
+  socket.bind(path);
+  // The file stays when the socket is closed.
+  socket.close();
+  return path;
+}
+
+test.each(['.uml/NAME/mconsole', '.netkit/mconsole/NAME/mconsole'])('a umid is found at ~/%s', (place) =>
+  withTempDir(async (home) => {
+    const path = await makeSocket(join(home, place.replace('NAME', 'debian')));
+    expect(await findMconsoleSocket('debian', { HOME: home })).toBe(path);
+  }),
+);
+
+test('a umid is found in /tmp/uml, where guests without a home have their sockets', () =>
+  withTempDir(async (home) => {
+    const umid = `t${randomBytes(6).toString('hex')}`;
+    const path = await makeSocket(`/tmp/uml/${umid}/mconsole`);
+    try {
+      expect(await findMconsoleSocket(umid, { HOME: home })).toBe(path);
+    } finally {
+      await rm(dirname(path), { recursive: true });
+    }
+  }));
+
+test('a file left where a socket should be does not hide the socket in the next place', () =>
+  withTempDir(async (home) => {
+    await mkdir(join(home, '.uml/debian'), { recursive: true });
+    await writeFile(join(home, '.uml/debian/mconsole'), '');
+    const path = await makeSocket(join(home, '.netkit/mconsole/debian/mconsole'));
+    expect(await findMconsoleSocket('debian', { HOME: home })).toBe(path);
+  }));
+
+test('a umid that is nowhere is reported with every place that was looked at', () =>
+  withTempDir(async (home) => {
+    const error = await findMconsoleSocket('nosuch', { HOME: home }).catch((failure: unknown) => failure);
+    expect(error).toEqual(
+      new UmlsnapError('NoMconsoleSocket', {
+        guest: 'nosuch',
+        tried: [
+          `${home}/.uml/nosuch/mconsole`,
+          '/tmp/uml/nosuch/mconsole',
+          `${home}/.netkit/mconsole/nosuch/mconsole`,
+        ],
+      }),
+    );
+  }));
+
+test('anything with a slash is a path, and is not looked up', async () => {
+  expect(await findMconsoleSocket('/run/uml/sock')).toBe('/run/uml/sock');
+  expect(await findMconsoleSocket('./sock')).toBe(join(process.cwd(), 'sock'));
+});
+
+test.each(['', '.', '..', '-c', 'a b', 'a\nb', 'x'.repeat(64)])('%j is no umid', async (name) => {
+  await expect(findMconsoleSocket(name, { HOME: '/nowhere' })).rejects.toMatchObject({ code: 'Usage' });
+});
