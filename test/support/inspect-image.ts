@@ -49,7 +49,6 @@ function withReplayedCopy<T>(image: string, use: (copy: string, output: string) 
     await runTool('cp', ['--sparse=always', '--reflink=auto', image, copy], limitMs);
     // 1 says that the replay corrected something, as it is there to do.
     const { exitCode, output } = await tryTool('e2fsck', ['-fy', '-E', 'journal_only', copy], limitMs);
-    if (exitCode > 1) return use(copy, `replaying the journal exited ${exitCode}: ${output}`);
-    return use(copy, output);
+    return use(copy, exitCode > 1 ? `replaying the journal exited ${exitCode}: ${output}` : output);
   });
 }

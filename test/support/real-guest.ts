@@ -5,7 +5,7 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { afterOurDeath } from './death-watch.js';
-import { buildRootfs, makeExt4Image, type RootfsOptions } from './guest-image.js';
+import { type DiskOptions, type GuestDisk, makeDisks } from './guest-disks.js';
 import { killSession, processesOfSession } from './guest-processes.js';
 import { GuestShell } from './guest-shell.js';
 import { runTool } from './run-tool.js';
@@ -13,30 +13,16 @@ import { testCacheDir } from './test-cache.js';
 import { waitFor } from './wait-for.js';
 import { buildXstateShim, needsXstateShim } from './xstate-shim.js';
 
-export interface BootOptions extends RootfsOptions {
+export interface BootOptions extends DiskOptions {
   /** The guest makes a directory of its own in it: `dir/UMID`, its home. Keep it short, sockets have 107 bytes. */
   dir: string;
-  /** Where the disks lie, if not in the guest's home: a reflink filesystem, say. */
-  disksDir?: string;
   umid?: string;
   memMiB?: number;
-  /** The root disk is a COW file over the built image. */
-  cow?: boolean;
-  /** Further ext4 disks ubd1, ubd2, …, mounted in the guest at /ubd1, /ubd2, … */
-  disks?: { sizeMiB: number }[];
   /** Boots these images as they are, instead of building any: what a restore gave. */
   existingDisks?: GuestDisk[];
   notifySocket?: string;
   extraArgs?: string[];
   bootLimitMs?: number;
-}
-
-export interface GuestDisk {
-  /** `ubd0` … */
-  device: string;
-  /** Of the image, or of the COW file. */
-  path: string;
-  backing?: string;
 }
 
 export interface RealGuest {
@@ -93,28 +79,6 @@ export async function bootGuest(options: BootOptions): Promise<RealGuest> {
     const tail = (await guest.console()).split('\n').slice(-30).join('\n');
     throw new Error(`guest ${umid} did not boot: its console ends with\n${tail}`, { cause: error });
   }
-}
-
-async function makeDisks(options: BootOptions, dir: string): Promise<GuestDisk[]> {
-  await mkdir(dir, { recursive: true });
-  const { sizeMiB, fillMiB, rc, writer } = options;
-  const image = await buildRootfs(dir, {
-    ...(sizeMiB !== undefined && { sizeMiB }),
-    ...(fillMiB !== undefined && { fillMiB }),
-    ...(rc !== undefined && { rc }),
-    ...(writer !== undefined && { writer }),
-  });
-  const root = options.cow
-    ? { device: 'ubd0', path: join(dir, 'root.cow'), backing: image }
-    : { device: 'ubd0', path: image };
-  const disks: GuestDisk[] = [root];
-  for (const { sizeMiB } of options.disks ?? []) {
-    const device = `ubd${disks.length}`;
-    const path = join(dir, `${device}.img`);
-    await makeExt4Image(path, sizeMiB);
-    disks.push({ device, path });
-  }
-  return disks;
 }
 
 async function startKernel(

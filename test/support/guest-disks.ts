@@ -1,0 +1,43 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildRootfs, makeExt4Image, type RootfsOptions } from './guest-image.js';
+
+export interface DiskOptions extends RootfsOptions {
+  /** Where the disks lie, if not in the guest's home: a reflink filesystem, say. */
+  disksDir?: string;
+  /** The root disk is a COW file over the built image. */
+  cow?: boolean;
+  /** Further ext4 disks ubd1, ubd2, …, mounted in the guest at /ubd1, /ubd2, … */
+  disks?: { sizeMiB: number }[];
+}
+
+export interface GuestDisk {
+  /** `ubd0` … */
+  device: string;
+  /** Of the image, or of the COW file. */
+  path: string;
+  backing?: string;
+}
+
+/** Makes the disks of a guest in `dir`: its root disk, and the further ones. */
+export async function makeDisks(options: DiskOptions, dir: string): Promise<GuestDisk[]> {
+  await mkdir(dir, { recursive: true });
+  const { sizeMiB, fillMiB, rc, writer } = options;
+  const image = await buildRootfs(dir, {
+    ...(sizeMiB !== undefined && { sizeMiB }),
+    ...(fillMiB !== undefined && { fillMiB }),
+    ...(rc !== undefined && { rc }),
+    ...(writer !== undefined && { writer }),
+  });
+  const root = options.cow
+    ? { device: 'ubd0', path: join(dir, 'root.cow'), backing: image }
+    : { device: 'ubd0', path: image };
+  const disks: GuestDisk[] = [root];
+  for (const { sizeMiB } of options.disks ?? []) {
+    const device = `ubd${disks.length}`;
+    const path = join(dir, `${device}.img`);
+    await makeExt4Image(path, sizeMiB);
+    disks.push({ device, path });
+  }
+  return disks;
+}
