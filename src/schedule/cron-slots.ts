@@ -1,6 +1,6 @@
 import { type ParsedFields, parse } from 'node-cron';
 import { isDayOfSchedule } from './cron-days.js';
-import { instantsOf, offsetMsAt, steadyOffsetMs } from './local-time.js';
+import { clockOfDay, instantsOf, offsetMsAt } from './local-time.js';
 
 /**
  * The instants at which a cron expression is due in a time zone. node-cron's own reckoning loses slots on the days on
@@ -16,10 +16,10 @@ const maxDays = 366 * 100;
 
 /** The first slot after `after`, or null when there is none within a hundred years. Throws node-cron's error for a bad expression. */
 export function nextSlot(expression: string, timezone: string, after: Date): Date | null {
-  const fields = parse(expression);
+  const cron = cronOf(expression, timezone);
   const firstDayMs = localDayOf(timezone, after.getTime()) - dayMs;
   for (let day = 0; day < maxDays; day++) {
-    const slotMs = slotsOfDay(fields, timezone, firstDayMs + day * dayMs).find((ms) => ms > after.getTime());
+    const slotMs = slotsOfDay(cron, firstDayMs + day * dayMs).find((ms) => ms > after.getTime());
     if (slotMs !== undefined) return new Date(slotMs);
   }
   return null;
@@ -33,12 +33,12 @@ export function slotsBetween(
   upTo: Date,
   limit: number,
 ): Date[] {
-  const fields = parse(expression);
+  const cron = cronOf(expression, timezone);
   const newestFirst: number[] = [];
   const lastDayMs = localDayOf(timezone, after.getTime()) - dayMs;
   let localDayMs = localDayOf(timezone, upTo.getTime()) + dayMs;
   for (; localDayMs >= lastDayMs && newestFirst.length < limit; localDayMs -= dayMs) {
-    for (const slotMs of slotsOfDay(fields, timezone, localDayMs).reverse()) {
+    for (const slotMs of slotsOfDay(cron, localDayMs).toReversed()) {
       const isIn = slotMs > after.getTime() && slotMs <= upTo.getTime();
       // A slot after a gap that ends at midnight is the next day's as well.
       if (isIn && slotMs !== newestFirst.at(-1)) newestFirst.push(slotMs);
@@ -55,20 +55,44 @@ function localDayOf(timezone: string, instantMs: number): number {
   return Math.floor((instantMs + offsetMsAt(timezone, instantMs)) / dayMs) * dayMs;
 }
 
-function slotsOfDay(fields: ParsedFields, timezone: string, localDayMs: number): number[] {
-  if (!isDayOfSchedule(fields, new Date(localDayMs))) return [];
-  const localTimes = timesOfDay(fields).map((timeMs) => localDayMs + timeMs);
-  const offsetMs = steadyOffsetMs(timezone, localDayMs);
-  if (offsetMs !== null) return localTimes.map((localMs) => localMs - offsetMs);
-  const isEveryHour = fields.hour.length === 24;
-  const slots = localTimes.flatMap((localMs) => slotsAt(timezone, localMs, isEveryHour));
-  return [...new Set(slots)].sort((a, b) => a - b);
+interface Cron {
+  fields: ParsedFields;
+  timezone: string;
+  slotsByDay: Map<number, readonly number[]>;
 }
 
-function slotsAt(timezone: string, localMs: number, isEveryHour: boolean): number[] {
-  const found = instantsOf(timezone, localMs);
-  if (found.kind === 'gap') return isEveryHour ? [] : [found.afterGapMs];
-  return isEveryHour ? found.instantsMs : [found.instantsMs[0]];
+/** Two hundred guests with one schedule ask for the same few days, every few seconds. */
+const crons = new Map<string, Cron>();
+const maxCrons = 1000;
+const maxDaysOfCron = 16;
+
+function cronOf(expression: string, timezone: string): Cron {
+  const key = `${expression}\n${timezone}`;
+  let cron = crons.get(key);
+  if (cron === undefined) {
+    cron = { fields: parse(expression), timezone, slotsByDay: new Map() };
+    if (crons.size >= maxCrons) crons.clear();
+    crons.set(key, cron);
+  }
+  return cron;
+}
+
+/** In order, without repetition. */
+function slotsOfDay({ fields, timezone, slotsByDay }: Cron, localDayMs: number): readonly number[] {
+  const known = slotsByDay.get(localDayMs);
+  if (known !== undefined) return known;
+  if (!isDayOfSchedule(fields, new Date(localDayMs))) return [];
+  const clock = clockOfDay(timezone, localDayMs);
+  const isEveryHour = fields.hour.length === 24;
+  const slots = timesOfDay(fields).flatMap((timeMs) => {
+    const instantsMs = instantsOf(clock, localDayMs + timeMs);
+    if (isEveryHour) return instantsMs;
+    return [instantsMs[0] ?? clock.changeAtMs];
+  });
+  const inOrder = [...new Set(slots)].sort((a, b) => a - b);
+  if (slotsByDay.size >= maxDaysOfCron) slotsByDay.clear();
+  slotsByDay.set(localDayMs, inOrder);
+  return inOrder;
 }
 
 /** In order, in milliseconds since midnight. */

@@ -2,15 +2,21 @@
 
 const dayMs = 86_400_000;
 
-const formatters = new Map<string, Intl.DateTimeFormat>();
+interface Zone {
+  formatter: Intl.DateTimeFormat;
+  /** Reading the clock of a zone is slow, and all guests of a zone ask for the same few instants. */
+  offsetMsByInstant: Map<number, number>;
+}
+
+const zones = new Map<string, Zone>();
+const maxRemembered = 1000;
 
 /** How far the zone's wall-clock is ahead of UTC at this instant. */
 export function offsetMsAt(timezone: string, instantMs: number): number {
-  const parts = new Map(
-    formatterOf(timezone)
-      .formatToParts(instantMs)
-      .map(({ type, value }) => [type, Number(value)]),
-  );
+  const { formatter, offsetMsByInstant } = zoneOf(timezone);
+  const known = offsetMsByInstant.get(instantMs);
+  if (known !== undefined) return known;
+  const parts = new Map(formatter.formatToParts(instantMs).map(({ type, value }) => [type, Number(value)]));
   const part = (type: Intl.DateTimeFormatPartTypes) => parts.get(type) ?? 0;
   const localMs = Date.UTC(
     part('year'),
@@ -20,50 +26,53 @@ export function offsetMsAt(timezone: string, instantMs: number): number {
     part('minute'),
     part('second'),
   );
-  return localMs - Math.floor(instantMs / 1000) * 1000;
+  const offsetMs = localMs - Math.floor(instantMs / 1000) * 1000;
+  if (offsetMsByInstant.size >= maxRemembered) offsetMsByInstant.clear();
+  offsetMsByInstant.set(instantMs, offsetMs);
+  return offsetMs;
 }
 
-export type LocalInstants =
-  /** One instant, or both of an hour that the clock goes through twice, the first of them first. */
-  | { kind: 'exists'; instantsMs: [number, ...number[]] }
-  /** The clock jumps over it; the first instant after the gap. */
-  | { kind: 'gap'; afterGapMs: number };
-
-/** The instants at which the wall-clock shows this local time. Zones change at most once within two days. */
-export function instantsOf(timezone: string, localMs: number): LocalInstants {
-  const offsetBefore = offsetMsAt(timezone, localMs - dayMs);
-  const offsetAfter = offsetMsAt(timezone, localMs + dayMs);
-  const candidates = [...new Set([localMs - offsetBefore, localMs - offsetAfter])];
-  const [first, ...others] = candidates
-    .filter((instantMs) => instantMs + offsetMsAt(timezone, instantMs) === localMs)
-    .sort((a, b) => a - b);
-  if (first !== undefined) return { kind: 'exists', instantsMs: [first, ...others] };
-  return { kind: 'gap', afterGapMs: changeOfOffset(timezone, localMs - offsetAfter, localMs - offsetBefore) };
+/** The clock around a local day. Zones change at most once within three days. */
+export interface ClockOfDay {
+  offsetBeforeMs: number;
+  offsetAfterMs: number;
+  /** The first instant with the second offset; -Infinity where the clock does not change. */
+  changeAtMs: number;
 }
 
-/** The one offset of the whole local day that begins here, or null when the clock changes on it or beside it. */
-export function steadyOffsetMs(timezone: string, localDayStartMs: number): number | null {
-  const before = offsetMsAt(timezone, localDayStartMs - dayMs);
-  return before === offsetMsAt(timezone, localDayStartMs + 2 * dayMs) ? before : null;
+/** The clock from the day before this local midnight to the day after. */
+export function clockOfDay(timezone: string, localDayMs: number): ClockOfDay {
+  const fromMs = localDayMs - dayMs;
+  const toMs = localDayMs + 2 * dayMs;
+  const offsetBeforeMs = offsetMsAt(timezone, fromMs);
+  const offsetAfterMs = offsetMsAt(timezone, toMs);
+  const isSteady = offsetBeforeMs === offsetAfterMs;
+  const changeAtMs = isSteady ? Number.NEGATIVE_INFINITY : findChange(timezone, fromMs, toMs, offsetAfterMs);
+  return { offsetBeforeMs, offsetAfterMs, changeAtMs };
 }
 
-/** The first instant after `fromMs`, and not after `toMs`, that has the offset of `toMs`. */
-function changeOfOffset(timezone: string, fromMs: number, toMs: number): number {
-  const offsetAfter = offsetMsAt(timezone, toMs);
+/** When the clock shows this local time: at no instant (the clock jumps over it), at one, or at two, in order. */
+export function instantsOf(clock: ClockOfDay, localMs: number): number[] {
+  const before = localMs - clock.offsetBeforeMs;
+  const after = localMs - clock.offsetAfterMs;
+  return [...(before < clock.changeAtMs ? [before] : []), ...(after >= clock.changeAtMs ? [after] : [])];
+}
+
+function findChange(timezone: string, fromMs: number, toMs: number, offsetAfterMs: number): number {
   let before = fromMs;
   let after = toMs;
   while (after - before > 1) {
     const middle = Math.floor((before + after) / 2);
-    if (offsetMsAt(timezone, middle) === offsetAfter) after = middle;
+    if (offsetMsAt(timezone, middle) === offsetAfterMs) after = middle;
     else before = middle;
   }
   return after;
 }
 
-function formatterOf(timezone: string): Intl.DateTimeFormat {
-  let formatter = formatters.get(timezone);
-  if (formatter === undefined) {
-    formatter = new Intl.DateTimeFormat('en-US', {
+function zoneOf(timezone: string): Zone {
+  let zone = zones.get(timezone);
+  if (zone === undefined) {
+    const formatter = new Intl.DateTimeFormat('en-US', {
       timeZone: timezone,
       hourCycle: 'h23',
       year: 'numeric',
@@ -73,7 +82,8 @@ function formatterOf(timezone: string): Intl.DateTimeFormat {
       minute: 'numeric',
       second: 'numeric',
     });
-    formatters.set(timezone, formatter);
+    zone = { formatter, offsetMsByInstant: new Map() };
+    zones.set(timezone, zone);
   }
-  return formatter;
+  return zone;
 }
