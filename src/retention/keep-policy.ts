@@ -6,6 +6,6 @@ export interface KeepPolicy {
   weekly?: number;
   monthly?: number;
   yearly?: number;
-  /** Everything younger than this. */
+  /** Everything that was taken within this time before the newest good snapshot. */
   withinMs?: number;
 }
