@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainError } from '../error-text.js';
 import { bootId, isAlive, type ProcessIdentity, readProcessStat } from '../process-identity.js';
-import { type FoundLease, type Lease, type LeaseEnd, readLease, readLeases } from './lease.js';
+import { type FoundLease, type Lease, type LeaseEnd, leaseFile, readLease, readLeases } from './lease.js';
 import { StopAndGo } from './stop-and-go.js';
 
 /** What became of a lease that was found. */
@@ -40,23 +40,26 @@ export function planLease(facts: LeaseFacts): LeasePlan {
 }
 
 /**
- * Resumes what dead processes of ours left paused, and only that. The caller MUST write each `end` to the history
+ * Resumes what dead processes of ours left paused, and only that; of one guest, if its lock is held by the caller. The caller MUST write each `end` to the history
  * before it drops the lease.
  * @throws StateUnusable
  */
-export async function recoverPauses(stateDirectory: string): Promise<RecoveredPause[]> {
+export async function recoverPauses(stateDirectory: string, guest?: string): Promise<RecoveredPause[]> {
   const leases = await readLeases(stateDirectory);
-  return await Promise.all(leases.map(recoverPause));
+  const wanted = leases.filter(
+    ({ file }) => guest === undefined || file === leaseFile(stateDirectory, guest),
+  );
+  return await Promise.all(wanted.map((found) => recoverPause(found, guest !== undefined)));
 }
 
-async function recoverPause(found: FoundLease): Promise<RecoveredPause> {
+async function recoverPause(found: FoundLease, guestIsOurs: boolean): Promise<RecoveredPause> {
   if ('damaged' in found) return unreadable(found.file, found.damaged);
-  const plan = planLease(factsOf(found.lease));
+  const plan = planLease(factsOf(found.lease, guestIsOurs));
   if (plan !== 'waitForGuardian') return await carryOut(plan, found.file, found.lease);
   await waitForDeath(found.lease.guardian);
   const reread = await readLease(found.file);
   if ('damaged' in reread) return unreadable(found.file, reread.damaged);
-  const newPlan = planLease(factsOf(reread.lease));
+  const newPlan = planLease(factsOf(reread.lease, guestIsOurs));
   if (newPlan !== 'waitForGuardian') return await carryOut(newPlan, reread.file, reread.lease);
   const { guest, guardian } = reread.lease;
   return {
@@ -117,12 +120,14 @@ async function resume(file: string, lease: Lease): Promise<RecoveredPause> {
   }
 }
 
-function factsOf(lease: Lease): LeaseFacts {
+function factsOf(lease: Lease, guestIsOurs: boolean): LeaseFacts {
+  // A job of this very process that has let go of the guest's lock no longer works on it.
+  const isOurOwn = guestIsOurs && lease.orchestrator.pid === process.pid;
   return {
     sameBoot: lease.bootId === bootId(),
     noted: lease.ended !== undefined,
     mainAlive: isAlive(lease.main),
-    orchestratorAlive: isAlive(lease.orchestrator),
+    orchestratorAlive: isAlive(lease.orchestrator) && !isOurOwn,
     guardianAlive: isAlive(lease.guardian) && !isHeld(lease.guardian),
     overdueMs: Date.now() - Date.parse(lease.deadlineAt),
   };

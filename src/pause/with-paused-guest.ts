@@ -1,11 +1,12 @@
 import { UmlsnapError } from '../errors.js';
+import type { PauseIntent } from '../history/records.js';
 import { ownIdentity } from '../process-identity.js';
 import type { GuardedGuest, Guardian, PauseEnded } from './guardian.js';
 import { dropLease, type LeaseEnd, writeLease } from './lease.js';
 
 /** Where pauses are written down; the history stands behind it. */
 export interface PauseLedger {
-  intendPause(pause: { pause: string; guest: string; budgetMs: number; intendedAt: string }): Promise<void>;
+  intendPause(intent: PauseIntent): Promise<void>;
   endPause(pause: string, end: LeaseEnd): Promise<void>;
 }
 
@@ -45,9 +46,17 @@ export async function withPausedGuest<T>(
 ): Promise<{ value: T; pausedMs: number }> {
   const { guardian, guarded, budgetMs, ledger, pause } = request;
   request.signal.throwIfAborted();
+  const { job } = request;
+  await ledger.intendPause({
+    pause,
+    job,
+    guest: guarded.guest,
+    budgetMs,
+    intendedAt: new Date().toISOString(),
+  });
   await writeLease(guarded.leaseFile, {
     guest: guarded.guest,
-    job: request.job,
+    job,
     pause,
     socketPath: guarded.socketPath,
     main: guarded.main,
@@ -55,7 +64,6 @@ export async function withPausedGuest<T>(
     guardian: guardian.identity,
     deadlineAt: new Date(Date.now() + budgetMs).toISOString(),
   });
-  await ledger.intendPause({ pause, guest: guarded.guest, budgetMs, intendedAt: new Date().toISOString() });
   const outcome = await stopUseGo(request, use);
   if ('error' in outcome) {
     // What went wrong first is what is told; a lease that stays for it is closed by `recover`.

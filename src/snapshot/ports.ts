@@ -15,6 +15,8 @@ export interface SnapshotStore {
   begin(guest: string, job: string): Promise<Incoming>;
   storeBacking(incoming: Incoming, backing: BackingSource, signal?: AbortSignal): Promise<StoredBacking>;
   seal(incoming: Incoming, draft: SealDraft, signal?: AbortSignal): Promise<Manifest>;
+  /** Every incoming copy that was not sealed or discarded, of any job. */
+  incomings(): Promise<Incoming[]>;
   discard(incoming: Incoming): Promise<void>;
   list(guest: string): Promise<StoredSnapshot[]>;
   moveToTrash(snapshot: string): Promise<unknown>;

@@ -57,6 +57,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
     withSourceDisks(config, async (disks) => {
       const { kernel, processes } = await checkGuest(guest, disks);
       await checkStore(store, history);
+      await discardLeftovers(store, config.name);
       return await withIncoming(store, config.name, job, async (incoming) => {
         const plan = await planCapture(config, disks, store, incoming, signal);
         const { method } = plan;
@@ -97,6 +98,12 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
       });
     }),
   );
+}
+
+/** The guest's lock is held: whatever is incoming for it was left by a job that died. */
+async function discardLeftovers(store: SnapshotStore, guest: string): Promise<void> {
+  const leftovers = (await store.incomings()).filter((incoming) => incoming.guest === guest);
+  for (const incoming of leftovers) await store.discard(incoming);
 }
 
 /** The backing files of COW disks are read-only: they are copied, once each, while the guest runs. */

@@ -4,12 +4,18 @@ import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
 import { replaceFile } from './durable-file.js';
-import { discardIncoming, type Incoming, makeIncoming, sweepDeadIncoming } from './incoming.js';
+import {
+  discardIncoming,
+  findIncomings,
+  type Incoming,
+  makeIncoming,
+  sweepDeadIncoming,
+} from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest } from './manifest.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
-import { prepareStore } from './store-marker.js';
+import { prepareStore, readMarker } from './store-marker.js';
 import {
   findSnapshot,
   isSound,
@@ -51,6 +57,11 @@ export class DirectoryStore {
     return prepareStore(this.#place, expectedId);
   }
 
+  /** True when it has been made a store once, and is mounted. Makes nothing. */
+  async hasMarker(): Promise<boolean> {
+    return this.#on(0, async () => (await readMarker(this.#place)) !== undefined);
+  }
+
   async free(): Promise<FreeRoom> {
     return this.#on(0, () => freeRoom(this.#place));
   }
@@ -85,6 +96,11 @@ export class DirectoryStore {
   /** Throws a snapshot in the making away; nothing happens when it is gone already. */
   async discard(incoming: Incoming): Promise<void> {
     await this.#on(0, () => discardIncoming(incoming));
+  }
+
+  /** Every incoming copy in the store; only the caller can know which of them somebody is at work on. */
+  async incomings(): Promise<Incoming[]> {
+    return this.#on(0, () => findIncomings(this.#place));
   }
 
   /** Snapshots by guest, newest first, damaged ones included. */

@@ -21,14 +21,32 @@ export interface Incoming {
 }
 
 export async function makeIncoming(place: StorePlace, guest: string, job: string): Promise<Incoming> {
-  const directory = incomingDirectory(place, guest, job);
+  const incoming = incomingOf(place, guest, job);
   await ensureDirectory(guestDirectory(place, guest));
-  await mkdir(directory, { mode: 0o700 });
-  return { guest, job, directory, pathOf: (file) => join(directory, requirePlainName(file)) };
+  await mkdir(incoming.directory, { mode: 0o700 });
+  return incoming;
 }
 
 export async function discardIncoming(incoming: Incoming): Promise<void> {
   await rm(incoming.directory, { recursive: true, force: true });
+}
+
+/** Every incoming copy in the store, whoever works on it; never follows a link. */
+export async function findIncomings(place: StorePlace): Promise<Incoming[]> {
+  const found: Incoming[] = [];
+  for (const guest of await directoriesIn(place.path, isGuestDirectory)) {
+    const entries = await directoriesIn(
+      guestDirectory(place, guest),
+      (name) => jobOfIncoming(name) !== undefined,
+    );
+    for (const entry of entries) found.push(incomingOf(place, guest, jobOfIncoming(entry) ?? ''));
+  }
+  return found;
+}
+
+function incomingOf(place: StorePlace, guest: string, job: string): Incoming {
+  const directory = incomingDirectory(place, guest, job);
+  return { guest, job, directory, pathOf: (file) => join(directory, requirePlainName(file)) };
 }
 
 /** Removes what dead jobs have left; never follows a link. Returns those jobs. */

@@ -54,7 +54,8 @@ async function requireDirectory(place: StorePlace, expectedId: string | null): P
   return true;
 }
 
-async function readMarker(place: StorePlace): Promise<string | undefined> {
+/** The store's id; undefined where there is no marker. @throws StoreUnusable */
+export async function readMarker(place: StorePlace): Promise<string | undefined> {
   let text: string;
   try {
     text = await readFile(markerPath(place), {

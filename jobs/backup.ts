@@ -1,0 +1,104 @@
+import type { GuestConfig } from '../src/config/config.js';
+import { isError, UmlsnapError } from '../src/errors.js';
+import { withLocks } from '../src/exclusive-lock.js';
+import type { Trigger } from '../src/history/records.js';
+import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
+import type { SnapshotHistory, SnapshotStore } from '../src/snapshot/ports.js';
+import { type SnapshotTaken, takeSnapshot } from '../src/snapshot/take-snapshot.js';
+import { guestLocks } from './guest-locks.js';
+import { type JobHistory, type JobRun, type JobSummary, recordedJob } from './recorded-job.js';
+import { type LeaseHistory, settleOwnLease } from './recover.js';
+
+export interface BackupOrder {
+  config: GuestConfig;
+  trigger: Trigger;
+  labels: Record<string, string>;
+  pinned: boolean;
+  dryRun: boolean;
+  /** Wait for whoever works on the guest, instead of giving up at once. */
+  wait: boolean;
+  /** Aborted with the reason why the job is to be given up. */
+  signal: AbortSignal;
+  onPhase?: OnPhase;
+}
+
+export interface BackupHouse {
+  stateDirectory: string;
+  store: SnapshotStore;
+  history: SnapshotHistory & JobHistory & LeaseHistory;
+}
+
+/**
+ * One backup of one guest:
+ * 1. nobody else works on the guest, its disks, or its part of the store;
+ * 2. nothing that we left paused before is still open;
+ * 3. the job stands in the history;
+ * 4. the sequence runs;
+ * 5. the job's end stands in the history.
+ * @throws Busy, GuestMayBePaused (from before), HistoryUnusable, HistoryLocked; any other failure is in the summary
+ */
+export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
+  const { config, trigger, wait, signal } = order;
+  const locks = await guestLocks(config, house.store.path, house.stateDirectory);
+  return await withLocks({ ...locks, wait, signal }, async () => {
+    await settleOwnLease(house.stateDirectory, config.name, house.history);
+    return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) =>
+      snapshotOf(order, house, run),
+    );
+  });
+}
+
+async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
+  const { config, labels, pinned, dryRun, signal } = order;
+  const { stateDirectory, store, history } = house;
+  const journal = new PhaseJournal(run.job, history, (phase) => {
+    run.phase = phase;
+    order.onPhase?.(phase);
+  });
+  run.facts = { budgetMs: config.pauseBudgetMs, snapshot: null, pausedMs: null, resumed: true, dryRun };
+  try {
+    const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, signal };
+    const taken = await takeSnapshot(sequence, { store, history, journal });
+    await journal.finish('done');
+    Object.assign(run.facts, factsOf(taken));
+    run.warnings.push(...taken.warnings, ...hopesMissed(taken));
+  } catch (thrown) {
+    const error = whatToTell(thrown, signal);
+    run.facts.resumed = !['GuestMayBePaused', 'GuestGone', 'GuestAlreadyStopped'].includes(codeOf(error));
+    if (isError(error, 'PauseBudgetExceeded')) run.facts.pausedMs = error.facts.pausedMs;
+    // The cause counts: a history that fails as well is told when the job's end is written.
+    await journal.finish('failed').catch(() => {});
+    throw error;
+  } finally {
+    run.facts.phases = journal.records;
+  }
+}
+
+function factsOf({ manifest, plan, tries, removed }: SnapshotTaken): Record<string, unknown> {
+  const chosen = { method: plan.method, reason: plan.reason, tries, removed };
+  if (!manifest) return { ...chosen, predictedPauseMs: plan.predictedPauseMs, dataBytes: plan.dataBytes };
+  const { snapshot, consistency, dirtyKib, pausedMs, disks } = manifest;
+  return {
+    ...chosen,
+    ...{ snapshot, consistency, dirtyKib, pausedMs },
+    sizeBytes: disks.reduce((sum, disk) => sum + disk.sizeBytes, 0),
+    storedBytes: disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+  };
+}
+
+function hopesMissed({ manifest }: SnapshotTaken): string[] {
+  if (manifest?.consistency !== 'crash') return [];
+  return [
+    `${manifest.dirtyKib} KiB were not yet on disk at the stop: consistency is \`crash\`, as after a power cut`,
+  ];
+}
+
+/** An interruption shows as whatever it broke; what is told is the interruption, unless the guest may be paused. */
+function whatToTell(thrown: unknown, signal: AbortSignal): unknown {
+  if (!signal.aborted || isError(thrown, 'GuestMayBePaused') || isError(thrown, 'GuestGone')) return thrown;
+  return signal.reason instanceof UmlsnapError ? signal.reason : thrown;
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof UmlsnapError ? error.code : '';
+}

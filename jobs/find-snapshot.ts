@@ -1,0 +1,62 @@
+import type { FileHandle } from 'node:fs/promises';
+import { isError, UmlsnapError } from '../src/errors.js';
+import type { SnapshotRecord } from '../src/history/records.js';
+import type { RestoreSource } from '../src/restore/restore-source.js';
+import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
+
+export interface ReadableStore {
+  readonly name: string;
+  read(snapshot: string): Promise<StoredSnapshot>;
+  openFile(stored: StoredSnapshot, file: string): Promise<FileHandle>;
+  openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle>;
+}
+
+export interface FoundSnapshot<S extends ReadableStore> {
+  store: S;
+  stored: StoredSnapshot;
+}
+
+/**
+ * Looks for a snapshot in each store, in the given order. A store that can't be reached is passed over as long as
+ * another one has the snapshot.
+ * @throws NoSuchSnapshot, or what is wrong with the store that could not be asked
+ */
+export async function findSnapshot<S extends ReadableStore>(
+  stores: S[],
+  snapshot: string,
+): Promise<FoundSnapshot<S>> {
+  let unreachable: unknown;
+  for (const store of stores) {
+    try {
+      return { store, stored: await store.read(snapshot) };
+    } catch (error) {
+      if (!isError(error, 'NoSuchSnapshot')) unreachable ??= error;
+    }
+  }
+  throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+/**
+ * A snapshot as something to restore from.
+ * @param rows the history's rows, if there is a history: a manifest that is not the recorded one is not trusted
+ * @throws SnapshotDamaged
+ */
+export function restoreSourceOf<S extends ReadableStore>(
+  { store, stored }: FoundSnapshot<S>,
+  rows: SnapshotRecord[],
+): RestoreSource {
+  const { snapshot } = stored;
+  if (!('manifest' in stored))
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
+  const sound: SoundSnapshot = stored;
+  const row = rows.find((record) => record.snapshot === snapshot && record.store === store.name);
+  if (row && row.manifestSha256 !== sound.manifestSha256) {
+    const problem = 'its manifest is not the one that the history has recorded';
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
+  }
+  return {
+    manifest: sound.manifest,
+    openFile: (file) => store.openFile(sound, file),
+    openBacking: (file) => store.openBacking(sound, file),
+  };
+}

@@ -1,0 +1,32 @@
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { GuestConfig } from '../src/config/config.js';
+
+/** Key of the lock under which everything is done that changes a guest's part of a store. */
+export function storeLock(storePath: string, guest: string): string {
+  return `store ${storePath} ${guest}`;
+}
+
+/**
+ * The locks of work on a guest, so that nobody else works on it: by its name in our state, by its part of the store, and
+ * by the files that are its disks, under whatever name or config somebody else knows them.
+ */
+export async function guestLocks(
+  config: GuestConfig,
+  storePath: string,
+  stateDirectory: string,
+): Promise<{ keys: string[]; holder: string; what: string }> {
+  const keys = [`state ${stateDirectory} ${config.name}`, storeLock(storePath, config.name)];
+  for (const disk of config.disks) {
+    // A disk that is not there is the preflight's to complain about.
+    const file = await stat(disk.path).catch(() => undefined);
+    if (file) keys.push(`disk ${file.dev} ${file.ino}`);
+  }
+  return { keys, holder: describeOurselves(), what: `Guest ${config.name}` };
+}
+
+function describeOurselves(): string {
+  const verb =
+    process.argv.slice(2).find((argument) => /^[a-z]+$/.test(argument)) ?? basename(process.argv[1] ?? '');
+  return `umlsnap ${verb} (pid ${process.pid}) since ${new Date().toISOString()}`;
+}

@@ -1,0 +1,29 @@
+import type { GuestConfig } from '../src/config/config.js';
+import { withLocks } from '../src/exclusive-lock.js';
+import type { SnapshotHistory, SnapshotStore } from '../src/snapshot/ports.js';
+import { retain } from '../src/snapshot/retain.js';
+import { guestLocks } from './guest-locks.js';
+import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+
+export interface PruneHouse {
+  stateDirectory: string;
+  store: SnapshotStore;
+  history: SnapshotHistory & JobHistory;
+}
+
+/**
+ * Applies a guest's keep rules by hand: what a backup does after a snapshot that succeeded.
+ * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
+ */
+export async function prune(config: GuestConfig, dryRun: boolean, house: PruneHouse): Promise<JobSummary> {
+  const { store, history, stateDirectory } = house;
+  const locks = await guestLocks(config, store.path, stateDirectory);
+  return await withLocks({ ...locks, wait: false }, () =>
+    recordedJob(history, { kind: 'prune', guest: config.name, trigger: 'manual' }, async (run) => {
+      await store.prepare(await history.storeId(store.name));
+      const { kept, removed, warnings } = await retain(config, store, history, { now: new Date(), dryRun });
+      run.facts = { dryRun, kept, removed };
+      run.warnings = warnings;
+    }),
+  );
+}

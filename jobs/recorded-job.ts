@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto';
+import { compactUtc } from '../src/clock.js';
+import { asUmlsnapError, explainError } from '../src/error-text.js';
+import type { ErrorCode } from '../src/errors.js';
+import type { JobEnd, JobFailure, JobKind, JobStart, Trigger } from '../src/history/records.js';
+import { bootId, ownIdentity } from '../src/process-identity.js';
+
+export interface JobHistory {
+  startJob(start: JobStart): Promise<void>;
+  finishJob(job: string, end: JobEnd): Promise<void>;
+}
+
+export interface JobIntent {
+  kind: JobKind;
+  guest: string | null;
+  trigger: Trigger;
+}
+
+/** What a job prints with `--json` and leaves in the history; each kind adds its own facts. */
+export interface JobSummary {
+  type: 'summary';
+  job: string;
+  kind: JobKind;
+  guest: string | null;
+  status: JobEnd['status'];
+  warnings: string[];
+  error: (JobFailure & { code: ErrorCode }) | null;
+  [fact: string]: unknown;
+}
+
+/** A job at work, as its own steps see it. */
+export interface JobRun {
+  readonly job: string;
+  /** The phase that a failure from here on belongs to. */
+  phase: string;
+  /** Facts for the summary, whether the job succeeds or fails later. */
+  facts: Record<string, unknown>;
+  warnings: string[];
+}
+
+/**
+ * Runs a job's work with its record in the history. The record MUST be there before the work begins, so that `recover`
+ * finds a job that died. A failure of the work is told in the summary; only a history that can't be written throws.
+ */
+export async function recordedJob(
+  history: JobHistory,
+  intent: JobIntent,
+  work: (run: JobRun) => Promise<void>,
+): Promise<JobSummary> {
+  const startedAt = new Date();
+  const run: JobRun = {
+    job: newJobName(startedAt),
+    phase: intent.kind,
+    facts: {},
+    warnings: [],
+  };
+  await history.startJob({ ...intent, ...ownerOfJob(), job: run.job, startedAt: startedAt.toISOString() });
+  const error = await failureOf(run, work);
+  const finishedAt = new Date();
+  const summary: JobSummary = {
+    type: 'summary',
+    job: run.job,
+    kind: intent.kind,
+    guest: intent.guest,
+    status: statusOf(run, error),
+    warnings: run.warnings,
+    startedAt: startedAt.toISOString(),
+    durationMs: finishedAt.getTime() - startedAt.getTime(),
+    ...run.facts,
+    error,
+  };
+  const { status, warnings } = summary;
+  await history.finishJob(run.job, {
+    status,
+    warnings,
+    error,
+    summary,
+    finishedAt: finishedAt.toISOString(),
+  });
+  return summary;
+}
+
+function statusOf(run: JobRun, error: JobSummary['error']): JobSummary['status'] {
+  if (error) return error.code === 'Interrupted' ? 'interrupted' : 'failed';
+  return run.warnings.length > 0 ? 'warning' : 'success';
+}
+
+async function failureOf(run: JobRun, work: (run: JobRun) => Promise<void>): Promise<JobSummary['error']> {
+  try {
+    await work(run);
+    return null;
+  } catch (thrown) {
+    const error = asUmlsnapError(thrown);
+    return { phase: run.phase, code: error.code, message: explainError(error) };
+  }
+}
+
+/** Notes a job that was due and did not run, because somebody else worked on the guest. */
+export async function recordSkipped(history: JobHistory, intent: JobIntent, reason: unknown): Promise<void> {
+  const now = new Date();
+  const job = newJobName(now);
+  await history.startJob({ ...intent, ...ownerOfJob(), job, startedAt: now.toISOString() });
+  const { code } = asUmlsnapError(reason);
+  const error = { phase: 'preflight', code, message: explainError(reason) };
+  await history.finishJob(job, {
+    status: 'skipped',
+    finishedAt: now.toISOString(),
+    error,
+    warnings: [],
+    summary: {},
+  });
+}
+
+/** `20261121T031500Z-7f3a2c` */
+function newJobName(startedAt: Date): string {
+  return `${compactUtc(startedAt)}-${randomBytes(3).toString('hex')}`;
+}
+
+function ownerOfJob(): Pick<JobStart, 'pid' | 'pidStartTicks' | 'bootId'> {
+  const { pid, startTicks } = ownIdentity();
+  return { pid, pidStartTicks: startTicks, bootId: bootId() };
+}

@@ -1,0 +1,204 @@
+import { explainError } from '../src/error-text.js';
+import { isError, UmlsnapError } from '../src/errors.js';
+import { withLocks } from '../src/exclusive-lock.js';
+import type { JobRecord, PauseEnd, PauseRecord, SnapshotRecord } from '../src/history/records.js';
+import { dropLease } from '../src/pause/lease.js';
+import { type RecoveredPause, recoverPauses } from '../src/pause/recover-pauses.js';
+import { bootId, isAlive } from '../src/process-identity.js';
+import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import type { Incoming } from '../src/store/incoming.js';
+import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { storeLock } from './guest-locks.js';
+import type { JobHistory } from './recorded-job.js';
+
+export interface LeaseHistory {
+  openPauses(): Promise<PauseRecord[]>;
+  endPause(pause: string, end: PauseEnd): Promise<void>;
+}
+
+export interface RecoverHistory extends LeaseHistory, Pick<JobHistory, 'finishJob'> {
+  runningJobs(): Promise<JobRecord[]>;
+  storeId(store: string): Promise<string | null>;
+  snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
+  recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
+  forgetSnapshot(
+    store: string,
+    snapshot: string,
+    removal: { removedAt: string; reason: string },
+  ): Promise<void>;
+}
+
+export interface RecoverStore {
+  readonly name: string;
+  readonly path: string;
+  /** True when it has been made a store once, and is mounted. */
+  hasMarker(): Promise<boolean>;
+  prepare(expectedId: string | null): Promise<unknown>;
+  incomings(): Promise<Incoming[]>;
+  discard(incoming: Incoming): Promise<void>;
+  emptyTrash(): Promise<void>;
+  list(): Promise<StoredSnapshot[]>;
+}
+
+export interface RecoverHouse {
+  stateDirectory: string;
+  history: RecoverHistory;
+  stores: RecoverStore[];
+}
+
+/** What `recover` found and did. */
+export interface Recovered {
+  resumed: string[];
+  closedJobs: string[];
+  discarded: string[];
+  indexed: string[];
+  forgotten: string[];
+  /** Pauses that could not be ended: guests that may be paused. */
+  mayBePaused: { guest: string; problem: string }[];
+  /** Stores that could not be looked at, and why. */
+  problems: string[];
+}
+
+/**
+ * What every start does first, quickly: ends the pauses that dead processes of ours left, and closes their jobs.
+ * @throws HistoryUnusable, HistoryLocked, StateUnusable
+ */
+export async function recoverAtStart(
+  house: Pick<RecoverHouse, 'stateDirectory' | 'history'>,
+): Promise<Recovered> {
+  const recovered: Recovered = {
+    ...{ resumed: [], closedJobs: [], discarded: [], indexed: [], forgotten: [] },
+    ...{ mayBePaused: [], problems: [] },
+  };
+  for (const found of await recoverPauses(house.stateDirectory))
+    await settleLease(found, house.history, recovered);
+  await closeDeadJobs(house.history, recovered);
+  return recovered;
+}
+
+/**
+ * Puts everything right that a death can leave behind:
+ * 1. guests that we paused run again; 2. jobs that were cut short are closed; 3. their incoming copies and removals are
+ * cleaned up; 4. the history's index of snapshots is what the stores hold.
+ * @throws HistoryUnusable, HistoryLocked, StateUnusable
+ */
+export async function recover(house: RecoverHouse): Promise<Recovered> {
+  const recovered = await recoverAtStart(house);
+  for (const store of house.stores) {
+    try {
+      if (!(await isThere(store, house.history))) continue;
+      await discardLeftovers(store, recovered);
+      await store.emptyTrash();
+      await rebuildIndex(store, house.history, recovered);
+    } catch (error) {
+      if (!(error instanceof UmlsnapError) || error.code.startsWith('History')) throw error;
+      recovered.problems.push(explainError(error));
+    }
+  }
+  return recovered;
+}
+
+/**
+ * Before new work on a guest, whose lock is held: a lease of it can only be one of a pause that is over, or went wrong.
+ * @throws GuestMayBePaused
+ */
+export async function settleOwnLease(
+  stateDirectory: string,
+  guest: string,
+  history: LeaseHistory,
+): Promise<void> {
+  for (const found of await recoverPauses(stateDirectory, guest)) {
+    const settled = { resumed: [], mayBePaused: [] as Recovered['mayBePaused'] };
+    await settleLease(found, history, settled);
+    const [stuck] = settled.mayBePaused;
+    if (stuck) throw new UmlsnapError('GuestMayBePaused', { ...stuck, guardianPid: null });
+  }
+}
+
+/** The history MUST know how a pause ended before its lease is dropped. */
+async function settleLease(
+  found: RecoveredPause,
+  history: LeaseHistory,
+  recovered: Pick<Recovered, 'resumed' | 'mayBePaused'>,
+): Promise<void> {
+  if (found.found === 'inProgress') return;
+  if (found.found === 'mayBePaused') {
+    recovered.mayBePaused.push({ guest: found.guest, problem: found.problem });
+    return;
+  }
+  // A history that was deleted since knows nothing of the pause.
+  const isOpen = (await history.openPauses()).some(({ pause }) => pause === found.lease.pause);
+  if (isOpen) await history.endPause(found.lease.pause, found.end);
+  await dropLease(found.file);
+  if (found.resumedByUs) recovered.resumed.push(found.lease.guest);
+}
+
+async function closeDeadJobs(history: RecoverHistory, recovered: Recovered): Promise<void> {
+  const isDead = (job: JobRecord) =>
+    job.bootId !== bootId() || !isAlive({ pid: job.pid, startTicks: job.pidStartTicks });
+  const dead = (await history.runningJobs()).filter(isDead);
+  const openPauses = await history.openPauses();
+  for (const { job } of dead) {
+    const finishedAt = new Date().toISOString();
+    // Its lease is gone or was dealt with above: whatever guarded this pause has ended it.
+    const open = openPauses.filter(
+      (pause) => pause.job === job && !recovered.mayBePaused.some((g) => g.guest === pause.guest),
+    );
+    for (const { pause } of open)
+      await history.endPause(pause, { pausedMs: null, endedBy: 'guardian', endedAt: finishedAt });
+    const message = 'The process that worked on it died; what it had begun was undone.';
+    const error = { phase: 'unknown', code: 'Interrupted', message };
+    await history.finishJob(job, { status: 'interrupted', finishedAt, error, warnings: [], summary: {} });
+    recovered.closedJobs.push(job);
+  }
+}
+
+/** A store that was never used is not made here, and one that should be there and is not is told. */
+async function isThere(store: RecoverStore, history: RecoverHistory): Promise<boolean> {
+  const known = await history.storeId(store.name);
+  if (known === null && !(await store.hasMarker())) return false;
+  await store.prepare(known);
+  return true;
+}
+
+async function discardLeftovers(store: RecoverStore, recovered: Recovered): Promise<void> {
+  for (const incoming of await store.incomings()) {
+    const keys = [storeLock(store.path, incoming.guest)];
+    const what = `Guest ${incoming.guest} in store ${store.name}`;
+    try {
+      await withLocks({ keys, holder: 'umlsnap recover', what, wait: false }, () => store.discard(incoming));
+      recovered.discarded.push(`${incoming.guest}/${incoming.job}`);
+    } catch (error) {
+      // Somebody is at work on this guest: it is not a leftover.
+      if (!isError(error, 'Busy')) throw error;
+    }
+  }
+}
+
+/** The store is the truth: rows follow it, in both directions. */
+async function rebuildIndex(
+  store: RecoverStore,
+  history: RecoverHistory,
+  recovered: Recovered,
+): Promise<void> {
+  const rows = new Map((await history.snapshots({ store: store.name })).map((row) => [row.snapshot, row]));
+  const found = await store.list();
+  for (const stored of found) {
+    if (!('manifest' in stored)) continue;
+    const row = rows.get(stored.snapshot);
+    if (!row) {
+      await history.recordSnapshot(recordOf(store.name, stored.manifest));
+      recovered.indexed.push(stored.snapshot);
+    } else if (row.manifestSha256 !== stored.manifestSha256) {
+      // Taking the new one over would hide a forged manifest behind a history that agrees with it.
+      recovered.problems.push(`the manifest of ${stored.snapshot} is not the one that was recorded`);
+    }
+  }
+  const present = new Set(found.map(({ snapshot }) => snapshot));
+  const removal = { removedAt: new Date().toISOString(), reason: 'it is no longer in the store' };
+  for (const snapshot of rows.keys()) {
+    if (present.has(snapshot)) continue;
+    await history.forgetSnapshot(store.name, snapshot, removal);
+    recovered.forgotten.push(snapshot);
+  }
+}

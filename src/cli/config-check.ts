@@ -1,0 +1,21 @@
+import { formatDuration } from '../config/duration.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type Context, configOf } from './context.js';
+import { emit, tell } from './output.js';
+
+/** `umlsnap config check`: every problem of the config at once, or what it comes to. */
+export async function configCheckVerb(context: Context): Promise<ExitCode> {
+  const config = await configOf(context);
+  emit(context.output, { type: 'summary', kind: 'config', config });
+  tell(context.output, `${config.file} is in order. State in ${config.state}.`);
+  for (const guest of Object.values(config.guests)) {
+    const schedule = guest.schedule === undefined ? 'by hand only' : `${guest.schedule} (${guest.timezone})`;
+    const disks = guest.disks.map(({ device, path }) => `${device}=${path}`).join(' ');
+    const budget = `pause at most ${formatDuration(guest.pauseBudgetMs)}`;
+    tell(
+      context.output,
+      `  ${guest.name}: ${disks}, store ${guest.store}, ${schedule}, ${budget}, at least ${guest.require}`,
+    );
+  }
+  return exitCodes.done;
+}

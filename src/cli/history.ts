@@ -1,0 +1,45 @@
+import { withHouse } from '../compose.js';
+import { UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type Context, configOf } from './context.js';
+import { formatMs, formatTime } from './format.js';
+import { printRows } from './output.js';
+
+/** `umlsnap history [GUEST]`: jobs, newest first. Also of guests that the config no longer has. */
+export async function historyVerb(
+  context: Context,
+  guest: string | undefined,
+  options: { limit: string },
+): Promise<ExitCode> {
+  const limit = Number(options.limit);
+  if (!Number.isInteger(limit) || limit < 1) {
+    throw new UmlsnapError('Usage', { problem: `--limit ${options.limit}: a whole number from 1 on.` });
+  }
+  const config = await configOf(context);
+  return await withHouse(config, async ({ history }) => {
+    const jobs = await history.jobs({ limit, ...(guest !== undefined && { guest }) });
+    if (jobs.length === 0 && !context.output.json) {
+      process.stdout.write('No jobs yet.\n');
+      return exitCodes.done;
+    }
+    printRows(context.output, jobs, {
+      job: (job) => job.job,
+      kind: (job) => job.kind,
+      guest: (job) => job.guest ?? '-',
+      'started (local time)': (job) => formatTime(job.startedAt),
+      took: (job) => formatMs(job.finishedAt ? Date.parse(job.finishedAt) - Date.parse(job.startedAt) : null),
+      status: (job) => job.status,
+      pause: (job) => formatMs(job.summary?.pausedMs as number | null | undefined),
+      result: (job) => resultOf(job.error, job.summary),
+    });
+    return exitCodes.done;
+  });
+}
+
+function resultOf(
+  error: { phase: string; code: string } | null,
+  summary: Record<string, unknown> | null,
+): string {
+  if (error) return `${error.code} in ${error.phase}`;
+  return typeof summary?.snapshot === 'string' ? summary.snapshot : '';
+}

@@ -1,0 +1,22 @@
+import { UmlsnapError } from '../errors.js';
+import { warn } from './output.js';
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Runs `use` with a signal that aborts when a person or the system wants us to end: what was begun is then undone, the
+ * guest resumed first. A second Ctrl-C changes nothing: undoing is short, and leaving it half done is worse.
+ */
+export async function withInterrupt<T>(use: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    warn(controller.signal.aborted ? 'still undoing what was begun' : `${signal}: undoing what was begun`);
+    controller.abort(new UmlsnapError('Interrupted', { signal }));
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    return await use(controller.signal);
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+}

@@ -1,0 +1,104 @@
+import { allStores, withHistoryIfAny } from '../compose.js';
+import { explainError } from '../error-text.js';
+import { UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+import type { DirectoryStore } from '../store/directory-store.js';
+import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import { type Context, configOf, guestOf } from './context.js';
+import { formatBytes, formatMs, formatTime } from './format.js';
+import { printRows, warn } from './output.js';
+
+/** A line of `umlsnap list`: a snapshot as it lies in its store now. */
+interface ListedRow {
+  snapshot: string;
+  store: string;
+  guest: string;
+  state: 'sound' | 'damaged' | 'unreachable';
+  takenAt: string | null;
+  consistency: string | null;
+  dirtyKib: number | null;
+  method: string | null;
+  pausedMs: number | null;
+  sizeBytes: number | null;
+  storedBytes: number | null;
+  pinned: boolean | null;
+  labels: Record<string, string>;
+  problem: string | null;
+}
+
+/** `umlsnap list [GUEST]`: asks the stores, which are the truth; of a store that is away, what the history knows. */
+export async function listVerb(context: Context, guest: string | undefined): Promise<ExitCode> {
+  const config = await configOf(context);
+  if (guest !== undefined) guestOf(config, guest);
+  return await withHistoryIfAny(config, async (history) => {
+    if (history instanceof UmlsnapError) warn(`warning: ${explainError(history)}`);
+    const rows: ListedRow[] = [];
+    let problems = history instanceof UmlsnapError ? 1 : 0;
+    for (const store of allStores(config)) {
+      const listed = await listStore(store, history instanceof UmlsnapError ? null : history, guest);
+      rows.push(...listed.rows);
+      if (listed.problem === null) continue;
+      warn(`warning: ${listed.problem}`);
+      problems += 1;
+    }
+    rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
+    print(context, rows);
+    for (const row of rows)
+      if (row.state === 'damaged') warn(`warning: ${row.snapshot} is damaged: ${row.problem}`);
+    return problems > 0 || rows.some((row) => row.state === 'damaged') ? exitCodes.warnings : exitCodes.done;
+  });
+}
+
+async function listStore(
+  store: DirectoryStore,
+  history: SqliteHistory | null,
+  guest: string | undefined,
+): Promise<{ rows: ListedRow[]; problem: string | null }> {
+  try {
+    const known = (await history?.storeId(store.name)) ?? null;
+    if (known === null && !(await store.hasMarker())) return { rows: [], problem: null };
+    await store.prepare(known);
+    return { rows: (await store.list(guest)).map((stored) => rowOf(store.name, stored)), problem: null };
+  } catch (error) {
+    const remembered =
+      (await history?.snapshots({ store: store.name, ...(guest !== undefined && { guest }) })) ?? [];
+    const rows = remembered.map((record): ListedRow => ({ ...record, state: 'unreachable', problem: null }));
+    return { rows, problem: explainError(error) };
+  }
+}
+
+function rowOf(store: string, stored: StoredSnapshot): ListedRow {
+  const { snapshot, guest } = stored;
+  if (!('manifest' in stored)) {
+    const unknown = { takenAt: null, consistency: null, dirtyKib: null, method: null, pausedMs: null };
+    const sizes = { sizeBytes: null, storedBytes: null, pinned: null, labels: {} };
+    return { snapshot, store, guest, state: 'damaged', ...unknown, ...sizes, problem: stored.damaged };
+  }
+  const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels, disks } = stored.manifest;
+  return {
+    ...{ snapshot, store, guest, state: 'sound' },
+    ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
+    sizeBytes: disks.reduce((sum, disk) => sum + disk.sizeBytes, 0),
+    storedBytes: disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+    problem: null,
+  };
+}
+
+function print(context: Context, rows: ListedRow[]): void {
+  if (rows.length === 0 && !context.output.json) {
+    process.stdout.write('No snapshots.\n');
+    return;
+  }
+  printRows(context.output, rows, {
+    snapshot: (row) => row.snapshot,
+    store: (row) => row.store,
+    'taken (local time)': (row) => formatTime(row.takenAt),
+    consistency: (row) => (row.state === 'sound' ? (row.consistency ?? '-') : row.state),
+    method: (row) => row.method ?? '-',
+    pause: (row) => formatMs(row.pausedMs),
+    size: (row) => formatBytes(row.sizeBytes),
+    stored: (row) => formatBytes(row.storedBytes),
+    pinned: (row) => (row.pinned ? 'yes' : ''),
+  });
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type Context, contextOf, type GlobalOptions } from './context.js';
+import { reportError } from './output.js';
+
+/**
+ * The command line. Verbs are loaded when they are called: each brings libraries that take their time (kysely, zod).
+ */
+function buildProgram(finish: (code: ExitCode) => void): Command {
+  const program = new Command('umlsnap')
+    .description('Backs up running User-Mode Linux guests: stop, sync, copy, go, and proof of each.')
+    .version('0.1.0')
+    .option(
+      '-c, --config <file>',
+      'config file (default: $UMLSNAP_CONFIG, ~/.config/umlsnap/config.yaml, /etc/umlsnap/config.yaml)',
+    )
+    .option('--json', 'one JSON object per line on stdout')
+    .option('-q, --quiet', 'say nothing but what went wrong')
+    .option('-v, --verbose', 'say more')
+    .showHelpAfterError()
+    .exitOverride();
+  const run = async (verb: (context: Context) => Promise<ExitCode>) => {
+    const context = contextOf(program.opts<GlobalOptions>());
+    try {
+      finish(await verb(context));
+    } catch (error) {
+      finish(reportError(context.output, error));
+    }
+  };
+  addSnapshotVerbs(program, run);
+  addReadingVerbs(program, run);
+  addOtherVerbs(program, run);
+  return program;
+}
+
+type Run = (verb: (context: Context) => Promise<ExitCode>) => Promise<void>;
+type Options = Record<string, never>;
+
+function addSnapshotVerbs(program: Command, run: Run): void {
+  const collect = (value: string, before: string[]) => [...before, value];
+  program
+    .command('snapshot <guest>')
+    .description('back a guest up now')
+    .option('--budget <duration>', 'the longest that the guest may stand still, such as 50ms or 5s')
+    .option('--require <level>', 'weakest consistency that counts as success: synced or crash')
+    .option('--capture <method>', 'auto, reflink or copy')
+    .option('--store <name>', 'store to capture into')
+    .option('--label <key=value>', 'label of the snapshot; may be repeated', collect, [])
+    .option('--pin', 'never remove this snapshot by rule')
+    .option('--dry-run', 'check everything and tell what would be done; the guest is not stopped')
+    .option('--wait', 'wait while somebody else works on the guest')
+    .action((guest: string, options: Options) =>
+      run(async (context) => (await import('./snapshot.js')).snapshotVerb(context, guest, options)),
+    );
+  program
+    .command('restore <name>')
+    .description("bring a snapshot's disks back; NAME is guest@time or guest@latest")
+    .option('--to <directory>', 'into this directory')
+    .option('--in-place', "in the place of the guest's own disks; the guest must be halted")
+    .option('--keep-replaced', 'with --in-place: keep the disks that were replaced')
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./restore.js')).restoreVerb(context, name, options)),
+    );
+  program
+    .command('verify <name>')
+    .description('read a snapshot again and hold it against its checksums')
+    .action((name: string) =>
+      run(async (context) => (await import('./verify.js')).verifyVerb(context, name)),
+    );
+  program
+    .command('prune [guest]')
+    .description('remove expired snapshots by the keep rules, with the reason for each')
+    .option('--dry-run', 'only tell')
+    .action((guest: string | undefined, options: Options) =>
+      run(async (context) => (await import('./prune.js')).pruneVerb(context, guest, options)),
+    );
+  for (const pinned of [true, false]) {
+    program
+      .command(`${pinned ? 'pin' : 'unpin'} <name>`)
+      .description(
+        pinned ? 'keep a snapshot whatever the rules say' : 'let the rules decide about a snapshot again',
+      )
+      .action((name: string) =>
+        run(async (context) => (await import('./pin.js')).pinVerb(context, name, pinned)),
+      );
+  }
+}
+
+function addReadingVerbs(program: Command, run: Run): void {
+  program
+    .command('list [guest]')
+    .description('snapshots')
+    .action((guest?: string) => run(async (context) => (await import('./list.js')).listVerb(context, guest)));
+  program
+    .command('show <name>')
+    .description('one snapshot or one job, with its phases')
+    .action((name: string) => run(async (context) => (await import('./show.js')).showVerb(context, name)));
+  program
+    .command('history [guest]')
+    .description('jobs, newest first')
+    .option('--limit <number>', 'so many at most', '30')
+    .action((guest: string | undefined, options: { limit: string }) =>
+      run(async (context) => (await import('./history.js')).historyVerb(context, guest, options)),
+    );
+}
+
+function addOtherVerbs(program: Command, run: Run): void {
+  program
+    .command('daemon')
+    .description('run the schedule in the foreground')
+    .action(() => run(async (context) => (await import('./daemon.js')).daemonVerb(context)));
+  program
+    .command('recover')
+    .description('resume what we left paused, close what was cut short')
+    .action(() => run(async (context) => (await import('./recover.js')).recoverVerb(context)));
+  program
+    .command('mconsole <guest> <command...>')
+    .description("any command of a guest's management console; GUEST is a name, a umid or a socket's path")
+    .allowUnknownOption()
+    .action((guest: string, command: string[]) =>
+      run(async (context) => (await import('./mconsole.js')).mconsoleVerb(context, guest, command)),
+    );
+  program
+    .command('config')
+    .description('the config file')
+    .command('check')
+    .description('tell every problem of the config, or what it comes to')
+    .action(() => run(async (context) => (await import('./config-check.js')).configCheckVerb(context)));
+}
+
+async function main(): Promise<ExitCode> {
+  let exitCode: ExitCode = exitCodes.done;
+  const program = buildProgram((code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version were asked for; all else is a command line that we did not understand.
+    exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+  }
+  return exitCode;
+}
+
+// A reader that closes our stdout early, such as `head`, is no error of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+process.exitCode = await main();

@@ -1,0 +1,36 @@
+import { type Recovered, recover } from '../../jobs/recover.js';
+import { withHouse } from '../compose.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type Context, configOf } from './context.js';
+import { emit, tell, warn } from './output.js';
+
+/** `umlsnap recover`: resumes what we left paused, closes what was cut short. */
+export async function recoverVerb(context: Context): Promise<ExitCode> {
+  const config = await configOf(context);
+  return await withHouse(config, async (house) => {
+    const recovered = await recover(house);
+    emit(context.output, { type: 'summary', kind: 'recover', ...recovered });
+    tell(context.output, describe(recovered));
+    for (const problem of recovered.problems) warn(`warning: ${problem}`);
+    warnOfStuckGuests(recovered);
+    if (recovered.mayBePaused.length > 0) return exitCodes.guestMayBePaused;
+    return recovered.problems.length > 0 ? exitCodes.warnings : exitCodes.done;
+  });
+}
+
+/** The loudest that we have to say, whatever the command was. */
+export function warnOfStuckGuests(recovered: Recovered): void {
+  for (const { guest, problem } of recovered.mayBePaused)
+    warn(`GUEST ${guest} MAY STILL BE PAUSED: ${problem}`);
+}
+
+function describe(recovered: Recovered): string {
+  const parts = [
+    ...recovered.resumed.map((guest) => `resumed guest ${guest}`),
+    ...recovered.closedJobs.map((job) => `closed job ${job}, which was cut short`),
+    ...recovered.discarded.map((copy) => `threw away the incoming copy ${copy}`),
+    ...recovered.indexed.map((snapshot) => `recorded snapshot ${snapshot}, which the history did not know`),
+    ...recovered.forgotten.map((snapshot) => `struck snapshot ${snapshot}, which is no longer in its store`),
+  ];
+  return parts.length === 0 ? 'Nothing to recover.' : parts.join('\n');
+}

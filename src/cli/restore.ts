@@ -1,0 +1,53 @@
+import { resolve } from 'node:path';
+import { findSnapshot, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { type RestoreTarget, restore } from '../../jobs/restore.js';
+import { allStores, withHouse } from '../compose.js';
+import { UmlsnapError } from '../errors.js';
+import type { ExitCode } from '../exit-codes.js';
+import type { RestoredDisk } from '../restore/restore-source.js';
+import { type Context, configOf, guestOf } from './context.js';
+import { withInterrupt } from './interrupt.js';
+import { reportSummary, tell } from './output.js';
+
+export interface RestoreOptions {
+  to?: string;
+  inPlace?: boolean;
+  keepReplaced?: boolean;
+}
+
+/** `umlsnap restore NAME --to DIR` or `--in-place`. */
+export async function restoreVerb(
+  context: Context,
+  name: string,
+  options: RestoreOptions,
+): Promise<ExitCode> {
+  if ((options.to === undefined) === !options.inPlace) {
+    throw new UmlsnapError('Usage', { problem: 'restore needs either --to DIR or --in-place.' });
+  }
+  const config = await configOf(context);
+  return await withInterrupt((signal) =>
+    withHouse(config, async ({ history, stateDirectory }) => {
+      const found = await findSnapshot(allStores(config), name);
+      const source = restoreSourceOf(found, await history.snapshots({ guest: found.stored.guest }));
+      const target: RestoreTarget =
+        options.to === undefined
+          ? {
+              to: 'place',
+              config: guestOf(config, found.stored.guest),
+              keepReplaced: options.keepReplaced ?? false,
+            }
+          : { to: 'directory', directory: resolve(options.to) };
+      const order = { source, target, storePath: found.store.path, stateDirectory, signal };
+      const summary = await restore(order, history);
+      if (!summary.error)
+        for (const disk of summary.disks as RestoredDisk[]) tell(context.output, describe(disk));
+      return reportSummary(context.output, summary);
+    }),
+  );
+}
+
+function describe(disk: RestoredDisk): string {
+  const replaced = disk.replacedPath === null ? '' : `; the replaced one is kept as ${disk.replacedPath}`;
+  if (!disk.backing) return `${disk.path}${replaced}\n  boot it with ${disk.device}d=${disk.path}`;
+  return `${disk.path}${replaced}\n  backing file ${disk.backing.path} (${disk.backing.state})\n  boot it with ${disk.device}=${disk.path},${disk.backing.path}`;
+}

@@ -1,0 +1,94 @@
+import { findSnapshot } from '../../jobs/find-snapshot.js';
+import { allStores, withHouse } from '../compose.js';
+import { UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { JobWithDetails } from '../history/job-queries.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+import { printable } from '../mconsole/printable.js';
+import type { Manifest } from '../store/manifest.js';
+import { type Context, configOf } from './context.js';
+import { formatBytes, formatMs, formatTime } from './format.js';
+import { emit, printRows } from './output.js';
+
+/** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases and pauses. */
+export async function showVerb(context: Context, name: string): Promise<ExitCode> {
+  const config = await configOf(context);
+  return await withHouse(config, async ({ history }) => {
+    if (!name.includes('@')) {
+      showJob(context, await jobNamed(history, name));
+      return exitCodes.done;
+    }
+    const { store, stored } = await findSnapshot(allStores(config), name);
+    const { snapshot } = stored;
+    if (!('manifest' in stored))
+      throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
+    const job = await history.job(stored.manifest.job);
+    if (context.output.json) {
+      emit(context.output, {
+        type: 'snapshot',
+        store: store.name,
+        directory: stored.directory,
+        ...stored.manifest,
+        job: job ?? null,
+      });
+      return exitCodes.done;
+    }
+    printManifest(stored.manifest, store.name, stored.directory);
+    if (job) showJob(context, job);
+    return exitCodes.done;
+  });
+}
+
+async function jobNamed(history: SqliteHistory, job: string): Promise<JobWithDetails> {
+  const found = await history.job(job);
+  if (!found) throw new UmlsnapError('NoSuchJob', { job });
+  return found;
+}
+
+function printManifest(manifest: Manifest, store: string, directory: string): void {
+  const { snapshot, takenAt, kernel, consistency, dirtyKib, method, pausedMs, pinned, labels } = manifest;
+  const lines = [
+    ['snapshot', snapshot],
+    ['store', `${store}, ${directory}`],
+    ['taken', `${formatTime(takenAt)} (${takenAt})`],
+    ['kernel', kernel],
+    ['consistency', `${consistency}, ${dirtyKib} KiB dirty at the stop`],
+    ['capture', `${method}, pause ${formatMs(pausedMs)}`],
+    ['pinned', pinned ? 'yes' : 'no'],
+    [
+      'labels',
+      Object.entries(labels)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(' ') || '-',
+    ],
+    ...manifest.disks.map((disk) => [
+      disk.device,
+      `${disk.file}, ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.storedBytes)} stored, sha256 ${disk.sha256.slice(0, 16)}…, from ${disk.sourcePath}` +
+        (disk.backing ? `, backed by ${disk.backing.sourcePath}` : ''),
+    ]),
+  ];
+  for (const [key, value] of lines) process.stdout.write(`${`${key}`.padEnd(12)} ${printable(`${value}`)}\n`);
+  process.stdout.write('\n');
+}
+
+function showJob(context: Context, job: JobWithDetails): void {
+  if (context.output.json) {
+    emit(context.output, { type: 'job', ...job });
+    return;
+  }
+  const { status, guest, kind, startedAt, error } = job;
+  process.stdout.write(`job ${job.job}: ${kind} of ${guest ?? '-'}, ${formatTime(startedAt)}, ${status}\n`);
+  if (error) process.stdout.write(`${error.code} in ${error.phase}: ${printable(error.message)}\n`);
+  for (const warning of job.warnings) process.stdout.write(`warning: ${printable(warning)}\n`);
+  printRows(context.output, job.phases, {
+    phase: (phase) => phase.phase,
+    started: (phase) => phase.startedAt.slice(11, 23),
+    took: (phase) => formatMs(phase.durationMs),
+    outcome: (phase) => phase.outcome,
+    figures: (phase) =>
+      Object.entries(phase.facts)
+        .filter(([, value]) => value !== null && typeof value !== 'object')
+        .map(([key, value]) => `${key}=${value}`)
+        .join(' '),
+  });
+}
