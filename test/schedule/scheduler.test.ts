@@ -279,10 +279,16 @@ describe('the end', () => {
     host.clock.moveTo('2026-01-01T10:00:00Z');
     const ticked = host.scheduler.tick();
     await vi.waitFor(() => expect(finishRecord.length).toBe(1));
-    const stopped = host.scheduler.stop();
+    let hasStopped = false;
+    const stopped = host.scheduler.stop().then(() => {
+      hasStopped = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
     finishRecord();
     await ticked;
     expect(host.runs()).toEqual(['a 10:00 schedule']);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(hasStopped).toBe(false);
     host.started[0]?.end();
     await stopped;
   });
