@@ -1,0 +1,57 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { tryTool } from '../support/run-tool.js';
+import { waitFor } from '../support/wait-for.js';
+
+/** The capture processes that `parent` has started and that live, the latest last. */
+export function captureChildrenOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const isOurs = /capture-child\.js/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+        const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+        return isOurs && new RegExp(`^PPid:\\t${parent}$`, 'm').test(status) && !/^State:\tZ/m.test(status);
+      } catch {
+        return false;
+      }
+    })
+    .sort((a, b) => a - b);
+}
+
+/** The one capture process there is now. */
+export function captureChild(): number {
+  const pid = captureChildrenOf(process.pid).at(-1);
+  if (pid === undefined) throw new Error('no capture process is running');
+  return pid;
+}
+
+/** Whether strace can attach here; it needs root or a lenient ptrace scope. */
+export async function canTrace(): Promise<boolean> {
+  return tryTool('strace', ['-o', '/dev/null', 'true']).then(
+    ({ exitCode }) => exitCode === 0,
+    () => false,
+  );
+}
+
+/** Runs `use` while the process meets a fault at system calls: `inject` as strace has it, `read:error=EIO`. */
+export async function withInjected<T>(pid: number, inject: string[], use: () => Promise<T>): Promise<T> {
+  const faults = inject.flatMap((fault) => ['-e', `inject=${fault}`]);
+  const strace = spawn('strace', ['-f', '-p', String(pid), '-o', '/dev/null', ...faults], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const gone = once(strace, 'exit');
+  let said = '';
+  strace.stderr.on('data', (text: Buffer) => {
+    said += text.toString();
+  });
+  try {
+    await waitFor('strace to attach', () => /attached/.test(said), { found: () => said });
+    return await use();
+  } finally {
+    strace.kill('SIGINT');
+    await gone;
+  }
+}
