@@ -8,6 +8,7 @@ import {
   type GuardianOrder,
   type GuardianReport,
   parseOrder,
+  rehearseProtocol,
 } from './guardian-protocol.js';
 import { endLease, type LeaseEnd } from './lease.js';
 import { type PauseResult, StopAndGo } from './stop-and-go.js';
@@ -28,6 +29,8 @@ class GuardianProcess {
       case 'arm':
         this.#leaseFile = order.leaseFile;
         this.#guest = await StopAndGo.open({ socketPath: order.socketPath, main: order.main });
+        rehearseProtocol();
+        await this.#guest.rehearse(rehearsalMs);
         return say({ said: 'armed' });
       case 'pause':
         return await this.#pause(order.budgetMs);
@@ -87,6 +90,7 @@ class GuardianProcess {
   }
 }
 
+const rehearsalMs = 5000;
 /** A stop whose answer is garbled or lost is tested for by other means after this time. */
 const proveStopAfterMs = 5000;
 

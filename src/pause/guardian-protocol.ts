@@ -39,6 +39,24 @@ export type GuardianCause = Extract<GuardianReport, { said: 'ended' }>['endedBy'
 
 export const formatLine = (message: GuardianOrder | GuardianReport): string => `${JSON.stringify(message)}\n`;
 
+/**
+ * Parses one message of each kind. Code takes milliseconds when it runs for the first time: it MUST NOT do that while the
+ * guest stands still.
+ */
+export function rehearseProtocol(): void {
+  const orders: GuardianOrder[] = [
+    { do: 'arm', socketPath: '', main: { pid: 1, startTicks: 0 }, leaseFile: '' },
+    { do: 'pause', budgetMs: 1 },
+    { do: 'resume' },
+  ];
+  const reports: GuardianReport[] = [
+    ...(['armed', 'paused', 'refused', 'unanswered'] as const).map((said) => ({ said })),
+    { said: 'ended', endedBy: 'request', over: 'resumed', pausedMs: 1 },
+  ];
+  for (const order of orders) parseOrder(formatLine(order));
+  for (const report of reports) parseReport(formatLine(report));
+}
+
 /** @throws on anything that is no order: the guardian then resumes the guest and ends */
 export const parseOrder = (line: string): GuardianOrder => orderSchema.parse(JSON.parse(line));
 

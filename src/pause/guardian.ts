@@ -5,7 +5,13 @@ import { type GuestState, problemOf, UmlsnapError } from '../errors.js';
 import { processEntry } from '../process-entry.js';
 import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
 import { Doorbell } from './doorbell.js';
-import { formatLine, type GuardianOrder, type GuardianReport, parseReport } from './guardian-protocol.js';
+import {
+  formatLine,
+  type GuardianOrder,
+  type GuardianReport,
+  parseReport,
+  rehearseProtocol,
+} from './guardian-protocol.js';
 import { type PausableGuest, StopAndGo } from './stop-and-go.js';
 
 export interface GuardedGuest extends PausableGuest {
@@ -68,6 +74,7 @@ export class Guardian {
       main: guarded.main,
       leaseFile: guarded.leaseFile,
     });
+    rehearseProtocol();
     const report = await guardian.#nextReport(armPatienceMs);
     if (report?.said === 'armed') return guardian;
     guardian.close();

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -65,16 +65,13 @@ export async function writeLease(file: string, lease: Omit<Lease, 'format' | 'bo
   }
 }
 
-/** Notes in the lease that its pause is over. Synchronous: the guardian does this as its last act. */
+/**
+ * Notes in the lease that its pause is over; the guardian's last act. Not synced: after a power cut the other boot's id
+ * says the same.
+ */
 export function endLease(file: string, ended: LeaseEnd): void {
   const lease = leaseSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
-  const fd = openSync(`${file}.ended`, 'w', 0o600);
-  try {
-    writeSync(fd, JSON.stringify({ ...lease, ended }));
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  writeFileSync(`${file}.ended`, JSON.stringify({ ...lease, ended }), { mode: 0o600 });
   renameSync(`${file}.ended`, file);
 }
 

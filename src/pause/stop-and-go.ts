@@ -70,6 +70,13 @@ export class StopAndGo {
     return taken;
   }
 
+  /** Sends one harmless request by the way that `stop` and `go` will take, so that it is not new to us then. */
+  async rehearse(waitMs: number): Promise<void> {
+    const ask = this.#client.ask('version');
+    const timer = setTimeout(() => ask.abandon(), waitMs);
+    await ask.answered.finally(() => clearTimeout(timer));
+  }
+
   /** True from a `stop` sent until the pause is known to be over. */
   get isOpen(): boolean {
     return this.#stopAsk !== undefined && pauseOver(this.#state) === undefined;

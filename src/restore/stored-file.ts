@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { errnoOf, UmlsnapError } from '../errors.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import type { RestoreSource } from './restore-source.js';
 
@@ -31,19 +31,17 @@ export function backingFile(source: RestoreSource, backing: ManifestBacking): St
 
 /**
  * Lets `use` read the file.
- * @throws SnapshotDamaged when it is not there or can't be opened
+ * @throws SnapshotDamaged when it is not there or its disk is bad; what else keeps it closed says nothing of the snapshot
  */
 export async function withStoredFile<T>(
   stored: StoredFile,
   use: (handle: FileHandle) => Promise<T>,
 ): Promise<T> {
   const handle = await stored.open().catch((error: unknown) => {
-    if (error instanceof UmlsnapError) throw error;
-    throw damaged(
-      stored,
-      errnoOf(error) === 'ENOENT' ? 'is missing' : `can't be opened: ${problemOf(error)}`,
-      error,
-    );
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT') throw damaged(stored, 'is missing', error);
+    if (errno === 'EIO') throw damaged(stored, "can't be opened (EIO)", error);
+    throw error;
   });
   try {
     return await use(handle);

@@ -4,6 +4,7 @@ import { isError, UmlsnapError } from '../errors.js';
 import { consistencyOf, type DirtyState } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
+import { waitUntilDrained } from '../guest/io-drain.js';
 import { quiesce } from '../guest/quiesce.js';
 import type { GuardedGuest, Guardian } from '../pause/guardian.js';
 import { withPausedGuest } from '../pause/with-paused-guest.js';
@@ -44,12 +45,14 @@ export interface Captured {
  * @throws ConsistencyTooWeak, and everything that a pause or a capture throws
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
-  const { config, guest, disks, journal, signal } = armed;
+  const { config, guest, processes, disks, journal, signal } = armed;
   await journal.enter('quiesce');
   // The bulk of the guest's writes now, and from the host's memory to its disk: a reflink flushes what is left of them,
   // and the guest's own fsync never reaches the host (uml-facts, fact 3).
   await quiesce(guest, config.settleTimeoutMs, signal);
   for (const disk of disks) await disk.image.handle.sync();
+  // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
+  await waitUntilDrained(processes.ioTasks, performance.now() + 50, signal);
   for (let tries = 1; ; tries++) {
     const isLastTry = tries >= config.syncTries;
     const { value, pausedMs } = await tryOnce(armed, tries, isLastTry);
