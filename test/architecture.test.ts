@@ -37,6 +37,7 @@ const ground = [
   'src/exit-codes.ts',
   'src/process-entry.ts',
   'src/process-identity.ts',
+  'src/urgency.ts',
 ];
 
 /** Capabilities that know nothing of each other, whichever floor they stand on. */

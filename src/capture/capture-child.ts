@@ -1,7 +1,8 @@
-import { fstatSync } from 'node:fs';
+import { fstatSync, ftruncateSync } from 'node:fs';
 import { type CopyExtent, copyExtents, extentCopier } from '../image/copy-extents.js';
-import { cloneFile, dieWithParent } from '../image/linux-calls.js';
+import { cloneFileBlocking, dieWithParent } from '../image/linux-calls.js';
 import { describeChange, type Stamp, toStamp } from '../image/open-disk.js';
+import { becomeUrgent } from '../urgency.js';
 import type { CapturedDisk } from './capture.js';
 import { type ArmWord, type ChildWord, firstDiskFd, type GoWord } from './child-words.js';
 
@@ -28,6 +29,7 @@ function arm({ method, parentPid, disks }: ArmWord): void {
   dieWithParent();
   // In this order: a parent that died before the call above would not be noticed by it.
   if (process.ppid !== parentPid) process.exit();
+  becomeUrgent();
   const armed = disks.map(({ device, sizeBytes }, index): ChildDisk => {
     const sourceFd = firstDiskFd + 2 * index;
     const targetFd = sourceFd + 1;
@@ -36,23 +38,47 @@ function arm({ method, parentPid, disks }: ArmWord): void {
   });
   const captureOne =
     method === 'reflink'
-      ? (disk: ChildDisk) => cloneFile(disk.sourceFd, disk.targetFd)
-      : (disk: ChildDisk) => void copyExtents(disk.sourceFd, disk.targetFd, disk.copyExtent);
-  process.once('message', (_: GoWord) => void captureAll(armed, captureOne).then(say));
+      ? (disk: ChildDisk) => cloneFileBlocking(disk.sourceFd, disk.targetFd)
+      : (disk: ChildDisk) => copyExtents(disk.sourceFd, disk.targetFd, disk.copyExtent);
+  const failed = method === 'reflink' ? rehearse(armed, captureOne) : null;
+  if (failed) {
+    say(failed);
+    return;
+  }
+  process.once('message', (_: GoWord) => say(captureAll(armed, captureOne)));
   say({ is: 'ready' });
 }
 
-async function captureAll(
-  disks: ChildDisk[],
-  captureOne: (disk: ChildDisk) => Promise<void> | void,
-): Promise<ChildWord> {
+/**
+ * Shares the blocks of the running guest's disks once, and lets go of them again: what the first time takes (code that was
+ * never run, extents that were never read, pages that are dirty on the host) MUST NOT be taken from the pause.
+ */
+function rehearse(disks: ChildDisk[], captureOne: (disk: ChildDisk) => void): ChildWord | null {
+  for (const disk of disks) {
+    try {
+      lookAt(disk);
+      captureOne(disk);
+      ftruncateSync(disk.targetFd, 0);
+    } catch (error) {
+      return failedWord(disk.device, error);
+    }
+  }
+  return null;
+}
+
+function failedWord(device: string, error: unknown): ChildWord {
+  const { message, code, syscall } = error as NodeJS.ErrnoException;
+  return { is: 'failed', device, message, code, syscall };
+}
+
+function captureAll(disks: ChildDisk[], captureOne: (disk: ChildDisk) => void): ChildWord {
   const captured = new Map<string, CapturedDisk>();
   for (const disk of disks) {
     const { device } = disk;
     try {
       const before = lookAt(disk);
       if ('problem' in before) return { is: 'changed', device, problem: before.problem };
-      await captureOne(disk);
+      captureOne(disk);
       const after = lookAt(disk);
       if ('problem' in after) return { is: 'changed', device, problem: after.problem };
       // The drain came before: whatever writes now is no guest that stands still, and the capture has parts of both.
@@ -61,8 +87,7 @@ async function captureAll(
       const target = toStamp(fstatSync(disk.targetFd, { bigint: true }));
       captured.set(device, { source: after.stamp, target });
     } catch (error) {
-      const { message, code, syscall } = error as NodeJS.ErrnoException;
-      return { is: 'failed', device, message, code, syscall };
+      return failedWord(device, error);
     }
   }
   return { is: 'done', disks: captured };

@@ -63,9 +63,12 @@ export function copyInKernel(sourceFd: number, targetFd: number, offset: number,
   return Math.max(0, Number(sendfile(targetFd, sourceFd, sourceOffset, length)));
 }
 
-/** Makes the target share all blocks of the source (`FICLONE`). Dirty pages of the source are written out first. */
-export async function cloneFile(sourceFd: number, targetFd: number): Promise<void> {
-  await callAsync('ioctl(FICLONE)', ioctlNumber, targetFd, FICLONE, sourceFd);
+/**
+ * Makes the target share all blocks of the source (`FICLONE`). Dirty pages of the source are written out first, which can
+ * block for long: for a process that has nothing else to do.
+ */
+export function cloneFileBlocking(sourceFd: number, targetFd: number): void {
+  if (ioctlNumber(targetFd, FICLONE, sourceFd) === -1) throw lastError('ioctl(FICLONE)');
 }
 
 /** Makes the target's first `lengthBytes` share the source's blocks (`FICLONERANGE`); 0 means up to the end. */

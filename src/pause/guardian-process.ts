@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { problemOf } from '../errors.js';
+import { becomeUrgent } from '../urgency.js';
 import {
   formatLine,
   type GuardianCause,
@@ -104,14 +104,13 @@ function leave(error: unknown): never {
   process.exit(1);
 }
 
-/** Ahead of other work on the host, and last to be killed for memory. Both need rights that we may not have. */
+/** Ahead of other work on the host, and last to be killed for memory, where we have the rights for it. */
 function claimImportance(): void {
-  for (const claim of [() => setPriority(-15), () => writeFileSync('/proc/self/oom_score_adj', '-900')]) {
-    try {
-      claim();
-    } catch {
-      // An ordinary process guards as well, only less punctually under load.
-    }
+  becomeUrgent();
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '-900');
+  } catch {
+    // An ordinary process guards as well.
   }
 }
 

@@ -141,7 +141,7 @@ export class StopAndGo {
     this.#abandonAll();
     const isMeasured =
       over === 'resumed' && this.#stoppedAtMs !== undefined && this.#resumedAtMs !== undefined;
-    const pausedMs = isMeasured ? (this.#resumedAtMs ?? 0) - (this.#stoppedAtMs ?? 0) : null;
+    const pausedMs = isMeasured ? roundToMicros((this.#resumedAtMs ?? 0) - (this.#stoppedAtMs ?? 0)) : null;
     return { over, pausedMs };
   }
 
@@ -231,4 +231,8 @@ export class StopAndGo {
     this.#stopAsk = undefined;
     for (const ask of this.#goAsks.splice(0)) ask.abandon();
   }
+}
+
+function roundToMicros(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
 }

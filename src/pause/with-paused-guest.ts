@@ -1,6 +1,7 @@
 import { UmlsnapError } from '../errors.js';
 import type { PauseIntent } from '../history/records.js';
 import { ownIdentity } from '../process-identity.js';
+import { becomeUrgent } from '../urgency.js';
 import type { GuardedGuest, Guardian, PauseEnded } from './guardian.js';
 import { dropLease, type LeaseEnd, writeLease } from './lease.js';
 
@@ -86,6 +87,7 @@ async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Prom
     return { error, ended: undefined };
   }
   const deadlineMs = performance.now() + budgetMs;
+  const becomeOrdinary = becomeUrgent();
   const signal = AbortSignal.any([request.signal, guardian.early]);
   let used: { value: T } | { error: unknown };
   try {
@@ -99,6 +101,8 @@ async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Prom
     ended = await guardian.resume();
   } catch (error) {
     return { error, ended: undefined };
+  } finally {
+    becomeOrdinary();
   }
   const flaw = flawOf(request, ended, phase);
   if (flaw) return { error: flaw, ended };

@@ -47,10 +47,9 @@ export interface Captured {
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   const { config, guest, processes, disks, journal, signal } = armed;
   await journal.enter('quiesce');
-  // The bulk of the guest's writes now, and from the host's memory to its disk: a reflink flushes what is left of them,
-  // and the guest's own fsync never reaches the host (uml-facts, fact 3).
+  // The bulk now, with nothing of ours waiting for it.
   await quiesce(guest, config.settleTimeoutMs, signal);
-  for (const disk of disks) await disk.image.handle.sync();
+  await syncOnHost(disks);
   // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
   await waitUntilDrained(processes.ioTasks, performance.now() + 50, signal);
   for (let tries = 1; ; tries++) {
@@ -67,6 +66,27 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
       tries,
     });
   }
+}
+
+/**
+ * The guest has nothing to write, and the host has written what the guest wrote: a reflink flushes what is left of it, and
+ * two milliseconds of pause are one such flush. While the host flushes, the guest may have written again.
+ */
+async function quiesceBoth({ guest, config, disks, signal }: ArmedJob): Promise<Record<string, unknown>> {
+  for (let rounds = 1; ; rounds++) {
+    const { settled, dirty } = await quiesce(guest, config.settleTimeoutMs, signal);
+    await syncOnHost(disks);
+    const now = await guest.dirtyState();
+    const isClean = now.dirtyKib === 0 && now.completedWrites === dirty.completedWrites;
+    if (isClean || !settled || rounds === maxRounds) return { settled, rounds, dirtyKib: now.dirtyKib };
+  }
+}
+
+const maxRounds = 5;
+
+/** The guest's own fsync never reaches the host (uml-facts, fact 3). */
+async function syncOnHost(disks: SourceDisk[]): Promise<void> {
+  await Promise.all(disks.map((disk) => disk.image.handle.datasync()));
 }
 
 async function tryOnce(
@@ -90,8 +110,7 @@ async function tryOnce(
         phase: () => journal.phase,
         quiesce: async () => {
           await guest.checkSocket();
-          const { settled, dirty } = await quiesce(guest, config.settleTimeoutMs, signal);
-          journal.note({ settled, dirtyKib: dirty.dirtyKib });
+          journal.note(await quiesceBoth(armed));
           journal.enterPaused('stop');
         },
       },

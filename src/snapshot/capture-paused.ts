@@ -31,9 +31,11 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   journal.enterPaused('sync');
   const leftMs = () => Math.max(1, paused.deadlineMs - performance.now());
   // The documented order. It writes nothing now, but is queued: the guest syncs right after `go`.
-  await guest.emergencySync(leftMs());
+  const queued = guest.emergencySync(leftMs());
   const startedMs = performance.now();
-  if (!(await waitUntilDrained(processes.ioTasks, paused.deadlineMs, paused.signal))) {
+  const isDrained = await waitUntilDrained(processes.ioTasks, paused.deadlineMs, paused.signal);
+  await queued;
+  if (!isDrained) {
     throw new UmlsnapError('IoNotDrained', { guest: guest.name, waitedMs: performance.now() - startedMs });
   }
   const dirty = await guest.dirtyState(leftMs());
