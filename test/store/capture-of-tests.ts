@@ -1,0 +1,61 @@
+import { open } from 'node:fs/promises';
+import { stampOf } from '../../src/image/open-disk.js';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
+import type { Incoming } from '../../src/store/incoming.js';
+import type { SealDisk, SealDraft } from '../../src/store/seal.js';
+
+/** What a capture leaves in the incoming directory, written by hand. */
+export async function capture(
+  incoming: Incoming,
+  contents: Record<string, Buffer> = { ubd0: Buffer.alloc(70_001, 'a disk ') },
+): Promise<SealDisk[]> {
+  const disks: SealDisk[] = [];
+  for (const [device, content] of Object.entries(contents)) {
+    const file = `${device}.img`;
+    const handle = await open(incoming.pathOf(file), 'wx', 0o600);
+    const stamp = await handle
+      .writeFile(content)
+      .then(() => stampOf(handle.fd))
+      .finally(() => handle.close());
+    disks.push({
+      device,
+      kind: 'raw',
+      sourcePath: `/srv/uml/${file}`,
+      file,
+      sizeBytes: content.length,
+      mtime: '2026-11-21T03:14:00.000Z',
+      stamp,
+    });
+  }
+  return disks;
+}
+
+export function draftOf(
+  incoming: Incoming,
+  disks: SealDisk[],
+  directory = '20261121T031500Z',
+  changes: Partial<SealDraft> = {},
+): SealDraft {
+  return {
+    format: 'umlsnap/1',
+    snapshot: `${incoming.guest}@${directory}`,
+    guest: incoming.guest,
+    job: incoming.job,
+    takenAt: '2026-11-21T03:15:00.000Z',
+    kernel: 'Linux debian 6.1.176 x86_64',
+    consistency: 'synced',
+    dirtyKib: 0,
+    method: 'copy',
+    pausedMs: 12.5,
+    labels: { why: 'a test' },
+    pinned: false,
+    disks,
+    ...changes,
+  };
+}
+
+/** A whole snapshot in the store. */
+export async function storeSnapshot(store: DirectoryStore, guest: string, directory: string) {
+  const incoming = await store.begin(guest, `job-${directory}`);
+  return store.seal(incoming, draftOf(incoming, await capture(incoming), directory));
+}

@@ -1,0 +1,86 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { formatManifest, type Manifest, parseManifest, sealManifest } from '../../src/store/manifest.js';
+
+const manifest: Manifest = sealManifest({
+  format: 'umlsnap/1',
+  snapshot: 'debian@20261121T031500Z',
+  guest: 'debian',
+  job: '20261121T031500Z-7f3a',
+  takenAt: '2026-11-21T03:15:00.123Z',
+  kernel: 'Linux debian 6.1.176 "é"',
+  consistency: 'crash',
+  dirtyKib: 12,
+  method: 'copy',
+  pausedMs: 0.30000000000000004,
+  labels: { b: '2', a: '1' },
+  pinned: false,
+  disks: [
+    {
+      device: 'ubd0',
+      kind: 'cow',
+      sourcePath: '/srv/uml/debian/root.cow',
+      file: 'ubd0.cow',
+      sizeBytes: 537010176,
+      storedBytes: 102400,
+      mtime: '2026-11-21T03:14:59.999Z',
+      sha256: '0'.repeat(64),
+      backing: {
+        sourcePath: '/srv/uml/root.img',
+        file: `${'1'.repeat(64)}.img`,
+        sizeBytes: 536870912,
+        mtime: '2026-01-01T00:00:00.000Z',
+        sha256: '1'.repeat(64),
+      },
+    },
+  ],
+});
+const text = formatManifest(manifest);
+
+describe('a manifest', () => {
+  it('is read as it was written', () => {
+    expect(parseManifest(text, manifest.snapshot)).toEqual(manifest);
+  });
+
+  it('is refused when any one byte of it was changed to any other', () => {
+    const bytes = Buffer.from(text);
+    fc.assert(
+      fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, by) => {
+        const changed = Buffer.from(bytes);
+        changed[at] = (changed[at] ?? 0) ^ by;
+        expect(() => parseManifest(changed.toString('utf8'), manifest.snapshot)).toThrow('SnapshotDamaged');
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('is refused when one blank of it was changed to another', () => {
+    const changed = text.replace('\n  "guest"', '\n\t"guest"');
+    expect(changed).not.toBe(text);
+    expect(() => parseManifest(changed, manifest.snapshot)).toThrow('SnapshotDamaged');
+  });
+
+  it('is refused wherever it was cut off', () => {
+    for (let length = 0; length < text.length; length++) {
+      expect(() => parseManifest(text.slice(0, length), manifest.snapshot)).toThrow('SnapshotDamaged');
+    }
+  });
+
+  it('is refused in the place of another snapshot', () => {
+    expect(() => parseManifest(text, 'debian@20261122T031500Z')).toThrow('belongs to debian@20261121');
+  });
+
+  it('is refused when a sound one was given a field that we do not know', () => {
+    const more = JSON.stringify({ ...manifest, more: 1 });
+    expect(() => parseManifest(more, manifest.snapshot)).toThrow('SnapshotDamaged');
+  });
+
+  it('names no file outside its own directory', () => {
+    for (const file of ['../ubd0.img', '/etc/shadow', '.hidden', 'a/b', '']) {
+      const { checksum: _, ...rest } = manifest;
+      const disks = rest.disks.map((disk) => ({ ...disk, file }));
+      const forged = JSON.stringify(sealManifest({ ...rest, disks }), null, 2);
+      expect(() => parseManifest(`${forged}\n`, manifest.snapshot)).toThrow('plain file name');
+    }
+  });
+});
