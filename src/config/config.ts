@@ -1,4 +1,3 @@
-import type { Consistency } from '../history/records.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
@@ -44,7 +43,7 @@ export interface GuestConfig {
   catchUp: boolean;
   jitterMs: number;
   pauseBudgetMs: number;
-  require: Consistency;
+  require: 'synced' | 'crash';
   capture: CaptureChoice;
   keep: KeepPolicy;
   allowSmp: boolean;

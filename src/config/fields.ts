@@ -50,6 +50,13 @@ export const captureField = z.string().transform((value, context): CaptureChoice
   return refuse(context, 'must be one of auto, reflink, copy');
 });
 
+export const requireField = z.string().transform((value, context): 'synced' | 'crash' => {
+  if (value === 'synced' || value === 'crash') return value;
+  if (value === 'frozen')
+    return refuse(context, "frozen needs an agent in the guest, and isn't available yet: use synced");
+  return refuse(context, 'must be one of synced, crash');
+});
+
 export const storeTypeField = z.string().transform((value, context) => {
   if (value === 'directory') return 'directory' as const;
   if (value === 'tar' || value === 'restic')

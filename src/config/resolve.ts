@@ -34,7 +34,7 @@ function builtInSettings(stores: StoreConfig[]): BuiltIn {
     capture: 'auto',
     keep: {},
     allowSmp: false,
-    syncTries: 3,
+    syncTries: 5,
     settleTimeout: 2000,
     labels: {},
   };

@@ -30,7 +30,7 @@ describe('what is left out', () => {
       capture: 'auto',
       keep: {},
       allowSmp: false,
-      syncTries: 3,
+      syncTries: 5,
       settleTimeoutMs: 2000,
       labels: {},
     });
@@ -119,7 +119,7 @@ guests:
     '10:20 guests.a.disks.ubd0: must be a path, or { path, backing } for COW',
     '10:23 guests.a.disks.ubd99: must be a device from ubd0 to ubd15',
     '11:13 guests.a.jitter: must be a duration with its unit, such as 250ms, 5s, 10m, 1h, 1d, 2w',
-    '12:14 guests.a.require: must be one of frozen, synced, crash',
+    '12:14 guests.a.require: must be one of synced, crash',
     '13:18 guests.a.labels.a: must be text (put it in quotes)',
     '14:15 guests.a.schedule: is no cron expression: minute can\'t be "61"',
     "15:14 guests.a.capture: precopy isn't available yet: use auto, reflink or copy",
