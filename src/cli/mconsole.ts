@@ -6,6 +6,7 @@ import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import { printable } from '../mconsole/printable.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import type { Context } from './context.js';
+import { refuseHarm } from './mconsole-refusals.js';
 import { emit } from './output.js';
 
 const timeoutMs = 10_000;
@@ -15,6 +16,7 @@ export async function mconsoleVerb(context: Context, guest: string, command: str
   if (command.length === 0)
     throw new UmlsnapError('Usage', { problem: 'mconsole needs a command: try `help`.' });
   const socketPath = await findMconsoleSocket(await consoleOf(context, guest));
+  await refuseHarm(socketPath, command.join(' '));
   const client = await MconsoleClient.open(socketPath);
   try {
     const text = await client.request(command.join(' '), { timeoutMs });

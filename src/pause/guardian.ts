@@ -87,10 +87,21 @@ export class Guardian {
   }
 
   /**
-   * Has the guest stopped. Resolves once it is.
+   * Has the guest stopped. Resolves once it is. When the signal aborts, the guest is resumed at once, even if its answer
+   * to `stop` has not come.
    * @throws GuestAlreadyStopped (and left so), StopUnanswered, GuestGone, GuestMayBePaused, GuardianFailed
    */
-  async pause(budgetMs: number): Promise<void> {
+  async pause(budgetMs: number, signal: AbortSignal): Promise<void> {
+    const giveUp = () => this.#order({ do: 'resume' });
+    signal.addEventListener('abort', giveUp, { once: true });
+    try {
+      await this.#pause(budgetMs);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
+  }
+
+  async #pause(budgetMs: number): Promise<void> {
     this.#ended = undefined;
     this.#stopWasAnswered = false;
     this.#early = new AbortController();

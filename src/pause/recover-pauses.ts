@@ -23,8 +23,11 @@ export interface LeaseFacts {
   overdueMs: number;
 }
 
-/** A guardian that has not ended its pause so long after the deadline is stuck, whatever its process looks like. */
-const overdueLimitMs = 15_000;
+/**
+ * A pause that is so long over its deadline is nobody's any more, whatever its processes look like. Far longer than a guest
+ * may take to settle between the lease and the stop, which the deadline does not know of.
+ */
+const overdueLimitMs = 600_000;
 const resumePatienceMs = 10_000;
 
 /**

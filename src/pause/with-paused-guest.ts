@@ -82,7 +82,7 @@ async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Prom
   try {
     await request.quiesce();
     request.signal.throwIfAborted();
-    await guardian.pause(budgetMs);
+    await guardian.pause(budgetMs, request.signal);
   } catch (error) {
     return { error, ended: undefined };
   }
@@ -91,7 +91,10 @@ async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Prom
   const signal = AbortSignal.any([request.signal, guardian.early]);
   let used: { value: T } | { error: unknown };
   try {
-    used = { value: await use({ signal, deadlineMs }) };
+    const value = await use({ signal, deadlineMs });
+    // Given up at the last moment: what was captured may have been captured while the guardian was told to resume.
+    signal.throwIfAborted();
+    used = { value };
   } catch (error) {
     used = { error };
   }
