@@ -29,11 +29,24 @@ export function parseDirtyState(vmstat: string, diskstats: string): DirtyState |
     .map((line) => line.trim().split(/\s+/))
     .filter((field) => /^ubd[a-p]$/.test(field[2] ?? ''));
   if (dirty === undefined || writeback === undefined || disks.length === 0) return undefined;
-  const sum = (index: number) => disks.reduce((total, field) => total + Number(field[index]), 0);
-  return { dirtyKib: (dirty + writeback) * kibPerPage, completedWrites: sum(7), inFlight: sum(11) };
+  const completedWrites = sumOf(disks.map((field) => field[7]));
+  const inFlight = sumOf(disks.map((field) => field[11]));
+  if (completedWrites === undefined || inFlight === undefined) return undefined;
+  return { dirtyKib: (dirty + writeback) * kibPerPage, completedWrites, inFlight };
 }
 
 function counter(vmstat: string, name: string): number | undefined {
-  const value = new RegExp(`^${name} (\\d{1,15})$`, 'm').exec(vmstat)?.[1];
-  return value === undefined ? undefined : Number(value);
+  return toCount(new RegExp(`^${name} (\\S+)$`, 'm').exec(vmstat)?.[1]);
+}
+
+/** Undefined when one of them is no count: a disk of minus one request under way would hide another's. */
+function sumOf(counts: (string | undefined)[]): number | undefined {
+  return counts
+    .map(toCount)
+    .reduce((total, count) => (total === undefined || count === undefined ? undefined : total + count), 0);
+}
+
+/** At most 14 digits: sums of such counts are exact. */
+function toCount(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,14}$/.test(text) ? Number(text) : undefined;
 }

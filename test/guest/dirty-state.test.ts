@@ -1,0 +1,79 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { consistencyOf, parseDirtyState } from '../../src/guest/dirty-state.js';
+
+const vmstat = 'nr_free_pages 1\nnr_dirty 3\nnr_writeback 2\nnr_dirtied 99\nnr_writeback_temp 7\n';
+const ubda = ' 98       0 ubda 10 0 80 5 40 2 320 9 1 8 14 0 0 0 0 0 0\n';
+const ubdb = ' 98      16 ubdb 10 0 80 5 2 2 320 9 0 8 14 0 0 0 0 0 0\n';
+
+describe("the guest's own counters", () => {
+  test('count pages dirty and under write-back, and requests over all ubd disks', () => {
+    const others = '   7 0 loop0 1 0 8 0 500 0 8 0 6 0 0\n 98 1 ubda1 1 0 8 0 500 0 8 0 6 0 0\n';
+    expect(parseDirtyState(vmstat, `${others}${ubda}${ubdb}`)).toEqual({
+      dirtyKib: 20,
+      completedWrites: 42,
+      inFlight: 1,
+    });
+  });
+
+  test.each([
+    ['an empty vmstat', '', ubda],
+    ['a vmstat without nr_dirty', 'nr_writeback 0\n', ubda],
+    ['a vmstat without nr_writeback', 'nr_dirty 0\n', ubda],
+    ['a negative number', 'nr_dirty -1\nnr_writeback 0\n', ubda],
+    ['words for a number', 'nr_dirty none\nnr_writeback 0\n', ubda],
+    ['a number too long to be exact', `nr_dirty ${'9'.repeat(30)}\nnr_writeback 0\n`, ubda],
+    ['a counter hidden in a line', 'x nr_dirty 0\nx nr_writeback 0\n', ubda],
+    ['no ubd disk', vmstat, '   7 0 loop0 1 0 8 0 500 0 8 0 6 0 0\n'],
+    ['no diskstats', vmstat, ''],
+  ])('%s is no proof of a clean guest: nothing is read from it', (_, stat, disks) => {
+    expect(parseDirtyState(stat, disks)).toBeUndefined();
+  });
+
+  test.each([
+    ['cut off before its counters', ' 98 0 ubda 10 0\n'],
+    ['with a word where a counter belongs', ' 98 0 ubda 10 0 80 5 none 2 320 9 - 8 14\n'],
+    ['with a negative counter', ' 98 0 ubda 10 0 80 5 40 2 320 9 -1 8 14\n'],
+  ])('a disk line %s is not read at all', (_, line) => {
+    expect(parseDirtyState(vmstat, line)).toBeUndefined();
+    expect(parseDirtyState(vmstat, `${ubdb}${line}`)).toBeUndefined();
+  });
+
+  test('what a hostile guest says never becomes `synced` by accident, nor a figure that is none', () => {
+    const piece = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom(
+        'nr_dirty ',
+        'nr_writeback ',
+        '0\n',
+        '\n',
+        ' 98 0 ubda ',
+        ' 0 0 0 0 0 0 0 0 0 0',
+        '-1',
+        'NaN',
+      ),
+    );
+    const text = fc.array(piece, { maxLength: 20 }).map((pieces) => pieces.join(''));
+    fc.assert(
+      fc.property(text, text, (stat, disks) => {
+        const state = parseDirtyState(stat, disks);
+        if (!state) return;
+        for (const figure of Object.values(state)) {
+          expect(Number.isSafeInteger(figure)).toBe(true);
+          expect(figure).toBeGreaterThanOrEqual(0);
+        }
+        if (consistencyOf(state) === 'synced') expect(stat).toMatch(/^nr_dirty 0+$/m);
+      }),
+    );
+  });
+});
+
+describe('a snapshot is called', () => {
+  test.each([
+    [0, 0, 'synced'],
+    [4, 0, 'crash'],
+    [0, 1, 'crash'],
+  ])('with %i KiB dirty and %i requests under way: %s', (dirtyKib, inFlight, level) => {
+    expect(consistencyOf({ dirtyKib, inFlight, completedWrites: 5 })).toBe(level);
+  });
+});
