@@ -30,6 +30,7 @@ async function armCapture(method: CaptureMethod, guest: string, disks: CaptureDi
   try {
     for (const disk of disks) targets.push(await createTarget(guest, disk));
     const child = await startCaptureChild(method, disks, targets);
+    if ('is' in child) throw failureOf(guest, child);
     return armed(method, guest, child, targets);
   } catch (error) {
     await Promise.all(targets.map((target) => target.close()));
@@ -70,7 +71,9 @@ function armed(
         signal.addEventListener('abort', abort, { once: true });
       });
       try {
-        return capturedOr(guest, await Promise.race([child.capture(), cut]));
+        const word = await Promise.race([child.capture(), cut]);
+        if (word.is === 'done') return word.disks;
+        throw failureOf(guest, word);
       } finally {
         signal.removeEventListener('abort', abort);
       }
@@ -82,19 +85,18 @@ function armed(
   };
 }
 
-function capturedOr(guest: string, word: ChildWord): Awaited<ReturnType<ArmedCapture['run']>> {
+function failureOf(guest: string, word: ChildWord): UmlsnapError {
   switch (word.is) {
-    case 'done':
-      return word.disks;
     case 'changed':
-      throw new UmlsnapError('SourceChanged', { guest, device: word.device, problem: word.problem });
+      return new UmlsnapError('SourceChanged', { guest, device: word.device, problem: word.problem });
     case 'failed':
-      throw new UmlsnapError('CaptureFailed', {
+      return new UmlsnapError('CaptureFailed', {
         guest,
         device: word.device,
         problem: describeFailure(word),
       });
     case 'ready':
-      throw new UmlsnapError('Internal', { problem: 'the capture process said ready twice' });
+    case 'done':
+      return new UmlsnapError('Internal', { problem: `the capture process said ${word.is} out of turn` });
   }
 }

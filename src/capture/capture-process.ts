@@ -5,8 +5,11 @@ import { processEntry } from '../process-entry.js';
 import type { CaptureDisk, CaptureMethod } from './capture.js';
 import type { ArmWord, ChildWord, GoWord } from './child-words.js';
 
-/** Starting takes some 60 ms; a machine on which it takes this long is in no state to pause a guest. */
-const startLimitMs = 15_000;
+/**
+ * Starting takes some 60 ms, and the rehearsal of a reflink as long as the disk's dirty pages take to be written. A machine on
+ * which all that takes so long is in no state to pause a guest.
+ */
+const startLimitMs = 60_000;
 /** A killed process that still does not end sits in a system call of a dead disk. Nothing of ours depends on it. */
 const endLimitMs = 2_000;
 const stderrLimitChars = 2_000;
@@ -22,13 +25,13 @@ export interface CaptureChild {
 
 /**
  * Starts the capture child and hands it the descriptors, not the names: what was checked is what is captured.
- * @returns once it says that it is ready
+ * @returns once it says that it is ready; its word, and nothing else left of it, when it says anything else
  */
 export async function startCaptureChild(
   method: CaptureMethod,
   disks: CaptureDisk[],
   targets: FileHandle[],
-): Promise<CaptureChild> {
+): Promise<CaptureChild | ChildWord> {
   const child = forkChild(disks.flatMap((disk, index) => [disk.sourceFd, targets[index]?.fd ?? -1]));
   const words = listen(child, disks.map(({ device }) => device).join(', '));
   const startLimit = setTimeout(() => child.kill('SIGKILL'), startLimitMs);
@@ -43,7 +46,7 @@ export async function startCaptureChild(
   clearTimeout(startLimit);
   if (first.is !== 'ready') {
     await end(child);
-    throw new Error('message' in first ? first.message : 'the capture process spoke out of turn');
+    return first;
   }
   return {
     capture: () => {

@@ -8,7 +8,12 @@ import type { ArmedCapture } from '../../src/capture/capture.js';
 import { isError } from '../../src/errors.js';
 import { type OpenDisk, openDisk } from '../../src/image/open-disk.js';
 import { allocatedBytes, makeImage } from '../image/make-image.js';
-import { canLoopMount, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
+import {
+  canLoopMount,
+  mountLoopFilesystem,
+  whyNoLoopMount,
+  withLoopFilesystem,
+} from '../support/loop-filesystem.js';
 import { tryTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -42,7 +47,7 @@ function theDisk(device = 'ubd0', target = targetPath) {
 
 async function failure(
   code: 'CaptureFailed' | 'SourceChanged',
-  running = capture.run(signal),
+  running: Promise<unknown> = capture.run(signal),
 ): Promise<string> {
   const thrown: unknown = await running.then(
     () => 'it succeeded',
@@ -218,15 +223,20 @@ describe.skipIf(!canLoopMount('ext4'))(
       }
     }
 
-    test('a reflink that is impossible after all fails by name (fault 22)', async () => {
+    test('a reflink that is impossible after all fails by name before the guest is stopped (fault 22)', async () => {
       const path = join(small.mountPoint, 'source');
       await makeImage(path, sizeBytes, [{ offset: 0, length: 4096 }]);
       const source = await openDisk('debian', 'ubd3', path);
       const there = { ...theDisk('ubd3', join(small.mountPoint, 'clone')), sourceFd: source.handle.fd };
-      expect(await failing(armReflink('debian', [there]))).toBe('ubd3: the file system has no reflinks');
+      expect(await failure('CaptureFailed', armReflink('debian', [there]))).toBe(
+        'ubd3: the file system has no reflinks',
+      );
       await source.handle.close();
       const elsewhere = theDisk('ubd0', join(small.mountPoint, 'far'));
-      expect(await failing(armReflink('debian', [elsewhere]))).toMatch(/different file systems/);
+      expect(await failure('CaptureFailed', armReflink('debian', [elsewhere]))).toMatch(
+        /different file systems/,
+      );
+      expect(await readdir(small.mountPoint)).toEqual(['lost+found', 'source']);
     });
 
     test('a store that is full at a write fails the capture, and all disks with it (fault 29)', async () => {
@@ -247,3 +257,21 @@ describe.skipIf(!canLoopMount('ext4'))(
     });
   },
 );
+
+describe.skipIf(!canLoopMount('xfs') || !traceable)('on xfs', () => {
+  test('a reflink that is refused only during the pause fails by name (fault 22)', async () => {
+    await withLoopFilesystem({ type: 'xfs', sizeMiB: 300 }, async (place) => {
+      const path = join(place, 'source');
+      await makeImage(path, sizeBytes, [{ offset: 0, length: 4096 }]);
+      const source = await openDisk('debian', 'ubd4', path);
+      const there = { ...theDisk('ubd4', join(place, 'clone')), sourceFd: source.handle.fd };
+      const armed = await armReflink('debian', [there]);
+      const problem = await withInjected(captureChild(), ['ioctl:error=EOPNOTSUPP'], () =>
+        failure('CaptureFailed', armed.run(signal)),
+      );
+      expect(problem).toBe('ubd4: the file system has no reflinks');
+      await armed.dispose();
+      await source.handle.close();
+    });
+  });
+});
