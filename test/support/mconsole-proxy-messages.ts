@@ -28,7 +28,8 @@ export interface ProxyEvent {
 export type Order =
   | { order: 'rule'; rule: Rule }
   | { order: 'release'; command: string }
-  | { order: 'events' };
+  | { order: 'events' }
+  | { order: 'held' };
 
 export type ToProxy = { id: number; listenPath: string; guestSocketPath: string } | ({ id: number } & Order);
 export type FromProxy = { id: number; events: ProxyEvent[] };

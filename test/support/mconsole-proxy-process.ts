@@ -43,6 +43,10 @@ class DatagramProxy {
     for (const message of free) this.#pass(message);
   }
 
+  held(): ProxyEvent[] {
+    return this.#held.map(({ what, command }) => ({ what, command, atMs: 0, passedOn: false }));
+  }
+
   removeSockets(): void {
     for (const path of [this.#listenPath, ...this.#backs.map(({ path }) => path)])
       rmSync(path, { force: true });
@@ -137,6 +141,7 @@ let proxy: DatagramProxy | undefined;
 function obey(order: Order): ProxyEvent[] {
   if (order.order === 'rule') proxy?.addRule(order.rule);
   if (order.order === 'release') proxy?.release(order.command);
+  if (order.order === 'held') return proxy?.held() ?? [];
   return order.order === 'events' ? (proxy?.events ?? []) : [];
 }
 

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { FromProxy, Order, ProxyEvent, What } from './mconsole-proxy-messages.js';
+import { waitFor } from './wait-for.js';
 
 /**
  * A datagram proxy in front of a guest's mconsole socket, in a process of its own so that its clock is not held up by
@@ -17,6 +18,8 @@ export interface MconsoleProxy {
   /** Requests (or answers) of this command wait until they are released. */
   hold(command: string, what?: What): Promise<void>;
   release(command: string): Promise<void>;
+  /** Waits until a request (or an answer) of this command is held: whoever sent it waits for it now. */
+  untilHeld(command: string, what?: What): Promise<void>;
   /** The next `times` answers to (or requests of) this command are lost. */
   drop(command: string, times: number, what?: What): Promise<void>;
   delay(command: string, delayMs: number, what?: What): Promise<void>;
@@ -57,6 +60,12 @@ export async function startMconsoleProxy({
     pauses: async () => pausesOf(await events()),
     hold: (command, what = 'request') => order({ order: 'rule', rule: { command, what, act: 'hold' } }),
     release: (command) => order({ order: 'release', command }),
+    untilHeld: async (command, what = 'request') => {
+      const isIt = (held: ProxyEvent) => held.command === command && held.what === what;
+      await waitFor(`${what} of ${command} to be held`, async () =>
+        (await ask({ order: 'held' })).some(isIt),
+      );
+    },
     drop: (command, times, what = 'answer') =>
       order({ order: 'rule', rule: { command, what, act: 'drop', times } }),
     delay: (command, delayMs, what = 'answer') =>
