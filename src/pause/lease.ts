@@ -1,8 +1,9 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { replaceFile } from '../image/durable-file.js';
 import { bootId } from '../process-identity.js';
 
 /**
@@ -51,15 +52,9 @@ export async function writeLease(file: string, lease: Omit<Lease, 'format' | 'bo
   const text = JSON.stringify({ format: 'umlsnap-lease/1', bootId: bootId(), ...lease });
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    const handle = await open(`${file}.new`, 'w', 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(`${file}.new`, file);
-    await syncDirectory(dirname(file));
+    // What a kill in the middle of this has left; nobody else writes leases of a guest whose lock we hold.
+    await rm(`${file}.new`, { force: true });
+    await replaceFile(file, `${file}.new`, text);
   } catch (error) {
     throw new UmlsnapError('StateUnusable', { path: file, problem: problemOf(error) }, error);
   }
@@ -105,14 +100,5 @@ export async function readLease(file: string): Promise<FoundLease> {
     return { file, lease: leaseSchema.parse(JSON.parse(await readFile(file, 'utf8'))) };
   } catch (error) {
     return { file, damaged: problemOf(error) };
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -1,6 +1,6 @@
 import { link, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { renameToNewName, syncDirectory } from '../store/durable-file.js';
+import { renameToNewName, syncDirectory } from '../image/durable-file.js';
 import type { StagedFile } from './staging.js';
 import { requireUntouched, type TargetDisk } from './target-disk.js';
 

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { compactUtc } from '../clock.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { renameToNewName, syncDirectory } from '../store/durable-file.js';
+import { renameToNewName, syncDirectory } from '../image/durable-file.js';
 import { findBacking } from './backing-in-place.js';
 import { type InPlaceDisk, type InPlaceTarget, planInPlace } from './in-place-plan.js';
 import { type Replacement, replaceDisks } from './replace-disks.js';

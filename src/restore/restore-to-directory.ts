@@ -1,7 +1,7 @@
 import { lstat, mkdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { renameToNewName, syncDirectory } from '../store/durable-file.js';
+import { renameToNewName, syncDirectory } from '../image/durable-file.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import { type DirectoryNames, directoryNames } from './directory-names.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';

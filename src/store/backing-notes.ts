@@ -4,8 +4,8 @@ import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf } from '../errors.js';
+import { replaceFile } from '../image/durable-file.js';
 import type { Stamp } from '../image/open-disk.js';
-import { replaceFile } from './durable-file.js';
 
 /** `SHA256.json` beside `SHA256.img`: which files of this host were seen to have this content. */
 

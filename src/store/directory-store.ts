@@ -2,15 +2,9 @@ import { randomBytes } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
+import { replaceFile } from '../image/durable-file.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
-import { replaceFile } from './durable-file.js';
-import {
-  discardIncoming,
-  findIncomings,
-  type Incoming,
-  makeIncoming,
-  sweepDeadIncoming,
-} from './incoming.js';
+import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest } from './manifest.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
@@ -155,11 +149,6 @@ export class DirectoryStore {
     const temporary = `${path}.${randomBytes(4).toString('hex')}`;
     await this.#on(0, () => replaceFile(path, temporary, formatManifest(manifest)));
     return manifest;
-  }
-
-  /** Removes what dead jobs left in the making, and returns those jobs. */
-  async sweepIncoming(isLive: (job: string) => boolean): Promise<string[]> {
-    return this.#on(0, () => sweepDeadIncoming(this.#place, isLive));
   }
 
   #on<T>(neededBytes: number, work: () => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ensureDirectory, syncDirectory } from './durable-file.js';
+import { ensureDirectory, syncDirectory } from '../image/durable-file.js';
 import {
   guestDirectory,
   incomingDirectory,
@@ -47,25 +47,6 @@ export async function findIncomings(place: StorePlace): Promise<Incoming[]> {
 function incomingOf(place: StorePlace, guest: string, job: string): Incoming {
   const directory = incomingDirectory(place, guest, job);
   return { guest, job, directory, pathOf: (file) => join(directory, requirePlainName(file)) };
-}
-
-/** Removes what dead jobs have left; never follows a link. Returns those jobs. */
-export async function sweepDeadIncoming(
-  place: StorePlace,
-  isLive: (job: string) => boolean,
-): Promise<string[]> {
-  const swept: string[] = [];
-  for (const guest of await directoriesIn(place.path, isGuestDirectory)) {
-    const directory = guestDirectory(place, guest);
-    for (const entry of await directoriesIn(directory, (name) => jobOfIncoming(name) !== undefined)) {
-      const job = jobOfIncoming(entry);
-      if (job === undefined || isLive(job)) continue;
-      await rm(join(directory, entry), { recursive: true, force: true });
-      await syncDirectory(directory);
-      swept.push(job);
-    }
-  }
-  return swept;
 }
 
 /** Names of the real directories in a directory, sorted; files and links are not ours. */

@@ -3,8 +3,8 @@ import { type FileHandle, lstat, open, readdir, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { sha256OfOpenFile } from '../image/digest.js';
+import { renameToNewName, syncDirectory, writeNewFile } from '../image/durable-file.js';
 import { describeChange, type Stamp, stampOf } from '../image/open-disk.js';
-import { renameToNewName, syncDirectory, writeNewFile } from './durable-file.js';
 import type { Incoming } from './incoming.js';
 import {
   backingDirectory,

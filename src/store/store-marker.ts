@@ -4,7 +4,7 @@ import { access, link, lstat, readdir, readFile, realpath, rm } from 'node:fs/pr
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { ensureDirectory, syncDirectory, writeNewFile } from './durable-file.js';
+import { ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
 import { markerPath, type StorePlace } from './layout.js';
 
 /**

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { ensureDirectory, renameToNewName, syncDirectory } from './durable-file.js';
+import { ensureDirectory, renameToNewName, syncDirectory } from '../image/durable-file.js';
 import { isTrash, type StorePlace, trashDirectory } from './layout.js';
 import type { StoredSnapshot } from './stored-snapshots.js';
 

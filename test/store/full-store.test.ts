@@ -113,7 +113,7 @@ async function makeSnapshot(store: DirectoryStore, source: string): Promise<End>
 }
 
 async function expectNothingInTheMaking(store: DirectoryStore): Promise<void> {
-  expect(await store.sweepIncoming(() => false)).toEqual([]);
+  expect(await store.incomings()).toEqual([]);
 }
 
 async function withStore(

@@ -68,7 +68,7 @@ async function expectNothingOrAWholeSnapshot(store: DirectoryStore, said: string
       expect(createHash('sha256').update(content).digest('hex')).toBe(disk.sha256);
     }
   }
-  await store.sweepIncoming(() => false);
+  for (const incoming of await store.incomings()) await store.discard(incoming);
   expect((await readdir(join(store.path, 'debian'))).length).toBe(listed.length);
 }
 

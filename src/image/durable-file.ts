@@ -1,7 +1,7 @@
 import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { renameNoReplace } from '../image/linux-calls.js';
+import { renameNoReplace } from './linux-calls.js';
 
 /**
  * Files that are whole or not there after a power cut. An fsync that failed MUST NOT be tried again: the kernel has
