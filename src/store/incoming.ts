@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ensureDirectory, syncDirectory } from '../image/durable-file.js';
+import { ensureDirectory } from '../image/durable-file.js';
 import {
   guestDirectory,
   incomingDirectory,
