@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, UmlsnapError } from './errors.js';
 
 /**
@@ -38,16 +39,26 @@ interface HeldLock {
   release(): Promise<void>;
 }
 
+/** A name that nobody listens to, so often in a row, is not one whose holder has just let go. */
+const maxLooks = 50;
+const lookAgainMs = 2;
+
 async function acquire(key: string, request: LockRequest): Promise<HeldLock> {
   const name = `\0umlsnap-${createHash('sha256').update(key).digest('hex').slice(0, 40)}`;
-  for (;;) {
+  for (let looks = 1; ; looks++) {
     request.signal?.throwIfAborted();
     const lock = await tryListen(name, request.holder);
     if (lock) return lock;
     const holder = await watchHolder(name, request);
-    if (!request.wait) throw new UmlsnapError('Busy', { what: request.what, holder });
+    if (request.wait) looks = 0;
+    else if (holder !== undefined || looks >= maxLooks) {
+      throw new UmlsnapError('Busy', { what: request.what, holder: holder ?? unknownHolder });
+    }
+    if (holder === undefined) await sleep(lookAgainMs, undefined, { ref: false });
   }
 }
+
+const unknownHolder = 'another process';
 
 function tryListen(name: string, holder: string): Promise<HeldLock | undefined> {
   const watchers = new Set<Socket>();
@@ -70,31 +81,39 @@ function tryListen(name: string, holder: string): Promise<HeldLock | undefined> 
   });
 }
 
-/** The holder's own words; with `wait`, only after the holder has let go. */
-function watchHolder(name: string, request: LockRequest): Promise<string> {
+/**
+ * The holder's own words; with `wait`, only after the holder has let go.
+ * @returns undefined when there was no holder any more to say anything
+ */
+function watchHolder(name: string, request: LockRequest): Promise<string | undefined> {
+  const { wait, signal } = request;
   return new Promise((resolve, reject) => {
-    let words = '';
+    let words: string | undefined;
     const socket = connect({ path: name });
-    const finish = () => {
-      request.signal?.removeEventListener('abort', onAbort);
+    const end = () => {
+      signal?.removeEventListener('abort', onAbort);
       clearTimeout(patience);
       socket.destroy();
-      resolve(words === '' ? 'another process' : words);
+    };
+    const finish = (found: string | undefined) => {
+      end();
+      resolve(found);
     };
     const onAbort = () => {
-      clearTimeout(patience);
-      socket.destroy();
-      reject(request.signal?.reason);
+      end();
+      reject(signal?.reason);
     };
     // A holder whose event loop is blocked says nothing: it holds the lock all the same.
-    const patience = setTimeout(() => request.wait || finish(), 1000);
-    request.signal?.addEventListener('abort', onAbort, { once: true });
+    const patience = setTimeout(() => wait || finish(unknownHolder), 1000);
+    signal?.addEventListener('abort', onAbort, { once: true });
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => {
-      words = (words + text).slice(0, holderMaxBytes).replace(/[^\x20-\x7e]/g, '?');
-      if (!request.wait) finish();
+      words = ((words ?? '') + text).slice(0, holderMaxBytes).replace(/[^\x20-\x7e]/g, '?');
+      if (!wait) finish(words);
     });
-    socket.on('error', finish);
-    socket.on('close', finish);
+    socket.on('error', () => finish(words));
+    socket.on('close', () => finish(words));
+    // Aborted between our look and the listener above: it will not be told.
+    if (signal?.aborted) onAbort();
   });
 }
