@@ -54,15 +54,10 @@ function arm({ method, parentPid, disks }: ArmWord): void {
  * never run, extents that were never read, pages that are dirty on the host) MUST NOT be taken from the pause.
  */
 function rehearse(disks: ChildDisk[], captureOne: (disk: ChildDisk) => void): ChildWord | null {
-  for (const disk of disks) {
-    try {
-      lookAt(disk);
-      captureOne(disk);
-      ftruncateSync(disk.targetFd, 0);
-    } catch (error) {
-      return failedWord(disk.device, error);
-    }
-  }
+  const word = captureAll(disks, captureOne);
+  // A guest that runs may well write meanwhile.
+  if (word.is === 'failed') return word;
+  for (const disk of disks) ftruncateSync(disk.targetFd, 0);
   return null;
 }
 

@@ -67,7 +67,8 @@ function forkChild(fds: number[]): ChildProcess {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...fds],
     // Carries bigints and maps.
     serialization: 'advanced',
-    execArgv: [],
+    // Functions are compiled when they are loaded, not when the guest stands still.
+    execArgv: ['--no-lazy'],
     env,
   });
 }

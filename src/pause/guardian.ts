@@ -52,7 +52,8 @@ export class Guardian {
    * @throws GuardianFailed, the guest untouched
    */
   static async start(guarded: GuardedGuest): Promise<Guardian> {
-    const child = spawn(process.execPath, [processEntry('guardian-process', import.meta.url)], {
+    // --no-lazy: functions are compiled when they are loaded, not when the guest stands still.
+    const child = spawn(process.execPath, ['--no-lazy', processEntry('guardian-process', import.meta.url)], {
       // A session of its own: a signal to our process group, Ctrl-C above all, must not reach it.
       detached: true,
       stdio: ['pipe', 'pipe', 'ignore'],
