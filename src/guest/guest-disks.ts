@@ -44,6 +44,8 @@ export async function checkDiskClaim(main: ProcessIdentity, claim: DiskClaim): P
 }
 
 async function leadsTo(main: ProcessIdentity, path: string, file: FileIdentity): Promise<boolean> {
+  // No file has such a name, and Node takes it for a mistake of ours.
+  if (path.includes('\0')) return false;
   try {
     const found = await stat(await resolveAsGuest(main, path));
     return found.dev === file.dev && found.ino === file.ino;
