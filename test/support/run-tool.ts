@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execa } from 'execa';
 
 export interface ToolResult {
   exitCode: number;
@@ -11,16 +11,19 @@ export interface ToolResult {
  * Runs a program of the host and gives its result, also when it fails. /sbin is searched as well.
  * @throws Error when it can't be started, or is still running after `limitMs`
  */
-export function tryTool(command: string, args: string[], limitMs = 60_000): Promise<ToolResult> {
-  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin`, LC_ALL: 'C' };
-  const options = { env, timeout: limitMs, encoding: 'buffer', maxBuffer: 2 ** 30 } as const;
-  return new Promise((resolve, reject) => {
-    execFile(command, args, options, (error, stdout, stderr) => {
-      const exitCode = error === null ? 0 : error.code;
-      if (typeof exitCode !== 'number') reject(new Error(`${command} ${args.join(' ')}: ${error?.message}`));
-      else resolve({ exitCode, stdout, output: `${stdout}${stderr}` });
-    }).stdin?.end();
+export async function tryTool(command: string, args: string[], limitMs = 60_000): Promise<ToolResult> {
+  const result = await execa(command, args, {
+    env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin`, LC_ALL: 'C' },
+    stdin: 'ignore',
+    timeout: limitMs,
+    encoding: 'buffer',
+    maxBuffer: 2 ** 30,
+    stripFinalNewline: false,
+    reject: false,
   });
+  if (result.exitCode === undefined) throw new Error(`${command} ${args.join(' ')}: ${result.shortMessage}`);
+  const stdout = Buffer.from(result.stdout);
+  return { exitCode: result.exitCode, stdout, output: `${stdout}${Buffer.from(result.stderr)}` };
 }
 
 /** As `tryTool`, and gives its standard output. @throws Error with its output when it does not exit 0 */
