@@ -22,7 +22,7 @@ export interface PausableGuest {
 
 export interface PauseResult {
   over: PauseOver;
-  /** From `stop` answered to `go` answered; null when one of the two answers was never seen. */
+  /** From `stop` answered to `go` answered; null when one of the two was never seen, or they came in reverse. */
   pausedMs: number | null;
 }
 
@@ -139,10 +139,14 @@ export class StopAndGo {
 
   #finish(over: PauseOver): PauseResult {
     this.#abandonAll();
-    const isMeasured =
-      over === 'resumed' && this.#stoppedAtMs !== undefined && this.#resumedAtMs !== undefined;
-    const pausedMs = isMeasured ? roundToMicros((this.#resumedAtMs ?? 0) - (this.#stoppedAtMs ?? 0)) : null;
-    return { over, pausedMs };
+    return { over, pausedMs: over === 'resumed' ? this.#measuredMs() : null };
+  }
+
+  #measuredMs(): number | null {
+    if (this.#stoppedAtMs === undefined || this.#resumedAtMs === undefined) return null;
+    const pausedMs = roundToMicros(this.#resumedAtMs - this.#stoppedAtMs);
+    // A `go` may be answered before the stop that it ended is.
+    return pausedMs < 0 ? null : pausedMs;
   }
 
   /** A stop that still waits for room in the guest's queue was never made: taken back, it can't take effect. */
