@@ -1,0 +1,97 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import type { PauseEnd, PauseIntent } from '../../src/history/records.js';
+import { type GuardedGuest, type Guardian, withGuardian } from '../../src/pause/guardian.js';
+import { leaseFile } from '../../src/pause/lease.js';
+import { type Paused, withPausedGuest } from '../../src/pause/with-paused-guest.js';
+import { readProcessStat } from '../../src/process-identity.js';
+import { type FakeGuest, type FakeGuestOptions, withFakeGuest } from '../fixtures/fake-guest.js';
+import { withTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
+
+/** The port behind which the history stands; this one only remembers, and can be told to fail. */
+export class Ledger {
+  readonly intended: PauseIntent[] = [];
+  readonly ended: (PauseEnd & { pause: string })[] = [];
+  failNext: Error | undefined;
+
+  async intendPause(intent: PauseIntent): Promise<void> {
+    this.#mayFail();
+    this.intended.push(intent);
+  }
+
+  async endPause(pause: string, end: PauseEnd): Promise<void> {
+    this.#mayFail();
+    this.ended.push({ pause, ...end });
+  }
+
+  #mayFail(): void {
+    const failure = this.failNext;
+    this.failNext = undefined;
+    if (failure) throw failure;
+  }
+}
+
+/** A fake guest under a real guardian: what the two went through, and what was written down. */
+export interface GuardedFake {
+  fake: FakeGuest;
+  guardian: Guardian;
+  guarded: GuardedGuest;
+  stateDirectory: string;
+  ledger: Ledger;
+  /** Pauses it; the outcome is the value of `use`, or the error. */
+  pause<T>(budgetMs: number, use: (paused: Paused) => Promise<T>, changes?: Changes): Promise<Outcome<T>>;
+}
+
+export interface Changes {
+  signal?: AbortSignal;
+  quiesce?: () => Promise<void>;
+}
+
+export type Outcome<T> = { value: T; pausedMs: number } | { error: { code: string; facts: unknown } };
+
+export function withGuardedFake(
+  options: Omit<FakeGuestOptions, 'dir'>,
+  use: (guarded: GuardedFake) => Promise<void>,
+): Promise<void> {
+  return withTempDir((dir) =>
+    withFakeGuest({ dir: join(dir, 'g'), ...options }, async (fake) => {
+      const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
+      const guarded = {
+        guest: 'debian',
+        socketPath: fake.socketPath,
+        main,
+        leaseFile: leaseFile(dir, 'debian'),
+      };
+      const ledger = new Ledger();
+      await withGuardian(guarded, (guardian) =>
+        use({
+          ...{ fake, guardian, guarded, ledger, stateDirectory: dir },
+          pause: (budgetMs, work, changes = {}) =>
+            withPausedGuest(
+              {
+                pause: `job.${ledger.intended.length + 1}`,
+                job: 'job',
+                ...{ guarded, guardian, budgetMs, ledger },
+                signal: changes.signal ?? new AbortController().signal,
+                phase: () => 'capture',
+                quiesce: changes.quiesce ?? (async () => {}),
+              },
+              work,
+            ).catch((error) => ({ error })),
+        }),
+      );
+    }),
+  );
+}
+
+/** What must hold after every pause, however it went: the guest runs, all is written down, no lease is left. */
+export async function expectSettled({ fake, ledger, guarded }: GuardedFake): Promise<void> {
+  await waitFor('the guest to run', () => !fake.isPaused());
+  expect(ledger.ended.map(({ pause }) => pause)).toEqual(ledger.intended.map(({ pause }) => pause));
+  expect(existsSync(guarded.leaseFile)).toBe(false);
+}
+
+/** The names of the requests that the guest has got. */
+export const wordsTo = ({ fake }: GuardedFake): string[] => fake.received().map(({ command }) => command);
