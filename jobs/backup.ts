@@ -31,17 +31,16 @@ export interface BackupHouse {
 /**
  * One backup of one guest:
  * 1. nobody else works on the guest, its disks, or its part of the store;
- * 2. nothing that we left paused before is still open;
- * 3. the job stands in the history;
+ * 2. the job stands in the history;
+ * 3. nothing that we left paused before is still open;
  * 4. the sequence runs;
  * 5. the job's end stands in the history.
- * @throws Busy, GuestMayBePaused (from before), HistoryUnusable, HistoryLocked; any other failure is in the summary
+ * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
 export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
   const { config, trigger, wait, signal } = order;
   const locks = await guestLocks(config, house.store.path, house.stateDirectory);
   return await withLocks({ ...locks, wait, signal }, async () => {
-    await settleOwnLease(house.stateDirectory, config.name, house.history);
     return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) =>
       snapshotOf(order, house, run),
     );
@@ -57,6 +56,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
   });
   run.facts = { budgetMs: config.pauseBudgetMs, snapshot: null, pausedMs: null, resumed: true, dryRun };
   try {
+    await settleOwnLease(stateDirectory, config.name, history);
     const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, signal };
     const taken = await takeSnapshot(sequence, { store, history, journal });
     await journal.finish('done');

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { isError, UmlsnapError } from '../src/errors.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
@@ -34,6 +34,24 @@ export async function findSnapshot<S extends ReadableStore>(
     }
   }
   throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+export interface SnapshotIndex {
+  snapshots(filter: { guest: string }): Promise<SnapshotRecord[]>;
+}
+
+/** What the history has recorded of a guest's snapshots; nothing where it can't be used. */
+export async function recordedRows(
+  history: SnapshotIndex | UmlsnapError,
+  guest: string,
+): Promise<SnapshotRecord[]> {
+  if (history instanceof UmlsnapError) return [];
+  try {
+    return await history.snapshots({ guest });
+  } catch (error) {
+    if (isHistoryFailure(error)) return [];
+    throw error;
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { compactUtc } from '../src/clock.js';
 import { asUmlsnapError, explainError } from '../src/error-text.js';
-import type { ErrorCode } from '../src/errors.js';
+import { type ErrorCode, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { JobEnd, JobFailure, JobKind, JobStart, Trigger } from '../src/history/records.js';
 import { bootId, ownIdentity } from '../src/process-identity.js';
 
@@ -47,37 +47,74 @@ export async function recordedJob(
   intent: JobIntent,
   work: (run: JobRun) => Promise<void>,
 ): Promise<JobSummary> {
+  const { run, start } = begin(intent);
+  await history.startJob(start);
+  const { summary, end } = await runToItsEnd(run, start, work);
+  await history.finishJob(run.job, end);
+  return summary;
+}
+
+/**
+ * As `recordedJob`, for work that MUST NOT depend on the history, restoring above all: what the history can't take is a
+ * warning. An error in place of the history says why there is none.
+ */
+export async function recordedIfPossible(
+  history: JobHistory | UmlsnapError,
+  intent: JobIntent,
+  work: (run: JobRun) => Promise<void>,
+): Promise<JobSummary> {
+  const { run, start } = begin(intent);
+  const recordIn = await historyThatTakes(history, start, run.warnings);
+  const { summary, end } = await runToItsEnd(run, start, work);
+  try {
+    await recordIn?.finishJob(run.job, end);
+    return summary;
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    const warnings = [...summary.warnings, explainError(error)];
+    return { ...summary, warnings, status: summary.status === 'success' ? 'warning' : summary.status };
+  }
+}
+
+async function historyThatTakes(
+  history: JobHistory | UmlsnapError,
+  start: JobStart,
+  warnings: string[],
+): Promise<JobHistory | undefined> {
+  try {
+    if (history instanceof UmlsnapError) throw history;
+    await history.startJob(start);
+    return history;
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    warnings.push(explainError(error));
+    return undefined;
+  }
+}
+
+function begin(intent: JobIntent): { run: JobRun; start: JobStart } {
   const startedAt = new Date();
-  const run: JobRun = {
-    job: newJobName(startedAt),
-    phase: intent.kind,
-    facts: {},
-    warnings: [],
-  };
-  await history.startJob({ ...intent, ...ownerOfJob(), job: run.job, startedAt: startedAt.toISOString() });
+  const job = newJobName(startedAt);
+  const start = { ...intent, ...ownerOfJob(), job, startedAt: startedAt.toISOString() };
+  return { run: { job, phase: intent.kind, facts: {}, warnings: [] }, start };
+}
+
+async function runToItsEnd(
+  run: JobRun,
+  { kind, guest, startedAt }: JobStart,
+  work: (run: JobRun) => Promise<void>,
+): Promise<{ summary: JobSummary; end: JobEnd }> {
   const error = await failureOf(run, work);
   const finishedAt = new Date();
+  const status = statusOf(run, error);
+  const { job, warnings, facts } = run;
+  const durationMs = finishedAt.getTime() - Date.parse(startedAt);
   const summary: JobSummary = {
-    type: 'summary',
-    job: run.job,
-    kind: intent.kind,
-    guest: intent.guest,
-    status: statusOf(run, error),
-    warnings: run.warnings,
-    startedAt: startedAt.toISOString(),
-    durationMs: finishedAt.getTime() - startedAt.getTime(),
-    ...run.facts,
+    ...{ type: 'summary', job, kind, guest, status, warnings, startedAt, durationMs },
+    ...facts,
     error,
   };
-  const { status, warnings } = summary;
-  await history.finishJob(run.job, {
-    status,
-    warnings,
-    error,
-    summary,
-    finishedAt: finishedAt.toISOString(),
-  });
-  return summary;
+  return { summary, end: { status, warnings, error, summary, finishedAt: finishedAt.toISOString() } };
 }
 
 function statusOf(run: JobRun, error: JobSummary['error']): JobSummary['status'] {

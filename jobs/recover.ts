@@ -1,8 +1,8 @@
 import { explainError } from '../src/error-text.js';
-import { isError, UmlsnapError } from '../src/errors.js';
+import { isError, problemOf, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { JobRecord, PauseEnd, PauseRecord, SnapshotRecord } from '../src/history/records.js';
-import { dropLease } from '../src/pause/lease.js';
+import { dropLease, endLease } from '../src/pause/lease.js';
 import { type RecoveredPause, recoverPauses } from '../src/pause/recover-pauses.js';
 import { bootId, isAlive } from '../src/process-identity.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
@@ -19,6 +19,7 @@ export interface LeaseHistory {
 export interface RecoverHistory extends LeaseHistory, Pick<JobHistory, 'finishJob'> {
   runningJobs(): Promise<JobRecord[]>;
   storeId(store: string): Promise<string | null>;
+  rememberStore(store: string, id: string): Promise<void>;
   snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(
@@ -33,7 +34,7 @@ export interface RecoverStore {
   readonly path: string;
   /** True when it has been made a store once, and is mounted. */
   hasMarker(): Promise<boolean>;
-  prepare(expectedId: string | null): Promise<unknown>;
+  prepare(expectedId: string | null): Promise<{ id: string }>;
   incomings(): Promise<Incoming[]>;
   discard(incoming: Incoming): Promise<void>;
   emptyTrash(): Promise<void>;
@@ -41,7 +42,6 @@ export interface RecoverStore {
 }
 
 export interface RecoverHouse {
-  stateDirectory: string;
   history: RecoverHistory;
   stores: RecoverStore[];
 }
@@ -60,30 +60,53 @@ export interface Recovered {
 }
 
 /**
- * What every start does first, quickly: ends the pauses that dead processes of ours left, and closes their jobs.
- * @throws HistoryUnusable, HistoryLocked, StateUnusable
+ * What every start does once the guests run (`recoverPauses`, which needs no history and MUST come before it is opened):
+ * writes down how their pauses ended, and closes the jobs of dead processes.
+ * @throws HistoryUnusable, HistoryLocked
  */
-export async function recoverAtStart(
-  house: Pick<RecoverHouse, 'stateDirectory' | 'history'>,
-): Promise<Recovered> {
-  const recovered: Recovered = {
-    ...{ resumed: [], closedJobs: [], discarded: [], indexed: [], forgotten: [] },
-    ...{ mayBePaused: [], problems: [] },
-  };
-  for (const found of await recoverPauses(house.stateDirectory))
-    await settleLease(found, house.history, recovered);
-  await closeDeadJobs(house.history, recovered);
+export async function recoverAtStart(history: RecoverHistory, pauses: RecoveredPause[]): Promise<Recovered> {
+  const recovered = nothingYet();
+  for (const found of pauses) await settleLease(found, history, recovered);
+  await closeDeadJobs(history, recovered);
   return recovered;
 }
 
 /**
- * Puts everything right that a death can leave behind:
- * 1. guests that we paused run again; 2. jobs that were cut short are closed; 3. their incoming copies and removals are
- * cleaned up; 4. the history's index of snapshots is what the stores hold.
- * @throws HistoryUnusable, HistoryLocked, StateUnusable
+ * The same where the history can't be used: leases stay, with how their pause ended, until there is a history that can be
+ * told.
  */
-export async function recover(house: RecoverHouse): Promise<Recovered> {
-  const recovered = await recoverAtStart(house);
+export function recoverWithoutHistory(pauses: RecoveredPause[]): Recovered {
+  const recovered = nothingYet();
+  for (const found of pauses) {
+    if (found.found === 'mayBePaused') recovered.mayBePaused.push(stuckGuest(found));
+    if (found.found !== 'over' || found.lease.ended) continue;
+    if (found.resumedByUs) recovered.resumed.push(found.lease.guest);
+    try {
+      endLease(found.file, found.end);
+    } catch (error) {
+      // The guest runs, which is what counts; the next `recover` asks it again.
+      recovered.problems.push(`${found.file} could not be brought up to date: ${problemOf(error)}`);
+    }
+  }
+  return recovered;
+}
+
+function nothingYet(): Recovered {
+  return {
+    ...{ resumed: [], closedJobs: [], discarded: [], indexed: [], forgotten: [] },
+    ...{ mayBePaused: [], problems: [] },
+  };
+}
+
+const stuckGuest = ({ guest, problem }: { guest: string; problem: string }) => ({ guest, problem });
+
+/**
+ * Puts everything right that a death can leave behind, beyond what every start does:
+ * 1. the incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
+ * hold. Adds to what the start has `recovered`.
+ * @throws HistoryUnusable, HistoryLocked
+ */
+export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;
@@ -95,7 +118,6 @@ export async function recover(house: RecoverHouse): Promise<Recovered> {
       recovered.problems.push(explainError(error));
     }
   }
-  return recovered;
 }
 
 /**
@@ -123,7 +145,7 @@ async function settleLease(
 ): Promise<void> {
   if (found.found === 'inProgress') return;
   if (found.found === 'mayBePaused') {
-    recovered.mayBePaused.push({ guest: found.guest, problem: found.problem });
+    recovered.mayBePaused.push(stuckGuest(found));
     return;
   }
   // A history that was deleted since knows nothing of the pause.
@@ -157,7 +179,9 @@ async function closeDeadJobs(history: RecoverHistory, recovered: Recovered): Pro
 async function isThere(store: RecoverStore, history: RecoverHistory): Promise<boolean> {
   const known = await history.storeId(store.name);
   if (known === null && !(await store.hasMarker())) return false;
-  await store.prepare(known);
+  const { id } = await store.prepare(known);
+  // A history that is new would else not miss the store when it is away.
+  if (known === null) await history.rememberStore(store.name, id);
   return true;
 }
 

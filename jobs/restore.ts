@@ -5,7 +5,7 @@ import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
 import { guestLocks } from './guest-locks.js';
-import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 
 export type RestoreTarget =
   | { to: 'directory'; directory: string }
@@ -24,13 +24,14 @@ export interface RestoreOrder {
  * 1. in place: nobody else works on the guest or its disks;
  * 2. the job stands in the history, if there is one;
  * 3. every disk is copied, verified and durable before the first one gets its name.
- * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
+ * @param history an error in its place says why there is none
+ * @throws Busy; any other failure is in the summary
  */
-export async function restore(order: RestoreOrder, history: JobHistory): Promise<JobSummary> {
+export async function restore(order: RestoreOrder, history: JobHistory | UmlsnapError): Promise<JobSummary> {
   const { source, target, signal } = order;
   const { snapshot, guest } = source.manifest;
   const work = () =>
-    recordedJob(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
+    recordedIfPossible(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
       run.facts = { snapshot };
       run.facts.disks = await bringBack(order);
     });

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Config, StoreConfig } from './config/config.js';
-import { isError, UmlsnapError } from './errors.js';
+import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
 import { DirectoryStore } from './store/directory-store.js';
 
@@ -50,7 +50,7 @@ export async function withHistoryIfAny<T>(
   try {
     history = await SqliteHistory.open(historyPath(config));
   } catch (error) {
-    if (isError(error, 'HistoryUnusable') || isError(error, 'HistoryLocked')) return await use(error);
+    if (isHistoryFailure(error)) return await use(error);
     throw error;
   }
   try {

@@ -110,6 +110,13 @@ export function isError<C extends ErrorCode>(error: unknown, code: C): error is 
   return error instanceof UmlsnapError && error.code === code;
 }
 
+/** True for what a history throws that is locked, full, damaged or gone. */
+export function isHistoryFailure(
+  error: unknown,
+): error is UmlsnapError<'HistoryUnusable'> | UmlsnapError<'HistoryLocked'> {
+  return isError(error, 'HistoryUnusable') || isError(error, 'HistoryLocked');
+}
+
 /** The errno name (`ENOSPC`) of an error of Node's, or undefined. */
 export function errnoOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;

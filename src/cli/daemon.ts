@@ -1,9 +1,9 @@
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import { backup } from '../../jobs/backup.js';
 import { recordSkipped } from '../../jobs/recorded-job.js';
-import { recover } from '../../jobs/recover.js';
+import { type Recovered, recover } from '../../jobs/recover.js';
 import { systemClock } from '../clock.js';
-import { type House, storeNamed, withHouse } from '../compose.js';
+import { type House, storeNamed } from '../compose.js';
 import type { Config } from '../config/config.js';
 import { loadConfig } from '../config/load-config.js';
 import { explainError } from '../error-text.js';
@@ -14,6 +14,7 @@ import type { Trigger } from '../history/records.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
 import type { ScheduledGuest } from '../schedule/slot-book.js';
 import { type Context, configOf } from './context.js';
+import { withStartedHouse } from './start.js';
 
 /** `umlsnap daemon`: runs the schedule in the foreground until SIGTERM or SIGINT; SIGHUP reads the config again. */
 export async function daemonVerb(context: Context): Promise<ExitCode> {
@@ -25,7 +26,13 @@ export async function daemonVerb(context: Context): Promise<ExitCode> {
     what: `The state directory ${config.state}`,
     wait: false,
   };
-  return await withLocks(lock, () => withHouse(config, (house) => new Daemon(house, log).run()));
+  return await withLocks(lock, () =>
+    withStartedHouse(config, async (house, recovered) => {
+      await recover(house, recovered);
+      report(recovered, log);
+      return await new Daemon(house, log).run();
+    }),
+  );
 }
 
 class Daemon {
@@ -63,22 +70,12 @@ class Daemon {
       }
     });
     process.on('SIGHUP', () => void this.#reload());
-    await this.#recover();
     await this.#scheduler.start();
     this.#log.info({ guests: scheduledGuests(this.#config).map(({ guest }) => guest) }, 'daemon runs');
     await ended;
     await this.#scheduler.stop();
     this.#log.info('daemon has ended');
     return exitCodes.done;
-  }
-
-  async #recover(): Promise<void> {
-    const recovered = await recover(this.#house);
-    for (const { guest, problem } of recovered.mayBePaused)
-      this.#log.fatal({ guest, problem }, 'GUEST MAY BE PAUSED');
-    for (const problem of recovered.problems) this.#log.warn(problem);
-    const { resumed, closedJobs, discarded, indexed, forgotten } = recovered;
-    this.#log.info({ resumed, closedJobs, discarded, indexed, forgotten }, 'recovered');
   }
 
   /** A bad config leaves the old one in force. Where our state lies can't change while we run. */
@@ -133,6 +130,14 @@ class Daemon {
     if (error === undefined) this.#log.warn(facts, `schedule: ${event.type}`);
     else this.#log.error(facts, `schedule: ${event.type}: ${explainError(error)}`);
   }
+}
+
+function report(recovered: Recovered, log: Logger): void {
+  for (const { guest, problem } of recovered.mayBePaused)
+    log.fatal({ guest, problem }, 'GUEST MAY BE PAUSED');
+  for (const problem of recovered.problems) log.warn(problem);
+  const { resumed, closedJobs, discarded, indexed, forgotten } = recovered;
+  log.info({ resumed, closedJobs, discarded, indexed, forgotten }, 'recovered');
 }
 
 function openLog({ options }: Context): Logger {

@@ -1,9 +1,9 @@
-import { withHouse } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { formatMs, formatTime } from './format.js';
 import { printRows } from './output.js';
+import { withStartedHouse } from './start.js';
 
 /** `umlsnap history [GUEST]`: jobs, newest first. Also of guests that the config no longer has. */
 export async function historyVerb(
@@ -16,7 +16,7 @@ export async function historyVerb(
     throw new UmlsnapError('Usage', { problem: `--limit ${options.limit}: a whole number from 1 on.` });
   }
   const config = await configOf(context);
-  return await withHouse(config, async ({ history }) => {
+  return await withStartedHouse(config, async ({ history }) => {
     const jobs = await history.jobs({ limit, ...(guest !== undefined && { guest }) });
     if (jobs.length === 0 && !context.output.json) {
       process.stdout.write('No jobs yet.\n');

@@ -1,6 +1,6 @@
-import { allStores, withHistoryIfAny } from '../compose.js';
+import { allStores } from '../compose.js';
 import { explainError } from '../error-text.js';
-import { UmlsnapError } from '../errors.js';
+import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { DirectoryStore } from '../store/directory-store.js';
@@ -8,6 +8,7 @@ import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { printRows, warn } from './output.js';
+import { withStartedHistoryIfAny } from './start.js';
 
 /** A line of `umlsnap list`: a snapshot as it lies in its store now. */
 interface ListedRow {
@@ -31,7 +32,7 @@ interface ListedRow {
 export async function listVerb(context: Context, guest: string | undefined): Promise<ExitCode> {
   const config = await configOf(context);
   if (guest !== undefined) guestOf(config, guest);
-  return await withHistoryIfAny(config, async (history) => {
+  return await withStartedHistoryIfAny(config, async (history) => {
     if (history instanceof UmlsnapError) warn(`warning: ${explainError(history)}`);
     const rows: ListedRow[] = [];
     let problems = history instanceof UmlsnapError ? 1 : 0;
@@ -61,6 +62,9 @@ async function listStore(
     await store.prepare(known);
     return { rows: (await store.list(guest)).map((stored) => rowOf(store.name, stored)), problem: null };
   } catch (error) {
+    if (history !== null && isHistoryFailure(error)) {
+      return { rows: (await listStore(store, null, guest)).rows, problem: explainError(error) };
+    }
     const remembered =
       (await history?.snapshots({ store: store.name, ...(guest !== undefined && { guest }) })) ?? [];
     const rows = remembered.map((record): ListedRow => ({ ...record, state: 'unreachable', problem: null }));

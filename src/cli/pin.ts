@@ -1,16 +1,17 @@
 import { findSnapshot } from '../../jobs/find-snapshot.js';
 import { storeLock } from '../../jobs/guest-locks.js';
-import { allStores, withHouse } from '../compose.js';
+import { allStores } from '../compose.js';
 import { withLocks } from '../exclusive-lock.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { recordOf } from '../snapshot/describe-snapshot.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell } from './output.js';
+import { withStartedHouse } from './start.js';
 
 /** `umlsnap pin NAME` and `unpin NAME`: a pinned snapshot is never removed by rule. */
 export async function pinVerb(context: Context, name: string, pinned: boolean): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withHouse(config, async ({ history }) => {
+  return await withStartedHouse(config, async ({ history }) => {
     const { store, stored } = await findSnapshot(allStores(config), name);
     const { snapshot, guest } = stored;
     const lock = {

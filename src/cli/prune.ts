@@ -1,8 +1,8 @@
 import { prune } from '../../jobs/prune.js';
-import { withHouse } from '../compose.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { printRows, reportSummary } from './output.js';
+import { withStartedHouse } from './start.js';
 
 interface Row {
   snapshot: string;
@@ -18,7 +18,7 @@ export async function pruneVerb(
 ): Promise<ExitCode> {
   const config = await configOf(context);
   const guests = guest === undefined ? Object.values(config.guests) : [guestOf(config, guest)];
-  return await withHouse(config, async (house) => {
+  return await withStartedHouse(config, async (house) => {
     let worst: ExitCode = exitCodes.done;
     for (const one of guests) {
       const { history, stateDirectory } = house;

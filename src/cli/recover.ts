@@ -1,27 +1,24 @@
 import { type Recovered, recover } from '../../jobs/recover.js';
-import { withHouse } from '../compose.js';
+import { House } from '../compose.js';
+import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell, warn } from './output.js';
+import { withStartedHistoryIfAny } from './start.js';
 
 /** `umlsnap recover`: resumes what we left paused, closes what was cut short. */
 export async function recoverVerb(context: Context): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withHouse(config, async (house) => {
-    const recovered = await recover(house);
+  return await withStartedHistoryIfAny(config, async (history, recovered) => {
+    const isUsable = !(history instanceof UmlsnapError);
+    if (isUsable) await recover(new House(config, history), recovered);
     emit(context.output, { type: 'summary', kind: 'recover', ...recovered });
     tell(context.output, describe(recovered));
     for (const problem of recovered.problems) warn(`warning: ${problem}`);
-    warnOfStuckGuests(recovered);
     if (recovered.mayBePaused.length > 0) return exitCodes.guestMayBePaused;
+    if (!isUsable) throw history;
     return recovered.problems.length > 0 ? exitCodes.warnings : exitCodes.done;
   });
-}
-
-/** The loudest that we have to say, whatever the command was. */
-export function warnOfStuckGuests(recovered: Recovered): void {
-  for (const { guest, problem } of recovered.mayBePaused)
-    warn(`GUEST ${guest} MAY STILL BE PAUSED: ${problem}`);
 }
 
 function describe(recovered: Recovered): string {

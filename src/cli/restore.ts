@@ -1,13 +1,14 @@
 import { resolve } from 'node:path';
-import { findSnapshot, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
-import { allStores, withHouse } from '../compose.js';
+import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { RestoredDisk } from '../restore/restore-source.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
+import { withStartedHistoryIfAny } from './start.js';
 
 export interface RestoreOptions {
   to?: string;
@@ -15,7 +16,7 @@ export interface RestoreOptions {
   keepReplaced?: boolean;
 }
 
-/** `umlsnap restore NAME --to DIR` or `--in-place`. */
+/** `umlsnap restore NAME --to DIR` or `--in-place`. Works without a history: snapshots lie in their stores. */
 export async function restoreVerb(
   context: Context,
   name: string,
@@ -26,9 +27,9 @@ export async function restoreVerb(
   }
   const config = await configOf(context);
   return await withInterrupt((signal) =>
-    withHouse(config, async ({ history, stateDirectory }) => {
+    withStartedHistoryIfAny(config, async (history) => {
       const found = await findSnapshot(allStores(config), name);
-      const source = restoreSourceOf(found, await history.snapshots({ guest: found.stored.guest }));
+      const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       const target: RestoreTarget =
         options.to === undefined
           ? {
@@ -37,7 +38,7 @@ export async function restoreVerb(
               keepReplaced: options.keepReplaced ?? false,
             }
           : { to: 'directory', directory: resolve(options.to) };
-      const order = { source, target, storePath: found.store.path, stateDirectory, signal };
+      const order = { source, target, storePath: found.store.path, stateDirectory: config.state, signal };
       const summary = await restore(order, history);
       if (!summary.error)
         for (const disk of summary.disks as RestoredDisk[]) tell(context.output, describe(disk));

@@ -1,5 +1,5 @@
 import { findSnapshot } from '../../jobs/find-snapshot.js';
-import { allStores, withHouse } from '../compose.js';
+import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
@@ -9,11 +9,12 @@ import type { Manifest } from '../store/manifest.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { emit, printRows } from './output.js';
+import { withStartedHouse } from './start.js';
 
 /** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases and pauses. */
 export async function showVerb(context: Context, name: string): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withHouse(config, async ({ history }) => {
+  return await withStartedHouse(config, async ({ history }) => {
     if (!name.includes('@')) {
       showJob(context, await jobNamed(history, name));
       return exitCodes.done;

@@ -1,7 +1,5 @@
 import { backup } from '../../jobs/backup.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
-import { recoverAtStart } from '../../jobs/recover.js';
-import { withHouse } from '../compose.js';
 import type { CaptureChoice, GuestConfig } from '../config/config.js';
 import { parseDuration } from '../config/duration.js';
 import { UmlsnapError } from '../errors.js';
@@ -11,7 +9,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { emit, reportSummary, tell } from './output.js';
-import { warnOfStuckGuests } from './recover.js';
+import { withStartedHouse } from './start.js';
 
 export interface SnapshotOptions {
   budget?: string;
@@ -33,8 +31,7 @@ export async function snapshotVerb(
   const config = await configOf(context);
   const guestConfig = withOptions(guestOf(config, guest), options);
   return await withInterrupt((signal) =>
-    withHouse(config, async (house) => {
-      warnOfStuckGuests(await recoverAtStart(house));
+    withStartedHouse(config, async (house) => {
       const store = house.store(guestConfig.store);
       const summary = await backup(
         {

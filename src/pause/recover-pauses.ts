@@ -35,7 +35,8 @@ const resumePatienceMs = 10_000;
  * process that took over a pid, and not to one whose own guardian is at work.
  */
 export function planLease(facts: LeaseFacts): LeasePlan {
-  if (facts.noted) return 'closeAsNoted';
+  // Its own orchestrator closes it, and may be writing the next one under the same name by now.
+  if (facts.noted) return facts.orchestratorAlive ? 'leave' : 'closeAsNoted';
   if (!facts.sameBoot || !facts.mainAlive) return 'closeAsGone';
   if (facts.overdueMs > overdueLimitMs) return 'resume';
   if (facts.orchestratorAlive) return 'leave';

@@ -153,11 +153,16 @@ export class Scheduler {
 
   /** Without the last slot a slot could run twice: the guest has to wait for a tick that can read it. */
   async #load(guest: string): Promise<void> {
+    let lastSlot: Date | null;
     try {
-      this.#book.setLastSlot(guest, await this.#options.loadLastSlot(guest));
+      lastSlot = await this.#options.loadLastSlot(guest);
     } catch (error) {
       this.#options.report({ type: 'slotNotLoaded', guest, error });
+      return;
     }
+    this.#book.setLastSlot(guest, lastSlot);
+    // Seen for the first time: from now on its slots are missed, also when we are down at the very first of them.
+    if (lastSlot === null) await this.#record(guest, this.#options.clock.now());
   }
 
   async #record(guest: string, slot: Date): Promise<boolean> {
