@@ -162,7 +162,8 @@ export class Scheduler {
     }
     this.#book.setLastSlot(guest, lastSlot);
     // Seen for the first time: from now on its slots are missed, also when we are down at the very first of them.
-    if (lastSlot === null) await this.#record(guest, this.#options.clock.now());
+    const since = this.#book.since(guest);
+    if (lastSlot === null && since !== undefined) await this.#record(guest, since);
   }
 
   async #record(guest: string, slot: Date): Promise<boolean> {

@@ -41,6 +41,11 @@ export class SlotBook {
     );
   }
 
+  /** From when on the slots of a guest count of which none is dealt with yet. */
+  since(guest: string): Date | undefined {
+    return this.#entries.get(guest)?.since;
+  }
+
   setLastSlot(guest: string, lastSlot: Date | null): void {
     const entry = this.#entries.get(guest);
     if (entry !== undefined) entry.lastSlot = lastSlot;

@@ -98,9 +98,9 @@ afterEach(async () => {
 test('the slot is recorded before its job starts, and the guest runs at its next slot again', async () => {
   host.boot([hourly('a')]);
   await host.tickAt('2026-01-01T09:59:59Z');
-  expect(host.order).toEqual([]);
+  expect(host.order).toEqual(['record a 09:00']);
   await host.tickAt('2026-01-01T10:00:00Z');
-  expect(host.order).toEqual(['record a 10:00', 'run a 10:00']);
+  expect(host.order).toEqual(['record a 09:00', 'record a 10:00', 'run a 10:00']);
   host.started[0]?.end();
   await host.tickAt('2026-01-01T11:00:00Z');
   await vi.waitFor(() => expect(host.runs()).toEqual(['a 10:00 schedule', 'a 11:00 schedule']));
@@ -125,6 +125,17 @@ test('fault 57: after downtime over three slots there is one catch-up, and after
   host.boot([hourly('a')]);
   await host.tickAt('2026-01-01T13:59:30Z');
   expect(host.runs()).toHaveLength(2);
+});
+
+test('a guest that was down over its very first slot is caught up: when it was first seen is recorded', async () => {
+  host.boot([hourly('a')]);
+  await host.tickAt('2026-01-01T09:10:00Z');
+  await host.scheduler.stop();
+
+  host.clock.moveTo('2026-01-01T11:30:00Z');
+  host.boot([hourly('a')]);
+  await host.tickAt('2026-01-01T11:30:00Z');
+  expect(host.runs()).toEqual(['a 11:00 catchUp']);
 });
 
 test('a process that died between the record and the job does not run the slot again at every start', async () => {
@@ -173,7 +184,7 @@ test('many wake-ups at once are one tick, and start a guest once', async () => {
   host.boot([hourly('a')]);
   host.clock.moveTo('2026-01-01T10:00:00Z');
   await Promise.all(Array.from({ length: 50 }, () => host.scheduler.tick()));
-  expect(host.order).toEqual(['record a 10:00', 'run a 10:00']);
+  expect(host.order).toEqual(['record a 09:00', 'record a 10:00', 'run a 10:00']);
 });
 
 describe('a failure does not end the schedule:', () => {
@@ -204,6 +215,7 @@ describe('a failure does not end the schedule:', () => {
       if (isFull) throw new Error('disk full');
       host.slots.set(guest, slot);
     };
+    for (const guest of ['a', 'b']) host.slots.set(guest, new Date('2026-01-01T09:00:00Z'));
     host.boot([hourly('a', { catchUp: false }), hourly('b')], { recordSlot });
     await host.tickAt('2026-01-01T10:00:00Z');
     expect(host.runs()).toEqual([]);
@@ -251,7 +263,7 @@ describe('the end', () => {
     await host.tickAt('2026-01-01T11:00:00Z');
     expect(host.runs()).toEqual(['a 10:00 schedule', 'b 10:00 schedule']);
     // The one that waited is not recorded: the next start catches it up.
-    expect(host.slots.has('c')).toBe(false);
+    expect(host.slots.get('c')).toEqual(new Date('2026-01-01T09:00:00Z'));
   });
 
   test('by the signal reaches every job', async () => {
@@ -270,6 +282,7 @@ describe('the end', () => {
 
   test('in the middle of a record still runs the slot that is then recorded, and waits for it', async () => {
     let finishRecord = () => {};
+    host.slots.set('a', new Date('2026-01-01T09:00:00Z'));
     host.boot([hourly('a')], {
       recordSlot: () =>
         new Promise((resolve) => {
