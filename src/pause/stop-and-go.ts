@@ -111,7 +111,7 @@ export class StopAndGo {
   async resume(proveAfterMs: number): Promise<PauseResult> {
     const startedMs = performance.now();
     this.#dropUnsentStop();
-    if (this.#state.stop === 'refused') return this.#finish('notOurs');
+    if (this.#state.stop === 'refused') return this.#finish(isAlive(this.#guest.main) ? 'notOurs' : 'gone');
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, lastRetryMs)) {
       this.#sendGo();
       await this.#news.wait(retryMs);
