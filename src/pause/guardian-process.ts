@@ -10,7 +10,7 @@ import {
   parseOrder,
   rehearseProtocol,
 } from './guardian-protocol.js';
-import { endLease, type LeaseEnd } from './lease.js';
+import { endLease, endUnusedLease, type LeaseEnd } from './lease.js';
 import { type PauseResult, StopAndGo } from './stop-and-go.js';
 
 /**
@@ -50,6 +50,17 @@ class GuardianProcess {
     return this.#ending;
   }
 
+  /**
+   * Ends the pause that is open, and then says in the lease of a pause that was never ordered that it stopped nobody:
+   * `recover` then sends no `go` to a guest that somebody else may have stopped.
+   */
+  async leave(): Promise<void> {
+    await this.end('guardian');
+    if (this.#leaseFile === '') return;
+    const ended = { endedAt: new Date().toISOString(), endedBy: 'notStopped', pausedMs: null } as const;
+    tryToNote(() => endUnusedLease(this.#leaseFile, process.pid, ended));
+  }
+
   async #pause(budgetMs: number): Promise<void> {
     if (!this.#guest || this.#guest.isOpen) throw new Error('pause ordered out of turn');
     // The budget runs from before the request, so that no delay of an answer can lengthen the pause.
@@ -78,15 +89,17 @@ class GuardianProcess {
       notOurs: 'notStopped',
       gone: 'guestGone',
     };
-    try {
-      endLease(this.#leaseFile, {
-        endedAt: new Date().toISOString(),
-        endedBy: endedBy[result.over],
-        pausedMs: result.pausedMs,
-      });
-    } catch {
-      // The guest runs, which is what counts; without the note `recover` asks the guest itself.
-    }
+    const { pausedMs } = result;
+    const ended = { endedAt: new Date().toISOString(), endedBy: endedBy[result.over], pausedMs };
+    tryToNote(() => endLease(this.#leaseFile, ended));
+  }
+}
+
+function tryToNote(note: () => void): void {
+  try {
+    note();
+  } catch {
+    // The guest runs, which is what counts; without the note `recover` asks the guest itself.
   }
 }
 
@@ -117,7 +130,7 @@ function claimImportance(): void {
 function main(): void {
   claimImportance();
   const guardian = new GuardianProcess();
-  const endAndExit = (exitCode: number) => guardian.end('guardian').then(() => process.exit(exitCode), leave);
+  const endAndExit = (exitCode: number) => guardian.leave().then(() => process.exit(exitCode), leave);
   // Nobody reads any more: the closed stdin says the same, and that is where it is dealt with.
   process.stdout.on('error', () => {});
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)

@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -8,8 +8,8 @@ import { bootId } from '../process-identity.js';
 
 /**
  * A lease says, in a file that outlives us, that we are about to stop a guest: STATE/leases/GUEST.json. It MUST be
- * durable before `stop` is sent, and MUST NOT be removed before the pause is known to be over: whoever finds one
- * whose processes are dead resumes the guest.
+ * durable before `stop` is sent, and MUST NOT be removed or replaced before the pause is known to be over: whoever finds
+ * one whose processes are dead resumes the guest.
  */
 
 const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
@@ -26,18 +26,20 @@ const leaseSchema = z.strictObject({
   guardian: processSchema,
   /** Wall-clock: for people, and to tell a pause that should long be over. */
   deadlineAt: z.iso.datetime(),
-  /** Written by the guardian when the pause is over, for the history of an orchestrator that died. */
-  ended: z
-    .strictObject({
-      endedAt: z.iso.datetime(),
-      endedBy: z.enum(['request', 'deadline', 'guardian', 'recover', 'others', 'notStopped', 'guestGone']),
-      pausedMs: z.number().nonnegative().nullable(),
-    })
-    .optional(),
 });
 
-export type Lease = z.infer<typeof leaseSchema>;
-export type LeaseEnd = NonNullable<Lease['ended']>;
+const endSchema = z.strictObject({
+  endedAt: z.iso.datetime(),
+  endedBy: z.enum(['request', 'deadline', 'guardian', 'recover', 'others', 'notStopped', 'guestGone']),
+  pausedMs: z.number().nonnegative().nullable(),
+});
+
+/** Beside the lease, by the guardian when the pause is over: for the history of an orchestrator that died. */
+const noteSchema = z.strictObject({ pause: z.string(), ended: endSchema });
+
+export type LeaseEnd = z.infer<typeof endSchema>;
+type WrittenLease = z.infer<typeof leaseSchema>;
+export type Lease = WrittenLease & { ended?: LeaseEnd };
 
 /** Path of a guest's lease. */
 export function leaseFile(stateDirectory: string, guest: string): string {
@@ -48,7 +50,10 @@ export function leaseFile(stateDirectory: string, guest: string): string {
  * Writes a lease durably: file and directory are on disk when this returns.
  * @throws StateUnusable
  */
-export async function writeLease(file: string, lease: Omit<Lease, 'format' | 'bootId'>): Promise<void> {
+export async function writeLease(
+  file: string,
+  lease: Omit<WrittenLease, 'format' | 'bootId'>,
+): Promise<void> {
   const text = JSON.stringify({ format: 'umlsnap-lease/1', bootId: bootId(), ...lease });
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
@@ -61,21 +66,30 @@ export async function writeLease(file: string, lease: Omit<Lease, 'format' | 'bo
 }
 
 /**
- * Notes in the lease that its pause is over; the guardian's last act. Not synced: after a power cut the other boot's id
- * says the same.
+ * Notes beside the lease that its pause is over; the guardian's last act. Not synced, for the disk may be busy for long:
+ * after a power cut the lease's boot says the same. Therefore it MUST NOT take the place of the lease itself, whose text
+ * is durable.
  */
 export function endLease(file: string, ended: LeaseEnd): void {
-  const lease = leaseSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
-  writeFileSync(`${file}.ended`, JSON.stringify({ ...lease, ended }), { mode: 0o600 });
-  renameSync(`${file}.ended`, file);
+  const { pause } = parseLease(readFileSync(file, 'utf8'));
+  writeFileSync(`${file}.ended.new`, JSON.stringify({ pause, ended }), { mode: 0o600 });
+  renameSync(`${file}.ended.new`, noteFile(file));
+}
+
+/** As `endLease`, for a guardian that leaves: only a lease that names it and that has no end yet, if there is one. */
+export function endUnusedLease(file: string, guardianPid: number, ended: LeaseEnd): void {
+  if (!existsSync(file)) return;
+  const lease = parseLease(readFileSync(file, 'utf8'));
+  if (lease.guardian.pid === guardianPid && !readNote(file, lease.pause)) endLease(file, ended);
 }
 
 /** Removes the lease of a pause that is over and stands in the history. */
 export async function dropLease(file: string): Promise<void> {
-  try {
-    await unlink(file);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
+  // In this order: a note without its lease means nothing, a lease without its note asks for a `go`.
+  for (const path of [file, noteFile(file)]) {
+    await unlink(path).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
   }
 }
 
@@ -97,8 +111,25 @@ export async function readLeases(stateDirectory: string): Promise<FoundLease[]> 
 /** One lease, as it stands now. */
 export async function readLease(file: string): Promise<FoundLease> {
   try {
-    return { file, lease: leaseSchema.parse(JSON.parse(await readFile(file, 'utf8'))) };
+    const lease = parseLease(await readFile(file, 'utf8'));
+    const ended = readNote(file, lease.pause);
+    return { file, lease: ended ? { ...lease, ended } : lease };
   } catch (error) {
     return { file, damaged: problemOf(error) };
+  }
+}
+
+const noteFile = (file: string) => `${file}.ended`;
+
+const parseLease = (text: string): WrittenLease => leaseSchema.parse(JSON.parse(text));
+
+/** The end of this pause, if it was noted. A note that can't be read, or of another pause, is none. */
+function readNote(file: string, pause: string): LeaseEnd | undefined {
+  try {
+    const note = noteSchema.parse(JSON.parse(readFileSync(noteFile(file), 'utf8')));
+    return note.pause === pause ? note.ended : undefined;
+  } catch {
+    // Then it is the guest that has to be asked, as if nothing had been noted.
+    return undefined;
   }
 }
