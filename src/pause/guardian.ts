@@ -88,6 +88,17 @@ export class Guardian {
   }
 
   /**
+   * A guardian that died before it was asked to stop the guest has left nothing to end: a `go` from us could only end
+   * what somebody else did on purpose.
+   * @throws GuardianFailed
+   */
+  throwIfDead(): void {
+    if (this.#death === undefined) return;
+    const { guest } = this.#guarded;
+    throw new UmlsnapError('GuardianFailed', { guest, problem: this.#death, guestState: 'running' });
+  }
+
+  /**
    * Has the guest stopped. Resolves once it is. When the signal aborts, the guest is resumed at once, even if its answer
    * to `stop` has not come.
    * @throws GuestAlreadyStopped (and left so), StopUnanswered, GuestGone, GuestMayBePaused, GuardianFailed

@@ -25,6 +25,8 @@ export interface PauseRequest {
   phase(): string;
   /** Runs when all is written down and nothing slow is left between it and `stop`. */
   quiesce(): Promise<void>;
+  /** The longest that `quiesce` takes. A lease whose time is over is taken for one of a pause that hangs. */
+  quiesceLimitMs: number;
 }
 
 /** What may be known inside a pause. */
@@ -45,26 +47,10 @@ export async function withPausedGuest<T>(
   request: PauseRequest,
   use: (paused: Paused) => Promise<T>,
 ): Promise<{ value: T; pausedMs: number }> {
-  const { guardian, guarded, budgetMs, ledger, pause } = request;
+  const { guarded, budgetMs, ledger, pause, job } = request;
   request.signal.throwIfAborted();
-  const { job } = request;
-  await ledger.intendPause({
-    pause,
-    job,
-    guest: guarded.guest,
-    budgetMs,
-    intendedAt: new Date().toISOString(),
-  });
-  await writeLease(guarded.leaseFile, {
-    guest: guarded.guest,
-    job,
-    pause,
-    socketPath: guarded.socketPath,
-    main: guarded.main,
-    orchestrator: ownIdentity(),
-    guardian: guardian.identity,
-    deadlineAt: new Date(Date.now() + budgetMs).toISOString(),
-  });
+  const intendedAt = new Date().toISOString();
+  await ledger.intendPause({ pause, job, guest: guarded.guest, budgetMs, intendedAt });
   const outcome = await stopUseGo(request, use);
   if ('error' in outcome) {
     // What went wrong first is what is told; a lease that stays for it is closed by `recover`.
@@ -75,16 +61,33 @@ export async function withPausedGuest<T>(
   return outcome;
 }
 
-type Outcome<T> = { value: T; pausedMs: number } | { error: unknown; ended: PauseEnded | undefined };
+type Outcome<T> =
+  | { value: T; pausedMs: number }
+  | { error: unknown; stopWasSent: boolean; ended: PauseEnded | undefined };
+
+/** All that has to be done and durable before `stop` may be sent. */
+async function prepare(request: PauseRequest): Promise<void> {
+  const { guardian, guarded, budgetMs, job, pause } = request;
+  await writeLease(guarded.leaseFile, {
+    ...{ guest: guarded.guest, job, pause, socketPath: guarded.socketPath, main: guarded.main },
+    orchestrator: ownIdentity(),
+    guardian: guardian.identity,
+    deadlineAt: new Date(Date.now() + request.quiesceLimitMs + budgetMs).toISOString(),
+  });
+  await request.quiesce();
+  request.signal.throwIfAborted();
+  guardian.throwIfDead();
+}
 
 async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Promise<T>): Promise<Outcome<T>> {
   const { guardian, budgetMs } = request;
+  let stopWasSent = false;
   try {
-    await request.quiesce();
-    request.signal.throwIfAborted();
+    await prepare(request);
+    stopWasSent = true;
     await guardian.pause(budgetMs, request.signal);
   } catch (error) {
-    return { error, ended: undefined };
+    return { error, stopWasSent, ended: undefined };
   }
   const deadlineMs = performance.now() + budgetMs;
   const becomeOrdinary = becomeUrgent();
@@ -103,14 +106,14 @@ async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Prom
   try {
     ended = await guardian.resume();
   } catch (error) {
-    return { error, ended: undefined };
+    return { error, stopWasSent, ended: undefined };
   } finally {
     becomeOrdinary();
   }
   const flaw = flawOf(request, ended, phase);
-  if (flaw) return { error: flaw, ended };
+  if (flaw) return { error: flaw, stopWasSent, ended };
   return 'error' in used
-    ? { error: used.error, ended }
+    ? { error: used.error, stopWasSent, ended }
     : { value: used.value, pausedMs: ended.pausedMs ?? 0 };
 }
 
@@ -143,11 +146,11 @@ async function settle<T>(request: PauseRequest, outcome: Outcome<T>): Promise<vo
 
 function endOf<T>(outcome: Outcome<T>): Omit<LeaseEnd, 'endedAt'> {
   if ('value' in outcome) return { pausedMs: outcome.pausedMs, endedBy: 'request' };
-  const { ended, error } = outcome;
+  const { ended, error, stopWasSent } = outcome;
   const code = error instanceof UmlsnapError ? error.code : undefined;
   if (code === 'GuestGone') return { pausedMs: null, endedBy: 'guestGone' };
   if (ended?.over === 'others') return { pausedMs: null, endedBy: 'others' };
   if (ended) return { pausedMs: ended.pausedMs, endedBy: ended.endedBy };
-  const stopWasSent = code === 'StopUnanswered' || code === 'GuardianFailed';
-  return { pausedMs: null, endedBy: stopWasSent ? 'guardian' : 'notStopped' };
+  const isNotOurs = !stopWasSent || code === 'GuestAlreadyStopped';
+  return { pausedMs: null, endedBy: isNotOurs ? 'notStopped' : 'guardian' };
 }

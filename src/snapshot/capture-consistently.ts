@@ -83,6 +83,8 @@ async function quiesceBoth({ guest, config, disks, signal }: ArmedJob): Promise<
 }
 
 const maxRounds = 5;
+/** What a busy host may need to write a guest's disks; nothing ends then, but others may wonder. */
+const hostSyncLimitMs = 30_000;
 
 /** The guest's own fsync never reaches the host (uml-facts, fact 3). */
 async function syncOnHost(disks: SourceDisk[]): Promise<void> {
@@ -108,6 +110,7 @@ async function tryOnce(
         ledger: history,
         signal,
         phase: () => journal.phase,
+        quiesceLimitMs: maxRounds * (config.settleTimeoutMs + hostSyncLimitMs),
         quiesce: async () => {
           await guest.checkSocket();
           journal.note(await quiesceBoth(armed));
