@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { PauseEnd, PauseIntent } from '../../src/history/records.js';
+import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { type GuardedGuest, type Guardian, withGuardian } from '../../src/pause/guardian.js';
 import { leaseFile } from '../../src/pause/lease.js';
 import { type Paused, withPausedGuest } from '../../src/pause/with-paused-guest.js';
@@ -40,6 +41,8 @@ export interface GuardedFake {
   guarded: GuardedGuest;
   stateDirectory: string;
   ledger: Ledger;
+  /** Says something to it as anybody may: an admin, another tool. */
+  say(command: string): Promise<string>;
   /** Pauses it; the outcome is the value of `use`, or the error. */
   pause<T>(budgetMs: number, use: (paused: Paused) => Promise<T>, changes?: Changes): Promise<Outcome<T>>;
 }
@@ -68,6 +71,7 @@ export function withGuardedFake(
       await withGuardian(guarded, (guardian) =>
         use({
           ...{ fake, guardian, guarded, ledger, stateDirectory: dir },
+          say: (command) => sayTo(fake, command),
           pause: (budgetMs, work, changes = {}) =>
             withPausedGuest(
               {
@@ -77,6 +81,7 @@ export function withGuardedFake(
                 signal: changes.signal ?? new AbortController().signal,
                 phase: () => 'capture',
                 quiesce: changes.quiesce ?? (async () => {}),
+                quiesceLimitMs: 5000,
               },
               work,
             ).catch((error) => ({ error })),
@@ -84,6 +89,15 @@ export function withGuardedFake(
       );
     }),
   );
+}
+
+async function sayTo(fake: FakeGuest, command: string): Promise<string> {
+  const client = await MconsoleClient.open(fake.socketPath);
+  try {
+    return await client.request(command, { timeoutMs: 10_000 });
+  } finally {
+    client.close();
+  }
 }
 
 /** What must hold after every pause, however it went: the guest runs, all is written down, no lease is left. */
