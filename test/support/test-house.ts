@@ -117,6 +117,11 @@ export class TestHouse {
     }
   }
 
+  /** For a test that deletes the history: what it knew can't be asked for any more. */
+  forgetHistory(): void {
+    this.#knownJobs.clear();
+  }
+
   /** Newest first. */
   jobs(guest?: string): Promise<JobRecord[]> {
     return this.withHistory((history) => history.jobs(guest === undefined ? {} : { guest }));
