@@ -171,9 +171,13 @@ export class StopAndGo {
       });
   }
 
-  /** What is no answer changes nothing; that nobody listens any more has to be looked into. */
+  /**
+   * What is no answer changes nothing; that nobody listens any more has to be looked into. Only that MUST ring: a `go` that
+   * we gave up for a newer one would wake us to send yet another at once, and those would push out each other's answers.
+   */
   readonly #onNoAnswer = (error: unknown): void => {
-    if (isError(error, 'GuestSocketDead')) this.#socketDead = true;
+    if (!isError(error, 'GuestSocketDead')) return;
+    this.#socketDead = true;
     this.#news.ring();
   };
 
