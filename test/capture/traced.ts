@@ -36,10 +36,19 @@ export async function canTrace(): Promise<boolean> {
   );
 }
 
-/** Runs `use` while the process meets a fault at system calls: `inject` as strace has it, `read:error=EIO`. */
-export async function withInjected<T>(pid: number, inject: string[], use: () => Promise<T>): Promise<T> {
+/**
+ * Runs `use` while the process meets a fault at system calls: `inject` as strace has it, `read:error=EIO`; with `path`, only at
+ * those that concern this file.
+ */
+export async function withInjected<T>(
+  pid: number,
+  inject: string[],
+  use: () => Promise<T>,
+  path?: string,
+): Promise<T> {
   const faults = inject.flatMap((fault) => ['-e', `inject=${fault}`]);
-  const strace = spawn('strace', ['-f', '-p', String(pid), '-o', '/dev/null', ...faults], {
+  const where = path === undefined ? [] : ['-P', path];
+  const strace = spawn('strace', ['-f', '-p', String(pid), '-o', '/dev/null', ...where, ...faults], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const gone = once(strace, 'exit');

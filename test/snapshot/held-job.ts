@@ -1,0 +1,49 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { captureChildrenOf } from '../capture/traced.js';
+import type { RunningCli } from '../support/cli.js';
+import type { MconsoleProxy } from '../support/mconsole-proxy.js';
+import { waitFor } from '../support/wait-for.js';
+import { incomingIn, resultOf, type Scene, type SnapshotResult } from './scene.js';
+
+/** A snapshot of the scene's guest that waits before its first sync: its capture is armed, and nothing is stopped yet. */
+export interface HeldJob {
+  readonly cli: RunningCli;
+  readonly captureChild: number;
+  /** The directory of the snapshot in the making. */
+  readonly incoming: string;
+  letGo(): Promise<void>;
+  /** Lets it go, to its end. */
+  end(): Promise<SnapshotResult>;
+  /** Until it has written down that it is about to stop the guest. */
+  leased(): Promise<void>;
+}
+
+/** Starts a snapshot and holds it, so that a fault can be laid where it will meet the pause. */
+export async function startHeld(scene: Scene, proxy: MconsoleProxy, ...options: string[]): Promise<HeldJob> {
+  await proxy.hold('sysrq s');
+  const cli = scene.start(['snapshot', 'debian', '--json', ...options]);
+  await cli.waitForOutput(/"phase":"quiesce"/);
+  const [captureChild = -1] = captureChildrenOf(cli.pid);
+  const [incoming = ''] = await incomingIn(scene.store);
+  const letGo = () => proxy.release('sysrq s');
+  const leases = join(scene.state, 'leases');
+  return {
+    ...{ cli, captureChild, incoming: join(scene.store, 'debian', incoming), letGo },
+    end: async () => {
+      await letGo();
+      return resultOf(await cli.exited);
+    },
+    leased: async () => {
+      await waitFor('its lease', async () => (await readdir(leases)).includes('debian.json'), { everyMs: 5 });
+    },
+  };
+}
+
+/** Until a `go` of the guardian came to the proxy, which lets none through: the guest is paused and captured. */
+export async function untilGoIsWanted(proxy: MconsoleProxy, lost: number): Promise<void> {
+  const seen = (await proxy.events()).length;
+  await proxy.drop('go', lost, 'request');
+  const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
+  await waitFor('a go', wanted, { everyMs: 5 });
+}
