@@ -50,8 +50,14 @@ export async function recordedJob(
   const { run, start } = begin(intent);
   await history.startJob(start);
   const { summary, end } = await runToItsEnd(run, start, work);
-  await history.finishJob(run.job, end);
-  return summary;
+  try {
+    await history.finishJob(run.job, end);
+    return summary;
+  } catch (error) {
+    // The cause counts, a guest that may be paused above all.
+    if (!isHistoryFailure(error) || summary.error === null) throw error;
+    return withWarning(summary, error);
+  }
 }
 
 /**
@@ -71,9 +77,13 @@ export async function recordedIfPossible(
     return summary;
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
-    const warnings = [...summary.warnings, explainError(error)];
-    return { ...summary, warnings, status: summary.status === 'success' ? 'warning' : summary.status };
+    return withWarning(summary, error);
   }
+}
+
+function withWarning(summary: JobSummary, error: UmlsnapError): JobSummary {
+  const warnings = [...summary.warnings, explainError(error)];
+  return { ...summary, warnings, status: summary.status === 'success' ? 'warning' : summary.status };
 }
 
 async function historyThatTakes(
