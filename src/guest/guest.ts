@@ -44,14 +44,15 @@ export class Guest {
   }
 
   /** Asks for an emergency sync; what the guest printed about it comes back. */
-  emergencySync(timeoutMs: number = requestTimeoutMs): Promise<string> {
-    return sysrq(this.#client, 's', { timeoutMs });
+  emergencySync(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<string> {
+    return sysrq(this.#client, 's', { timeoutMs, ...(signal && { signal }) });
   }
 
   /** @throws ReplyMalformed when the guest's counters are not what a Linux guest says */
-  async dirtyState(timeoutMs: number = requestTimeoutMs): Promise<DirtyState> {
-    const vmstat = await proc(this.#client, 'vmstat', { timeoutMs });
-    const state = parseDirtyState(vmstat, await proc(this.#client, 'diskstats', { timeoutMs }));
+  async dirtyState(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<DirtyState> {
+    const options = { timeoutMs, ...(signal && { signal }) };
+    const vmstat = await proc(this.#client, 'vmstat', options);
+    const state = parseDirtyState(vmstat, await proc(this.#client, 'diskstats', options));
     if (state) return state;
     const problem = 'its vmstat or diskstats lacks the counters of dirty pages or of ubd disks';
     throw new UmlsnapError('ReplyMalformed', {

@@ -34,6 +34,8 @@ export class Guardian {
   #pauseOpen = false;
   #ended: PauseEnded | undefined;
   #death: string | undefined;
+  /** Our own resuming in the place of a dead guardian. */
+  #rescue: Promise<never> | undefined;
   #early = new AbortController();
   readonly #news = new Doorbell();
   #reports: GuardianReport[] = [];
@@ -99,21 +101,10 @@ export class Guardian {
   }
 
   /**
-   * Has the guest stopped. Resolves once it is. When the signal aborts, the guest is resumed at once, even if its answer
-   * to `stop` has not come.
+   * Has the guest stopped. Resolves once it is.
    * @throws GuestAlreadyStopped (and left so), StopUnanswered, GuestGone, GuestMayBePaused, GuardianFailed
    */
-  async pause(budgetMs: number, signal: AbortSignal): Promise<void> {
-    const giveUp = () => this.#order({ do: 'resume' });
-    signal.addEventListener('abort', giveUp, { once: true });
-    try {
-      await this.#pause(budgetMs);
-    } finally {
-      signal.removeEventListener('abort', giveUp);
-    }
-  }
-
-  async #pause(budgetMs: number): Promise<void> {
+  async pause(budgetMs: number): Promise<void> {
     this.#ended = undefined;
     this.#stopWasAnswered = false;
     this.#early = new AbortController();
@@ -137,6 +128,11 @@ export class Guardian {
     });
   }
 
+  /** Has the guest resumed at once, be it that its answer to `stop` has not come; `pause` and `resume` tell how it ended. */
+  giveUp(): void {
+    if (this.#pauseOpen && !this.#death) this.#order({ do: 'resume' });
+  }
+
   /**
    * Has the guest resumed, and tells how its pause ended; also when it has ended by itself before.
    * @throws GuestMayBePaused, GuardianFailed with the guest resumed by us
@@ -158,7 +154,7 @@ export class Guardian {
       await this.#news.wait(deadlineMs - performance.now());
     }
     if (this.#ended) return this.#ended;
-    if (this.#death) return await this.#resumeOurselves(this.#death);
+    if (this.#death) return await (this.#rescue ?? this.#resumeOurselves(this.#death));
     throw this.#mayBePaused(`it has not been resumed within ${resumePatienceMs} ms`, this.identity.pid);
   }
 
@@ -212,9 +208,15 @@ export class Guardian {
     this.#news.ring();
   }
 
+  /** The guest MUST NOT stand still any longer than it takes us to notice, whatever the work in the pause is doing. */
   #died(problem: string): void {
-    this.#death ??= problem;
-    if (this.#pauseOpen) this.#early.abort();
+    if (this.#death !== undefined) return;
+    this.#death = problem;
+    if (this.#pauseOpen) {
+      this.#rescue = this.#resumeOurselves(problem);
+      this.#rescue.catch(() => {}); // told to whoever waits for the end
+      this.#early.abort();
+    }
     this.#news.ring();
   }
 

@@ -47,11 +47,16 @@ export async function withPausedGuest<T>(
   request: PauseRequest,
   use: (paused: Paused) => Promise<T>,
 ): Promise<{ value: T; pausedMs: number }> {
-  const { guarded, budgetMs, ledger, pause, job } = request;
+  const { guarded, guardian, budgetMs, ledger, pause, job } = request;
   request.signal.throwIfAborted();
   const intendedAt = new Date().toISOString();
   await ledger.intendPause({ pause, job, guest: guarded.guest, budgetMs, intendedAt });
-  const outcome = await stopUseGo(request, use);
+  // Not only told to the work: it may be waiting for something that never comes, and the guest with it.
+  const giveUp = () => guardian.giveUp();
+  request.signal.addEventListener('abort', giveUp, { once: true });
+  const outcome = await stopUseGo(request, use).finally(() =>
+    request.signal.removeEventListener('abort', giveUp),
+  );
   if ('error' in outcome) {
     // What went wrong first is what is told; a lease that stays for it is closed by `recover`.
     await settle(request, outcome).catch(() => {});
@@ -82,15 +87,17 @@ async function prepare(request: PauseRequest): Promise<void> {
 async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Promise<T>): Promise<Outcome<T>> {
   const { guardian, budgetMs } = request;
   let stopWasSent = false;
+  let becomeOrdinary = () => {};
   try {
     await prepare(request);
+    becomeOrdinary = becomeUrgent();
     stopWasSent = true;
-    await guardian.pause(budgetMs, request.signal);
+    await guardian.pause(budgetMs);
   } catch (error) {
+    becomeOrdinary();
     return { error, stopWasSent, ended: undefined };
   }
   const deadlineMs = performance.now() + budgetMs;
-  const becomeOrdinary = becomeUrgent();
   const signal = AbortSignal.any([request.signal, guardian.early]);
   let used: { value: T } | { error: unknown };
   try {

@@ -31,14 +31,15 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   journal.enterPaused('sync');
   const leftMs = () => Math.max(1, paused.deadlineMs - performance.now());
   // The documented order. It writes nothing now, but is queued: the guest syncs right after `go`.
-  const queued = guest.emergencySync(leftMs());
   const startedMs = performance.now();
-  const isDrained = await waitUntilDrained(processes.ioTasks, paused.deadlineMs, paused.signal);
-  await queued;
+  const [isDrained] = await Promise.all([
+    waitUntilDrained(processes.ioTasks, paused.deadlineMs, paused.signal),
+    guest.emergencySync(leftMs(), paused.signal),
+  ]);
   if (!isDrained) {
     throw new UmlsnapError('IoNotDrained', { guest: guest.name, waitedMs: performance.now() - startedMs });
   }
-  const dirty = await guest.dirtyState(leftMs());
+  const dirty = await guest.dirtyState(leftMs(), paused.signal);
   journal.note({ ...dirty, consistency: consistencyOf(dirty) });
   if (consistencyOf(dirty) === 'crash' && !work.acceptsDirty) {
     journal.enterPaused('go');
