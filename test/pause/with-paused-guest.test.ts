@@ -91,6 +91,23 @@ describe('a pause', () => {
       await expectSettled(guarded);
     }));
 
+  test('that is given up ends at once though its work hears nothing, and what the work then has is void', () =>
+    withGuardedFake({}, async (guarded) => {
+      const controller = new AbortController();
+      const outcome = await guarded.pause(
+        60_000,
+        async () => {
+          controller.abort(new Error('SIGINT'));
+          await waitFor('the guest to run', () => !guarded.fake.isPaused());
+          return 'captured';
+        },
+        { signal: controller.signal },
+      );
+      expect(outcome).toMatchObject({ error: { message: 'SIGINT' } });
+      expect(stoodStillMs(guarded)).toBeLessThan(slackMs);
+      await expectSettled(guarded);
+    }));
+
   test('of which the history can`t be told the end keeps its lease, by which it is told later', () =>
     withGuardedFake({}, async (guarded) => {
       const outcome = await guarded.pause(5000, async () => {
@@ -147,6 +164,17 @@ describe('the guardian', () => {
       });
       expect(outcome).toMatchObject({ error: { code: 'GuardianFailed', facts: { guestState: 'running' } } });
       expect(stoodStillMs(guarded, killedAtMs)).toBeLessThan(slackMs);
+      await expectSettled(guarded);
+    }));
+
+  test('killed while the work in the pause hears nothing: the guest does not wait for the work', () =>
+    withGuardedFake({}, async (guarded) => {
+      const outcome = await guarded.pause(60_000, async () => {
+        process.kill(guarded.guardian.identity.pid, 'SIGKILL');
+        await waitFor('the guest to run', () => !guarded.fake.isPaused());
+        return 'captured';
+      });
+      expect(outcome).toMatchObject({ error: { code: 'GuardianFailed', facts: { guestState: 'running' } } });
       await expectSettled(guarded);
     }));
 
@@ -239,7 +267,11 @@ describe('a guest', () => {
   ])('that dies %s is gone, and is not said to run', (_, { quiesce }) =>
     withGuardedFake({}, async (guarded) => {
       const die = () => guarded.fake.stop();
-      const outcome = await guarded.pause(5000, quiesce ? captured : die, quiesce ? { quiesce: die } : {});
+      const outcome = await guarded.pause<unknown>(
+        5000,
+        quiesce ? captured : die,
+        quiesce ? { quiesce: die } : {},
+      );
       expect(outcome).toMatchObject({ error: { code: 'GuestGone' } });
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'guestGone', pausedMs: null }]);
       expect(existsSync(guarded.guarded.leaseFile)).toBe(false);
