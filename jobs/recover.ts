@@ -1,7 +1,7 @@
 import { explainError } from '../src/error-text.js';
 import { isError, problemOf, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
-import type { JobRecord, PauseEnd, PauseRecord, SnapshotRecord } from '../src/history/records.js';
+import type { JobEnd, JobRecord, PauseEnd, PauseRecord, SnapshotRecord } from '../src/history/records.js';
 import { dropLease, endLease } from '../src/pause/lease.js';
 import { type RecoveredPause, recoverPauses } from '../src/pause/recover-pauses.js';
 import { bootId, isAlive } from '../src/process-identity.js';
@@ -170,8 +170,19 @@ async function closeDeadJobs(history: RecoverHistory, recovered: Recovered): Pro
       await history.endPause(pause, { pausedMs: null, endedBy: 'guardian', endedAt: finishedAt });
     const message = 'The process that worked on it died; what it had begun was undone.';
     const error = { phase: 'unknown', code: 'Interrupted', message };
-    await history.finishJob(job, { status: 'interrupted', finishedAt, error, warnings: [], summary: {} });
-    recovered.closedJobs.push(job);
+    const end: JobEnd = { status: 'interrupted', finishedAt, error, warnings: [], summary: {} };
+    if (await closeJob(history, job, end)) recovered.closedJobs.push(job);
+  }
+}
+
+/** False when another command that is starting as well was faster. */
+async function closeJob(history: RecoverHistory, job: string, end: JobEnd): Promise<boolean> {
+  try {
+    await history.finishJob(job, end);
+    return true;
+  } catch (error) {
+    if (isError(error, 'JobEnded')) return false;
+    throw error;
   }
 }
 

@@ -55,7 +55,7 @@ const texts: Texts = {
   GuestProcessNotFound: (f) =>
     `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${runs}`,
   GuestHasSeveralCpus: (f) =>
-    `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or set allowSmp: true and accept that.`,
+    `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true with require: crash.`,
   SysrqDisabled: (f) =>
     `SysRq is switched off in guest ${f.guest} (kernel.sysrq = ${f.setting}), so it can't be made to sync. ${runs} In the guest: sysctl kernel.sysrq=1 (or a mask with 16).`,
   DiskMismatch: (f) =>
@@ -73,6 +73,8 @@ const texts: Texts = {
     `Guest ${f.guest} did not answer \`stop\` within ${ms(f.waitedMs)}; the snapshot is given up. ${stateText[f.guestState]}`,
   PauseBudgetExceeded: (f) =>
     `Guest ${f.guest} stood still for ${ms(f.pausedMs)} in phase ${f.phase}, its budget is ${ms(f.budgetMs)}: the snapshot was thrown away. ${f.guestResumed ? 'The guest was resumed and runs.' : stateText.unknown} Raise pauseBudget, or use a faster capture.`,
+  GuestNotStopped: (f) =>
+    `Guest ${f.guest} did not stand still in phase ${f.phase}, though its console said so: the snapshot was thrown away. The guest runs. Does the console ${f.socketPath} belong to the process that has its disks open (pid ${f.pid})? Did somebody else send \`go\`?`,
   ResumedByOthers: (f) =>
     `Somebody else resumed guest ${f.guest} during ${f.phase}, so its disk may have changed under the capture: the snapshot was thrown away. The guest runs.`,
   GuestGone: (f) =>

@@ -63,6 +63,7 @@ export interface FactsByCode {
     budgetMs: number;
     guestResumed: boolean;
   };
+  GuestNotStopped: { guest: string; pid: number; socketPath: string; phase: string };
   ResumedByOthers: { guest: string; phase: string };
   GuestGone: { guest: string; phase: string; leftoverPids: number[] };
   GuardianFailed: { guest: string; problem: string; guestState: GuestState };

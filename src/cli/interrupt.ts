@@ -10,8 +10,10 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export async function withInterrupt<T>(use: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {
-    warn(controller.signal.aborted ? 'still undoing what was begun' : `${signal}: undoing what was begun`);
+    const isFirst = !controller.signal.aborted;
+    // First of all: the terminal that we would tell may be what has gone away.
     controller.abort(new UmlsnapError('Interrupted', { signal }));
+    warn(isFirst ? `${signal}: undoing what was begun` : 'still undoing what was begun');
   };
   for (const signal of signals) process.on(signal, onSignal);
   try {

@@ -144,6 +144,6 @@ async function main(): Promise<ExitCode> {
   return exitCode;
 }
 
-// A reader that closes our stdout early, such as `head`, is no error of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+// Whoever reads what we print may go away, such as `head` or a terminal: what is under way goes on all the same.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 process.exitCode = await main();

@@ -67,9 +67,14 @@ function withOptions(config: GuestConfig, options: SnapshotOptions): GuestConfig
 
 function durationOf(option: string, text: string): number {
   const durationMs = parseDuration(text);
-  if (durationMs !== null && durationMs > 0) return durationMs;
-  throw new UmlsnapError('Usage', { problem: `${option} ${text}: not a duration. Write 50ms, 5s, 1m.` });
+  if (durationMs !== null && durationMs > 0 && durationMs <= longestBudgetMs) return durationMs;
+  throw new UmlsnapError('Usage', {
+    problem: `${option} ${text}: not a duration of at most a day. Write 50ms, 5s, 1m.`,
+  });
 }
+
+/** As in the config. */
+const longestBudgetMs = 24 * 60 * 60 * 1000;
 
 function oneOf<T extends string>(option: string, text: string, known: T[]): T {
   const found = known.find((value) => value === text);

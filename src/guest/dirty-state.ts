@@ -19,15 +19,21 @@ export function consistencyOf(state: DirtyState): 'synced' | 'crash' {
 /**
  * Reads `proc vmstat` and `proc diskstats`, both of which answer while the guest is stopped (uml-facts §2). On one
  * CPU the counters are exact: there are no per-CPU deltas.
+ * @param devices `ubd0` …: what a disk outside the snapshot does, a swap disk for one, is of no interest
  * @returns undefined when the texts are not what a Linux guest says
  */
-export function parseDirtyState(vmstat: string, diskstats: string): DirtyState | undefined {
+export function parseDirtyState(
+  vmstat: string,
+  diskstats: string,
+  devices: string[],
+): DirtyState | undefined {
+  const names = devices.map(kernelNameOf);
   const dirty = counter(vmstat, 'nr_dirty');
   const writeback = counter(vmstat, 'nr_writeback');
   const disks = diskstats
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
-    .filter((field) => /^ubd[a-p]$/.test(field[2] ?? ''));
+    .filter((field) => names.includes(field[2] ?? ''));
   if (dirty === undefined || writeback === undefined || disks.length === 0) return undefined;
   const completedWrites = sumOf(disks.map((field) => field[7]));
   const inFlight = sumOf(disks.map((field) => field[11]));
@@ -49,4 +55,9 @@ function sumOf(counts: (string | undefined)[]): number | undefined {
 /** At most 14 digits: sums of such counts are exact. */
 function toCount(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,14}$/.test(text) ? Number(text) : undefined;
+}
+
+/** `ubda` of `ubd0` (uml-facts §4). */
+function kernelNameOf(device: string): string {
+  return `ubd${String.fromCharCode('a'.charCodeAt(0) + Number(device.slice('ubd'.length)))}`;
 }

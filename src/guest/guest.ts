@@ -52,7 +52,9 @@ export class Guest {
   async dirtyState(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<DirtyState> {
     const options = { timeoutMs, ...(signal && { signal }) };
     const vmstat = await proc(this.#client, 'vmstat', options);
-    const state = parseDirtyState(vmstat, await proc(this.#client, 'diskstats', options));
+    const diskstats = await proc(this.#client, 'diskstats', options);
+    const devices = this.config.disks.map(({ device }) => device);
+    const state = parseDirtyState(vmstat, diskstats, devices);
     if (state) return state;
     const problem = 'its vmstat or diskstats lacks the counters of dirty pages or of ubd disks';
     throw new UmlsnapError('ReplyMalformed', {

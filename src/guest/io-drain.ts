@@ -27,9 +27,13 @@ export async function waitUntilDrained(
   }
 }
 
-/** What the helpers have written so far: equal before and after a capture, or something wrote during it. */
-export function writtenBy(ioTasks: string[]): string {
-  return look(ioTasks).written;
+/**
+ * What the helpers have written so far, undefined while one of them writes: equal before and after a capture, or something
+ * wrote during it.
+ */
+export function writtenBy(ioTasks: string[]): string | undefined {
+  const { blocked, written } = look(ioTasks);
+  return blocked ? written : undefined;
 }
 
 interface Look {

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProcessIdentity } from '../process-identity.js';
+import type { GuestProcesses } from './guest-processes.js';
 
 /**
  * Looks from the host whether a guest is stopped by its mconsole: its main process then sleeps in the receive of the
@@ -7,14 +9,33 @@ import type { ProcessIdentity } from '../process-identity.js';
  * @returns `unknown` where the host does not tell (no rights, no kallsyms, no such process)
  */
 export function probeStopped(main: ProcessIdentity): 'stopped' | 'running' | 'unknown' {
-  let waitsIn: string;
+  const waitsIn = sleepPlaceOf(main.pid);
+  if (waitsIn === undefined) return 'unknown';
+  return waitsIn.includes('wait_for_more_packets') ? 'stopped' : 'running';
+}
+
+/**
+ * Proof from the host that this very guest stands still, whatever the console said that was asked to stop it: a config, or
+ * a umid in use twice, may pair one guest's console with another's disks. A main process that has just answered us is on a
+ * CPU for a moment, so it is looked at more than once.
+ * @returns true also where the host does not tell
+ */
+export async function confirmStopped({ main, ioTasks }: GuestProcesses): Promise<boolean> {
+  for (let looks = 0; looks < 20; looks++) {
+    if (probeStopped(main) === 'stopped') return true;
+    await sleep(1);
+  }
+  // An I/O helper nearly always sleeps: a host that won't say where tells nothing of the main process either.
+  return !ioTasks.some((task) => sleepPlaceOf(task) !== undefined);
+}
+
+/** The kernel function that a task sleeps in; undefined when it is on a CPU, or the host does not tell. */
+function sleepPlaceOf(task: string | number): string | undefined {
   try {
-    waitsIn = readFileSync(`/proc/${main.pid}/wchan`, 'utf8').trim();
+    const waitsIn = readFileSync(`/proc/${task}/wchan`, 'utf8').trim();
+    return waitsIn === '' || waitsIn === '0' ? undefined : waitsIn;
   } catch {
     // No process or no permission: either way the host does not tell.
-    return 'unknown';
+    return undefined;
   }
-  if (waitsIn.includes('wait_for_more_packets')) return 'stopped';
-  // `0`: on a CPU at this moment, or none of our business.
-  return waitsIn === '' || waitsIn === '0' ? 'unknown' : 'running';
 }

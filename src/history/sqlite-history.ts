@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatabaseSyncInstance } from '@photostructure/sqlite';
 import { Kysely, type Transaction } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
+import { whenNotUrgent } from '../urgency.js';
 import {
   endJob,
   insertJob,
@@ -204,6 +205,7 @@ export class SqliteHistory {
 async function patiently<T>(path: string, lockWaitMs: number, attempt: () => Promise<T>): Promise<T> {
   const startedMs = performance.now();
   for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 100)) {
+    await whenNotUrgent();
     try {
       return await attempt();
     } catch (error) {

@@ -173,7 +173,11 @@ export class OutstandingRequest {
     if (this.#socket === undefined) return;
     this.#socket.close();
     this.#socket = undefined;
-    rmSync(this.#replyPath, { force: true });
+    try {
+      rmSync(this.#replyPath, { force: true });
+    } catch {
+      // A name that nobody listens at harms nobody; an answer that is lost for it would.
+    }
   }
 }
 

@@ -71,9 +71,14 @@ function isForeign(guestUid: number): boolean {
   return guestUid !== process.geteuid?.() && guestUid !== 0;
 }
 
-/** Another user's guest can't enter our run-time directory, nor perhaps our TMPDIR; it needs a place open to all. */
+/**
+ * Each request binds a socket, `go` too: so the places in memory come first, which a full or read-only disk can't take from
+ * us while a guest stands still. Another user's guest can't enter our run-time directory, nor perhaps our TMPDIR.
+ */
 function basesFor(guestUid: number): string[] {
-  const bases = isForeign(guestUid) ? ['/run', '/tmp'] : [process.env.XDG_RUNTIME_DIR, tmpdir(), '/tmp'];
+  const bases = isForeign(guestUid)
+    ? ['/dev/shm', '/run', '/tmp']
+    : [process.env.XDG_RUNTIME_DIR, '/dev/shm', tmpdir(), '/tmp'];
   return bases
     .filter((base) => base !== undefined)
     .filter((base) => isAbsolute(base) && Buffer.byteLength(base) + socketNameBytes <= maxSocketPathBytes);

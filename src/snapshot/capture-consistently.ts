@@ -1,7 +1,7 @@
 import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
 import { isError, UmlsnapError } from '../errors.js';
-import { consistencyOf, type DirtyState } from '../guest/dirty-state.js';
+import type { DirtyState } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import { waitUntilDrained } from '../guest/io-drain.js';
@@ -9,7 +9,7 @@ import { quiesce } from '../guest/quiesce.js';
 import type { GuardedGuest, Guardian } from '../pause/guardian.js';
 import { withPausedGuest } from '../pause/with-paused-guest.js';
 import { isAlive } from '../process-identity.js';
-import { captureWhilePaused, type PausedResult } from './capture-paused.js';
+import { captureWhilePaused, type PausedResult, type Reached } from './capture-paused.js';
 import type { PhaseJournal } from './phase-journal.js';
 import type { SnapshotHistory } from './ports.js';
 import type { SourceDisk } from './source-disks.js';
@@ -20,6 +20,7 @@ export interface ArmedJob {
   config: GuestConfig;
   guest: Guest;
   processes: GuestProcesses;
+  isSmp: boolean;
   disks: SourceDisk[];
   capture: ArmedCapture;
   guarded: GuardedGuest;
@@ -32,6 +33,7 @@ export interface ArmedJob {
 export interface Captured {
   takenAt: Date;
   dirty: DirtyState;
+  consistency: Reached;
   /** By device. */
   disks: Map<string, CapturedDisk>;
   /** Of the pause that captured. */
@@ -61,7 +63,7 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
     throw new UmlsnapError('ConsistencyTooWeak', {
       guest: config.name,
       required: config.require,
-      reached: consistencyOf(value.dirty),
+      reached: value.consistency,
       dirtyKib: value.dirty.dirtyKib,
       tries,
     });
@@ -96,7 +98,8 @@ async function tryOnce(
   tryNumber: number,
   isLastTry: boolean,
 ): Promise<{ value: PausedResult; pausedMs: number }> {
-  const { job, config, guest, processes, capture, guarded, guardian, history, journal, signal } = armed;
+  const { job, config, guest, processes, isSmp, capture, guarded, guardian, history, journal, signal } =
+    armed;
   if (tryNumber > 1) await journal.enter('quiesce');
   journal.note({ try: tryNumber });
   try {
@@ -123,6 +126,7 @@ async function tryOnce(
           processes,
           capture,
           journal,
+          isSmp,
           acceptsDirty: isLastTry && config.require === 'crash',
         }),
     );

@@ -1,6 +1,5 @@
 import { compactUtc } from '../clock.js';
 import { UmlsnapError } from '../errors.js';
-import { consistencyOf } from '../guest/dirty-state.js';
 import type { SnapshotRecord } from '../history/records.js';
 import type { StoredBacking } from '../store/backing-files.js';
 import { type Manifest, manifestSha256 } from '../store/manifest.js';
@@ -36,7 +35,7 @@ export function draftOf(facts: SnapshotFacts): SealDraft {
     job,
     takenAt: captured.takenAt.toISOString(),
     kernel,
-    consistency: consistencyOf(captured.dirty),
+    consistency: captured.consistency,
     dirtyKib: captured.dirty.dirtyKib,
     method,
     pausedMs: captured.pausedMs,

@@ -13,6 +13,7 @@ import type { SnapshotHistory, SnapshotStore } from './ports.js';
 import type { SourceDisk } from './source-disks.js';
 
 export interface CheckedGuest {
+  cpus: number;
   /** What the guest answers to `version`. */
   kernel: string;
   processes: GuestProcesses;
@@ -27,16 +28,18 @@ export async function checkGuest(guest: Guest, disks: SourceDisk[]): Promise<Che
   const kernel = await guest.version();
   const files = await Promise.all(disks.map((disk) => disk.image.handle.stat()));
   const processes = await findGuestProcesses(files);
-  if (!processes) {
+  if (!processes || processes.ioTasks.length === 0) {
     throw new UmlsnapError('GuestProcessNotFound', { guest: name, diskPath: config.disks[0]?.path ?? '' });
   }
   if (probeStopped(processes.main) === 'stopped')
     throw new UmlsnapError('GuestAlreadyStopped', { guest: name });
   const cpus = await guest.cpuCount();
-  if (cpus > 1 && !config.allowSmp) throw new UmlsnapError('GuestHasSeveralCpus', { guest: name, cpus });
+  // What its other CPUs write during the capture makes it `crash` at best.
+  if (cpus > 1 && !(config.allowSmp && config.require === 'crash'))
+    throw new UmlsnapError('GuestHasSeveralCpus', { guest: name, cpus });
   await checkSysrq(guest);
   for (const disk of disks) await checkDisk(guest, processes, disk);
-  return { kernel, processes };
+  return { kernel, processes, cpus };
 }
 
 /** Bit of kernel.sysrq that allows sync (uml-facts §2). */

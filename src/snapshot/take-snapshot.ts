@@ -55,7 +55,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
   await journal.enter('preflight');
   return await withGuest(config, (guest) =>
     withSourceDisks(config, async (disks) => {
-      const { kernel, processes } = await checkGuest(guest, disks);
+      const { kernel, processes, cpus } = await checkGuest(guest, disks);
       await checkStore(store, history);
       await discardLeftovers(store, config.name);
       return await withIncoming(store, config.name, job, async (incoming) => {
@@ -78,7 +78,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
           withGuardian(guarded, (guardian) =>
             // quiesce, stop, sync, capture, go
             captureConsistently({
-              ...{ job, config, guest, processes, disks, signal },
+              ...{ job, config, guest, processes, disks, signal, isSmp: cpus > 1 },
               ...{ capture, guarded, guardian, history, journal },
             }),
           ),

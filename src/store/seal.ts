@@ -130,8 +130,9 @@ async function publish(place: StorePlace, incoming: string, target: string, snap
   try {
     await syncDirectory(dirname(target));
   } catch (error) {
-    // It was never acknowledged, so it must not be listed either: back to where the caller discards it.
-    await rename(target, incoming);
+    // It was never acknowledged, so it must not be listed either: back to where the caller discards it. Where even that
+    // fails, the first failure is the one that counts.
+    await rename(target, incoming).catch(() => {});
     throw error;
   }
 }
