@@ -2,9 +2,10 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { RunningCli } from '../support/cli.js';
+import { resumeHeld, startHeldInPause } from '../support/held-pause.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
-import { expectRunning, settingsOf, TestHouse } from '../support/test-house.js';
+import { expectRunning, type Listed, settingsOf, TestHouse } from '../support/test-house.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** What a killed job leaves behind, and what `recover` makes of it. The disk is large enough to be killed in its copy. */
@@ -23,7 +24,11 @@ afterAll(async () => {
   await proxy.close();
   await house.remove();
 });
-beforeEach(() => house.expectAllWell());
+let listedBefore: Listed[];
+beforeEach(async () => {
+  await house.expectAllWell();
+  listedBefore = await house.listed();
+});
 
 const snapshot = (...options: string[]) => house.start(['--json', 'snapshot', 'one', ...options]);
 
@@ -42,7 +47,6 @@ const pausesOfNewestJob = () =>
 async function expectRecovered(): Promise<void> {
   const { job } = await house.newestJob();
   expect(await house.incomings()).toHaveLength(1);
-  const listedBefore = await house.listed();
   const recovered = await house.run(['--json', 'recover']);
   expect(recovered).toMatchObject({ exitCode: 0, stderr: '' });
   expect(recovered.json).toEqual([
@@ -109,16 +113,14 @@ describe('after kill -9 of a snapshot', () => {
 
 describe('recover while a job is at work', () => {
   test('leaves its incoming copy, its lease and its paused guest alone', async () => {
-    await proxy.hold('go');
-    const cli = snapshot();
-    await proxy.untilHeld('go');
+    const cli = await startHeldInPause(proxy, () => snapshot());
     const before = { incomings: await house.incomings(), leases: await house.leases() };
     expect(before).toMatchObject({ incomings: [expect.any(String)], leases: [expect.any(String)] });
     const recovered = await house.run(['recover']);
     expect(recovered).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n', stderr: '' });
     expect({ incomings: await house.incomings(), leases: await house.leases() }).toEqual(before);
     expect(await house.newestJob()).toMatchObject({ status: 'running' });
-    await proxy.release('go');
+    await resumeHeld(proxy);
     expect(await cli.exited).toMatchObject({ exitCode: 0 });
     expect(await pausesOfNewestJob()).toMatchObject([{ endedBy: 'request' }]);
     await house.expectAllWell();
