@@ -54,7 +54,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     run.phase = phase;
     order.onPhase?.(phase);
   });
-  run.facts = { budgetMs: config.pauseBudgetMs, snapshot: null, pausedMs: null, resumed: true, dryRun };
+  run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
   try {
     await settleOwnLease(stateDirectory, config.name, history);
     const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, signal };
@@ -65,13 +65,26 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
   } catch (thrown) {
     const error = whatToTell(thrown, signal);
     run.facts.resumed = !['GuestMayBePaused', 'GuestGone', 'GuestAlreadyStopped'].includes(codeOf(error));
-    if (isError(error, 'PauseBudgetExceeded')) run.facts.pausedMs = error.facts.pausedMs;
+    Object.assign(run.facts, factsOfFailure(error));
     // The cause counts: a history that fails as well is told when the job's end is written.
     await journal.finish('failed').catch(() => {});
     throw error;
   } finally {
     run.facts.phases = journal.records;
   }
+}
+
+/** What every summary has (design §8), of a job that has taken no snapshot. */
+const factsOfNone = {
+  ...{ snapshot: null, consistency: null, dirtyKib: null, method: null },
+  ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null },
+};
+
+/** What is known all the same, though no snapshot was kept. */
+function factsOfFailure(error: unknown): Record<string, unknown> {
+  if (isError(error, 'PauseBudgetExceeded')) return { pausedMs: error.facts.pausedMs };
+  if (!isError(error, 'ConsistencyTooWeak')) return {};
+  return { consistency: error.facts.reached, dirtyKib: error.facts.dirtyKib };
 }
 
 function factsOf({ manifest, plan, tries, removed }: SnapshotTaken): Record<string, unknown> {

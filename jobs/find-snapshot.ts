@@ -6,6 +6,8 @@ import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshot
 
 export interface ReadableStore {
   readonly name: string;
+  readonly path: string;
+  hasMarker(): Promise<boolean>;
   read(snapshot: string): Promise<StoredSnapshot>;
   openFile(stored: StoredSnapshot, file: string): Promise<FileHandle>;
   openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle>;
@@ -16,6 +18,9 @@ export interface FoundSnapshot<S extends ReadableStore> {
   stored: StoredSnapshot;
 }
 
+/** Which stores were used before; an error in its place is a history that can't be used. */
+export type StoreIndex = { storeId(store: string): Promise<string | null> } | UmlsnapError;
+
 /**
  * Looks for a snapshot in each store, in the given order. A store that can't be reached is passed over as long as
  * another one has the snapshot.
@@ -24,16 +29,29 @@ export interface FoundSnapshot<S extends ReadableStore> {
 export async function findSnapshot<S extends ReadableStore>(
   stores: S[],
   snapshot: string,
+  history: StoreIndex,
 ): Promise<FoundSnapshot<S>> {
   let unreachable: unknown;
   for (const store of stores) {
     try {
       return { store, stored: await store.read(snapshot) };
     } catch (error) {
-      if (!isError(error, 'NoSuchSnapshot')) unreachable ??= error;
+      unreachable ??= await whyNotAsked(store, history, error);
     }
   }
   throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+/** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */
+async function whyNotAsked(store: ReadableStore, history: StoreIndex, error: unknown): Promise<unknown> {
+  // A store whose very marker can't be read is told by the first error.
+  const isThere = await store.hasMarker().catch(() => true);
+  if (isThere) return isError(error, 'NoSuchSnapshot') ? undefined : error;
+  const { name, path } = store;
+  const known = history instanceof UmlsnapError ? null : await history.storeId(name);
+  if (known === null) return undefined;
+  const problem = 'its marker file is not there';
+  return new UmlsnapError('StoreNotMounted', { store: name, path, problem });
 }
 
 export interface SnapshotIndex {

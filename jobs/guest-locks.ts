@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { GuestConfig } from '../src/config/config.js';
+import { leaseLock } from '../src/pause/lease.js';
 
 /** Key of the lock under which everything is done that changes a guest's part of a store. */
 export function storeLock(storePath: string, guest: string): string {
@@ -16,7 +17,7 @@ export async function guestLocks(
   storePath: string,
   stateDirectory: string,
 ): Promise<{ keys: string[]; holder: string; what: string }> {
-  const keys = [`state ${stateDirectory} ${config.name}`, storeLock(storePath, config.name)];
+  const keys = [leaseLock(stateDirectory, config.name), storeLock(storePath, config.name)];
   for (const disk of config.disks) {
     // A disk that is not there is the preflight's to complain about.
     const file = await stat(disk.path).catch(() => undefined);

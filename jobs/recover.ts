@@ -82,7 +82,7 @@ export function recoverWithoutHistory(pauses: RecoveredPause[]): Recovered {
     if (found.found !== 'over' || found.lease.ended) continue;
     if (found.resumedByUs) recovered.resumed.push(found.lease.guest);
     try {
-      endLease(found.file, found.end);
+      endLease(found.file, found.lease.pause, found.end);
     } catch (error) {
       // The guest runs, which is what counts; the next `recover` asks it again.
       recovered.problems.push(`${found.file} could not be brought up to date: ${problemOf(error)}`);
@@ -151,7 +151,7 @@ async function settleLease(
   // A history that was deleted since knows nothing of the pause.
   const isOpen = (await history.openPauses()).some(({ pause }) => pause === found.lease.pause);
   if (isOpen) await history.endPause(found.lease.pause, found.end);
-  await dropLease(found.file);
+  dropLease(found.file, found.lease.pause);
   if (found.resumedByUs) recovered.resumed.push(found.lease.guest);
 }
 

@@ -43,9 +43,19 @@ export function ownIdentity(): ProcessIdentity {
   return { pid: process.pid, startTicks: stat?.startTicks ?? 0 };
 }
 
-/** True while this process runs; a zombie does not. */
+/** A process that is stopped by a signal, or by a debugger, does nothing of what it is there for. */
+export function isHeld(identity: ProcessIdentity): boolean {
+  return isAlive(identity) && ['T', 't'].includes(readProcessStat(identity.pid)?.state ?? '');
+}
+
+/** True while this process runs; a zombie does not. Where the host can't tell, for want of files or memory, it does. */
 export function isAlive(identity: ProcessIdentity): boolean {
-  const stat = readProcessStat(identity.pid);
+  let stat: ProcessStat | undefined;
+  try {
+    stat = readProcessStat(identity.pid);
+  } catch {
+    return true;
+  }
   return (
     stat !== undefined && stat.startTicks === identity.startTicks && stat.state !== 'Z' && stat.state !== 'X'
   );

@@ -20,9 +20,9 @@ export function tell(output: Output, text: string): void {
   if (!output.json && !output.quiet) process.stdout.write(`${text}\n`);
 }
 
-/** What people must see whatever they asked for: on stderr. */
+/** What people must see whatever they asked for: on stderr. Some of it is in a guest's own words. */
 export function warn(text: string): void {
-  process.stderr.write(`umlsnap: ${text}\n`);
+  process.stderr.write(`umlsnap: ${printable(text)}\n`);
 }
 
 /** Rows as a table for people, or one object a line for programs. */

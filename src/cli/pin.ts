@@ -12,7 +12,7 @@ import { withStartedHouse } from './start.js';
 export async function pinVerb(context: Context, name: string, pinned: boolean): Promise<ExitCode> {
   const config = await configOf(context);
   return await withStartedHouse(config, async ({ history }) => {
-    const { store, stored } = await findSnapshot(allStores(config), name);
+    const { store, stored } = await findSnapshot(allStores(config), name, history);
     const { snapshot, guest } = stored;
     const lock = {
       keys: [storeLock(store.path, guest)],

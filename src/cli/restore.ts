@@ -28,7 +28,7 @@ export async function restoreVerb(
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const found = await findSnapshot(allStores(config), name);
+      const found = await findSnapshot(allStores(config), name, history);
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       const target: RestoreTarget =
         options.to === undefined

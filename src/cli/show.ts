@@ -19,7 +19,7 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
       showJob(context, await jobNamed(history, name));
       return exitCodes.done;
     }
-    const { store, stored } = await findSnapshot(allStores(config), name);
+    const { store, stored } = await findSnapshot(allStores(config), name, history);
     const { snapshot } = stored;
     if (!('manifest' in stored))
       throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });

@@ -12,7 +12,7 @@ export async function verifyVerb(context: Context, name: string): Promise<ExitCo
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const found = await findSnapshot(allStores(config), name);
+      const found = await findSnapshot(allStores(config), name, history);
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       const summary = await verify(source, history, signal);
       if (!summary.error) tell(context.output, `${source.manifest.snapshot} is as it was captured.`);

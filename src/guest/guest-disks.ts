@@ -2,6 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { stat } from 'node:fs/promises';
 import type { DiskConfig } from '../config/config.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
+import { printableLine } from '../mconsole/printable.js';
 import type { ProcessIdentity } from '../process-identity.js';
 import { type FileIdentity, resolveAsGuest } from './guest-processes.js';
 
@@ -27,7 +28,7 @@ export async function checkDiskClaim(main: ProcessIdentity, claim: DiskClaim): P
       guest: claim.guest,
       device: claim.disk.device,
       configured: [claim.disk.path, claim.disk.backing].filter(Boolean).join(','),
-      reported: claim.reported,
+      reported: printableLine(claim.reported),
       problem,
     });
   if (claim.reported === '') throw mismatch('the guest has no such disk');

@@ -2,6 +2,7 @@ import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
 import { proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
+import { printableLine } from '../mconsole/printable.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { type DirtyState, parseDirtyState } from './dirty-state.js';
 
@@ -10,7 +11,7 @@ const requestTimeoutMs = 5000;
 
 /**
  * A guest of the config that answers on its management console. Everything here may be asked of a stopped guest as
- * well; `stop` and `go` are the guardian's alone.
+ * well; `stop` and `go` are the guardian's alone. What the guest says in its own words comes back harmless for a terminal.
  */
 export class Guest {
   readonly name: string;
@@ -39,13 +40,13 @@ export class Guest {
   }
 
   /** `Linux NODE RELEASE VERSION MACHINE`. Answers while stopped too: no proof that the guest runs. */
-  version(timeoutMs: number = requestTimeoutMs): Promise<string> {
-    return version(this.#client, { timeoutMs });
+  async version(timeoutMs: number = requestTimeoutMs): Promise<string> {
+    return printableLine(await version(this.#client, { timeoutMs }));
   }
 
   /** Asks for an emergency sync; what the guest printed about it comes back. */
-  emergencySync(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<string> {
-    return sysrq(this.#client, 's', { timeoutMs, ...(signal && { signal }) });
+  async emergencySync(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<string> {
+    return printableLine(await sysrq(this.#client, 's', { timeoutMs, ...(signal && { signal }) }));
   }
 
   /** @throws ReplyMalformed when the guest's counters are not what a Linux guest says */
@@ -72,7 +73,7 @@ export class Guest {
 
   /** The guest's kernel.sysrq: 0 off, 1 all, otherwise a mask of bits (sync is 16; uml-facts §2). */
   async sysrqSetting(): Promise<string> {
-    return (await proc(this.#client, 'sys/kernel/sysrq', { timeoutMs: requestTimeoutMs })).trim();
+    return printableLine(await proc(this.#client, 'sys/kernel/sysrq', { timeoutMs: requestTimeoutMs }));
   }
 
   /** What the guest has behind a device: `path`, `cow,backing`, or nothing. Untrusted. */

@@ -21,6 +21,7 @@ import { type PauseResult, StopAndGo } from './stop-and-go.js';
 class GuardianProcess {
   #guest: StopAndGo | undefined;
   #leaseFile = '';
+  #pauseName = '';
   #deadline: NodeJS.Timeout | undefined;
   #ending: Promise<void> | undefined;
 
@@ -33,6 +34,7 @@ class GuardianProcess {
         await this.#guest.rehearse(rehearsalMs);
         return say({ said: 'armed' });
       case 'pause':
+        this.#pauseName = order.pause;
         return await this.#pause(order.budgetMs);
       case 'resume':
         return await this.end('request');
@@ -91,7 +93,7 @@ class GuardianProcess {
     };
     const { pausedMs } = result;
     const ended = { endedAt: new Date().toISOString(), endedBy: endedBy[result.over], pausedMs };
-    tryToNote(() => endLease(this.#leaseFile, ended));
+    tryToNote(() => endLease(this.#leaseFile, this.#pauseName, ended));
   }
 }
 

@@ -11,7 +11,7 @@ const orderSchema = z.discriminatedUnion('do', [
     main: processSchema,
     leaseFile: z.string(),
   }),
-  z.strictObject({ do: z.literal('pause'), budgetMs: z.number().positive() }),
+  z.strictObject({ do: z.literal('pause'), pause: z.string(), budgetMs: z.number().positive() }),
   z.strictObject({ do: z.literal('resume') }),
 ]);
 
@@ -46,7 +46,7 @@ export const formatLine = (message: GuardianOrder | GuardianReport): string => `
 export function rehearseProtocol(): void {
   const orders: GuardianOrder[] = [
     { do: 'arm', socketPath: '', main: { pid: 1, startTicks: 0 }, leaseFile: '' },
-    { do: 'pause', budgetMs: 1 },
+    { do: 'pause', pause: '', budgetMs: 1 },
     { do: 'resume' },
   ];
   const reports: GuardianReport[] = [

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type GuestState, problemOf, UmlsnapError } from '../errors.js';
 import { processEntry } from '../process-entry.js';
-import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { isHeld, type ProcessIdentity, readProcessStat } from '../process-identity.js';
 import { Doorbell } from './doorbell.js';
 import {
   formatLine,
@@ -24,6 +24,8 @@ export type PauseEnded = Extract<GuardianReport, { said: 'ended' }>;
 /** How long we wait for a guardian that has to resume; after that the guest may be paused, and we say so loudly. */
 const resumePatienceMs = 10_000;
 const armPatienceMs = 15_000;
+/** How often a guardian with a pause open is looked at. */
+const watchMs = 100;
 
 /** Our side of a guardian. Sends nothing to the guest itself, unless the guardian dies. */
 export class Guardian {
@@ -37,6 +39,7 @@ export class Guardian {
   /** Our own resuming in the place of a dead guardian. */
   #rescue: Promise<never> | undefined;
   #early = new AbortController();
+  #watch: NodeJS.Timeout | undefined;
   readonly #news = new Doorbell();
   #reports: GuardianReport[] = [];
 
@@ -104,12 +107,13 @@ export class Guardian {
    * Has the guest stopped. Resolves once it is.
    * @throws GuestAlreadyStopped (and left so), StopUnanswered, GuestGone, GuestMayBePaused, GuardianFailed
    */
-  async pause(budgetMs: number): Promise<void> {
+  async pause(pause: string, budgetMs: number): Promise<void> {
     this.#ended = undefined;
     this.#stopWasAnswered = false;
     this.#early = new AbortController();
     this.#pauseOpen = true;
-    this.#order({ do: 'pause', budgetMs });
+    this.#order({ do: 'pause', pause, budgetMs });
+    this.#watch = setInterval(() => this.#endIfHeld(), watchMs);
     const report = await this.#nextReport(budgetMs + resumePatienceMs);
     if (report?.said === 'paused') {
       this.#stopWasAnswered = true;
@@ -144,6 +148,7 @@ export class Guardian {
 
   /** Closes the pipe: the guardian resumes what is still open, and ends. */
   close(): void {
+    clearInterval(this.#watch);
     this.#child.stdin?.end();
     this.#child.stdout?.destroy();
   }
@@ -153,6 +158,7 @@ export class Guardian {
     while (!this.#ended && !this.#death && performance.now() < deadlineMs) {
       await this.#news.wait(deadlineMs - performance.now());
     }
+    clearInterval(this.#watch);
     if (this.#ended) return this.#ended;
     if (this.#death) return await (this.#rescue ?? this.#resumeOurselves(this.#death));
     throw this.#mayBePaused(`it has not been resumed within ${resumePatienceMs} ms`, this.identity.pid);
@@ -165,16 +171,20 @@ export class Guardian {
     const taken = await StopAndGo.takeOver(this.#guarded, this.#stopWasAnswered).catch((error) => {
       throw this.#mayBePaused(`the guardian died (${problem}), and ${problemOf(error)}`, null);
     });
-    try {
-      const giveUp = sleep(resumePatienceMs, undefined, { ref: false });
-      const result = await Promise.race([taken.resume(0), giveUp]);
-      if (!result)
-        throw this.#mayBePaused(`the guardian died (${problem}), and the guest answers no \`go\``, null);
-      this.#pauseOpen = false;
-      throw result.over === 'gone' ? this.#gone('go') : failed('running');
-    } finally {
-      taken.close();
-    }
+    // It goes on for as long as we live, also when we no longer wait for it.
+    const resumed = taken.resume(0).finally(() => taken.close());
+    const result = await Promise.race([resumed, sleep(resumePatienceMs, undefined, { ref: false })]);
+    if (!result)
+      throw this.#mayBePaused(`the guardian died (${problem}), and the guest answers no \`go\``, null);
+    this.#pauseOpen = false;
+    throw result.over === 'gone' ? this.#gone('go') : failed('running');
+  }
+
+  /** A guardian that is stopped itself keeps no deadline: it is ended, and we do its work. */
+  #endIfHeld(): void {
+    if (!this.#pauseOpen || !isHeld(this.identity)) return;
+    this.#child.kill('SIGKILL');
+    this.#died('it was stopped by a signal');
   }
 
   #mayBePaused(problem: string, guardianPid: number | null): UmlsnapError<'GuestMayBePaused'> {

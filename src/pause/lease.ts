@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, unlink } from 'node:fs/promises';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
@@ -70,8 +70,8 @@ export async function writeLease(
  * after a power cut the lease's boot says the same. Therefore it MUST NOT take the place of the lease itself, whose text
  * is durable.
  */
-export function endLease(file: string, ended: LeaseEnd): void {
-  const { pause } = parseLease(readFileSync(file, 'utf8'));
+export function endLease(file: string, pause: string, ended: LeaseEnd): void {
+  if (!isLeaseOf(file, pause)) return;
   writeFileSync(`${file}.ended.new`, JSON.stringify({ pause, ended }), { mode: 0o600 });
   renameSync(`${file}.ended.new`, noteFile(file));
 }
@@ -80,16 +80,18 @@ export function endLease(file: string, ended: LeaseEnd): void {
 export function endUnusedLease(file: string, guardianPid: number, ended: LeaseEnd): void {
   if (!existsSync(file)) return;
   const lease = parseLease(readFileSync(file, 'utf8'));
-  if (lease.guardian.pid === guardianPid && !readNote(file, lease.pause)) endLease(file, ended);
+  if (lease.guardian.pid === guardianPid && !readNote(file, lease.pause)) endLease(file, lease.pause, ended);
 }
 
-/** Removes the lease of a pause that is over and stands in the history. */
-export async function dropLease(file: string): Promise<void> {
+/**
+ * Removes the lease of a pause that is over and stands in the history. A lease of another pause, which a later job has
+ * written under the same name, MUST stay: looked at and removed in one go, with nothing of ours between.
+ */
+export function dropLease(file: string, pause: string): void {
+  if (!isLeaseOf(file, pause)) return;
   // In this order: a note without its lease means nothing, a lease without its note asks for a `go`.
   for (const path of [file, noteFile(file)]) {
-    await unlink(path).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
+    rmSync(path, { force: true });
   }
 }
 
@@ -108,6 +110,11 @@ export async function readLeases(stateDirectory: string): Promise<FoundLease[]> 
   return await Promise.all(names.sort().map((name) => readLease(join(directory, name))));
 }
 
+/** One lease, as it stands now; null when it is gone. */
+export async function readLeaseIfAny(file: string): Promise<FoundLease | null> {
+  return existsSync(file) ? await readLease(file) : null;
+}
+
 /** One lease, as it stands now. */
 export async function readLease(file: string): Promise<FoundLease> {
   try {
@@ -117,6 +124,15 @@ export async function readLease(file: string): Promise<FoundLease> {
   } catch (error) {
     return { file, damaged: problemOf(error) };
   }
+}
+
+/** Guests have one lease at a time: whoever works on it holds this lock, which is part of the lock on the guest. */
+export function leaseLock(stateDirectory: string, guest: string): string {
+  return `state ${stateDirectory} ${guest}`;
+}
+
+function isLeaseOf(file: string, pause: string): boolean {
+  return existsSync(file) && parseLease(readFileSync(file, 'utf8')).pause === pause;
 }
 
 const noteFile = (file: string) => `${file}.ended`;

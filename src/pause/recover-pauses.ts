@@ -1,7 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainError } from '../error-text.js';
-import { bootId, isAlive, type ProcessIdentity, readProcessStat } from '../process-identity.js';
-import { type FoundLease, type Lease, type LeaseEnd, leaseFile, readLease, readLeases } from './lease.js';
+import { isError } from '../errors.js';
+import { withLocks } from '../exclusive-lock.js';
+import { bootId, isAlive, isHeld, type ProcessIdentity } from '../process-identity.js';
+import {
+  type FoundLease,
+  type Lease,
+  type LeaseEnd,
+  leaseFile,
+  leaseLock,
+  readLease,
+  readLeaseIfAny,
+  readLeases,
+} from './lease.js';
 import { StopAndGo } from './stop-and-go.js';
 
 /** What became of a lease that was found. */
@@ -44,8 +55,8 @@ export function planLease(facts: LeaseFacts): LeasePlan {
 }
 
 /**
- * Resumes what dead processes of ours left paused, and only that; of one guest, if its lock is held by the caller. The caller MUST write each `end` to the history
- * before it drops the lease.
+ * Resumes what dead processes of ours left paused, and only that; of one guest, if the caller holds its lock. The caller
+ * MUST write each `end` to the history before it drops the lease.
  * @throws StateUnusable
  */
 export async function recoverPauses(stateDirectory: string, guest?: string): Promise<RecoveredPause[]> {
@@ -53,7 +64,37 @@ export async function recoverPauses(stateDirectory: string, guest?: string): Pro
   const wanted = leases.filter(
     ({ file }) => guest === undefined || file === leaseFile(stateDirectory, guest),
   );
-  return await Promise.all(wanted.map((found) => recoverPause(found, guest !== undefined)));
+  const recovered = await Promise.all(
+    wanted.map((found) =>
+      guest === undefined ? recoverLocked(found, stateDirectory) : recoverPause(found, true),
+    ),
+  );
+  return recovered.filter((pause) => pause !== null);
+}
+
+/**
+ * With the guest's lock, so that no job begins on the guest meanwhile and finds our `go` in its pause. Whoever holds it is
+ * at work and deals with the lease himself, unless he is stopped.
+ */
+async function recoverLocked(found: FoundLease, stateDirectory: string): Promise<RecoveredPause | null> {
+  if ('damaged' in found) return unreadable(found.file, found.damaged);
+  const { file, lease } = found;
+  const keys = [leaseLock(stateDirectory, lease.guest)];
+  const what = `Guest ${lease.guest}`;
+  try {
+    return await withLocks(
+      { keys, what, holder: `umlsnap recover (pid ${process.pid})`, wait: false },
+      async () => {
+        const reread = await readLeaseIfAny(file);
+        return reread && (await recoverPause(reread, false));
+      },
+    );
+  } catch (error) {
+    if (!isError(error, 'Busy')) throw error;
+    return isHeld(lease.orchestrator)
+      ? await recoverPause(found, false)
+      : { found: 'inProgress', file, lease };
+  }
 }
 
 async function recoverPause(found: FoundLease, guestIsOurs: boolean): Promise<RecoveredPause> {
@@ -131,15 +172,10 @@ function factsOf(lease: Lease, guestIsOurs: boolean): LeaseFacts {
     sameBoot: lease.bootId === bootId(),
     noted: lease.ended !== undefined,
     mainAlive: isAlive(lease.main),
-    orchestratorAlive: isAlive(lease.orchestrator) && !isOurOwn,
+    orchestratorAlive: isAlive(lease.orchestrator) && !isHeld(lease.orchestrator) && !isOurOwn,
     guardianAlive: isAlive(lease.guardian) && !isHeld(lease.guardian),
     overdueMs: Date.now() - Date.parse(lease.deadlineAt),
   };
-}
-
-/** A guardian that is stopped by a signal, or by a debugger, guards nothing. */
-function isHeld(identity: ProcessIdentity): boolean {
-  return ['T', 't'].includes(readProcessStat(identity.pid)?.state ?? '');
 }
 
 async function waitForDeath(guardian: ProcessIdentity): Promise<void> {

@@ -47,6 +47,8 @@ export class StopAndGo {
   #stoppedAtMs: number | undefined;
   #resumedAtMs: number | undefined;
   #socketDead = false;
+  #cannotAsk = false;
+  readonly #formerClients: MconsoleClient[] = [];
   readonly #news = new Doorbell();
 
   private constructor(guest: PausableGuest, client: MconsoleClient) {
@@ -117,6 +119,7 @@ export class StopAndGo {
       await this.#news.wait(retryMs);
       if (!isAlive(this.#guest.main)) this.#apply({ type: 'guestGone' });
       if (this.#socketDead) await this.#reopenOrGiveUp();
+      if (this.#cannotAsk) await this.#reopen();
       const waitedMs = performance.now() - startedMs;
       if (
         this.#state.stop === 'outstanding' &&
@@ -134,7 +137,7 @@ export class StopAndGo {
 
   close(): void {
     this.#abandonAll();
-    this.#client.close();
+    for (const client of [this.#client, ...this.#formerClients]) client.close();
   }
 
   #finish(over: PauseOver): PauseResult {
@@ -176,6 +179,8 @@ export class StopAndGo {
    * we gave up for a newer one would wake us to send yet another at once, and those would push out each other's answers.
    */
   readonly #onNoAnswer = (error: unknown): void => {
+    // Nowhere to bind a socket for the answer: a new client looks for another place.
+    if (isError(error, 'StateUnusable')) this.#cannotAsk = true;
     if (!isError(error, 'GuestSocketDead')) return;
     this.#socketDead = true;
     this.#news.ring();
@@ -191,13 +196,18 @@ export class StopAndGo {
       this.#apply({ type: 'guestGone' });
       return;
     }
+    await this.#reopen();
+  }
+
+  async #reopen(): Promise<void> {
+    this.#cannotAsk = false;
     try {
       const client = await MconsoleClient.open(this.#guest.socketPath);
-      this.#abandonAll();
-      this.#client.close();
+      // Not closed yet: the answer to `stop` may still come to it.
+      this.#formerClients.push(this.#client);
       this.#client = client;
     } catch {
-      // Not back yet: the next `go` fails as this one did, and we look again.
+      // Not possible yet: the next `go` fails as this one did, and we look again.
       await sleep(lastRetryMs);
     }
   }

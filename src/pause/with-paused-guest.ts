@@ -1,4 +1,5 @@
-import { UmlsnapError } from '../errors.js';
+import { explainError } from '../error-text.js';
+import { isError, UmlsnapError } from '../errors.js';
 import type { PauseIntent } from '../history/records.js';
 import { ownIdentity } from '../process-identity.js';
 import { becomeUrgent } from '../urgency.js';
@@ -60,7 +61,7 @@ export async function withPausedGuest<T>(
   if ('error' in outcome) {
     // What went wrong first is what is told; a lease that stays for it is closed by `recover`.
     await settle(request, outcome).catch(() => {});
-    throw outcome.error;
+    throw whatToTell(request, outcome);
   }
   await settle(request, outcome);
   return outcome;
@@ -92,7 +93,7 @@ async function stopUseGo<T>(request: PauseRequest, use: (paused: Paused) => Prom
     await prepare(request);
     becomeOrdinary = becomeUrgent();
     stopWasSent = true;
-    await guardian.pause(budgetMs);
+    await guardian.pause(request.pause, budgetMs);
   } catch (error) {
     becomeOrdinary();
     return { error, stopWasSent, ended: undefined };
@@ -143,12 +144,29 @@ function flawOf(request: PauseRequest, ended: PauseEnded, phase: string): Umlsna
 
 /** The guest runs: now the pause is written down as ended, and then its lease goes. */
 async function settle<T>(request: PauseRequest, outcome: Outcome<T>): Promise<void> {
-  const error = 'error' in outcome ? outcome.error : undefined;
   // The lease of a guest that may be paused is what `recover` will go by.
-  if (error instanceof UmlsnapError && error.code === 'GuestMayBePaused') return;
+  if (!isKnownToBeOver(outcome)) return;
   const end = endOf(outcome);
   await request.ledger.endPause(request.pause, { ...end, endedAt: new Date().toISOString() });
-  await dropLease(request.guarded.leaseFile);
+  dropLease(request.guarded.leaseFile, request.pause);
+}
+
+/** After a `stop`, only its end as it was told, or a failure that says what became of the guest, is proof. */
+function isKnownToBeOver<T>(outcome: Outcome<T>): boolean {
+  if ('value' in outcome || !outcome.stopWasSent || outcome.ended) return true;
+  const { error } = outcome;
+  if (isError(error, 'GuardianFailed') || isError(error, 'StopUnanswered')) {
+    return error.facts.guestState === 'running';
+  }
+  return isError(error, 'GuestAlreadyStopped') || isError(error, 'GuestGone');
+}
+
+/** What can't be told to be over is told as what it is, whatever else it was. */
+function whatToTell<T>(request: PauseRequest, outcome: Outcome<T> & { error: unknown }): unknown {
+  const { error } = outcome;
+  if (isKnownToBeOver(outcome) || isError(error, 'GuestMayBePaused')) return error;
+  const facts = { guest: request.guarded.guest, guardianPid: null, problem: explainError(error) };
+  return new UmlsnapError('GuestMayBePaused', facts, error);
 }
 
 function endOf<T>(outcome: Outcome<T>): Omit<LeaseEnd, 'endedAt'> {

@@ -69,7 +69,7 @@ describe('a history that several processes work on', () => {
       history.close();
       expect(integrityOf(path)).toBe('ok');
     });
-  });
+  }, 300_000);
 
   it('has every write on the disk before it acknowledges it', async () => {
     await withTempDir(async (dir) => {

@@ -109,7 +109,8 @@ function expectMeasured(guarded: GuardedFake): void {
 describe('when go', () => {
   test.concurrent('is lost three times, it is sent again, and the pause is measured to the one that counted', () =>
     pausing([{ on: 'go', times: 3, fault: { kind: 'dropRequest' } }], { value: 'captured' }, (guarded) => {
-      expect(wordsTo(guarded).filter((word) => word === 'go')).toHaveLength(4);
+      // On a busy machine a fifth may be on its way before the answer to the fourth is seen.
+      expect(wordsTo(guarded).filter((word) => word === 'go').length).toBeGreaterThanOrEqual(4);
       expectMeasured(guarded);
     }));
 

@@ -10,7 +10,7 @@ import {
 
 const orders: GuardianOrder[] = [
   { do: 'arm', socketPath: '/s\n/mconsole', main: { pid: 7, startTicks: 0 }, leaseFile: '/l' },
-  { do: 'pause', budgetMs: 0.5 },
+  { do: 'pause', pause: 'j.1', budgetMs: 0.5 },
   { do: 'resume' },
 ];
 const reports: GuardianReport[] = [
@@ -34,9 +34,9 @@ describe('between the orchestrator and its guardian', () => {
     ['nothing', ''],
     ['half a line', '{"do":"pau'],
     ['another word', '{"do":"kill"}'],
-    ['a pause without an end', '{"do":"pause","budgetMs":0}'],
-    ['a pause of no length', '{"do":"pause"}'],
-    ['a pause for ever', '{"do":"pause","budgetMs":1e999}'],
+    ['a pause without an end', '{"do":"pause","pause":"j.1","budgetMs":0}'],
+    ['a pause of no length', '{"do":"pause","pause":"p"}'],
+    ['a pause for ever', '{"do":"pause","pause":"j.1","budgetMs":1e999}'],
     ['a fact too many', '{"do":"resume","guest":"x"}'],
     [
       'a process of nobody',

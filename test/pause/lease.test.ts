@@ -48,8 +48,17 @@ describe('a lease', () => {
 
   test('of the next pause takes the place of the one before, and its end is not taken over', async () => {
     await writeLease(file, facts);
-    endLease(file, ended);
+    endLease(file, facts.pause, ended);
     await writeLease(file, { ...facts, pause: 'job.2' });
+    const found = await readLease(file);
+    expect(found).toMatchObject({ lease: { pause: 'job.2' } });
+    expect(found).not.toHaveProperty('lease.ended');
+  });
+
+  test('of the next pause is neither ended nor dropped in the place of the one before', async () => {
+    await writeLease(file, { ...facts, pause: 'job.2' });
+    endLease(file, 'job.1', ended);
+    dropLease(file, 'job.1');
     const found = await readLease(file);
     expect(found).toMatchObject({ lease: { pause: 'job.2' } });
     expect(found).not.toHaveProperty('lease.ended');
@@ -57,9 +66,9 @@ describe('a lease', () => {
 
   test('that is dropped leaves nothing, and may be dropped twice', async () => {
     await writeLease(file, facts);
-    endLease(file, ended);
-    await dropLease(file);
-    await dropLease(file);
+    endLease(file, facts.pause, ended);
+    dropLease(file, facts.pause);
+    dropLease(file, facts.pause);
     expect(filesLeft()).toEqual([]);
   });
 
@@ -98,7 +107,7 @@ describe('the note that a pause is over', () => {
   test('does not touch the durable lease', async () => {
     await writeLease(file, facts);
     const text = readFileSync(file, 'utf8');
-    endLease(file, ended);
+    endLease(file, facts.pause, ended);
     expect(readFileSync(file, 'utf8')).toBe(text);
     expect(await readLease(file)).toMatchObject({ lease: { pause: 'job.1', ended } });
   });
@@ -124,7 +133,7 @@ describe('the note that a pause is over', () => {
     await writeLease(file, facts);
     endUnusedLease(file, 4711, unused);
     expect(await readLease(file)).not.toHaveProperty('lease.ended');
-    endLease(file, ended);
+    endLease(file, facts.pause, ended);
     endUnusedLease(file, facts.guardian.pid, unused);
     expect(await readLease(file)).toMatchObject({ lease: { ended } });
   });
@@ -140,7 +149,7 @@ test.skipIf(!canLoopMount('xfs'))(
     try {
       const onXfs = leaseFile(filesystem.mountPoint, 'debian');
       await writeLease(onXfs, facts);
-      endLease(onXfs, ended);
+      endLease(onXfs, facts.pause, ended);
       // With the log flushed, renames are there after the cut; the data of what was not synced is not.
       await runTool('xfs_io', ['-x', '-c', 'shutdown -f', filesystem.mountPoint]);
       await runTool('umount', [filesystem.mountPoint]);

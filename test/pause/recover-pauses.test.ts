@@ -53,12 +53,12 @@ describe('recover', () => {
       expect(fake.isPaused()).toBe(false);
     }));
 
-  test('resumes it though several start at the same moment, and each sees it run', () =>
+  test('resumes it though several start at the same moment: one does it, the others let that one', () =>
     withPaused(async ({ fake, lease, recover }) => {
       await lease();
       const found = (await Promise.all(Array.from({ length: 5 }, () => recover()))).flat();
-      expect(found).toHaveLength(5);
-      for (const one of found) expect(one).toMatchObject({ found: 'over' });
+      expect(found.filter(({ found: state }) => state === 'over')).not.toEqual([]);
+      for (const { found: state } of found) expect(['over', 'inProgress']).toContain(state);
       expect(fake.isPaused()).toBe(false);
     }));
 

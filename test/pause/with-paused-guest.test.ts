@@ -222,16 +222,19 @@ describe('the guardian', () => {
       expect(wordsTo(guarded)).toEqual(['version']);
     }));
 
-  test('held by a debugger while the guest is paused is told loudly, and `recover` resumes in its place', () =>
+  test('held by SIGSTOP or a debugger while the guest is paused guards nothing: we resume it ourselves', () =>
     withGuardedFake({}, async (guarded) => {
-      const { pid } = guarded.guardian.identity;
-      const outcome = await guarded.pause(60_000, async () => void process.kill(pid, 'SIGSTOP'));
-      expect(outcome).toMatchObject({ error: { code: 'GuestMayBePaused', facts: { guardianPid: pid } } });
-      expect(existsSync(guarded.guarded.leaseFile)).toBe(true);
-      const [found] = await recoverPauses(guarded.stateDirectory, 'debian');
-      expect(found).toMatchObject({ found: 'over', end: { endedBy: 'recover' }, resumedByUs: true });
-      expect(guarded.fake.isPaused()).toBe(false);
-      process.kill(pid, 'SIGKILL');
+      let heldAtMs = 0;
+      const outcome = await guarded.pause(60_000, async ({ signal }) => {
+        heldAtMs = monotonicMs();
+        process.kill(guarded.guardian.identity.pid, 'SIGSTOP');
+        await waitFor('the work to be told', () => signal.aborted);
+        return 'captured';
+      });
+      expect(outcome).toMatchObject({ error: { code: 'GuardianFailed', facts: { guestState: 'running' } } });
+      expect(stoodStillMs(guarded, heldAtMs)).toBeLessThan(slackMs);
+      await waitFor('the guardian to be gone', () => !isAlive(guarded.guardian.identity));
+      await expectSettled(guarded);
     }));
 });
 
