@@ -100,10 +100,14 @@ test('a guest that reboots in the middle of the job is another guest: nothing of
     expect(summary).toMatchObject({ status: 'failed', snapshot: null });
     expect(await house.listed()).toEqual([]);
   }
-  await waitFor(
-    'the guest to be up again',
-    async () => (await guest.console()).match(/test guest is up/g)?.length === 2,
-  );
+  await waitFor('the guest to be up again', async () => (await ups()) === 2);
+  // Its shell comes up a little later than its console says.
+  const isUp = async () => (await guest.sh('cat /tmp/ticks && echo up', 2000).catch(() => '')).endsWith('up');
+  await waitFor('its shell', isUp);
   await expectRunning(guest);
   await expectNothingLeft();
 });
+
+async function ups(): Promise<number> {
+  return (await guest.console()).match(/test guest is up/g)?.length ?? 0;
+}

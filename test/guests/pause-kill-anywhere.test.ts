@@ -16,7 +16,7 @@ let proxy: MconsoleProxy;
 
 beforeAll(async () => {
   house = await TestHouse.build({ sizeMiB: 2048 });
-  guest = await house.boot({ sizeMiB: 128, fillMiB: 48, writer: 'lines' });
+  guest = await house.boot({ sizeMiB: 128, fillMiB: 72, writer: 'lines' });
   proxy = await startMconsoleProxy({ listenPath: join(house.dir, 'p'), guestSocketPath: guest.socketPath });
   await house.configure({
     one: settingsOf(guest, { mconsole: proxy.socketPath, capture: 'copy', require: 'crash' }),
@@ -120,26 +120,37 @@ describe('kill -9 of a snapshot', () => {
   );
 
   test('at moments of no choice leaves no guest paused, and nothing that looks like a snapshot', async () => {
-    const startedAtMs = monotonicMs();
-    expect([0, 3]).toContain((await snapshot().exited).exitCode);
-    const wholeMs = monotonicMs() - startedAtMs;
-    const paused: number[] = [];
+    const { toQuiesceMs, fromQuiesceMs } = await measure();
+    let metPauses = 0;
     for (let round = 0; round < rounds; round++) {
-      // Every stretch of the whole has its turn, at a random place in it.
-      const waitMs = ((round + random()) / rounds) * wholeMs;
       const pausesBefore = (await proxy.pauses()).length;
       const cli = snapshot();
-      await sleep(waitMs);
+      // One in three before the quiesce; the others from there to the end of the pause and a little beyond.
+      if (round % 3 === 0) await sleep(random() * toQuiesceMs);
+      else {
+        await cli.waitForOutput(/"phase":"quiesce"/);
+        await sleep(random() * 1.2 * fromQuiesceMs);
+      }
       await expectResumedAfter(await kill(cli));
       if (round % 5 === 4) for (const { state } of await house.listed()) expect(state).toBe('sound');
-      if ((await proxy.pauses()).length > pausesBefore) paused.push(round);
+      if ((await proxy.pauses()).length > pausesBefore) metPauses += 1;
     }
-    console.log(
-      `seed ${seed}: of ${rounds} kills over ${Math.round(wholeMs)} ms, ${paused.length} met or followed a pause`,
-    );
+    console.log(`seed ${seed}: of ${rounds} kills ${metPauses} came in a pause or after it`);
     await expectRecovered();
   });
 });
+
+/** How long a snapshot that nobody kills takes to its quiesce, and from there through its pause. */
+async function measure(): Promise<{ toQuiesceMs: number; fromQuiesceMs: number }> {
+  const startedAtMs = monotonicMs();
+  const cli = snapshot();
+  await cli.waitForOutput(/"phase":"quiesce"/);
+  const toQuiesceMs = monotonicMs() - startedAtMs;
+  await cli.waitForOutput(/"phase":"seal"/);
+  const fromQuiesceMs = monotonicMs() - startedAtMs - toQuiesceMs;
+  expect([0, 3]).toContain((await cli.exited).exitCode);
+  return { toQuiesceMs, fromQuiesceMs };
+}
 
 const rounds = 15;
 const seed = Number(process.env.UMLSNAP_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));

@@ -150,6 +150,10 @@ describe.skipIf(!canLoopMount('ext4'))(`a store${skipped ? ` (skipped: ${skipped
       const listed = await scene.run('list', '--json');
       expect(listed.json.map(({ state }) => state)).toEqual(['unreachable']);
       expect(listed.exitCode).toBe(3);
+      // To say that there is no such snapshot would be wrong.
+      const verified = await scene.run('verify', 'debian@latest', '--json');
+      expect(verified.json).toMatchObject([{ code: 'StoreNotMounted' }]);
+      expect(verified.exitCode).toBe(1);
     } finally {
       await runTool('mount', ['-o', 'loop', '-t', 'ext4', filesystem.image, filesystem.mountPoint]);
     }

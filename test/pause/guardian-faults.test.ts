@@ -60,7 +60,6 @@ describe('when the request to stop', () => {
 describe('when the answer to stop', () => {
   test.concurrent('is lost, the guest is resumed at the deadline and nothing counts as captured', () =>
     pausing([{ on: 'stop', fault: { kind: 'dropAnswer' } }], unanswered, (guarded) => {
-      expect(onlyPause(guarded)).toBeGreaterThan(budgetMs - 50);
       expect(onlyPause(guarded)).toBeLessThan(budgetMs + slackMs);
     }));
 

@@ -29,3 +29,8 @@ export async function holdInPause(proxy: MconsoleProxy): Promise<void> {
 export async function resumeHeld(proxy: MconsoleProxy): Promise<void> {
   await proxy.release(askedInside);
 }
+
+/** For the tests after one that failed. */
+export async function releaseAll(proxy: MconsoleProxy): Promise<void> {
+  for (const command of ['stop', askedInside]) await proxy.release(command);
+}

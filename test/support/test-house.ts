@@ -70,10 +70,15 @@ export class TestHouse {
     return guest;
   }
 
-  /** Ends what runs of it, commands first, and removes all of it. */
-  async remove(): Promise<void> {
+  /** Kills every command that still runs, for the tests after one that failed. */
+  killCommands(): void {
     for (const cli of this.#running) cli.kill('SIGKILL');
     for (const pid of this.processes()) process.kill(pid, 'SIGKILL');
+  }
+
+  /** Ends what runs of it, commands first, and removes all of it. */
+  async remove(): Promise<void> {
+    this.killCommands();
     await Promise.all(this.#guests.map((guest) => guest.kill()));
     await this.#remove();
   }
