@@ -139,7 +139,9 @@ export class TestHouse {
   }
 
   async listed(): Promise<Listed[]> {
-    return (await this.run(['list', '--json'])).json as unknown as Listed[];
+    const { exitCode, stderr, json } = await this.run(['list', '--json']);
+    if (exitCode !== 0 && exitCode !== 3) throw new Error(`umlsnap list exited ${exitCode}: ${stderr}`);
+    return json as unknown as Listed[];
   }
 
   /** Snapshots in the making. */

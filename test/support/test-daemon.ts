@@ -1,0 +1,75 @@
+import { expect } from 'vitest';
+import type { CliResult, RunningCli } from './cli.js';
+import type { TestHouse } from './test-house.js';
+import { waitFor } from './wait-for.js';
+
+/** `umlsnap daemon` on a house, and its log. */
+export class TestDaemon {
+  readonly #cli: RunningCli;
+
+  private constructor(cli: RunningCli) {
+    this.#cli = cli;
+  }
+
+  /** Returns once its schedule runs. */
+  static async start(house: TestHouse): Promise<TestDaemon> {
+    const daemon = new TestDaemon(house.start(['daemon'], { timeoutMs: 280_000 }));
+    await daemon.untilLogged(/^daemon runs$/);
+    return daemon;
+  }
+
+  get pid(): number {
+    return this.#cli.pid;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#cli.kill(signal);
+  }
+
+  log(): Record<string, unknown>[] {
+    const lines = this.#cli.stderr().split('\n').slice(0, -1);
+    return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+  }
+
+  logged(message: RegExp): Record<string, unknown>[] {
+    return this.log().filter(({ msg }) => typeof msg === 'string' && message.test(msg));
+  }
+
+  /** The first entry, or the one after so many. */
+  untilLogged(message: RegExp, after = 0): Promise<Record<string, unknown>> {
+    return waitFor(`the daemon to log ${message}`, () => this.logged(message)[after], {
+      found: () => this.#cli.stderr(),
+    });
+  }
+
+  /** Has it read its config again, and returns when it has. */
+  async reload(expected = /^config read again$/): Promise<Record<string, unknown>> {
+    const before = this.logged(expected).length;
+    this.kill('SIGHUP');
+    return await this.untilLogged(expected, before);
+  }
+
+  /** Ends it as a service manager does, and expects it to end well. */
+  async end(): Promise<CliResult> {
+    this.kill('SIGTERM');
+    return await this.ended();
+  }
+
+  async ended(): Promise<CliResult> {
+    const result = await this.#cli.exited;
+    expect(result, result.stderr).toMatchObject({ exitCode: 0, signal: null });
+    return result;
+  }
+
+  async killed(): Promise<void> {
+    this.kill('SIGKILL');
+    expect((await this.#cli.exited).signal).toBe('SIGKILL');
+  }
+}
+
+/** A schedule with one slot, so many seconds from now, in UTC. */
+export function onceIn(seconds: number): string {
+  const slot = new Date(Date.now() + seconds * 1000);
+  const time = [slot.getUTCSeconds(), slot.getUTCMinutes(), slot.getUTCHours()];
+  return [...time, slot.getUTCDate(), slot.getUTCMonth() + 1, '*'].join(' ');
+}
