@@ -128,10 +128,20 @@ export class StopAndGo {
       ) {
         this.#apply({ type: 'stopAnswered', answer: 'stopped' });
       }
-      // An earlier `go` may have resumed the guest with its answer still on the way.
-      if (pauseOver(this.#state) === 'others' && this.#goAsks.length > 0) await this.#news.wait(lastRetryMs);
+      await this.#hearOutEarlierGos();
       const over = pauseOver(this.#state);
       if (over) return this.#finish(over);
+    }
+  }
+
+  /**
+   * An earlier `go` may have resumed the guest with its answer still on the way: before others are said to have done it,
+   * that answer has its time, whatever else is answered meanwhile.
+   */
+  async #hearOutEarlierGos(): Promise<void> {
+    const deadlineMs = performance.now() + lastRetryMs;
+    while (pauseOver(this.#state) === 'others' && this.#goAsks.length > 0 && performance.now() < deadlineMs) {
+      await this.#news.wait(deadlineMs - performance.now());
     }
   }
 

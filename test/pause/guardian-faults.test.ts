@@ -122,7 +122,11 @@ describe('when go', () => {
 
   test.concurrent('is answered late, after others were refused, it still was our go', () =>
     pausing(
-      [{ on: 'go', times: 1, fault: { kind: 'delayAnswer', delayMs: 60 } }],
+      [
+        { on: 'go', times: 1, fault: { kind: 'delayAnswer', delayMs: 120 } },
+        // Refused late as well, one after the other: none of these may cut the wait short.
+        { on: 'go', times: 2, fault: { kind: 'delayAnswer', delayMs: 40 } },
+      ],
       { value: 'captured' },
       expectMeasured,
     ));
