@@ -70,14 +70,18 @@ describe('a snapshot of a guest that writes', () => {
   });
 
   test('tells its pause as a witness before the console measures it', async () => {
-    const earlier = (await proxy.pauses()).length;
-    const { summary } = await scene.snapshot();
-    const pauses = (await proxy.pauses()).slice(earlier);
-    expect(pauses).toHaveLength(Number(summary.tries));
-    const difference = Math.abs(Number(summary.pausedMs) - (pauses.at(-1) ?? Number.NaN));
-    // The datagrams' way on a loaded machine; the pause itself is a hundred times as long.
-    expect(difference).toBeLessThan(15);
-    expect(pauses.at(-1)).toBeGreaterThan(15);
+    const differences: number[] = [];
+    // A busy scheduler may come between the two clocks now and then, but not each time.
+    while (differences.length < 4 && !differences.some((ms) => ms < 5)) {
+      const earlier = (await proxy.pauses()).length;
+      const { summary } = await scene.snapshot();
+      const pauses = (await proxy.pauses()).slice(earlier);
+      expect(pauses).toHaveLength(Number(summary.tries));
+      const measuredMs = pauses.at(-1) ?? Number.NaN;
+      expect(measuredMs).toBeGreaterThan(10);
+      differences.push(Math.abs(Number(summary.pausedMs) - measuredMs));
+    }
+    expect(Math.min(...differences)).toBeLessThan(5);
   });
 
   test('has the file that the documented order loses, written right before it', async () => {
