@@ -7,7 +7,7 @@ import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshot
 export interface ReadableStore {
   readonly name: string;
   readonly path: string;
-  hasMarker(): Promise<boolean>;
+  isMounted(expectedId: string | null): Promise<boolean>;
   read(snapshot: string): Promise<StoredSnapshot>;
   openFile(stored: StoredSnapshot, file: string): Promise<FileHandle>;
   openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle>;
@@ -44,14 +44,13 @@ export async function findSnapshot<S extends ReadableStore>(
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */
 async function whyNotAsked(store: ReadableStore, history: StoreIndex, error: unknown): Promise<unknown> {
-  // A store whose very marker can't be read is told by the first error.
-  const isThere = await store.hasMarker().catch(() => true);
-  if (isThere) return isError(error, 'NoSuchSnapshot') ? undefined : error;
-  const { name, path } = store;
-  const known = history instanceof UmlsnapError ? null : await history.storeId(name);
-  if (known === null) return undefined;
-  const problem = 'its marker file is not there';
-  return new UmlsnapError('StoreNotMounted', { store: name, path, problem });
+  const known = history instanceof UmlsnapError ? null : await history.storeId(store.name);
+  try {
+    if (!(await store.isMounted(known))) return undefined;
+  } catch (whyNotMounted) {
+    return whyNotMounted;
+  }
+  return isError(error, 'NoSuchSnapshot') ? undefined : error;
 }
 
 export interface SnapshotIndex {

@@ -33,7 +33,7 @@ export interface RecoverStore {
   readonly name: string;
   readonly path: string;
   /** True when it has been made a store once, and is mounted. */
-  hasMarker(): Promise<boolean>;
+  isMounted(expectedId: string | null): Promise<boolean>;
   prepare(expectedId: string | null): Promise<{ id: string }>;
   incomings(): Promise<Incoming[]>;
   discard(incoming: Incoming): Promise<void>;
@@ -189,7 +189,7 @@ async function closeJob(history: RecoverHistory, job: string, end: JobEnd): Prom
 /** A store that was never used is not made here, and one that should be there and is not is told. */
 async function isThere(store: RecoverStore, history: RecoverHistory): Promise<boolean> {
   const known = await history.storeId(store.name);
-  if (known === null && !(await store.hasMarker())) return false;
+  if (known === null && !(await store.isMounted(null))) return false;
   const { id } = await store.prepare(known);
   // A history that is new would else not miss the store when it is away.
   if (known === null) await history.rememberStore(store.name, id);

@@ -58,8 +58,7 @@ async function listStore(
 ): Promise<{ rows: ListedRow[]; problem: string | null }> {
   try {
     const known = (await history?.storeId(store.name)) ?? null;
-    if (known === null && !(await store.hasMarker())) return { rows: [], problem: null };
-    await store.prepare(known);
+    if (!(await store.isMounted(known))) return { rows: [], problem: null };
     return { rows: (await store.list(guest)).map((stored) => rowOf(store.name, stored)), problem: null };
   } catch (error) {
     if (history !== null && isHistoryFailure(error)) {

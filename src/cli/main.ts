@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, contextOf, type GlobalOptions } from './context.js';
-import { reportError } from './output.js';
+import { emit, reportError } from './output.js';
 
 /**
  * The command line. Verbs are loaded when they are called: each brings libraries that take their time (kysely, zod).
@@ -138,12 +138,15 @@ async function main(): Promise<ExitCode> {
     await program.parseAsync();
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    // Help and version were asked for; all else is a command line that we did not understand.
+    // Help and version were asked for; all else is a command line that we did not understand, and people have been told.
     exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+    const { output } = contextOf({ json: process.argv.includes('--json') });
+    if (error.exitCode !== 0) emit(output, { type: 'error', code: 'Usage', message: error.message });
   }
   return exitCode;
 }
 
 // Whoever reads what we print may go away, such as `head` or a terminal: what is under way goes on all the same.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-process.exitCode = await main();
+// Not left to the event loop: a guest that answers nobody may still be asked to go by then, by us and without end.
+process.exit(await main());

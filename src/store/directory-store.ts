@@ -9,7 +9,7 @@ import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest } from './manifest.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
-import { prepareStore, readMarker } from './store-marker.js';
+import { mountedStore, prepareStore } from './store-marker.js';
 import {
   findSnapshot,
   isSound,
@@ -51,9 +51,13 @@ export class DirectoryStore {
     return prepareStore(this.#place, expectedId);
   }
 
-  /** True when it has been made a store once, and is mounted. Makes nothing. */
-  async hasMarker(): Promise<boolean> {
-    return this.#on(0, async () => (await readMarker(this.#place)) !== undefined);
+  /**
+   * False where no store was ever made and none is expected. As `prepare`, for reading only: makes nothing, and is content
+   * with a store that is read-only.
+   * @throws StoreNotMounted, StoreUnusable
+   */
+  async isMounted(expectedId: string | null): Promise<boolean> {
+    return (await mountedStore(this.#place, expectedId)) !== undefined;
   }
 
   async free(): Promise<FreeRoom> {

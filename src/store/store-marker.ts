@@ -23,15 +23,34 @@ export async function prepareStore(
   place: StorePlace,
   expectedId: string | null,
 ): Promise<{ id: string; created: boolean }> {
+  const { there, id } = await findMounted(place, expectedId);
+  if (id === undefined) return initialise(place, there);
+  await requireWritable(place);
+  return { id, created: false };
+}
+
+/**
+ * The id of the store that is mounted, for reading from it; undefined where none was ever made. Makes nothing.
+ * @throws StoreNotMounted, StoreUnusable
+ */
+export async function mountedStore(
+  place: StorePlace,
+  expectedId: string | null,
+): Promise<string | undefined> {
+  return (await findMounted(place, expectedId)).id;
+}
+
+async function findMounted(
+  place: StorePlace,
+  expectedId: string | null,
+): Promise<{ there: boolean; id: string | undefined }> {
   const there = await requireDirectory(place, expectedId);
   const id = there ? await readMarker(place) : undefined;
   if (id === undefined && expectedId !== null) throw notMounted(place, 'its marker file is not there');
   if (id !== undefined && expectedId !== null && id !== expectedId) {
     throw notMounted(place, `another store is mounted there (${id} instead of ${expectedId})`);
   }
-  if (id === undefined) return initialise(place, there);
-  await requireWritable(place);
-  return { id, created: false };
+  return { there, id };
 }
 
 /** False when nothing is there and that is in order. */
