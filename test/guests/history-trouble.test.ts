@@ -147,7 +147,7 @@ describe('a damaged history', () => {
     await proxy.hold('stop', 'answer');
     const cli = house.start(['snapshot', 'one']);
     await proxy.untilHeld('stop', 'answer');
-    for (const pid of house.processes()) process.kill(pid, 'SIGKILL');
+    house.killCommands();
     await cli.exited;
     await proxy.release('stop');
     const { job } = await house.newestJob();

@@ -86,7 +86,7 @@ describe('after kill -9 of a snapshot', () => {
     await proxy.hold('stop', 'answer');
     const cli = snapshot();
     await proxy.untilHeld('stop', 'answer');
-    for (const pid of house.processes()) process.kill(pid, 'SIGKILL');
+    house.killCommands();
     await cli.exited;
     await proxy.release('stop');
     await expect(guest.sh('true', 500)).rejects.toThrow(/did not answer/);

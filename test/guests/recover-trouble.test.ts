@@ -46,7 +46,7 @@ describe('a guest that can’t be resumed', () => {
     const cli = house.start(['snapshot', 'one']);
     await proxy.untilHeld('stop');
     process.kill(guest.pid, 'SIGSTOP');
-    for (const pid of house.processes()) process.kill(pid, 'SIGKILL');
+    house.killCommands();
     await cli.exited;
     // Outstanding: it lies in the guest's queue, and takes effect when the guest is continued.
     await proxy.release('stop');
@@ -73,7 +73,7 @@ describe('a guest that can’t be resumed', () => {
     await proxy.hold('stop', 'answer');
     const cli = house.start(['snapshot', 'one']);
     await proxy.untilHeld('stop', 'answer');
-    for (const pid of house.processes()) process.kill(pid, 'SIGKILL');
+    house.killCommands();
     await cli.exited;
     await proxy.release('stop');
     await proxy.hold('go');

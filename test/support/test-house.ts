@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { errnoOf } from '../../src/errors.js';
 import type { JobRecord, JobStatus } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { type CliOptions, type CliResult, type RunningCli, startCli } from './cli.js';
@@ -39,7 +40,6 @@ export class TestHouse {
   store: string;
   readonly #remove: () => Promise<void>;
   readonly #guests: RealGuest[] = [];
-  readonly #running = new Set<RunningCli>();
   /** What the history has said so far: none of it may be lost. */
   readonly #knownJobs = new Map<string, JobStatus>();
   readonly #verified = new Set<string>();
@@ -70,10 +70,15 @@ export class TestHouse {
     return guest;
   }
 
-  /** Kills every command that still runs, for the tests after one that failed. */
+  /**
+   * Kills every command that runs and all that it started, as if at one instant: none of them sees another one die, and
+   * does something about it.
+   */
   killCommands(): void {
-    for (const cli of this.#running) cli.kill('SIGKILL');
-    for (const pid of this.processes()) process.kill(pid, 'SIGKILL');
+    const pids = this.processes();
+    for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
+      for (const pid of pids) signalIfThere(pid, signal);
+    }
   }
 
   /** Ends what runs of it, commands first, and removes all of it. */
@@ -94,11 +99,7 @@ export class TestHouse {
 
   start(args: string[], options: CliOptions = {}): RunningCli {
     const env = { ...options.env, [houseVariable]: this.dir };
-    const cli = startCli(['-c', this.configFile, ...args], { ...options, env });
-    this.#running.add(cli);
-    const forget = () => void this.#running.delete(cli);
-    cli.exited.then(forget, forget);
-    return cli;
+    return startCli(['-c', this.configFile, ...args], { ...options, env });
   }
 
   run(args: string[], options: CliOptions = {}): Promise<CliResult> {
@@ -210,6 +211,14 @@ export const settingsOf = (guest: RealGuest, more: Record<string, unknown> = {})
 
 async function namesBelow(dir: string): Promise<string[]> {
   return await readdir(dir, { recursive: true }).catch(() => []);
+}
+
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
+  }
 }
 
 function environmentOf(pid: string): string {
