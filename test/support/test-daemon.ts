@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import type { CliResult, RunningCli } from './cli.js';
+import { afterOurDeath } from './death-watch.js';
 import type { TestHouse } from './test-house.js';
 import { waitFor } from './wait-for.js';
 
@@ -9,6 +10,10 @@ export class TestDaemon {
 
   private constructor(cli: RunningCli) {
     this.#cli = cli;
+    // Of all commands it is the one that would run for ever.
+    const watch = afterOurDeath('kill -s KILL "$1"', [String(cli.pid)]);
+    const cancel = () => watch.cancel();
+    cli.exited.then(cancel, cancel);
   }
 
   /** Returns once its schedule runs. */
