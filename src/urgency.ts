@@ -2,8 +2,10 @@ import { getPriority, setPriority } from 'node:os';
 
 /** Nice value of whatever stands between a paused guest and its `go`. */
 const urgentNice = -15;
+const momentMs = 1000;
 
 let urgentWorks = 0;
+let newestStartMs = 0;
 let ordinaryNice = 0;
 const waiting = new Set<() => void>();
 
@@ -13,6 +15,7 @@ const waiting = new Set<() => void>();
  */
 export function becomeUrgent(): () => void {
   urgentWorks += 1;
+  newestStartMs = performance.now();
   if (urgentWorks === 1) {
     ordinaryNice = getPriority();
     setNice(urgentNice);
@@ -24,17 +27,29 @@ export function becomeUrgent(): () => void {
     urgentWorks -= 1;
     if (urgentWorks > 0) return;
     setNice(ordinaryNice);
-    for (const go of waiting) go();
-    waiting.clear();
+    for (const go of [...waiting]) go();
   };
 }
 
 /**
- * Resolves when nothing urgent goes on in this process. Work that holds the event loop up, such as a synchronous write to
- * a database, MUST wait for this: another job of ours may have a guest paused.
+ * Resolves when nothing urgent has begun in this process a moment ago. Work that holds the event loop up for milliseconds,
+ * such as a synchronous write to a database, MUST wait for this: another job of ours may have a guest paused, and
+ * milliseconds are what that takes. A pause that lasts for seconds does not feel them, and holds nobody up.
  */
 export async function whenNotUrgent(): Promise<void> {
-  while (urgentWorks > 0) await new Promise<void>((resolve) => waiting.add(resolve));
+  for (;;) {
+    const leftMs = newestStartMs + momentMs - performance.now();
+    if (urgentWorks === 0 || leftMs <= 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(go, leftMs);
+      function go(): void {
+        clearTimeout(timer);
+        waiting.delete(go);
+        resolve();
+      }
+      waiting.add(go);
+    });
+  }
 }
 
 function setNice(nice: number): void {

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ensureDebianPackages } from './support/debian-packages.js';
@@ -92,6 +92,8 @@ async function runAll(): Promise<number> {
 
 async function testInOwnDirectory(): Promise<TestCounts> {
   const dir = mkdtempSync(join(tmpdir(), 'ut-'));
+  // Guests that run as another user find their way through it.
+  chmodSync(dir, 0o711);
   try {
     return await runVitest(dir);
   } finally {
