@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { ProcessIdentity } from '../process-identity.js';
 import type { GuestProcesses } from './guest-processes.js';
 
@@ -21,9 +21,9 @@ export function probeStopped(main: ProcessIdentity): 'stopped' | 'running' | 'un
  * @returns true also where the host does not tell
  */
 export async function confirmStopped({ main, ioTasks }: GuestProcesses): Promise<boolean> {
-  for (let looks = 0; looks < 20; looks++) {
+  for (let looks = 0; looks < 30; looks++) {
     if (probeStopped(main) === 'stopped') return true;
-    await sleep(1);
+    await (looks < 10 ? nextTurn() : sleep(1));
   }
   // An I/O helper nearly always sleeps: a host that won't say where tells nothing of the main process either.
   return !ioTasks.some((task) => sleepPlaceOf(task) !== undefined);
