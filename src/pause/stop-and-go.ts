@@ -84,11 +84,6 @@ export class StopAndGo {
     return this.#stopAsk !== undefined && pauseOver(this.#state) === undefined;
   }
 
-  /** Some `go` resumed the guest; with the stop's answer still missing that is evidence, not proof. */
-  get resumedOnce(): boolean {
-    return this.#state.resumedOnce;
-  }
-
   /** Sends `stop`, once: a second one could take effect after the `go` for the first. */
   async stop(waitMs: number): Promise<'stopped' | 'refused' | 'unanswered'> {
     this.#state = stopSent;
