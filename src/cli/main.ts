@@ -143,6 +143,8 @@ function addOtherVerbs(program: Command, run: Run): void {
     .action(() => run(async (context) => (await import('./config-check.js')).configCheckVerb(context)));
 }
 
+const lastWordMs = 2000;
+
 async function main(): Promise<ExitCode> {
   let exitCode: ExitCode = exitCodes.done;
   const program = buildProgram((code) => {
@@ -162,5 +164,7 @@ async function main(): Promise<ExitCode> {
 
 // Whoever reads what we print may go away, such as `head` or a terminal: what is under way goes on all the same.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-// Not left to the event loop: a guest that answers nobody may still be asked to go by then, by us and without end.
-process.exit(await main());
+process.exitCode = await main();
+// By itself, so that SQLite's files are closed: left open, their shared memory stays behind, and ends by SIGBUS whoever
+// maps it on a disk that is full by then. But a guest that answers nobody may still be asked to go, by us and without end.
+setTimeout(() => process.exit(), lastWordMs).unref();
