@@ -5,6 +5,7 @@ import type { Trigger } from '../src/history/records.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory, SnapshotStore } from '../src/snapshot/ports.js';
 import { type SnapshotTaken, takeSnapshot } from '../src/snapshot/take-snapshot.js';
+import { sizesOf } from '../src/store/manifest.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobRun, type JobSummary, recordedJob } from './recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from './recover.js';
@@ -90,12 +91,11 @@ function factsOfFailure(error: unknown): Record<string, unknown> {
 function factsOf({ manifest, plan, tries, removed }: SnapshotTaken): Record<string, unknown> {
   const chosen = { method: plan.method, reason: plan.reason, tries, removed };
   if (!manifest) return { ...chosen, predictedPauseMs: plan.predictedPauseMs, dataBytes: plan.dataBytes };
-  const { snapshot, consistency, dirtyKib, pausedMs, disks } = manifest;
+  const { snapshot, consistency, dirtyKib, pausedMs } = manifest;
   return {
     ...chosen,
     ...{ snapshot, consistency, dirtyKib, pausedMs },
-    sizeBytes: disks.reduce((sum, disk) => sum + disk.sizeBytes, 0),
-    storedBytes: disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+    ...sizesOf(manifest),
   };
 }
 

@@ -144,14 +144,13 @@ async function failureOf(run: JobRun, work: (run: JobRun) => Promise<void>): Pro
 
 /** Notes a job that was due and did not run, because somebody else worked on the guest. */
 export async function recordSkipped(history: JobHistory, intent: JobIntent, reason: unknown): Promise<void> {
-  const now = new Date();
-  const job = newJobName(now);
-  await history.startJob({ ...intent, ...ownerOfJob(), job, startedAt: now.toISOString() });
+  const { start } = begin(intent);
+  await history.startJob(start);
   const { code } = asUmlsnapError(reason);
   const error = { phase: 'preflight', code, message: explainError(reason) };
-  await history.finishJob(job, {
+  await history.finishJob(start.job, {
     status: 'skipped',
-    finishedAt: now.toISOString(),
+    finishedAt: start.startedAt,
     error,
     warnings: [],
     summary: {},

@@ -1,5 +1,5 @@
 import { explainError } from '../src/error-text.js';
-import { isError, problemOf, UmlsnapError } from '../src/errors.js';
+import { isError, isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { JobEnd, JobRecord, PauseEnd, PauseRecord, SnapshotRecord } from '../src/history/records.js';
 import { dropLease, endLease } from '../src/pause/lease.js';
@@ -114,7 +114,7 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
       await store.emptyTrash();
       await rebuildIndex(store, house.history, recovered);
     } catch (error) {
-      if (!(error instanceof UmlsnapError) || error.code.startsWith('History')) throw error;
+      if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
       recovered.problems.push(explainError(error));
     }
   }

@@ -60,3 +60,11 @@ export function isAlive(identity: ProcessIdentity): boolean {
     stat !== undefined && stat.startTicks === identity.startTicks && stat.state !== 'Z' && stat.state !== 'X'
   );
 }
+
+/** For a look at other processes in /proc: they end while we look, and those of others are closed to us. */
+export function goneOrForbidden<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return value;
+    throw error;
+  };
+}

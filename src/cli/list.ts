@@ -4,6 +4,7 @@ import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { DirectoryStore } from '../store/directory-store.js';
+import { sizesOf } from '../store/manifest.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
@@ -78,12 +79,11 @@ function rowOf(store: string, stored: StoredSnapshot): ListedRow {
     const sizes = { sizeBytes: null, storedBytes: null, pinned: null, labels: {} };
     return { snapshot, store, guest, state: 'damaged', ...unknown, ...sizes, problem: stored.damaged };
   }
-  const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels, disks } = stored.manifest;
+  const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
     ...{ snapshot, store, guest, state: 'sound' },
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
-    sizeBytes: disks.reduce((sum, disk) => sum + disk.sizeBytes, 0),
-    storedBytes: disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+    ...sizesOf(stored.manifest),
     problem: null,
   };
 }

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
-import { errnoOf } from '../errors.js';
-import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { goneOrForbidden, type ProcessIdentity, readProcessStat } from '../process-identity.js';
 
 /** A guest as the host sees it: the process that runs its kernel, and the tasks that write its disks. */
 export interface GuestProcesses {
@@ -84,14 +83,6 @@ async function holdsForWriting(pid: number, disks: FileIdentity[]): Promise<bool
     if ((flags & 0o3) !== 0) return true;
   }
   return false;
-}
-
-/** Processes end while we look, and those of others are none of our business. */
-function goneOrForbidden<T>(value: T): (error: unknown) => T {
-  return (error) => {
-    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return value;
-    throw error;
-  };
 }
 
 /** The holder whose parent holds nothing: helpers and stubs are children of the main process. */

@@ -1,8 +1,7 @@
 import { z } from 'zod';
+import { processSchema } from './lease.js';
 
 /** What the orchestrator and its guardian say to each other: one JSON object a line, over the guardian's stdin and stdout. */
-
-const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
 
 const orderSchema = z.discriminatedUnion('do', [
   z.strictObject({

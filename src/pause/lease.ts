@@ -12,7 +12,8 @@ import { bootId } from '../process-identity.js';
  * one whose processes are dead resumes the guest.
  */
 
-const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
+/** A ProcessIdentity, from a file or from another process. */
+export const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
 
 const leaseSchema = z.strictObject({
   format: z.literal('umlsnap-lease/1'),

@@ -1,5 +1,5 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { errnoOf } from '../errors.js';
+import { goneOrForbidden } from '../process-identity.js';
 
 /** A file, as stat(2) with bigints names it. */
 export interface FileIdentity {
@@ -32,9 +32,9 @@ export async function findLocker(file: FileIdentity): Promise<number | null> {
 
 async function hasOpen(pid: number, file: FileIdentity): Promise<boolean> {
   const directory = `/proc/${pid}/fd`;
-  const fds = await readdir(directory).catch(unseen<string[]>([]));
+  const fds = await readdir(directory).catch(goneOrForbidden<string[]>([]));
   for (const fd of fds) {
-    const found = await stat(`${directory}/${fd}`, { bigint: true }).catch(unseen(null));
+    const found = await stat(`${directory}/${fd}`, { bigint: true }).catch(goneOrForbidden(null));
     if (found !== null && found.ino === file.ino && found.dev === file.dev) return true;
   }
   return false;
@@ -48,12 +48,4 @@ function isPlaceOf(place: string, file: FileIdentity): boolean {
     BigInt(`0x${major}`) === (((file.dev >> 8n) & 0xfffn) | ((file.dev >> 32n) & ~0xfffn)) &&
     BigInt(`0x${minor}`) === ((file.dev & 0xffn) | ((file.dev >> 12n) & ~0xffn))
   );
-}
-
-/** Processes and descriptors go while we look, and other users' are closed to us. */
-function unseen<T>(value: T): (error: unknown) => T {
-  return (error) => {
-    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return value;
-    throw error;
-  };
 }

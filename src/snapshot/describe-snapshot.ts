@@ -2,7 +2,7 @@ import { compactUtc } from '../clock.js';
 import { UmlsnapError } from '../errors.js';
 import type { SnapshotRecord } from '../history/records.js';
 import type { StoredBacking } from '../store/backing-files.js';
-import { type Manifest, manifestSha256 } from '../store/manifest.js';
+import { type Manifest, manifestSha256, sizesOf } from '../store/manifest.js';
 import type { SealDisk, SealDraft } from '../store/seal.js';
 import type { Captured } from './capture-consistently.js';
 import { fileNameOf, type SourceDisk } from './source-disks.js';
@@ -63,8 +63,6 @@ function sealDiskOf(facts: SnapshotFacts, { config }: SourceDisk): SealDisk {
 
 /** The history's row of a snapshot that lies in a store: made of its manifest alone, so that it can be rebuilt. */
 export function recordOf(store: string, manifest: Manifest): SnapshotRecord {
-  const sum = (bytesOf: (disk: Manifest['disks'][number]) => number) =>
-    manifest.disks.reduce((total, disk) => total + bytesOf(disk), 0);
   return {
     snapshot: manifest.snapshot,
     store,
@@ -75,8 +73,7 @@ export function recordOf(store: string, manifest: Manifest): SnapshotRecord {
     dirtyKib: manifest.dirtyKib,
     method: manifest.method,
     pausedMs: manifest.pausedMs,
-    sizeBytes: sum((disk) => disk.sizeBytes),
-    storedBytes: sum((disk) => disk.storedBytes),
+    ...sizesOf(manifest),
     pinned: manifest.pinned,
     labels: manifest.labels,
     manifestSha256: manifestSha256(manifest),

@@ -60,6 +60,14 @@ export function sealManifest(manifest: Omit<Manifest, 'checksum'>): Manifest {
   return { ...manifest, checksum: checksumOf(manifest) };
 }
 
+/** What the disks of a snapshot come to: their size for the guest, and what of it the store holds. */
+export function sizesOf({ disks }: Pick<Manifest, 'disks'>): { sizeBytes: number; storedBytes: number } {
+  return {
+    sizeBytes: disks.reduce((sum, disk) => sum + disk.sizeBytes, 0),
+    storedBytes: disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+  };
+}
+
 /** The text of manifest.json: for a manifest there is exactly one. */
 export function formatManifest(manifest: Manifest): string {
   return `${JSON.stringify(manifestSchema.parse(manifest), null, 2)}\n`;
