@@ -4,6 +4,16 @@ import { getPriority, setPriority } from 'node:os';
 const urgentNice = -15;
 const momentMs = 1000;
 
+/** How eagerly one thread works; `ordinary` is what processes start with. */
+export type ThreadUrgency = 'urgent' | 'ordinary' | 'background';
+
+const niceOf: Record<ThreadUrgency, number> = { urgent: urgentNice, ordinary: 0, background: 10 };
+
+/** For the calling thread alone, which is none of those that `becomeUrgent` is for. Without the right to it nothing changes. */
+export function setThreadUrgency(urgency: ThreadUrgency): void {
+  setNice(niceOf[urgency]);
+}
+
 let urgentWorks = 0;
 let newestStartMs = 0;
 let ordinaryNice = 0;

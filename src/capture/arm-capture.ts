@@ -1,10 +1,14 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { fdatasync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { problemOf, UmlsnapError } from '../errors.js';
 import type { ArmedCapture, CaptureDisk, CaptureMethod } from './capture.js';
 import { type CaptureChild, startCaptureChild } from './capture-process.js';
-import type { ChildWord } from './child-words.js';
-import { describeFailure } from './describe-failure.js';
+import { withTargets } from './capture-targets.js';
+import { errorOfWord } from './disk-word.js';
+import { killOnAbort } from './kill-on-abort.js';
+
+const datasync = promisify(fdatasync);
 
 /**
  * Gets everything ready to share the disks' blocks (`FICLONE`): the pause is then one system call a disk, whatever its size.
@@ -25,58 +29,32 @@ export function armCopy(guest: string, disks: CaptureDisk[]): Promise<ArmedCaptu
 }
 
 /** All that is slow MUST happen here, while the guest still runs: names, descriptors, the child, its buffers. */
-async function armCapture(method: CaptureMethod, guest: string, disks: CaptureDisk[]): Promise<ArmedCapture> {
-  const targets: FileHandle[] = [];
-  try {
-    for (const disk of disks) targets.push(await createTarget(guest, disk));
+function armCapture(
+  method: Exclude<CaptureMethod, 'precopy'>,
+  guest: string,
+  disks: CaptureDisk[],
+): Promise<ArmedCapture> {
+  return withTargets(guest, disks, async (targets) => {
     const child = await startCaptureChild(method, disks, targets);
-    if ('is' in child) throw failureOf(guest, child);
-    return armed(method, guest, child, targets);
-  } catch (error) {
-    await Promise.all(targets.map((target) => target.close()));
-    await Promise.all(disks.slice(0, targets.length).map((disk) => unlink(disk.targetPath)));
-    if (error instanceof UmlsnapError) throw error;
-    const device = disks.map((disk) => disk.device).join(', ');
-    throw new UmlsnapError('CaptureFailed', { guest, device, problem: problemOf(error) }, error);
-  }
-}
-
-async function createTarget(guest: string, { device, targetPath }: CaptureDisk): Promise<FileHandle> {
-  try {
-    return await open(targetPath, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-  } catch (error) {
-    const { message, code } = error as NodeJS.ErrnoException;
-    const problem = describeFailure({ message, code, syscall: 'write' });
-    throw new UmlsnapError('CaptureFailed', { guest, device, problem }, error);
-  }
+    if ('is' in child) throw errorOfWord(guest, child);
+    const catchUp = method === 'reflink' ? () => flush(guest, disks) : async () => {};
+    return armed(method, guest, { child, targets, catchUp });
+  });
 }
 
 function armed(
-  method: CaptureMethod,
+  method: Exclude<CaptureMethod, 'precopy'>,
   guest: string,
-  child: CaptureChild,
-  targets: FileHandle[],
+  { child, targets, catchUp }: { child: CaptureChild; targets: FileHandle[]; catchUp: () => Promise<void> },
 ): ArmedCapture {
   return {
     method,
+    catchUp,
+    facts: () => ({}),
     async run(signal) {
-      signal.throwIfAborted();
-      let abort = () => {};
-      const cut = new Promise<never>((_, reject) => {
-        // Killed rather than asked: it may be inside a system call or stopped, and the guest is waiting.
-        abort = () => {
-          child.kill();
-          reject(signal.reason);
-        };
-        signal.addEventListener('abort', abort, { once: true });
-      });
-      try {
-        const word = await Promise.race([child.capture(), cut]);
-        if (word.is === 'done') return word.disks;
-        throw failureOf(guest, word);
-      } finally {
-        signal.removeEventListener('abort', abort);
-      }
+      const word = await killOnAbort(signal, child.kill, child.capture);
+      if (word.is === 'done') return word.disks;
+      throw errorOfWord(guest, word);
     },
     async dispose() {
       await child.end();
@@ -85,18 +63,21 @@ function armed(
   };
 }
 
-function failureOf(guest: string, word: ChildWord): UmlsnapError {
-  switch (word.is) {
-    case 'changed':
-      return new UmlsnapError('SourceChanged', { guest, device: word.device, problem: word.problem });
-    case 'failed':
-      return new UmlsnapError('CaptureFailed', {
-        guest,
-        device: word.device,
-        problem: describeFailure(word),
+const maxFlushes = 5;
+const shortFlushMs = 5;
+
+/**
+ * A reflink first writes out what is dirty of the disk on the host. A guest at full speed makes that megabytes while they are
+ * written: so again, as each time it is less, until it is little.
+ */
+async function flush(guest: string, disks: CaptureDisk[]): Promise<void> {
+  for (let flushes = 1; flushes <= maxFlushes; flushes++) {
+    const startedMs = performance.now();
+    for (const { device, sourceFd } of disks) {
+      await datasync(sourceFd).catch((error: unknown) => {
+        throw new UmlsnapError('CaptureFailed', { guest, device, problem: problemOf(error) }, error);
       });
-    case 'ready':
-    case 'done':
-      return new UmlsnapError('Internal', { problem: `the capture process said ${word.is} out of turn` });
+    }
+    if (performance.now() - startedMs < shortFlushMs) return;
   }
 }

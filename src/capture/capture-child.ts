@@ -1,10 +1,11 @@
 import { fstatSync, ftruncateSync } from 'node:fs';
 import { type CopyExtent, copyExtents, extentCopier } from '../image/copy-extents.js';
 import { cloneFileBlocking, dieWithParent } from '../image/linux-calls.js';
-import { describeChange, type Stamp, toStamp } from '../image/open-disk.js';
+import { describeChange, toStamp } from '../image/open-disk.js';
 import { becomeUrgent } from '../urgency.js';
 import type { CapturedDisk } from './capture.js';
 import { type ArmWord, type ChildWord, firstDiskFd, type GoWord } from './child-words.js';
+import { lookAtSource } from './look-at-source.js';
 
 /**
  * The process that captures while the guest stands still. A process of its own, so that it can be killed at the deadline in
@@ -71,10 +72,10 @@ function captureAll(disks: ChildDisk[], captureOne: (disk: ChildDisk) => void): 
   for (const disk of disks) {
     const { device } = disk;
     try {
-      const before = lookAt(disk);
+      const before = lookAtSource(disk.sourceFd, disk.sizeBytes);
       if ('problem' in before) return { is: 'changed', device, problem: before.problem };
       captureOne(disk);
-      const after = lookAt(disk);
+      const after = lookAtSource(disk.sourceFd, disk.sizeBytes);
       if ('problem' in after) return { is: 'changed', device, problem: after.problem };
       // The drain came before: whatever writes now is no guest that stands still, and the capture has parts of both.
       const problem = describeChange(before.stamp, after.stamp);
@@ -86,16 +87,6 @@ function captureAll(disks: ChildDisk[], captureOne: (disk: ChildDisk) => void): 
     }
   }
   return { is: 'done', disks: captured };
-}
-
-/** The source as it is now; its name is not looked up, yet a file that was replaced has none left. */
-function lookAt(disk: ChildDisk): { stamp: Stamp } | { problem: string } {
-  const stat = fstatSync(disk.sourceFd, { bigint: true });
-  if (stat.nlink === 0n) return { problem: 'it was deleted or replaced by another file' };
-  if (stat.size !== BigInt(disk.sizeBytes)) {
-    return { problem: `its size went from ${disk.sizeBytes} to ${stat.size} bytes` };
-  }
-  return { stamp: toStamp(stat) };
 }
 
 function say(word: ChildWord): void {

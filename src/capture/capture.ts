@@ -2,7 +2,7 @@ import type { Stamp } from '../image/open-disk.js';
 
 /** The port between the sequence and a method of capturing: armed while the guest runs, run while it stands still. */
 
-export type CaptureMethod = 'reflink' | 'copy';
+export type CaptureMethod = 'reflink' | 'precopy' | 'copy';
 
 export interface CaptureDisk {
   device: string;
@@ -23,11 +23,20 @@ export interface CapturedDisk {
 export interface ArmedCapture {
   readonly method: CaptureMethod;
   /**
-   * Captures all disks, or fails as a whole. This is the pause: whoever works on it must do nothing else. Can be run once.
+   * While the guest runs, right before each stop: what can be done now is not left to the pause.
+   * @param roundsLimitMs no other round of copying begins after it; without, as long as it gets less
+   * @throws CaptureFailed, SourceChanged, PredictedPauseOverBudget, or the signal's reason
+   */
+  catchUp(signal: AbortSignal, roundsLimitMs?: number): Promise<void>;
+  /**
+   * Captures all disks, or fails as a whole. This is the pause: whoever works on it must do nothing else. Done once, it can't be
+   * run again; after `TrackingLost` it can, in another pause.
    * @returns by device
-   * @throws CaptureFailed, SourceChanged, or the signal's reason at once when it aborts
+   * @throws CaptureFailed, SourceChanged, TrackingLost, or the signal's reason at once when it aborts
    */
   run(signal: AbortSignal): Promise<Map<string, CapturedDisk>>;
+  /** For the job's record, so far. */
+  facts(): Record<string, unknown>;
   /** Ends what is still at work and closes the targets. The files stay: they belong to the incoming copy. */
   dispose(): Promise<void>;
 }

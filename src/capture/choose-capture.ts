@@ -1,47 +1,84 @@
 import type { CaptureMethod } from './capture.js';
 import type { ReflinkProbe } from './probe-reflink.js';
 
+export type Tracker = 'traced' | 'compared';
+
 export interface CaptureWish {
   wanted: 'auto' | CaptureMethod;
+  /** Of a precopy. */
+  wantedTracker: 'auto' | Tracker;
   /** What the probe said of each disk. */
   reflink: { device: string; probe: ReflinkProbe }[];
+  /** Whether writes can be traced here; null: nobody asked, as it could not matter. */
+  tracing: { works: true } | { works: false; reason: string } | null;
   /** What a copy would carry, of all disks together. */
   dataBytes: number;
-  /** null: not measured. */
+  /** Of a copy; null: not measured. */
   bytesPerSecond: number | null;
+  /** The pause that a precopy aims at. */
+  pauseTargetMs: number;
   budgetMs: number;
 }
 
 export type ChosenCapture =
   | {
       method: CaptureMethod;
+      /** null: not a precopy. */
+      tracker: Tracker | null;
       /** For people and the job's record. */
       reason: string;
-      /** How long the capture is expected to take; null: not known, which for a reflink means next to nothing. */
+      /** How long the capture is expected to take; null: not known, which but for a copy means milliseconds. */
       predictedPauseMs: number | null;
       warnings: string[];
     }
   | { impossible: string };
 
-/** Chooses the capture's method, with a reason. A pause over the budget is told, not refused: that is the preflight's. Pure. */
+/**
+ * Chooses the capture's method, with the reasons why those before it in the order reflink, traced precopy, compared precopy,
+ * copy don't fit. A pause over the budget is told, not refused: that is the preflight's, or the precopy's. Pure.
+ */
 export function chooseCapture(wish: CaptureWish): ChosenCapture {
-  const refusals = wish.reflink.flatMap(({ device, probe }) =>
-    probe.works ? [] : [`${device}: ${probe.reason}`],
-  );
-  const refused = refusals.join('; ');
   if (wish.wanted === 'copy') return copy(wish, 'the config asks for a copy');
-  if (refusals.length > 0) {
+  if (wish.wanted === 'precopy') return precopy(wish, 'the config asks for a precopy');
+  const refused = wish.reflink
+    .flatMap(({ device, probe }) => (probe.works ? [] : [`${device}: ${probe.reason}`]))
+    .join('; ');
+  if (refused !== '') {
     if (wish.wanted === 'reflink') return { impossible: refused };
-    return copy(wish, `no reflink is possible (${refused})`);
+    return precopy(wish, `no reflink is possible (${refused})`);
   }
   const reason =
     wish.wanted === 'reflink' ? 'the config asks for a reflink' : 'the store shares blocks with the disks';
-  return { method: 'reflink', reason, predictedPauseMs: null, warnings: [] };
+  return { method: 'reflink', tracker: null, reason, predictedPauseMs: null, warnings: [] };
+}
+
+function precopy(wish: CaptureWish, reason: string): ChosenCapture {
+  const { wanted, wantedTracker, tracing } = wish;
+  if (wantedTracker === 'compared') return compared(wish, `${reason}; precopyTracker asks for comparing`);
+  if (tracing?.works) {
+    return { method: 'precopy', tracker: 'traced', reason, predictedPauseMs: null, warnings: [] };
+  }
+  const untraced = `writes can't be traced${tracing ? ` (${tracing.reason})` : ''}`;
+  if (wantedTracker === 'traced') return { impossible: untraced };
+  const copyMs = predictCopyMs(wish);
+  // Comparing reads as much as a copy does: where a copy is as short as a precopy could hope to be, it is the simpler one.
+  if (wanted === 'auto' && copyMs !== null && copyMs <= wish.pauseTargetMs) {
+    return copy(wish, `${reason}; ${untraced}; there is so little data that comparing it is no faster`);
+  }
+  return compared(wish, `${reason}; ${untraced}`);
+}
+
+/** How fast the two files compare is known only when there are two: until then, no slower than they copy. */
+function compared(wish: CaptureWish, reason: string): ChosenCapture {
+  const predictedPauseMs = predictCopyMs(wish);
+  const warnings = [standsStill(wish, 'compared', predictedPauseMs)];
+  return { method: 'precopy', tracker: 'compared', reason, predictedPauseMs, warnings };
 }
 
 function copy(wish: CaptureWish, reason: string): ChosenCapture {
   const predictedPauseMs = predictCopyMs(wish);
-  return { method: 'copy', reason, predictedPauseMs, warnings: [copyWarning(wish, predictedPauseMs)] };
+  const warnings = [standsStill(wish, 'copied', predictedPauseMs)];
+  return { method: 'copy', tracker: null, reason, predictedPauseMs, warnings };
 }
 
 function predictCopyMs({ dataBytes, bytesPerSecond }: CaptureWish): number | null {
@@ -49,12 +86,11 @@ function predictCopyMs({ dataBytes, bytesPerSecond }: CaptureWish): number | nul
   return bytesPerSecond === null ? null : Math.ceil((dataBytes * 1000) / bytesPerSecond);
 }
 
-function copyWarning({ dataBytes, budgetMs }: CaptureWish, predictedPauseMs: number | null): string {
-  const data = `${(dataBytes / 1024 ** 2).toFixed(1)} MiB of data`;
-  if (predictedPauseMs === null)
-    return `the guest stands still while ${data} are copied, for a time not known`;
-  const budget = predictedPauseMs > budgetMs ? `, over its budget of ${seconds(budgetMs)}` : '';
-  return `the guest stands still while ${data} are copied, about ${seconds(predictedPauseMs)}${budget}`;
+function standsStill({ dataBytes, budgetMs }: CaptureWish, verb: string, pauseMs: number | null): string {
+  const data = `the guest stands still while ${(dataBytes / 1024 ** 2).toFixed(1)} MiB of data are ${verb}`;
+  if (pauseMs === null) return `${data}, for a time not known`;
+  const budget = pauseMs > budgetMs ? `, over its budget of ${seconds(budgetMs)}` : '';
+  return `${data}, about ${seconds(pauseMs)}${budget}`;
 }
 
 function seconds(ms: number): string {

@@ -29,10 +29,10 @@ export type CopyExtent = (extent: Extent, onCopied?: (endOffset: number) => void
 
 /**
  * The fastest way from one file to the other: within the kernel, and by reading and writing from the first time on that the
- * kernel would not. An error thus always comes from a read or a write, which name their side.
+ * kernel would not. An error thus always comes from a read or a write, which name their side. Copiers of one thread may share a
+ * buffer.
  */
-export function extentCopier(sourceFd: number, targetFd: number): CopyExtent {
-  const buffer = newBuffer();
+export function extentCopier(sourceFd: number, targetFd: number, buffer = newBuffer()): CopyExtent {
   let inKernel = true;
   return (extent, onCopied) => {
     const end = extent.offset + extent.length;

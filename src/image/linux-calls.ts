@@ -1,5 +1,5 @@
-import { getSystemErrorName } from 'node:util';
 import koffi from 'koffi';
+import { lastError } from './last-error.js';
 
 /**
  * The few Linux system calls that Node lacks. Every failure is an ordinary error of Node's kind: `code` (`ENOSPC`),
@@ -18,6 +18,23 @@ const F_OFD_SETLK = 37;
 const F_WRLCK = 1;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+const SYNC_FILE_RANGE_WAIT_BEFORE = 1;
+const SYNC_FILE_RANGE_WRITE = 2;
+const SYNC_FILE_RANGE_WAIT_AFTER = 4;
+const IOPRIO_WHO_PROCESS = 1;
+const IOPRIO_IDLE = 3 << 13;
+/** The C library has no function for `ioprio_set`, and its number differs from machine to machine. */
+const ioprioSetNumbers: Partial<Record<NodeJS.Architecture, number>> = {
+  arm: 314,
+  arm64: 30,
+  loong64: 30,
+  ppc64: 273,
+  riscv64: 30,
+  s390x: 282,
+  x64: 251,
+};
 
 const libc = koffi.load(null);
 const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
@@ -26,6 +43,11 @@ const ioctlBuffer = libc.func('int ioctl(int fd, unsigned long request, void *ar
 const sendfile = libc.func('int64_t sendfile(int target, int source, void *sourceOffset, size_t length)');
 const renameat2 = libc.func('int renameat2(int fromDir, str from, int toDir, str to, unsigned int flags)');
 const fcntlBuffer = libc.func('int fcntl(int fd, int command, void *argument)');
+const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+const syncFileRange = libc.func(
+  'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
+);
+const systemCall = libc.func('long syscall(long number, long a, long b, long c)');
 const prctl = libc.func(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
 );
@@ -61,6 +83,33 @@ export function copyInKernel(sourceFd: number, targetFd: number, offset: number,
   if (Number(lseek(targetFd, offset, SEEK_SET)) !== offset) return 0;
   const sourceOffset = new BigInt64Array([BigInt(offset)]);
   return Math.max(0, Number(sendfile(targetFd, sourceFd, sourceOffset, length)));
+}
+
+/** Makes a stretch of the file a hole, whatever it held; its size stays. EOPNOTSUPP where the file system can't. */
+export function punchHole(fd: number, offset: number, length: number): void {
+  if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === -1) {
+    throw lastError('fallocate');
+  }
+}
+
+/** Has the kernel begin to write a stretch of the file to its disk. No promise of durability: that is fsync's. */
+export function startWriteBack(fd: number, offset: number, length: number): void {
+  if (syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE) === -1) throw lastError('sync_file_range');
+}
+
+/** Writes a stretch of the file to its disk and waits for that. */
+export function writeBackBlocking(fd: number, offset: number, length: number): void {
+  const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (syncFileRange(fd, offset, length, flags) === -1) throw lastError('sync_file_range');
+}
+
+/**
+ * From now on this thread reads and writes disks only when nobody else does, where the disk's scheduler knows of that.
+ * @returns false where the kernel would not, or the machine's number for the call is not known
+ */
+export function setIdleIoPriority(): boolean {
+  const number = ioprioSetNumbers[process.arch];
+  return number !== undefined && Number(systemCall(number, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE)) === 0;
 }
 
 /**
@@ -117,10 +166,4 @@ function callAsync(name: string, call: LibcFunction, ...args: unknown[]): Promis
       else resolve();
     });
   });
-}
-
-function lastError(syscall: string): NodeJS.ErrnoException {
-  const errno = koffi.errno();
-  const code = getSystemErrorName(-errno);
-  return Object.assign(new Error(`${code}: ${syscall}`), { code, errno: -errno, syscall });
 }

@@ -23,7 +23,8 @@ export function* dataExtents(fd: number, sizeBytes: number): Generator<Extent> {
   }
 }
 
-function nextData(fd: number, offset: number): number | null {
+/** Where data begins at or after `offset`, null for none; a file system that knows no holes has data everywhere. */
+export function nextData(fd: number, offset: number): number | null {
   try {
     return seekData(fd, offset);
   } catch (error) {
@@ -32,7 +33,8 @@ function nextData(fd: number, offset: number): number | null {
   }
 }
 
-function nextHole(fd: number, offset: number): number | null {
+/** Where the next hole begins; null at or beyond the end, or on a file system that knows none. */
+export function nextHole(fd: number, offset: number): number | null {
   try {
     return seekHole(fd, offset);
   } catch (error) {

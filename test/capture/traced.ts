@@ -11,7 +11,7 @@ export function captureChildrenOf(parent: number): number[] {
     .map(Number)
     .filter((pid) => {
       try {
-        const isOurs = /capture-child\.js/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+        const isOurs = /(capture|precopy)-child\.js/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
         const status = readFileSync(`/proc/${pid}/status`, 'utf8');
         return isOurs && new RegExp(`^PPid:\\t${parent}$`, 'm').test(status) && !/^State:\tZ/m.test(status);
       } catch {
