@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { goneOrForbidden, type ProcessIdentity, readProcessStat } from '../process-identity.js';
 
 /** A guest as the host sees it: the process that runs its kernel, and the tasks that write its disks. */
@@ -38,7 +39,7 @@ export async function findGuestProcesses(disks: FileIdentity[]): Promise<GuestPr
     holders: holders
       .flatMap((pid) => readProcessStat(pid) ?? [])
       .map(({ pid, startTicks }) => ({ pid, startTicks })),
-    ioTasks: await ioTasksOf(main, holders),
+    ioTasks: await lastingIoTasksOf(main, holders),
   };
 }
 
@@ -86,7 +87,7 @@ async function holdsForWriting(pid: number, disks: FileIdentity[]): Promise<bool
 }
 
 /** The holder whose parent holds nothing: helpers and stubs are children of the main process. */
-function eldest(holders: number[]): number {
+export function eldest(holders: number[]): number {
   const set = new Set(holders);
   const roots = holders.filter((pid) => !set.has(readProcessStat(pid)?.parentPid ?? 0));
   return Math.min(...(roots.length > 0 ? roots : holders));
@@ -101,6 +102,24 @@ function descendants(root: number, pids: number[]): number[] {
     return false;
   };
   return pids.filter(isOfFamily);
+}
+
+const looksApartMs = 30;
+const maxLooks = 10;
+
+/**
+ * The tasks that two looks in a row have found. A guest process that is just being made is, for a moment, a holder that nobody
+ * traces: taken for the I/O helper it would be missed as soon as it ends.
+ */
+async function lastingIoTasksOf(main: number, holders: number[]): Promise<string[]> {
+  let before = await ioTasksOf(main, holders);
+  for (let looks = 2; looks <= maxLooks; looks++) {
+    await sleep(looksApartMs);
+    const now = await ioTasksOf(main, holders);
+    if (now.every((task) => before.includes(task))) return now;
+    before = now;
+  }
+  return before;
 }
 
 /**

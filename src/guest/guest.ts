@@ -1,10 +1,10 @@
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
-import { proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
-import { MconsoleClient } from '../mconsole/mconsole-client.js';
+import { log, proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
+import { MconsoleClient, type RequestOptions } from '../mconsole/mconsole-client.js';
 import { printableLine } from '../mconsole/printable.js';
-import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { type DirtyState, parseDirtyState } from './dirty-state.js';
+import { findGuestConsole } from './guest-console.js';
 
 /** How long a request may take while the guest runs; the machine it runs on may be busy. */
 const requestTimeoutMs = 5000;
@@ -26,7 +26,7 @@ export class Guest {
 
   /** @throws NoMconsoleSocket, NotASocket, SocketPathTooLong, SocketNotAllowed */
   static async open(config: GuestConfig): Promise<Guest> {
-    return new Guest(config, await MconsoleClient.open(await findMconsoleSocket(config.mconsole)));
+    return new Guest(config, await MconsoleClient.open(await findGuestConsole(config)));
   }
 
   get socketPath(): string {
@@ -45,15 +45,31 @@ export class Guest {
   }
 
   /** Asks for an emergency sync; what the guest printed about it comes back. */
-  async emergencySync(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<string> {
-    return printableLine(await sysrq(this.#client, 's', { timeoutMs, ...(signal && { signal }) }));
+  async emergencySync(options: RequestOptions = { timeoutMs: requestTimeoutMs }): Promise<string> {
+    return printableLine(await sysrq(this.#client, 's', options));
+  }
+
+  /** Asks for a thaw of every frozen filesystem; what the guest printed about it comes back. Of a stopped guest, after `go`. */
+  async emergencyThaw(timeoutMs: number = requestTimeoutMs): Promise<string> {
+    return printableLine(await sysrq(this.#client, 'j', { timeoutMs }));
+  }
+
+  /** Writes a line to the guest's kernel log. */
+  log(line: string, timeoutMs: number): Promise<void> {
+    return log(this.#client, line, { timeoutMs });
+  }
+
+  /** What the guest says it was booted with. Untrusted. */
+  async commandLine(): Promise<string> {
+    return printableLine(await proc(this.#client, 'cmdline', { timeoutMs: requestTimeoutMs }));
   }
 
   /** @throws ReplyMalformed when the guest's counters are not what a Linux guest says */
-  async dirtyState(timeoutMs: number = requestTimeoutMs, signal?: AbortSignal): Promise<DirtyState> {
-    const options = { timeoutMs, ...(signal && { signal }) };
-    const vmstat = await proc(this.#client, 'vmstat', options);
-    const diskstats = await proc(this.#client, 'diskstats', options);
+  async dirtyState(options: RequestOptions = { timeoutMs: requestTimeoutMs }): Promise<DirtyState> {
+    const [vmstat, diskstats] = await Promise.all([
+      proc(this.#client, 'vmstat', options),
+      proc(this.#client, 'diskstats', options),
+    ]);
     const devices = this.config.disks.map(({ device }) => device);
     const state = parseDirtyState(vmstat, diskstats, devices);
     if (state) return state;

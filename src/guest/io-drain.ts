@@ -28,6 +28,29 @@ export async function waitUntilDrained(
 }
 
 /**
+ * Waits for a moment in which the I/O helper of a guest that runs has nothing to do. Stopped in such a moment, it has next to
+ * nothing queued: `waitUntilDrained` is then short also for a guest that writes at full speed.
+ * @param deadlineMs on the monotonic clock
+ * @returns false when there was no such moment by then
+ */
+export async function waitUntilIdle(
+  ioTasks: string[],
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (;;) {
+    // Two looks right after each other: between two requests of many it sleeps for a moment as well.
+    const before = look(ioTasks);
+    await nextTurn();
+    const now = look(ioTasks);
+    signal.throwIfAborted();
+    if (before.blocked && now.blocked && before.written === now.written) return true;
+    if (performance.now() >= deadlineMs) return false;
+    await sleep(1);
+  }
+}
+
+/**
  * What the helpers have written so far, undefined while one of them writes: equal before and after a capture, or something
  * wrote during it.
  */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import type { ProcessIdentity } from '../process-identity.js';
+import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
 import type { GuestProcesses } from './guest-processes.js';
 
 /**
@@ -27,6 +27,21 @@ export async function confirmStopped({ main, ioTasks }: GuestProcesses): Promise
   }
   // An I/O helper nearly always sleeps: a host that won't say where tells nothing of the main process either.
   return !ioTasks.some((task) => sleepPlaceOf(task) !== undefined);
+}
+
+/**
+ * The same for a guest that has just answered us, and so may be on a CPU at the first look: one that is there at every look
+ * runs, for a stopped one sleeps.
+ */
+export async function lookWhetherStopped(main: ProcessIdentity): Promise<'stopped' | 'running' | 'unknown'> {
+  let wasOnCpu = true;
+  for (let looks = 0; looks < 30; looks++) {
+    const found = probeStopped(main);
+    if (found !== 'unknown') return found;
+    wasOnCpu &&= readProcessStat(main.pid)?.state === 'R';
+    await (looks < 10 ? nextTurn() : sleep(1));
+  }
+  return wasOnCpu ? 'running' : 'unknown';
 }
 
 /** The kernel function that a task sleeps in; undefined when it is on a CPU, or the host does not tell. */

@@ -96,22 +96,24 @@ export async function sysrq(client: Requester, key: string, options: RequestOpti
 }
 
 /** Files of /proc that end, and that may be read from a stopped guest. `kcore` never ends (uml-facts §2). */
-export type ProcFile =
-  | '1/mountinfo'
-  | 'cmdline'
-  | 'cpuinfo'
-  | 'diskstats'
-  | 'filesystems'
-  | 'loadavg'
-  | 'meminfo'
-  | 'mounts'
-  | 'partitions'
-  | 'stat'
-  | 'sys/kernel/random/boot_id'
-  | 'sys/kernel/sysrq'
-  | 'uptime'
-  | 'version'
-  | 'vmstat';
+export const procFiles = [
+  '1/mountinfo',
+  'cmdline',
+  'cpuinfo',
+  'diskstats',
+  'filesystems',
+  'loadavg',
+  'meminfo',
+  'mounts',
+  'partitions',
+  'stat',
+  'sys/kernel/random/boot_id',
+  'sys/kernel/sysrq',
+  'uptime',
+  'version',
+  'vmstat',
+] as const;
+export type ProcFile = (typeof procFiles)[number];
 
 /** The content of a file in the guest's /proc, of at most 64 KiB. */
 export async function proc(client: Requester, file: ProcFile, options: RequestOptions): Promise<string> {

@@ -19,6 +19,8 @@ export interface Ask {
 export interface RequestOptions {
   timeoutMs: number;
   signal?: AbortSignal;
+  /** At once, without waiting for the end of those before it. A guest takes its requests in the order in which they were sent. */
+  beside?: boolean;
 }
 
 /** Speaks mconsole, version 2, with one guest (uml-facts §1). */
@@ -66,11 +68,12 @@ export class MconsoleClient {
   }
 
   /**
-   * Sends a command when those before it have ended, and waits for its answer for `timeoutMs` from then.
+   * Sends a command when those before it have ended, or beside them, and waits for its answer for `timeoutMs` from then.
    * @throws GuestNotAnswering (whether the command took effect is unknown), CommandRefused, ReplyMalformed,
    *   GuestSocketDead, SocketNotAllowed, RequestTooLarge, and the signal's reason
    */
   request(command: string, options: RequestOptions): Promise<string> {
+    if (options.beside) return this.#bounded(command, options);
     const answered = this.#lastRequest.then(() => this.#bounded(command, options));
     this.#lastRequest = answered.catch(() => {});
     return answered;
