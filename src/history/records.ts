@@ -2,7 +2,8 @@
 
 export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore';
 export type JobStatus = 'running' | 'success' | 'warning' | 'failed' | 'skipped' | 'interrupted';
-export type Trigger = 'manual' | 'schedule' | 'catchUp';
+/** `request`: asked of a daemon. `sweep`: a daemon looked for expired snapshots by itself. */
+export type Trigger = 'manual' | 'schedule' | 'catchUp' | 'request' | 'sweep';
 export type Consistency = 'frozen' | 'synced' | 'crash';
 
 export interface JobStart {
@@ -78,6 +79,24 @@ export interface PauseRecord extends PauseIntent {
   pausedMs: number | null;
   endedBy: PauseEndedBy | null;
   endedAt: string | null;
+}
+
+/** What a guest says by itself on its notify socket. */
+export type GuestEventType = 'booted' | 'panic' | 'hang' | 'message';
+
+export interface GuestEvent {
+  at: string;
+  guest: string;
+  type: GuestEventType;
+  /** In the guest's words, printable: where its console is, why it panics, what was written to its /proc/mconsole. */
+  text: string;
+  /** So many of its type came right before it, too fast to be kept. */
+  missed: number;
+}
+
+export interface GuestEventRecord extends GuestEvent {
+  /** In the order in which they were recorded. */
+  number: number;
 }
 
 export interface SnapshotRecord {

@@ -3,6 +3,7 @@ import type { DatabaseSyncInstance } from '@photostructure/sqlite';
 import { Kysely, type Transaction } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { whenNotUrgent } from '../urgency.js';
+import { type EventFilter, insertEvent, selectEvents } from './event-queries.js';
 import {
   endJob,
   insertJob,
@@ -15,6 +16,8 @@ import {
 import { migrate, schemaState } from './migrate.js';
 import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import type {
+  GuestEvent,
+  GuestEventRecord,
   JobEnd,
   JobRecord,
   JobStart,
@@ -135,6 +138,16 @@ export class SqliteHistory {
   /** Snapshots that are there, newest first. */
   async snapshots(filter: SnapshotFilter): Promise<SnapshotRecord[]> {
     return this.#read((db) => selectSnapshots(db, filter));
+  }
+
+  /** Records what a guest said. The oldest of its type give way: it may say whatever it likes. */
+  async recordEvent(event: GuestEvent): Promise<void> {
+    await this.#write((db) => insertEvent(db, event));
+  }
+
+  /** The newest of them, in the order in which they came. */
+  async events(filter: EventFilter): Promise<GuestEventRecord[]> {
+    return this.#read((db) => selectEvents(db, filter));
   }
 
   /** The last slot of a guest's schedule that was dealt with. */

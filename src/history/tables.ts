@@ -73,6 +73,15 @@ export interface StoresTable {
   id: string;
 }
 
+export interface EventsTable {
+  number: number;
+  at: string;
+  guest: string;
+  type: string;
+  text: string;
+  missed: number;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -80,4 +89,5 @@ export interface Tables {
   snapshots: SnapshotsTable;
   slots: SlotsTable;
   stores: StoresTable;
+  events: EventsTable;
 }

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { replaceFile } from '../image/durable-file.js';
 import { bootId } from '../process-identity.js';
+import { writeLeaseFile } from './lease-file.js';
 
 /**
  * A lease says, in a file that outlives us, that we are about to stop a guest: STATE/leases/GUEST.json. It MUST be
@@ -56,14 +56,7 @@ export async function writeLease(
   lease: Omit<WrittenLease, 'format' | 'bootId'>,
 ): Promise<void> {
   const text = JSON.stringify({ format: 'umlsnap-lease/1', bootId: bootId(), ...lease });
-  try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    // What a kill in the middle of this has left; nobody else writes leases of a guest whose lock we hold.
-    await rm(`${file}.new`, { force: true });
-    await replaceFile(file, `${file}.new`, text);
-  } catch (error) {
-    throw new UmlsnapError('StateUnusable', { path: file, problem: problemOf(error) }, error);
-  }
+  await writeLeaseFile(file, text);
 }
 
 /**

@@ -26,6 +26,11 @@ export interface PauseRequest {
   phase(): string;
   /** Runs when all is written down and nothing slow is left between it and `stop`. */
   quiesce(): Promise<void>;
+  /**
+   * Runs as soon as the guest is known to run again, or can't be known to, and before anything is written down.
+   * @param pausedMs how long it stood still; null when that went wrong
+   */
+  released?(pausedMs: number | null): Promise<void>;
   /** The longest that `quiesce` takes. A lease whose time is over is taken for one of a pause that hangs. */
   quiesceLimitMs: number;
 }
@@ -58,6 +63,7 @@ export async function withPausedGuest<T>(
   const outcome = await stopUseGo(request, use).finally(() =>
     request.signal.removeEventListener('abort', giveUp),
   );
+  await request.released?.('value' in outcome ? outcome.pausedMs : null);
   if ('error' in outcome) {
     // What went wrong first is what is told; a lease that stays for it is closed by `recover`.
     await settle(request, outcome).catch(() => {});

@@ -6,10 +6,15 @@ import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import { waitUntilDrained } from '../guest/io-drain.js';
 import { quiesce } from '../guest/quiesce.js';
+import type { Consistency } from '../history/records.js';
 import type { GuardedGuest, Guardian } from '../pause/guardian.js';
+import type { Freeze } from '../pause/with-freeze.js';
 import { withPausedGuest } from '../pause/with-paused-guest.js';
 import { isAlive } from '../process-identity.js';
-import { captureWhilePaused, type PausedResult, type Reached } from './capture-paused.js';
+import { captureWhilePaused, type PausedResult } from './capture-paused.js';
+import type { Freezing } from './freezing.js';
+import { frozenWhile, type Lost, type Tried } from './frozen-while.js';
+import { catchUpWithFrozen, getReadyToStop, readyLimitMs, syncOnHost } from './get-ready-to-stop.js';
 import type { PhaseJournal } from './phase-journal.js';
 import type { SnapshotHistory } from './ports.js';
 import type { SourceDisk } from './source-disks.js';
@@ -25,6 +30,9 @@ export interface ArmedJob {
   capture: ArmedCapture;
   guarded: GuardedGuest;
   guardian: Guardian;
+  freezing: Freezing;
+  /** Of the guest. */
+  freezeLease: string;
   history: SnapshotHistory;
   journal: PhaseJournal;
   signal: AbortSignal;
@@ -33,7 +41,7 @@ export interface ArmedJob {
 export interface Captured {
   takenAt: Date;
   dirty: DirtyState;
-  consistency: Reached;
+  consistency: Consistency;
   /** By device. */
   disks: Map<string, CapturedDisk>;
   /** Of the pause that captured. */
@@ -44,68 +52,58 @@ export interface Captured {
 /**
  * Phases quiesce to go, until the guest was clean at the stop. Each try that finds it dirty lets it go at once, for a
  * pause of under a millisecond; the last one captures what there is, if the config is content with that.
- * @throws ConsistencyTooWeak, and everything that a pause or a capture throws
+ * @throws ConsistencyTooWeak, NotFrozen, and everything that a pause or a capture throws
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
-  const { config, guest, processes, disks, journal, signal } = armed;
+  const { config, guest, processes, disks, freezing, journal, signal } = armed;
   await journal.enter('quiesce');
+  await freezing.askAgain(signal);
   // The bulk now, with nothing of ours waiting for it.
   await quiesce(guest, config.settleTimeoutMs, signal);
   await syncOnHost(disks);
   // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
   await waitUntilDrained(processes.ioTasks, performance.now() + 50, signal);
-  for (let tries = 1; ; tries++) {
+  let hasLostTracking = false;
+  for (let pauses = 1, tries = 1; ; pauses++) {
     const isLastTry = tries >= config.syncTries;
-    const { value, pausedMs } = await tryOnce(armed, tries, isLastTry);
+    const outcome = await frozenWhile(armed, (freeze) =>
+      tryOnce(armed, pauses, isLastTry, freeze).catch((error) => lostTracking(armed, error)),
+    );
+    if ('lost' in outcome) {
+      // Once: it compares from here on. How clean the guest was has nothing to do with it, so no try is used up.
+      if (hasLostTracking) throw outcome.lost;
+      hasLostTracking = true;
+      await journal.finish('failed');
+      await proveAlive(guest);
+      continue;
+    }
+    const { value, pausedMs, consistency } = outcome;
     await journal.finish('done');
-    if (value.captured) return { ...value, pausedMs, tries };
-    if (!isLastTry) continue;
-    throw new UmlsnapError('ConsistencyTooWeak', {
-      guest: config.name,
-      required: config.require,
-      reached: value.consistency,
-      dirtyKib: value.dirty.dirtyKib,
-      tries,
-    });
+    if (value.captured) return { ...value, consistency, pausedMs, tries };
+    if (isLastTry) throw tooWeak(config, value, tries);
+    tries += 1;
   }
 }
 
-/**
- * The guest has nothing to write, and the host has written what the guest wrote: a reflink flushes what is left of it, and
- * two milliseconds of pause are one such flush. While the host flushes, the guest may have written again.
- */
-async function quiesceBoth({ guest, config, disks, signal }: ArmedJob): Promise<Record<string, unknown>> {
-  for (let rounds = 1; ; rounds++) {
-    const { settled, dirty } = await quiesce(guest, config.settleTimeoutMs, signal);
-    await syncOnHost(disks);
-    const now = await guest.dirtyState();
-    const isClean = now.dirtyKib === 0 && now.completedWrites === dirty.completedWrites;
-    if (isClean || !settled || rounds === maxRounds) return { settled, rounds, dirtyKib: now.dirtyKib };
-  }
-}
-
-const maxRounds = 5;
-/** What a busy host may need to write a guest's disks; nothing ends then, but others may wonder. */
-const hostSyncLimitMs = 30_000;
-
-/** The guest's own fsync never reaches the host (uml-facts, fact 3). */
-async function syncOnHost(disks: SourceDisk[]): Promise<void> {
-  await Promise.all(disks.map((disk) => disk.image.handle.datasync()));
+function tooWeak({ name, require }: GuestConfig, { consistency, dirty }: PausedResult, tries: number) {
+  const facts = { required: require, reached: consistency, dirtyKib: dirty.dirtyKib };
+  return new UmlsnapError('ConsistencyTooWeak', { guest: name, ...facts, tries });
 }
 
 async function tryOnce(
   armed: ArmedJob,
-  tryNumber: number,
+  pauseNumber: number,
   isLastTry: boolean,
-): Promise<{ value: PausedResult; pausedMs: number }> {
+  freeze: Freeze | null,
+): Promise<Tried> {
   const { job, config, guest, processes, isSmp, capture, guarded, guardian, history, journal, signal } =
     armed;
-  if (tryNumber > 1) await journal.enter('quiesce');
-  journal.note({ try: tryNumber });
+  if (pauseNumber > 1) await journal.enter('quiesce');
+  journal.note({ try: pauseNumber });
   try {
     const result = await withPausedGuest(
       {
-        pause: `${job}.${tryNumber}`,
+        pause: `${job}.${pauseNumber}`,
         job,
         guarded,
         guardian,
@@ -113,11 +111,18 @@ async function tryOnce(
         ledger: history,
         signal,
         phase: () => journal.phase,
-        quiesceLimitMs: maxRounds * (config.settleTimeoutMs + hostSyncLimitMs),
+        quiesceLimitMs: readyLimitMs(config),
         quiesce: async () => {
           await guest.checkSocket();
-          journal.note(await quiesceBoth(armed));
+          await getReady(armed, freeze);
           journal.enterPaused('stop');
+        },
+        released: async (pausedMs) => {
+          // A failure belongs to the phase that it came from.
+          if (pausedMs !== null) journal.note({ pausedMs });
+          if (!freeze) return;
+          if (pausedMs !== null) journal.enterPaused('thaw');
+          await armed.freezing.end(freeze, journal);
         },
       },
       (paused) =>
@@ -130,13 +135,46 @@ async function tryOnce(
           acceptsDirty: isLastTry && config.require === 'crash',
         }),
     );
-    journal.note({ pausedMs: result.pausedMs });
-    // Proof of life, weak as it is: a stopped guest would answer too, but `go` was acknowledged before.
-    await guest.version();
+    await proveAlive(guest);
     return result;
   } catch (error) {
     throw withLeftovers(error, processes);
   }
+}
+
+/** The freeze MUST come last: nothing that a guest at work could be caught up with is left to it. */
+async function getReady(armed: ArmedJob, freeze: Freeze | null): Promise<void> {
+  const { freezing, journal } = armed;
+  journal.note(await getReadyToStop(armed));
+  if (!freeze) return;
+  if (await freezing.begin(freeze, journal)) await catchUpWithFrozen(armed);
+  // It runs on, and its hooks may have made it write.
+  else journal.note(await getReadyToStop(armed));
+}
+
+const aliveAnswerMs = 10_000;
+const maxAsks = 3;
+
+/**
+ * Proof of life, weak as it is: a stopped guest would answer too, but `go` was acknowledged before. The console of a busy
+ * guest may be deaf for seconds after its stop, though the guest runs (6 s and more, in 2 of 40 pauses of 2 s, by any client).
+ */
+async function proveAlive(guest: Guest): Promise<void> {
+  for (let asks = 1; ; asks++) {
+    try {
+      await guest.version(aliveAnswerMs);
+      return;
+    } catch (error) {
+      if (!isError(error, 'GuestNotAnswering') || asks === maxAsks) throw error;
+    }
+  }
+}
+
+/** The guest runs again, and a capture that may compare its disks can be run in another pause. Throws any other error. */
+function lostTracking({ config, journal }: ArmedJob, error: unknown): Lost {
+  if (!isError(error, 'TrackingLost') || config.precopyTracker === 'traced') throw error;
+  journal.note({ trackingLost: error.facts.problem });
+  return { lost: error };
 }
 
 /** Helpers that outlive a killed guest keep its disks locked (uml-facts, fact 12): whoever reads of it needs their pids. */

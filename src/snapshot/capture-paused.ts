@@ -7,6 +7,7 @@ import { waitUntilDrained, writtenBy } from '../guest/io-drain.js';
 import { confirmStopped } from '../guest/stop-probe.js';
 import type { Paused } from '../pause/with-paused-guest.js';
 import type { PhaseJournal } from './phase-journal.js';
+import { pausedFigures } from './precopy-facts.js';
 
 export interface PausedWork {
   guest: Guest;
@@ -29,7 +30,7 @@ export type PausedResult =
       disks: Map<string, CapturedDisk>;
     };
 
-/** Without an agent in the guest. */
+/** As the guest's counters say it; that it was frozen besides is known only after its thaw. */
 export type Reached = 'synced' | 'crash';
 
 /** What a stopped guest answers takes it microseconds; one that is silent for so long is given up. */
@@ -38,33 +39,30 @@ const answerLimitMs = 1000;
 /**
  * What happens while the guest stands still, and nothing else MUST: sync as documented, drain, look, capture. The only
  * requests that go to the guest are `sysrq`, `proc` of an allow-list; `config X=…` and `remove` would let it run.
- * @throws IoNotDrained, GuestNotStopped, GuestNotAnswering, SourceChanged, CaptureFailed, or the reason of the pause's signal
+ * @throws IoNotDrained, GuestNotStopped, GuestNotAnswering, SourceChanged, CaptureFailed, TrackingLost, or the reason of the pause's signal
  */
 export async function captureWhilePaused(paused: Paused, work: PausedWork): Promise<PausedResult> {
   const { guest, processes, capture, journal } = work;
   const takenAt = new Date();
   journal.enterPaused('sync');
-  const leftMs = () => Math.min(answerLimitMs, Math.max(1, paused.deadlineMs - performance.now()));
-  // The documented order. It writes nothing now, but is queued: the guest syncs right after `go`.
-  const startedMs = performance.now();
-  const [isDrained] = await Promise.all([
-    waitUntilDrained(processes.ioTasks, paused.deadlineMs, paused.signal),
-    guest.emergencySync(leftMs(), paused.signal),
-  ]);
-  if (!isDrained) {
-    throw new UmlsnapError('IoNotDrained', { guest: guest.name, waitedMs: performance.now() - startedMs });
-  }
   await requireStopped(work);
-  const dirty = await guest.dirtyState(leftMs(), paused.signal);
-  const consistency = work.isSmp ? 'crash' : consistencyOf(dirty);
-  journal.note({ ...dirty, consistency });
-  if (consistency === 'crash' && !work.acceptsDirty) {
-    journal.enterPaused('go');
-    return { captured: false, dirty, consistency };
+  const looking = syncAndLook(work, paused);
+  looking.catch(() => {}); // told where it is awaited, unless the drain has failed before
+  await requireDrained(work, paused);
+  if (!work.acceptsDirty) {
+    const look = await looking;
+    journal.note({ ...look.dirty, consistency: look.consistency });
+    if (look.consistency === 'crash') {
+      journal.enterPaused('go');
+      return { captured: false, ...look };
+    }
   }
   journal.enterPaused('capture');
   const writtenBefore = writtenBy(processes.ioTasks);
-  const disks = await capture.run(paused.signal);
+  // What is no condition is asked while the capture works: the questions are a millisecond of the pause.
+  const [{ dirty, consistency }, disks] = await Promise.all([looking, capture.run(paused.signal)]);
+  if (work.acceptsDirty) journal.note({ ...dirty, consistency });
+  journal.note(pausedFigures(capture));
   await requireStopped(work);
   if (writtenBefore === undefined || writtenBy(processes.ioTasks) !== writtenBefore) {
     throw new UmlsnapError('SourceChanged', {
@@ -76,6 +74,30 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   paused.signal.throwIfAborted();
   journal.enterPaused('go');
   return { captured: true, dirty, consistency, takenAt, disks };
+}
+
+async function requireDrained(
+  { guest, processes }: PausedWork,
+  { deadlineMs, signal }: Paused,
+): Promise<void> {
+  const startedMs = performance.now();
+  if (await waitUntilDrained(processes.ioTasks, deadlineMs, signal)) return;
+  throw new UmlsnapError('IoNotDrained', { guest: guest.name, waitedMs: performance.now() - startedMs });
+}
+
+/**
+ * The documented order: the sync first. It writes nothing now, but is queued: the guest syncs right after `go`. Then what the
+ * guest has not written yet, which stands still with it. The three requests wait for no answer in between, as each is a
+ * good part of a millisecond.
+ */
+async function syncAndLook(
+  { guest, isSmp }: PausedWork,
+  { deadlineMs, signal }: Paused,
+): Promise<{ dirty: DirtyState; consistency: Reached }> {
+  const timeoutMs = Math.min(answerLimitMs, Math.max(1, deadlineMs - performance.now()));
+  const options = { timeoutMs, signal, beside: true };
+  const [, dirty] = await Promise.all([guest.emergencySync(options), guest.dirtyState(options)]);
+  return { dirty, consistency: isSmp ? 'crash' : consistencyOf(dirty) };
 }
 
 /** What the console says is the guest's word; this is the host's. */

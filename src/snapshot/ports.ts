@@ -1,3 +1,4 @@
+import type { EventLedger } from '../guest/event-recorder.js';
 import type { PhaseRecord, SnapshotRecord } from '../history/records.js';
 import type { PauseLedger } from '../pause/with-paused-guest.js';
 import type { BackingSource, StoredBacking } from '../store/backing-files.js';
@@ -24,7 +25,7 @@ export interface SnapshotStore {
 }
 
 /** What the sequence writes down. */
-export interface SnapshotHistory extends PauseLedger {
+export interface SnapshotHistory extends PauseLedger, EventLedger {
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(

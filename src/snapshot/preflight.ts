@@ -1,6 +1,8 @@
+import type { CaptureMethod } from '../capture/capture.js';
 import { type ChosenCapture, chooseCapture } from '../capture/choose-capture.js';
 import { measureCopyRate } from '../capture/measure-copy-rate.js';
 import { probeReflink } from '../capture/probe-reflink.js';
+import { probeTracing } from '../capture/tracing/probe-tracing.js';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
 import type { Guest } from '../guest/guest.js';
@@ -97,24 +99,24 @@ export async function planCapture(
       probe: await probeReflink(image.handle.fd, incoming.directory),
     })),
   );
-  const canReflink = reflink.every(({ probe }) => probe.works);
-  const neededBytes = canReflink && config.capture !== 'copy' ? 0 : dataBytes;
-  await checkRoom(store, neededBytes);
-  const largest = disks.reduce((a, b) => (a.image.stamp.sizeBytes >= b.image.stamp.sizeBytes ? a : b));
-  const rate =
-    neededBytes > 0 ? await measureCopyRate(largest.image.handle.fd, incoming.directory, { signal }) : null;
+  const sharesBlocks = isAskedFor(config, 'reflink') && reflink.every(({ probe }) => probe.works);
+  await checkRoom(store, sharesBlocks ? 0 : dataBytes);
+  const mayTrace = isAskedFor(config, 'precopy') && config.precopyTracker !== 'compared';
+  const tracing = mayTrace && !sharesBlocks ? await probeTracing() : null;
+  const isShort = sharesBlocks || tracing?.works || dataBytes === 0;
+  const { capture: wanted, precopyTracker: wantedTracker, pauseTargetMs, pauseBudgetMs: budgetMs } = config;
   const chosen = chooseCapture({
-    wanted: config.capture,
-    reflink,
-    dataBytes,
-    bytesPerSecond: rate?.bytesPerSecond ?? null,
-    budgetMs: config.pauseBudgetMs,
+    ...{ wanted, wantedTracker, reflink, tracing, dataBytes, pauseTargetMs, budgetMs },
+    bytesPerSecond: isShort ? null : await copyRateOf(disks, incoming, signal),
   });
   if ('impossible' in chosen) {
     throw new UmlsnapError('CaptureImpossible', { guest, method: config.capture, reason: chosen.impossible });
   }
   const { method, predictedPauseMs } = chosen;
-  if (predictedPauseMs !== null && predictedPauseMs > config.pauseBudgetMs) {
+  // How fast files compare is measured on the two files, and so by the precopy itself, before the stop. Only what is hopeless
+  // is refused now: it would copy everything first, night by night.
+  const hopeMs = predictedPauseMs === null ? 0 : predictedPauseMs / (method === 'copy' ? 1 : compareSpeedUp);
+  if (hopeMs > config.pauseBudgetMs && predictedPauseMs !== null) {
     throw new UmlsnapError('PredictedPauseOverBudget', {
       guest,
       predictedMs: predictedPauseMs,
@@ -124,6 +126,23 @@ export async function planCapture(
     });
   }
   return { ...chosen, dataBytes };
+}
+
+/** Comparing is never so many times as fast as copying. */
+const compareSpeedUp = 8;
+
+function isAskedFor({ capture }: GuestConfig, method: CaptureMethod): boolean {
+  return capture === 'auto' || capture === method;
+}
+
+async function copyRateOf(
+  disks: SourceDisk[],
+  incoming: Incoming,
+  signal: AbortSignal,
+): Promise<number | null> {
+  const largest = disks.reduce((a, b) => (a.image.stamp.sizeBytes >= b.image.stamp.sizeBytes ? a : b));
+  const rate = await measureCopyRate(largest.image.handle.fd, incoming.directory, { signal });
+  return rate?.bytesPerSecond ?? null;
 }
 
 async function checkRoom(store: SnapshotStore, dataBytes: number): Promise<void> {

@@ -1,8 +1,7 @@
-import { armCopy, armReflink } from '../capture/arm-capture.js';
-import type { ArmedCapture, CaptureMethod } from '../capture/capture.js';
+import type { ArmedCapture } from '../capture/capture.js';
 import type { Incoming } from '../store/incoming.js';
+import { armDisks, type CaptureOrder } from './arm-disks.js';
 import type { SnapshotStore } from './ports.js';
-import { fileNameOf, type SourceDisk } from './source-disks.js';
 
 /** Runs `use` with a place for the incoming copy; what was not sealed by then is thrown away. */
 export async function withIncoming<T>(
@@ -18,25 +17,15 @@ export async function withIncoming<T>(
   );
 }
 
-/** Runs `use` with a capture that needs only to be run; its process and files are closed on every way out. */
+/**
+ * Runs `use` with a capture that needs only to be run; its process and files are closed on every way out. Arming a precopy
+ * copies the disks, which takes minutes.
+ */
 export async function withArmedCapture<T>(
-  method: CaptureMethod,
-  guest: string,
-  disks: SourceDisk[],
-  incoming: Incoming,
+  order: CaptureOrder,
   use: (capture: ArmedCapture) => Promise<T>,
 ): Promise<T> {
-  const arm = method === 'reflink' ? armReflink : armCopy;
-  const capture = await arm(
-    guest,
-    disks.map(({ config, image }) => ({
-      device: config.device,
-      sourceFd: image.handle.fd,
-      sourcePath: config.path,
-      sizeBytes: image.stamp.sizeBytes,
-      targetPath: incoming.pathOf(fileNameOf(config)),
-    })),
-  );
+  const capture = await armDisks(order);
   return await undoing(
     () => use(capture),
     () => capture.dispose(),

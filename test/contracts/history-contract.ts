@@ -178,4 +178,34 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
       expect(await history.storeId('local')).toBe('two');
     });
   });
+
+  describe('events', () => {
+    const event = (guest: string, type: 'message' | 'panic', text: string) => ({
+      ...{ at: '2026-11-21T03:15:00.000Z', guest, type, text, missed: 0 },
+    });
+
+    it('come back in their order, by guest, by type, and those after one', async () => {
+      await history.recordEvent({ ...event('a', 'message', 'one'), missed: 7 });
+      await history.recordEvent(event('b', 'panic', 'two'));
+      await history.recordEvent(event('a', 'panic', 'three'));
+      const texts = async (filter: object) =>
+        (await history.events({ limit: 10, ...filter })).map(({ text }) => text);
+      expect(await texts({})).toEqual(['one', 'two', 'three']);
+      expect(await texts({ limit: 2 })).toEqual(['two', 'three']);
+      expect(await texts({ guest: 'a' })).toEqual(['one', 'three']);
+      expect(await texts({ guest: 'a', type: 'panic' })).toEqual(['three']);
+      const [first] = await history.events({ limit: 10 });
+      expect(first).toMatchObject({ guest: 'a', type: 'message', text: 'one', missed: 7 });
+      expect(await texts({ after: first?.number })).toEqual(['two', 'three']);
+    });
+
+    it('of a guest that talks without an end push out neither its panic nor what others said', async () => {
+      await history.recordEvent(event('a', 'panic', 'the panic'));
+      await history.recordEvent(event('b', 'message', 'of another'));
+      for (let count = 0; count < 1010; count++) await history.recordEvent(event('a', 'message', `${count}`));
+      const events = await history.events({ limit: 5000 });
+      expect(events).toHaveLength(1002);
+      expect(events.slice(0, 3).map(({ text }) => text)).toEqual(['the panic', 'of another', '10']);
+    });
+  });
 }

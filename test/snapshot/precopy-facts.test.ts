@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import type { PrecopyFacts } from '../../src/capture/precopy/precopy-order.js';
+import { warningsOfPrecopy } from '../../src/snapshot/precopy-facts.js';
+
+const asHoped: PrecopyFacts = {
+  tracker: 'traced',
+  trackerProblem: null,
+  precopiedBytes: 2 ** 30,
+  rounds: 3,
+  converged: true,
+  guestBytesPerSecond: 10 * 2 ** 20,
+  copyBytesPerSecond: 2 ** 30,
+  pausedBytes: 4096,
+  comparedBytes: null,
+  proof: 'held',
+  accountedBytes: 2 ** 20,
+};
+
+test('a precopy that went as it was hoped for is worth no warning, and no precopy neither', () => {
+  expect(warningsOfPrecopy(asHoped)).toEqual([]);
+  expect(warningsOfPrecopy(null)).toEqual([]);
+});
+
+test('a guest that outran the copy is told with both rates, also where one is not known', () => {
+  expect(warningsOfPrecopy({ ...asHoped, converged: false, copyBytesPerSecond: 2 ** 20 })).toEqual([
+    'the guest wrote faster than it could be copied: about 10MiB/s, and it was copied at 1MiB/s; the rest was copied right before the pause and in it',
+  ]);
+  expect(warningsOfPrecopy({ ...asHoped, converged: false, guestBytesPerSecond: null })).toEqual([
+    expect.stringContaining('an unknown rate'),
+  ]);
+});
+
+test('tracing that was given up is told with its reason, and not as a guest that was too fast', () => {
+  const compared = { ...asHoped, tracker: 'compared', converged: false, trackerProblem: 'why' } as const;
+  expect(warningsOfPrecopy(compared)).toEqual([
+    'tracing was given up (why): the disks were compared while the guest stood still',
+  ]);
+});

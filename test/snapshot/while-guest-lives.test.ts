@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import { UmlsnapError } from '../../src/errors.js';
+import type { Notification } from '../../src/mconsole/notification.js';
+import { whileGuestLives } from '../../src/snapshot/while-guest-lives.js';
+
+function watchedGuest() {
+  const takers = new Set<(notification: Notification) => void>();
+  const source = {
+    subscribe(take: (notification: Notification) => void) {
+      takers.add(take);
+      return () => takers.delete(take);
+    },
+  };
+  const signal = new AbortController().signal;
+  const watched = { guest: 'debian', source, phase: () => 'precopy', signal };
+  const say = (notification: Notification) => {
+    for (const take of takers) take(notification);
+  };
+  return { watched, say, takers };
+}
+
+const untilAborted = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+
+test.each([
+  [
+    { type: 'panic', text: 'no init' } as const,
+    { code: 'GuestPanicked', facts: { phase: 'precopy', text: 'no init' } },
+  ],
+  [
+    { type: 'booted', socketPath: '/x/mconsole' } as const,
+    { code: 'GuestRebooted', facts: { phase: 'precopy' } },
+  ],
+])('what is under way is given up when the guest says %o', async (notification, error) => {
+  const { watched, say, takers } = watchedGuest();
+  const work = whileGuestLives(watched, untilAborted);
+  say(notification);
+  await expect(work).rejects.toMatchObject(error);
+  expect(takers.size).toBe(0);
+});
+
+test('a message or a hang ends nothing', async () => {
+  const { watched, say } = watchedGuest();
+  const work = whileGuestLives(watched, async (signal) => {
+    say({ type: 'message', text: 'panic' });
+    say({ type: 'hang', text: '' });
+    return signal.aborted;
+  });
+  expect(await work).toBe(false);
+});
+
+test('the end of the guest is told in the place of what it broke, but not of a guest that may be paused', async () => {
+  const broken = new UmlsnapError('GuestGone', { guest: 'debian', phase: 'precopy', leftoverPids: [] });
+  const paused = new UmlsnapError('GuestMayBePaused', { guest: 'debian', guardianPid: null, problem: '' });
+  for (const [thrown, code] of [[broken, 'GuestPanicked'] as const, [paused, 'GuestMayBePaused'] as const]) {
+    const { watched, say } = watchedGuest();
+    const work = whileGuestLives(watched, async () => {
+      // Read only after the work has failed.
+      setImmediate(() => say({ type: 'panic', text: '' }));
+      throw thrown;
+    });
+    await expect(work).rejects.toMatchObject({ code });
+  }
+});
