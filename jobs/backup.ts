@@ -1,14 +1,16 @@
+import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../src/config/config.js';
 import { isError, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { Trigger } from '../src/history/records.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory, SnapshotStore } from '../src/snapshot/ports.js';
-import { type SnapshotTaken, takeSnapshot } from '../src/snapshot/take-snapshot.js';
+import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
+import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
 import { sizesOf } from '../src/store/manifest.js';
 import { guestLocks } from './guest-locks.js';
-import { type JobHistory, type JobRun, type JobSummary, recordedJob } from './recorded-job.js';
-import { type LeaseHistory, settleOwnLease } from './recover.js';
+import { type JobHistory, type JobRun, type JobSummary, type OnJob, recordedJob } from './recorded-job.js';
+import { type LeaseHistory, settleOwnLease } from './recover-at-start.js';
 
 export interface BackupOrder {
   config: GuestConfig;
@@ -20,13 +22,18 @@ export interface BackupOrder {
   wait: boolean;
   /** Aborted with the reason why the job is to be given up. */
   signal: AbortSignal;
+  onJob?: OnJob;
   onPhase?: OnPhase;
+  /** Told of a precopy while it goes on; the guest runs. */
+  onProgress?: (progress: PrecopyProgress) => void;
 }
 
 export interface BackupHouse {
   stateDirectory: string;
   store: SnapshotStore;
   history: SnapshotHistory & JobHistory & LeaseHistory;
+  /** Whoever listens to this guest's notifications already. */
+  notifications?: FindSource;
 }
 
 /**
@@ -50,22 +57,25 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
 
 async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
-  const { stateDirectory, store, history } = house;
+  const { stateDirectory, store, history, notifications } = house;
   const journal = new PhaseJournal(run.job, history, (phase) => {
     run.phase = phase;
     order.onPhase?.(phase);
   });
   run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
+  order.onJob?.(run.job);
   try {
     await settleOwnLease(stateDirectory, config.name, history);
-    const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, signal };
-    const taken = await takeSnapshot(sequence, { store, history, journal });
+    const onProgress = order.onProgress ?? (() => {});
+    const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, onProgress, signal };
+    const ports = { store, history, journal, ...(notifications && { notifications }) };
+    const taken = await takeSnapshot(sequence, ports);
     await journal.finish('done');
     Object.assign(run.facts, factsOf(taken));
     run.warnings.push(...taken.warnings, ...hopesMissed(taken));
   } catch (thrown) {
     const error = whatToTell(thrown, signal);
-    run.facts.resumed = !['GuestMayBePaused', 'GuestGone', 'GuestAlreadyStopped'].includes(codeOf(error));
+    run.facts.resumed = !statesNotRunning.includes(codeOf(error));
     Object.assign(run.facts, factsOfFailure(error));
     // The cause counts: a history that fails as well is told when the job's end is written.
     await journal.finish('failed').catch(() => {});
@@ -78,6 +88,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
 /** What every summary has (design §8), of a job that has taken no snapshot. */
 const factsOfNone = {
   ...{ snapshot: null, consistency: null, dirtyKib: null, method: null },
+  ...{ tracker: null, precopy: null },
   ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null },
 };
 
@@ -88,8 +99,9 @@ function factsOfFailure(error: unknown): Record<string, unknown> {
   return { consistency: error.facts.reached, dirtyKib: error.facts.dirtyKib };
 }
 
-function factsOf({ manifest, plan, tries, removed }: SnapshotTaken): Record<string, unknown> {
-  const chosen = { method: plan.method, reason: plan.reason, tries, removed };
+function factsOf({ manifest, plan, precopy, tries, removed }: SnapshotTaken): Record<string, unknown> {
+  const tracker = precopy?.tracker ?? plan.tracker;
+  const chosen = { method: plan.method, tracker, reason: plan.reason, precopy, tries, removed };
   if (!manifest) return { ...chosen, predictedPauseMs: plan.predictedPauseMs, dataBytes: plan.dataBytes };
   const { snapshot, consistency, dirtyKib, pausedMs } = manifest;
   return {
@@ -111,6 +123,9 @@ function whatToTell(thrown: unknown, signal: AbortSignal): unknown {
   if (!signal.aborted || isError(thrown, 'GuestMayBePaused') || isError(thrown, 'GuestGone')) return thrown;
   return signal.reason instanceof UmlsnapError ? signal.reason : thrown;
 }
+
+/** Errors after which a guest is not known to run. */
+const statesNotRunning = ['GuestMayBePaused', 'GuestGone', 'GuestPanicked', 'GuestAlreadyStopped'];
 
 function codeOf(error: unknown): string {
   return error instanceof UmlsnapError ? error.code : '';

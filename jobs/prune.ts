@@ -3,7 +3,7 @@ import { withLocks } from '../src/exclusive-lock.js';
 import type { SnapshotHistory, SnapshotStore } from '../src/snapshot/ports.js';
 import { retain } from '../src/snapshot/retain.js';
 import { guestLocks } from './guest-locks.js';
-import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from './recorded-job.js';
 
 export interface PruneHouse {
   stateDirectory: string;
@@ -12,14 +12,20 @@ export interface PruneHouse {
 }
 
 /**
- * Applies a guest's keep rules by hand: what a backup does after a snapshot that succeeded.
+ * Applies a guest's keep rules by themselves: what a backup does after a snapshot that succeeded.
  * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
-export async function prune(config: GuestConfig, dryRun: boolean, house: PruneHouse): Promise<JobSummary> {
+export async function prune(
+  config: GuestConfig,
+  dryRun: boolean,
+  house: PruneHouse,
+  { trigger, onJob }: JobOrigin = { trigger: 'manual' },
+): Promise<JobSummary> {
   const { store, history, stateDirectory } = house;
   const locks = await guestLocks(config, store.path, stateDirectory);
   return await withLocks({ ...locks, wait: false }, () =>
-    recordedJob(history, { kind: 'prune', guest: config.name, trigger: 'manual' }, async (run) => {
+    recordedJob(history, { kind: 'prune', guest: config.name, trigger }, async (run) => {
+      onJob?.(run.job);
       await store.prepare(await history.storeId(store.name));
       const { kept, removed, warnings } = await retain(config, store, history, { now: new Date(), dryRun });
       run.facts = { dryRun, kept, removed };

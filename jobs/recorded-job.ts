@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { compactUtc } from '../src/clock.js';
 import { asUmlsnapError, explainError } from '../src/error-text.js';
 import { type ErrorCode, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { type ExitCode, exitCodeOf, exitCodes } from '../src/exit-codes.js';
 import type { JobEnd, JobFailure, JobKind, JobStart, Trigger } from '../src/history/records.js';
 import { bootId, ownIdentity } from '../src/process-identity.js';
 
@@ -16,6 +17,15 @@ export interface JobIntent {
   trigger: Trigger;
 }
 
+/** Told the name of a job, once it stands in the history and before its work begins. */
+export type OnJob = (job: string) => void;
+
+/** How a job came to be, for kinds that are begun by hand, by request and by a daemon itself. */
+export interface JobOrigin {
+  trigger: Trigger;
+  onJob?: OnJob;
+}
+
 /** What a job prints with `--json` and leaves in the history; each kind adds its own facts. */
 export interface JobSummary {
   type: 'summary';
@@ -26,6 +36,12 @@ export interface JobSummary {
   warnings: string[];
   error: (JobFailure & { code: ErrorCode }) | null;
   [fact: string]: unknown;
+}
+
+/** The exit code of a command whose job came to this. */
+export function exitCodeOfSummary({ error, status }: Pick<JobSummary, 'error' | 'status'>): ExitCode {
+  if (error) return exitCodeOf(error.code);
+  return status === 'warning' ? exitCodes.warnings : exitCodes.done;
 }
 
 /** A job at work, as its own steps see it. */

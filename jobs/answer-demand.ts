@@ -1,0 +1,111 @@
+import type { Config, GuestConfig } from '../src/config/config.js';
+import { guestNamed } from '../src/config/guest-named.js';
+import type { CarriedDemand, Work } from '../src/control/request-desk.js';
+import { type ExitCode, exitCodes } from '../src/exit-codes.js';
+import type { SqliteHistory } from '../src/history/sqlite-history.js';
+import type { NotificationSource } from '../src/mconsole/notify-listener.js';
+import type { SnapshotStore } from '../src/snapshot/ports.js';
+import { backup } from './backup.js';
+import { ProgressTeller } from './backup-progress.js';
+import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
+import { guestStatus } from './guest-status.js';
+import { prune } from './prune.js';
+import { exitCodeOfSummary, type JobSummary } from './recorded-job.js';
+import { verify } from './verify.js';
+import { withSnapshotOptions } from './with-snapshot-options.js';
+
+export interface DemandHouse {
+  config: Config;
+  history: SqliteHistory;
+  stores: ReadableStore[];
+  /** @throws NoSuchStore */
+  store(name: string): SnapshotStore;
+  /** Whoever listens to this guest already. */
+  notificationsOf(guest: string): Promise<NotificationSource | undefined>;
+  /** Nothing is removed, whatever the keep rules say. */
+  keepsAll: boolean;
+}
+
+/**
+ * Does what was asked of a daemon, by the same jobs, locks and records as a command that is run by hand.
+ * @returns the exit code that such a command would have
+ * @throws what such a command tells as an error
+ */
+export async function answerDemand(demand: CarriedDemand, house: DemandHouse, work: Work): Promise<ExitCode> {
+  switch (demand.type) {
+    case 'snapshot':
+      return await takeSnapshot(demand, house, work);
+    case 'verify':
+      return await verifySnapshot(demand.snapshot, house, work);
+    case 'prune':
+      return await pruneAll(guestsOf(house.config, demand.guest), demand.dryRun, house, work);
+    case 'status': {
+      const now = new Date();
+      const { config, history, notificationsOf } = house;
+      const looks = guestsOf(config, demand.guest).map(async (guest) => {
+        const source = (await notificationsOf(guest.name)) ?? null;
+        return await guestStatus(guest, { stateDirectory: config.state, history, source }, now);
+      });
+      for (const status of await Promise.all(looks)) work.put({ type: 'guest', ...status });
+      return exitCodes.done;
+    }
+  }
+}
+
+async function takeSnapshot(
+  { guest, options }: Extract<CarriedDemand, { type: 'snapshot' }>,
+  { config, history, store, keepsAll, notificationsOf }: DemandHouse,
+  work: Work,
+): Promise<ExitCode> {
+  const order = withSnapshotOptions(keeping(guestNamed(config, guest), keepsAll), options);
+  const { signal } = work;
+  const onJob = (job: string) => work.onJob({ job, kind: 'backup', guest, trigger: 'request' });
+  const { onPhase, onProgress } = new ProgressTeller(guest, (progress) => work.publish(progress));
+  const notifications = () => notificationsOf(guest);
+  const summary = await backup(
+    { ...order, trigger: 'request', signal, onJob, onPhase, onProgress },
+    { stateDirectory: config.state, store: store(order.config.store), history, notifications },
+  );
+  return put(summary, work);
+}
+
+async function verifySnapshot(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
+  const { history, stores } = house;
+  const found = await findSnapshot(stores, name, history);
+  const { guest } = found.stored;
+  const source = restoreSourceOf(found, await recordedRows(history, guest));
+  const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest, trigger: 'request' });
+  return put(await verify(source, history, work.signal, { trigger: 'request', onJob }), work);
+}
+
+/** One guest after the other, as far as it goes: what was done before a failure is told all the same. */
+async function pruneAll(
+  guests: GuestConfig[],
+  dryRun: boolean,
+  { config, history, store }: DemandHouse,
+  work: Work,
+): Promise<ExitCode> {
+  let worst: ExitCode = exitCodes.done;
+  for (const guest of guests) {
+    work.signal.throwIfAborted();
+    const onJob = (job: string) => work.onJob({ job, kind: 'prune', guest: guest.name, trigger: 'request' });
+    const house = { stateDirectory: config.state, history, store: store(guest.store) };
+    const code = put(await prune(guest, dryRun, house, { trigger: 'request', onJob }), work);
+    if (code !== exitCodes.done) worst = code;
+  }
+  return worst;
+}
+
+/** The config of a guest, for a daemon that may have been told to keep all snapshots. */
+export function keeping(config: GuestConfig, keepsAll: boolean): GuestConfig {
+  return keepsAll ? { ...config, keep: {} } : config;
+}
+
+function guestsOf(config: Config, guest: string | null): GuestConfig[] {
+  return guest === null ? Object.values(config.guests) : [guestNamed(config, guest)];
+}
+
+function put(summary: JobSummary, work: Work): ExitCode {
+  work.put(summary);
+  return exitCodeOfSummary(summary);
+}

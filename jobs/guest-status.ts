@@ -1,0 +1,97 @@
+import type { GuestConfig } from '../src/config/config.js';
+import { conditionOf, type GuestCondition } from '../src/guest/guest-condition.js';
+import type { SqliteHistory } from '../src/history/sqlite-history.js';
+import type { NotificationSource } from '../src/mconsole/notify-listener.js';
+import { nextRunOf } from '../src/schedule/next-run.js';
+import { lookForAgent } from './look-for-agent.js';
+
+/** A guest of the config, now: as it is, and what the history knows of it. */
+export interface GuestStatus extends GuestCondition {
+  guest: string;
+  /** Whether an agent answers in it; null: not known now. */
+  agent: boolean | null;
+  /** The job of ours whose pause is not closed yet: a guest that is stopped without one was stopped by somebody else. */
+  pausedByJob: string | null;
+  lastSnapshot: {
+    snapshot: string;
+    takenAt: string;
+    ageSeconds: number;
+    consistency: string;
+    store: string;
+  } | null;
+  lastJob: { job: string; kind: string; status: string; startedAt: string; finishedAt: string | null } | null;
+  /** null: it has no schedule. */
+  nextRun: { at: string; isOverdue: boolean } | null;
+}
+
+type StatusHistory = Pick<SqliteHistory, 'jobs' | 'snapshots' | 'lastSlot' | 'openPauses'>;
+
+export interface StatusHouse {
+  stateDirectory: string;
+  /** null when it can't be used: then only what can be seen of the guest is known. */
+  history: StatusHistory | null;
+  /** Whoever listens to this guest already. */
+  source: NotificationSource | null;
+}
+
+/** @throws HistoryUnusable, HistoryLocked */
+export async function guestStatus(config: GuestConfig, house: StatusHouse, now: Date): Promise<GuestStatus> {
+  const { stateDirectory, history, source } = house;
+  const condition = await conditionOf(config);
+  const { state, pid } = condition;
+  const isAsked = state === 'running' && pid !== null;
+  const agent = isAsked ? await lookForAgent({ config, stateDirectory, pid, source }) : null;
+  const nothing = { pausedByJob: null, lastSnapshot: null, lastJob: null, nextRun: null };
+  const known = history === null ? nothing : await knownOf(config, history, now);
+  return { guest: config.name, ...condition, agent, ...known };
+}
+
+async function knownOf(config: GuestConfig, history: StatusHistory, now: Date) {
+  const guest = config.name;
+  const [job] = await history.jobs({ guest, limit: 1 });
+  const pauses = await history.openPauses();
+  return {
+    pausedByJob: pauses.find((pause) => pause.guest === guest)?.job ?? null,
+    lastSnapshot: await lastSnapshotOf(guest, history, now),
+    lastJob: job
+      ? {
+          ...{ job: job.job, kind: job.kind, status: job.status },
+          ...{ startedAt: job.startedAt, finishedAt: job.finishedAt },
+        }
+      : null,
+    nextRun: await nextRun(config, history, now),
+  };
+}
+
+async function lastSnapshotOf(
+  guest: string,
+  history: StatusHistory,
+  now: Date,
+): Promise<GuestStatus['lastSnapshot']> {
+  const [newest] = await history.snapshots({ guest });
+  if (!newest) return null;
+  const { snapshot, takenAt, consistency, store } = newest;
+  const ageSeconds = Math.max(0, Math.round((now.getTime() - Date.parse(takenAt)) / 1000));
+  return { snapshot, takenAt, ageSeconds, consistency, store };
+}
+
+async function nextRun(
+  { name, schedule, timezone, catchUp, jitterMs }: GuestConfig,
+  history: StatusHistory,
+  now: Date,
+): Promise<GuestStatus['nextRun']> {
+  if (schedule === undefined) return null;
+  const lastSlot = await history.lastSlot(name);
+  const next = nextRunOf(
+    {
+      guest: name,
+      schedule,
+      timezone,
+      catchUp,
+      jitterMs,
+      lastSlot: lastSlot === null ? null : new Date(lastSlot),
+    },
+    now,
+  );
+  return next && { at: next.at.toISOString(), isOverdue: next.isOverdue };
+}

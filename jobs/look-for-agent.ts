@@ -1,0 +1,47 @@
+import type { GuestConfig } from '../src/config/config.js';
+import { UmlsnapError } from '../src/errors.js';
+import { holderOf } from '../src/exclusive-lock.js';
+import { withAgent } from '../src/guest/agent/with-agent.js';
+import { withGuest } from '../src/guest/guest.js';
+import type { NotificationSource } from '../src/mconsole/notify-listener.js';
+import { leaseLock } from '../src/pause/lease.js';
+
+export interface AgentLook {
+  config: GuestConfig;
+  stateDirectory: string;
+  /** Of the guest's main process. */
+  pid: number;
+  /** Whoever listens to this guest already. */
+  source: NotificationSource | null;
+}
+
+/** An agent answers in milliseconds; what does not is none to people who look. */
+const patienceMs = 1500;
+
+/**
+ * Whether an agent answers in a guest that runs; null where that can't be known now. A guest that somebody works on is not
+ * asked: it may be stopped at any moment, and MUST NOT be sent anything then but what its pause needs (design §2).
+ */
+export async function lookForAgent({
+  config,
+  stateDirectory,
+  pid,
+  source,
+}: AgentLook): Promise<boolean | null> {
+  const mayAsk = async () => (await holderOf(leaseLock(stateDirectory, config.name))) === undefined;
+  if (!(await mayAsk())) return null;
+  try {
+    return await withGuest(config, (guest) => {
+      const holder = `umlsnap (pid ${process.pid})`;
+      const signal = AbortSignal.timeout(2 * patienceMs);
+      const search = { guest, pid, holder, patienceMs, socketPatienceMs: 0, mayAsk, signal };
+      return withAgent(search, source, async ({ agent, missing }) => {
+        if (agent) return true;
+        return ['noAgent', 'notBootedWithNotify', 'agentTooNew'].includes(missing.cause) ? false : null;
+      });
+    });
+  } catch (error) {
+    if (error instanceof UmlsnapError || (error as Error).name === 'TimeoutError') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,44 @@
+import { type ErrorCode, type FactsByCode, UmlsnapError } from '../errors.js';
+import type { Demand, Request } from './request.js';
+import { listensTo, type Settings } from './settings.js';
+
+/** What a daemon does with a request: carries it out, or not, and why. */
+export type Decision = { does: 'run'; demand: Demand } | { does: 'refuse'; because: UmlsnapError };
+
+export interface DeskState {
+  settings: Settings;
+  /** Requests under way, of anybody. */
+  runningRequests: number;
+  /** Those of them that are this requester's. */
+  runningOfRequester: number;
+  /** This requester has another request of the same id under way. */
+  idIsTaken: boolean;
+}
+
+/** Each is a job, a process or a file descriptor or two: nobody who asks for more than this means it. */
+export const maxRequestsAtOnce = 64;
+/** One guest's verifications MUST NOT be what keeps every other guest waiting: each reads a whole snapshot. */
+export const maxRequestsOfGuest = 4;
+
+/** Decides about a request, without doing anything. */
+export function decideRequest(request: Request, state: DeskState): Decision {
+  const { number, demand, id } = request;
+  const { settings } = state;
+  // First: a command that is not listened to works alone, and would remove what is to be kept.
+  if (demand?.type === 'prune' && settings.keep && !demand.dryRun) return refuse('KeepIsOn', {});
+  if (!listensTo(settings, number)) return refuse('NotListening', { number, type: settings.type });
+  if (!demand) return refuse('UnknownRequest', { number });
+  if (demand.type === 'drill') return refuse('NotAvailableYet', { what: 'drill' });
+  // Whatever is under way, it can be ended.
+  if (demand.type === 'cancel') return { does: 'run', demand };
+  if (state.idIsTaken) return refuse('RequestIdTaken', { id });
+  if (state.runningRequests >= maxRequestsAtOnce)
+    return refuse('TooManyRequests', { running: state.runningRequests });
+  if (request.requester.from === 'guest' && state.runningOfRequester >= maxRequestsOfGuest)
+    return refuse('TooManyRequests', { running: state.runningOfRequester });
+  return { does: 'run', demand };
+}
+
+function refuse<C extends ErrorCode>(code: C, facts: FactsByCode[C]): Decision {
+  return { does: 'refuse', because: new UmlsnapError(code, facts) };
+}

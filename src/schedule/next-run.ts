@@ -1,0 +1,26 @@
+import { type PlannedGuest, planTick } from './plan-tick.js';
+
+export interface NextRun {
+  /** Its jitter is in it. */
+  at: Date;
+  /** It is due, and waits for a daemon. */
+  isOverdue: boolean;
+}
+
+/** When a scheduler would run this guest next; null when its schedule has no more slots. */
+export function nextRunOf(guest: Omit<PlannedGuest, 'since'>, now: Date): NextRun | null {
+  const plan = planTick({
+    now,
+    guests: [{ ...guest, since: now }],
+    running: new Set(),
+    waiting: [],
+    concurrency: 1,
+  });
+  const [due] = plan.due;
+  if (due) return { at: due.slot, isOverdue: true };
+  if (plan.next) return { at: plan.next, isOverdue: false };
+  // A last slot of a clock gone wrong: a scheduler counts from now on.
+  return plan.held.some(({ action }) => action === 'restart') && guest.lastSlot !== null
+    ? nextRunOf({ ...guest, lastSlot: null }, now)
+    : null;
+}
