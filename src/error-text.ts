@@ -1,4 +1,11 @@
-import { type ErrorCode, type FactsByCode, type GuestState, problemOf, UmlsnapError } from './errors.js';
+import {
+  type ErrorCode,
+  type FactsByCode,
+  type GuestState,
+  type NotFrozenCause,
+  problemOf,
+  UmlsnapError,
+} from './errors.js';
 
 /** The one place where errors become prose: what happened, to which guest, what state it is in now, what to do. */
 
@@ -13,6 +20,22 @@ const stateText: Record<GuestState, string> = {
   stopped: 'The guest is STOPPED.',
   gone: 'The guest no longer runs: its process is gone.',
   unknown: 'Whether the guest runs is UNKNOWN: look with `umlsnap status`, resume with `umlsnap recover`.',
+};
+
+const notFrozenText: Record<NotFrozenCause, (detail: string) => string> = {
+  off: () => 'the config says agent: off',
+  notBootedWithNotify: (socket) =>
+    `it was not booted with mconsole=notify:${socket}, so that its agent could not answer`,
+  notifiesElsewhere: (socket) => `it notifies ${socket}, and we listen elsewhere: set notify: to that path`,
+  socketUnusable: (problem) => `its notify socket can't be used: ${problem}`,
+  noAgent: (waited) => `no agent in it answered within ${waited}: see \`umlsnap agent\``,
+  agentTooNew: () => 'the agent in it is newer than this umlsnap',
+  hookFailed: (hook) => `its hook ${hook}`,
+  hookOverran: (hook) => `its hook ${hook} took too long, and was killed`,
+  filesystemRefused: (text) => `a filesystem could not be frozen: ${text}`,
+  tookTooLong: (text) => `it was not frozen in time: ${text}`,
+  noAnswer: (waited) => `its agent did not answer the order to freeze within ${waited}`,
+  endedEarly: (how) => `the freeze did not hold until the end: ${how}`,
 };
 
 const texts: Texts = {
@@ -67,7 +90,7 @@ const texts: Texts = {
   StoreTooFull: (f) =>
     `Store ${f.store} has too little room: ${f.path} has ${mib(f.freeBytes)} and ${f.freeInodes} inodes free, ${mib(f.neededBytes)} are needed. Free some (umlsnap prune), or give it more.`,
   PredictedPauseOverBudget: (f) =>
-    `Guest ${f.guest} would stand still for about ${ms(f.predictedMs)} (${f.method} of ${mib(f.dataBytes)}), its budget is ${ms(f.budgetMs)}. ${runs} Put the store on the disk's own XFS or btrfs (a reflink takes milliseconds), or set pauseBudget to at least ${Math.ceil((f.predictedMs * 1.5) / 1000)}s.`,
+    `Guest ${f.guest} would stand still for about ${ms(f.predictedMs)} (${f.method === 'precopy' ? 'comparing' : f.method} of ${mib(f.dataBytes)}), its budget is ${ms(f.budgetMs)}. ${runs} Let \`capture: precopy\` trace what is written (as root, see \`umlsnap snapshot --dry-run\` for what is in its way), or put the store on the disk's own XFS or btrfs (a reflink): both take milliseconds. Or set pauseBudget to at least ${Math.ceil((f.predictedMs * 1.5) / 1000)}s.`,
   CaptureImpossible: (f) => `Guest ${f.guest} can't be captured by ${f.method}: ${f.reason}. ${runs}`,
   StopUnanswered: (f) =>
     `Guest ${f.guest} did not answer \`stop\` within ${ms(f.waitedMs)}; the snapshot is given up. ${stateText[f.guestState]}`,
@@ -79,15 +102,28 @@ const texts: Texts = {
     `Somebody else resumed guest ${f.guest} during ${f.phase}, so its disk may have changed under the capture: the snapshot was thrown away. The guest runs.`,
   GuestGone: (f) =>
     `Guest ${f.guest} died or rebooted during ${f.phase}: the snapshot was thrown away.${f.leftoverPids.length > 0 ? ` Its processes ${f.leftoverPids.join(', ')} are left over and hold its disks: end them.` : ''}`,
+  GuestPanicked: (f) =>
+    `Guest ${f.guest} panicked during ${f.phase}${f.text === '' ? '' : `, by its own words: ${f.text}`}. The snapshot was thrown away.`,
+  GuestRebooted: (f) =>
+    `Guest ${f.guest} rebooted during ${f.phase}: the snapshot was thrown away. Back it up again when it is up.`,
   GuardianFailed: (f) => `The guardian of guest ${f.guest} failed: ${f.problem}. ${stateText[f.guestState]}`,
   GuestMayBePaused: (f) =>
     `GUEST ${f.guest} MAY STILL BE PAUSED: ${f.problem}. ${f.guardianPid === null ? '' : `The guardian (pid ${f.guardianPid}) goes on trying to resume it. `}Run \`umlsnap recover\`; by hand: \`umlsnap mconsole ${f.guest} go\`.`,
+  NotFrozen: (f) =>
+    `The filesystems of guest ${f.guest} were not frozen: ${notFrozenText[f.cause](f.detail)}. The guest runs.`,
+  GuestMayBeFrozen: (f) =>
+    `The filesystems of guest ${f.guest} MAY STILL BE FROZEN: ${f.problem}. Its own timer thaws them by ${f.endsByItselfAt}; at once: \`umlsnap mconsole ${f.guest} sysrq j\`.`,
+  NotifyUnusable: (f) =>
+    `The notify socket ${f.socketPath} can't be used: ${f.problem}. Set \`notify:\` to a path that the guest's user can get to, and boot the guest with it.`,
+  ThawHookFailed: (f) => `After the thaw of guest ${f.guest}, ${f.problem}.`,
   IoNotDrained: (f) =>
     `Guest ${f.guest} was stopped, but its disk writes were not finished after ${ms(f.waitedMs)}: the snapshot was given up. The guest runs.`,
   SourceChanged: (f) =>
     `Disk ${f.device} of guest ${f.guest} changed during the capture: ${f.problem}. The capture was thrown away.`,
   CaptureFailed: (f) =>
     `Capturing disk ${f.device} of guest ${f.guest} failed: ${f.problem}. The capture was thrown away.`,
+  TrackingLost: (f) =>
+    `What guest ${f.guest} wrote while its disks were copied is not known for sure: ${f.problem}. The copy was thrown away. The guest runs.`,
   CaptureDamaged: (f) =>
     `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${f.problem}. It was thrown away.`,
   ConsistencyTooWeak: (f) =>
@@ -101,6 +137,24 @@ const texts: Texts = {
     `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+  InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
+  NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
+  DaemonGone: (f) =>
+    `The daemon at ${f.socketPath} went away before it had answered: ${f.problem}. What it had begun is undone: look with \`umlsnap status\` and \`umlsnap history\`.`,
+  ControlUnusable: (f) =>
+    `The control socket ${f.socketPath} can't be used: ${f.problem}. The daemon takes no requests.`,
+  NotListening: (f) =>
+    `The daemon does not listen to requests of type ${f.number} (type=${f.type}): nothing was done. Change it with \`umlsnap ctl type=-255\`.`,
+  UnknownRequest: (f) => `There is no request of type ${f.number}: nothing was done.`,
+  KeepIsOn: () =>
+    'The daemon keeps all snapshots (keep): none was removed. Change it with `umlsnap ctl nokeep`.',
+  TooManyRequests: (f) =>
+    `The daemon has ${f.running} requests under way, which is enough: nothing was done. Try again later.`,
+  RequestIdTaken: (f) => `A request with the id ${f.id} is under way already: nothing was done.`,
+  NoSuchRequest: (f) => `No request with the id ${f.id} is under way.`,
+  NotAllowed: (f) =>
+    `Guest ${f.guest} may not ask for ${f.request}: the config's \`requests\` says what it may ask for.`,
+  NotAvailableYet: (f) => `A ${f.what} isn't available yet: nothing was done.`,
   HistoryUnusable: (f) =>
     `The history ${f.path} can't be used: ${f.problem}. Snapshots are safe in their stores; with the file moved away, the list of them is rebuilt from there.`,
   HistoryLocked: (f) =>

@@ -6,6 +6,21 @@
 /** What we know of the guest at the moment of an error: `unknown` is never to be read as `running`. */
 export type GuestState = 'running' | 'stopped' | 'gone' | 'unknown';
 
+/** Why a guest's filesystems were not frozen, or did not stay so. */
+export type NotFrozenCause =
+  | 'off'
+  | 'notBootedWithNotify'
+  | 'notifiesElsewhere'
+  | 'socketUnusable'
+  | 'noAgent'
+  | 'agentTooNew'
+  | 'hookFailed'
+  | 'hookOverran'
+  | 'filesystemRefused'
+  | 'tookTooLong'
+  | 'noAnswer'
+  | 'endedEarly';
+
 export interface ConfigProblem {
   /** 1-based; 0 when the problem belongs to no line (an empty file). */
   line: number;
@@ -66,12 +81,19 @@ export interface FactsByCode {
   GuestNotStopped: { guest: string; pid: number; socketPath: string; phase: string };
   ResumedByOthers: { guest: string; phase: string };
   GuestGone: { guest: string; phase: string; leftoverPids: number[] };
+  GuestPanicked: { guest: string; phase: string; text: string };
+  GuestRebooted: { guest: string; phase: string };
   GuardianFailed: { guest: string; problem: string; guestState: GuestState };
   GuestMayBePaused: { guest: string; guardianPid: number | null; problem: string };
+  NotFrozen: { guest: string; cause: NotFrozenCause; detail: string };
+  NotifyUnusable: { socketPath: string; problem: string };
+  ThawHookFailed: { guest: string; problem: string };
+  GuestMayBeFrozen: { guest: string; problem: string; endsByItselfAt: string };
   IoNotDrained: { guest: string; waitedMs: number };
   // capture and seal
   SourceChanged: { guest: string; device: string; problem: string };
   CaptureFailed: { guest: string; device: string; problem: string };
+  TrackingLost: { guest: string; problem: string };
   CaptureDamaged: { guest: string; device: string; problem: string };
   ConsistencyTooWeak: { guest: string; required: string; reached: string; dirtyKib: number; tries: number };
   SnapshotExists: { store: string; snapshot: string };
@@ -80,6 +102,20 @@ export interface FactsByCode {
   TargetExists: { path: string };
   SnapshotDamaged: { snapshot: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
+  // the agent in a guest
+  InstallRefused: { root: string; path: string; problem: string };
+  // the daemon and what it is asked for
+  NoDaemon: { state: string };
+  DaemonGone: { socketPath: string; problem: string };
+  ControlUnusable: { socketPath: string; problem: string };
+  NotListening: { number: number; type: number };
+  UnknownRequest: { number: number };
+  KeepIsOn: Record<string, never>;
+  TooManyRequests: { running: number };
+  RequestIdTaken: { id: number };
+  NoSuchRequest: { id: number };
+  NotAllowed: { guest: string; request: string };
+  NotAvailableYet: { what: string };
   // history, locks, the rest
   HistoryUnusable: { path: string; problem: string };
   HistoryLocked: { path: string; waitedMs: number };

@@ -35,6 +35,17 @@ export async function withLocks<T>(request: LockRequest, use: () => Promise<T>):
   }
 }
 
+/**
+ * Who holds the lock now, in the holder's own words; undefined when nobody does. Takes nothing, so that it is in nobody's way.
+ */
+export function holderOf(key: string): Promise<string | undefined> {
+  return watchHolder(nameOf(key), { wait: false });
+}
+
+function nameOf(key: string): string {
+  return `\0umlsnap-${createHash('sha256').update(key).digest('hex').slice(0, 40)}`;
+}
+
 interface HeldLock {
   release(): Promise<void>;
 }
@@ -44,7 +55,7 @@ const maxLooks = 50;
 const lookAgainMs = 2;
 
 async function acquire(key: string, request: LockRequest): Promise<HeldLock> {
-  const name = `\0umlsnap-${createHash('sha256').update(key).digest('hex').slice(0, 40)}`;
+  const name = nameOf(key);
   for (let looks = 1; ; looks++) {
     request.signal?.throwIfAborted();
     const lock = await tryListen(name, request.holder);
@@ -85,8 +96,10 @@ function tryListen(name: string, holder: string): Promise<HeldLock | undefined> 
  * The holder's own words; with `wait`, only after the holder has let go.
  * @returns undefined when there was no holder any more to say anything
  */
-function watchHolder(name: string, request: LockRequest): Promise<string | undefined> {
-  const { wait, signal } = request;
+function watchHolder(
+  name: string,
+  { wait, signal }: Pick<LockRequest, 'wait' | 'signal'>,
+): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     let words: string | undefined;
     const socket = connect({ path: name });

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
  * bare node can't run those: they get the built child of the same name.
  */
 export function processEntry(name: string, from: string): string {
-  if (!from.endsWith('.ts')) return fileURLToPath(new URL(`./${name}.js`, from));
-  return fileURLToPath(new URL(`./${name}.js`, from)).replace(/\/src\/(?=[^/]+(?:\/[^/]+)?$)/, '/dist/src/');
+  const beside = fileURLToPath(new URL(`./${name}.js`, from));
+  // The last `src` is ours: the project may lie below a directory of that name.
+  return from.endsWith('.ts') ? beside.replace(/^(.*)\/src\//s, '$1/dist/src/') : beside;
 }

@@ -37,6 +37,7 @@ const ground = [
   'src/exit-codes.ts',
   'src/process-entry.ts',
   'src/process-identity.ts',
+  'src/token-bucket.ts',
   'src/urgency.ts',
 ];
 

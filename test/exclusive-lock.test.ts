@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type LockRequest, withLocks } from '../src/exclusive-lock.js';
+import { holderOf, type LockRequest, withLocks } from '../src/exclusive-lock.js';
 import { readProcessStat } from '../src/process-identity.js';
 import { type ScriptChild, startScript } from './contracts/script-child.js';
 import { waitFor } from './support/wait-for.js';
@@ -144,4 +144,14 @@ test('a server that is none of ours is no lock of ours', async () => {
   const foreign = createServer().listen({ path: `\0umlsnap-${randomUUID()}` });
   expect(await withLocks(lock([randomUUID()]), taken)).toBe('taken');
   foreign.close();
+});
+
+test('who holds a lock is told without taking it', async () => {
+  const key = `look ${process.pid} ${Date.now()}`;
+  expect(await holderOf(key)).toBeUndefined();
+  const lock = { keys: [key], holder: 'a test (pid 1)', what: 'It', wait: false };
+  await withLocks(lock, async () => {
+    expect(await holderOf(key)).toBe('a test (pid 1)');
+  });
+  expect(await holderOf(key)).toBeUndefined();
 });

@@ -1,7 +1,7 @@
-import type { Config, GuestConfig } from '../config/config.js';
+import type { Config } from '../config/config.js';
 import { findConfigFile } from '../config/find-config-file.js';
 import { loadConfig } from '../config/load-config.js';
-import { UmlsnapError } from '../errors.js';
+import { isError } from '../errors.js';
 import type { Output } from './output.js';
 
 /** The options that stand before the verb. */
@@ -26,9 +26,14 @@ export async function configOf(context: Context): Promise<Config> {
   return await loadConfig(await findConfigFile(context.options.config));
 }
 
-/** @throws NoSuchGuest */
-export function guestOf(config: Config, name: string): GuestConfig {
-  const guest = Object.hasOwn(config.guests, name) ? config.guests[name] : undefined;
-  if (!guest) throw new UmlsnapError('NoSuchGuest', { guest: name, known: Object.keys(config.guests) });
-  return guest;
+/** For what works without a config: undefined when none was named and none is there. @throws ConfigNotFound, ConfigInvalid */
+export async function configIfAny(context: Context): Promise<Config | undefined> {
+  try {
+    return await configOf(context);
+  } catch (error) {
+    if (isError(error, 'ConfigNotFound') && context.options.config === undefined) return undefined;
+    throw error;
+  }
 }
+
+export { guestNamed as guestOf } from '../config/guest-named.js';

@@ -1,81 +1,117 @@
-import { type Logger, pino, stdTimeFunctions } from 'pino';
-import { backup } from '../../jobs/backup.js';
-import { recordSkipped } from '../../jobs/recorded-job.js';
-import { type Recovered, recover } from '../../jobs/recover.js';
+import type { Logger } from 'pino';
+import { recover } from '../../jobs/recover.js';
 import { systemClock } from '../clock.js';
-import { type House, storeNamed } from '../compose.js';
+import type { House } from '../compose.js';
 import type { Config } from '../config/config.js';
 import { loadConfig } from '../config/load-config.js';
+import { JobBoard } from '../control/job-board.js';
+import { RequestDesk } from '../control/request-desk.js';
+import { formatSettings, LiveSettings, parseSettings } from '../control/settings.js';
+import { SweepTimer } from '../control/sweep-timer.js';
 import { explainError } from '../error-text.js';
-import { isError, UmlsnapError } from '../errors.js';
+import { UmlsnapError } from '../errors.js';
 import { withLocks } from '../exclusive-lock.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import type { Trigger } from '../history/records.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
 import type { ScheduledGuest } from '../schedule/slot-book.js';
 import { type Context, configOf } from './context.js';
+import { logDeskEvent, withControl } from './daemon-control.js';
+import { DaemonJobs } from './daemon-jobs.js';
+import { daemonLock } from './daemon-lock.js';
+import { logRecovered, openLog } from './daemon-log.js';
+import { GuestEars } from './guest-ears.js';
 import { withStartedHouse } from './start.js';
 
-/** `umlsnap daemon`: runs the schedule in the foreground until SIGTERM or SIGINT; SIGHUP reads the config again. */
-export async function daemonVerb(context: Context): Promise<ExitCode> {
+/**
+ * `umlsnap daemon [debug] [keep] [delay=SECONDS] [type=NUMBER]`: runs the schedule, and what it is asked for, in the
+ * foreground until SIGTERM or SIGINT; SIGHUP reads the config again.
+ */
+export async function daemonVerb(context: Context, words: string[]): Promise<ExitCode> {
+  const settings = new LiveSettings(parseSettings(words));
   const config = await configOf(context);
-  const log = openLog(context);
-  const lock = {
-    keys: [`daemon ${config.state}`],
-    holder: `umlsnap daemon (pid ${process.pid})`,
-    what: `The state directory ${config.state}`,
-    wait: false,
-  };
-  return await withLocks(lock, () =>
+  const log = openLog(context.options, settings);
+  return await withLocks(daemonLock(config.state), () =>
     withStartedHouse(config, async (house, recovered) => {
       await recover(house, recovered);
-      report(recovered, log);
-      return await new Daemon(house, log).run();
+      logRecovered(recovered, log, true);
+      return await new Daemon(house, settings, log).run();
     }),
   );
 }
 
 class Daemon {
-  readonly #house: House;
   readonly #log: Logger;
+  readonly #settings: LiveSettings;
   readonly #ending = new AbortController();
+  readonly #board = new JobBoard();
+  readonly #desk: RequestDesk;
   readonly #scheduler: Scheduler;
+  readonly #ears: GuestEars;
+  readonly #sweeps: SweepTimer;
   #config: Config;
 
-  constructor(house: House, log: Logger) {
-    this.#house = house;
+  constructor(house: House, settings: LiveSettings, log: Logger) {
     this.#log = log;
+    this.#settings = settings;
     this.#config = house.config;
     const { history } = house;
+    const config = () => this.#config;
+    const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
+    const jobs = new DaemonJobs({
+      ...{ history, settings, log, board: this.#board, notificationsOf },
+      config: () => this.#ears.informed(this.#config),
+    });
     this.#scheduler = new Scheduler({
       guests: scheduledGuests(house.config),
       concurrency: house.config.concurrency,
       clock: systemClock,
       loadLastSlot: async (guest) => toDate(await history.lastSlot(guest)),
       recordSlot: (guest, slot) => history.recordSlot(guest, slot.toISOString()),
-      runJob: (guest, trigger, slot, signal) => this.#runJob(guest, trigger, slot, signal),
+      runJob: (guest, trigger, slot, signal) => jobs.runScheduled({ guest, trigger, slot }, signal),
       report: (event) => this.#report(event),
       signal: this.#ending.signal,
     });
+    this.#desk = new RequestDesk({
+      settings: () => settings.current,
+      carryOut: (demand, work) => jobs.carryOut(demand, work),
+      report: (event) => logDeskEvent(log, event),
+    });
+    this.#ears = new GuestEars({ desk: this.#desk, history, log, config });
+    this.#sweeps = new SweepTimer(settings, () => jobs.sweep(this.#ending.signal));
+    settings.watch((now) => log.info(now, 'settings changed'));
   }
 
   async run(): Promise<ExitCode> {
-    const ended = new Promise<void>((resolve) => {
+    const ended = this.#untilSignalled();
+    process.on('SIGHUP', () => void this.#reload());
+    const [desk, board, settings, log] = [this.#desk, this.#board, this.#settings, this.#log];
+    await withControl({ desk, board, settings, log, config: () => this.#config }, async () => {
+      await this.#ears.follow();
+      await this.#scheduler.start();
+      this.#sweeps.start();
+      const guests = scheduledGuests(this.#config).map(({ guest }) => guest);
+      log.info({ guests, settings: formatSettings(settings.current) }, 'daemon runs');
+      const because = await ended;
+      await Promise.all([this.#scheduler.stop(), this.#desk.close(because), this.#sweeps.stop()]);
+      // Jobs that are being undone thaw their guests by the agents, whose answers come by our ears.
+      await this.#ears.close();
+    });
+    log.info('daemon has ended');
+    return exitCodes.done;
+  }
+
+  /** Until somebody wants us to end; what is under way is given up. */
+  #untilSignalled(): Promise<UmlsnapError> {
+    return new Promise((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         process.on(signal, () => {
           this.#log.info({ signal }, 'ending: what is under way is undone, guests are resumed first');
-          this.#ending.abort(new UmlsnapError('Interrupted', { signal }));
-          resolve();
+          const because = new UmlsnapError('Interrupted', { signal });
+          this.#ending.abort(because);
+          resolve(because);
         });
       }
     });
-    process.on('SIGHUP', () => void this.#reload());
-    await this.#scheduler.start();
-    this.#log.info({ guests: scheduledGuests(this.#config).map(({ guest }) => guest) }, 'daemon runs');
-    await ended;
-    await this.#scheduler.stop();
-    this.#log.info('daemon has ended');
-    return exitCodes.done;
   }
 
   /** A bad config leaves the old one in force. Where our state lies can't change while we run. */
@@ -90,38 +126,10 @@ class Daemon {
       }
       this.#config = config;
       this.#scheduler.replaceGuests(scheduledGuests(config), config.concurrency);
+      await this.#ears.follow();
       this.#log.info({ guests: scheduledGuests(config).map(({ guest }) => guest) }, 'config read again');
     } catch (error) {
       this.#log.error(`${explainError(error)}\nThe old config stays in force.`);
-    }
-  }
-
-  async #runJob(guest: string, trigger: Trigger, slot: Date, signal: AbortSignal): Promise<void> {
-    const config = this.#config.guests[guest];
-    if (!config) return;
-    const { history, stateDirectory } = this.#house;
-    const log = this.#log.child({ guest, trigger, slot: slot.toISOString() });
-    const order = {
-      config,
-      trigger,
-      labels: config.labels,
-      pinned: false,
-      dryRun: false,
-      wait: false,
-      signal,
-    };
-    try {
-      const store = storeNamed(this.#config, config.store);
-      const summary = await backup(order, { stateDirectory, store, history });
-      const { type: _, phases: __, ...facts } = summary;
-      if (summary.error?.code === 'GuestMayBePaused') log.fatal(facts, 'GUEST MAY BE PAUSED');
-      else if (summary.error) log.error(facts, 'backup failed');
-      else if (summary.warnings.length > 0) log.warn(facts, 'backup done, with warnings');
-      else log.info(facts, 'backup done');
-    } catch (error) {
-      if (!isError(error, 'Busy')) throw error;
-      log.warn(`backup skipped: ${explainError(error)}`);
-      await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
     }
   }
 
@@ -130,25 +138,6 @@ class Daemon {
     if (error === undefined) this.#log.warn(facts, `schedule: ${event.type}`);
     else this.#log.error(facts, `schedule: ${event.type}: ${explainError(error)}`);
   }
-}
-
-function report(recovered: Recovered, log: Logger): void {
-  for (const { guest, problem } of recovered.mayBePaused)
-    log.fatal({ guest, problem }, 'GUEST MAY BE PAUSED');
-  for (const problem of recovered.problems) log.warn(problem);
-  const { resumed, closedJobs, discarded, indexed, forgotten } = recovered;
-  log.info({ resumed, closedJobs, discarded, indexed, forgotten }, 'recovered');
-}
-
-function openLog({ options }: Context): Logger {
-  const level = options.verbose ? 'debug' : options.quiet ? 'warn' : 'info';
-  const settings = { level, base: null, timestamp: stdTimeFunctions.isoTime };
-  const isForPeople = process.stderr.isTTY && !options.json;
-  if (!isForPeople) return pino(settings, pino.destination({ dest: 2, sync: true }));
-  return pino({
-    ...settings,
-    transport: { target: 'pino-pretty', options: { destination: 2, translateTime: 'SYS:HH:MM:ss' } },
-  });
 }
 
 function scheduledGuests(config: Config): ScheduledGuest[] {

@@ -1,7 +1,7 @@
-import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { formatMs, formatTime } from './format.js';
+import { limitOf } from './limit.js';
 import { printRows } from './output.js';
 import { withStartedHouse } from './start.js';
 
@@ -11,10 +11,7 @@ export async function historyVerb(
   guest: string | undefined,
   options: { limit: string },
 ): Promise<ExitCode> {
-  const limit = Number(options.limit);
-  if (!Number.isInteger(limit) || limit < 1) {
-    throw new UmlsnapError('Usage', { problem: `--limit ${options.limit}: a whole number from 1 on.` });
-  }
+  const limit = limitOf(options.limit);
   const config = await configOf(context);
   return await withStartedHouse(config, async ({ history }) => {
     const jobs = await history.jobs({ limit, ...(guest !== undefined && { guest }) });

@@ -31,6 +31,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   };
   addSnapshotVerbs(program, run);
   addReadingVerbs(program, run);
+  addLookingVerbs(program, run);
   addOtherVerbs(program, run);
   return program;
 }
@@ -49,8 +50,8 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .command('snapshot <guest>')
     .description('back a guest up now')
     .option('--budget <duration>', 'the longest that the guest may stand still, such as 50ms or 5s')
-    .option('--require <level>', 'weakest consistency that counts as success: synced or crash')
-    .option('--capture <method>', 'auto, reflink or copy')
+    .option('--require <level>', 'weakest consistency that counts as success: frozen, synced or crash')
+    .option('--capture <method>', 'auto, reflink, precopy or copy')
     .option('--store <name>', 'store to capture into')
     .option('--label <key=value>', 'label of the snapshot; may be repeated', collect, [])
     .option('--pin', 'never remove this snapshot by rule')
@@ -114,26 +115,63 @@ function addReadingVerbs(program: Command, run: Run): void {
     );
 }
 
+function addLookingVerbs(program: Command, run: Run): void {
+  program
+    .command('status')
+    .description('the daemon and the guests of the config, now')
+    .action(() => run(async (context) => (await import('./status.js')).statusVerb(context)));
+  program
+    .command('events [guest]')
+    .description('what guests said by themselves: booted, panic, hang, and messages; oldest first')
+    .option('--limit <number>', 'the newest so many', '30')
+    .option('--follow', 'and what they say from now on, until Ctrl-C')
+    .action((guest: string | undefined, options: { limit: string; follow?: boolean }) =>
+      run(async (context) => (await import('./events.js')).eventsVerb(context, guest, options)),
+    );
+  program
+    .command('discover')
+    .description('every UML that runs on this host, in the config or not')
+    .action(() => run(async (context) => (await import('./discover.js')).discoverVerb(context)));
+  program
+    .command('mconsole <guest> [command...]')
+    .description(
+      "any command of a guest's management console, or without one the console itself; GUEST is a name, a umid or a socket's path",
+    )
+    .allowUnknownOption()
+    .action((guest: string, command: string[]) =>
+      run(async (context) => (await import('./mconsole.js')).mconsoleVerb(context, guest, command)),
+    );
+}
+
 function addOtherVerbs(program: Command, run: Run): void {
   program
-    .command('daemon')
-    .description('run the schedule in the foreground')
-    .action(() =>
+    .command('daemon [settings...]')
+    .description('run the schedule in the foreground; settings: debug, keep, delay=SECONDS, type=NUMBER')
+    .action((settings: string[]) =>
       run(async (context) => {
         compileAhead();
-        return (await import('./daemon.js')).daemonVerb(context);
+        return (await import('./daemon.js')).daemonVerb(context, settings);
       }),
+    );
+  program
+    .command('ctl [words...]')
+    .description(
+      'show a running daemon, change its settings ([no]debug, [no]keep, …), or: request TYPE [TEXT]',
+    )
+    .option('--no-answer', 'with request: do not wait for what it comes to')
+    .action((words: string[], options: Options) =>
+      run(async (context) => (await import('./ctl.js')).ctlVerb(context, words, options)),
     );
   program
     .command('recover')
     .description('resume what we left paused, close what was cut short')
     .action(() => run(async (context) => (await import('./recover.js')).recoverVerb(context)));
   program
-    .command('mconsole <guest> <command...>')
-    .description("any command of a guest's management console; GUEST is a name, a umid or a socket's path")
-    .allowUnknownOption()
-    .action((guest: string, command: string[]) =>
-      run(async (context) => (await import('./mconsole.js')).mconsoleVerb(context, guest, command)),
+    .command('agent')
+    .description('print the script that freezes a guest from within, and how to have it started there')
+    .option('--install <rootfs>', 'put it into this unpacked root instead')
+    .action((options: Options) =>
+      run(async (context) => (await import('./agent.js')).agentVerb(context, options)),
     );
   program
     .command('config')
@@ -144,7 +182,6 @@ function addOtherVerbs(program: Command, run: Run): void {
 }
 
 const lastWordMs = 2000;
-
 async function main(): Promise<ExitCode> {
   let exitCode: ExitCode = exitCodes.done;
   const program = buildProgram((code) => {
@@ -162,7 +199,7 @@ async function main(): Promise<ExitCode> {
   return exitCode;
 }
 
-// Whoever reads what we print may go away, such as `head` or a terminal: what is under way goes on all the same.
+// Whoever reads what we print may go away, such as `head`: what is under way goes on all the same.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 process.exitCode = await main();
 // By itself, so that SQLite's files are closed: left open, their shared memory stays behind, and ends by SIGBUS whoever

@@ -1,40 +1,27 @@
-import { findConfigFile } from '../config/find-config-file.js';
-import { loadConfig } from '../config/load-config.js';
-import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import { printable } from '../mconsole/printable.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
-import type { Context } from './context.js';
-import { refuseHarm } from './mconsole-refusals.js';
+import { ConsoleSession } from './console-session.js';
+import { runConsole } from './console-terminal.js';
+import { type Context, configIfAny } from './context.js';
 import { emit } from './output.js';
 
-const timeoutMs = 10_000;
-
-/** `umlsnap mconsole GUEST COMMAND...`: any mconsole command by hand; GUEST is of the config, a umid, or a socket's path. */
+/**
+ * `umlsnap mconsole GUEST [COMMAND...]`: any mconsole command by hand, or without one the console itself. GUEST is of the
+ * config, a umid, or a socket's path.
+ */
 export async function mconsoleVerb(context: Context, guest: string, command: string[]): Promise<ExitCode> {
-  if (command.length === 0)
-    throw new UmlsnapError('Usage', { problem: 'mconsole needs a command: try `help`.' });
-  const socketPath = await findMconsoleSocket(await consoleOf(context, guest));
-  await refuseHarm(socketPath, command.join(' '));
-  const client = await MconsoleClient.open(socketPath);
-  try {
-    const text = await client.request(command.join(' '), { timeoutMs });
-    emit(context.output, { type: 'summary', kind: 'mconsole', guest, command: command.join(' '), text });
-    if (!context.output.json) process.stdout.write(`${printable(text).replace(/\n$/, '')}\n`);
-    return exitCodes.done;
-  } finally {
-    client.close();
-  }
-}
-
-/** A guest's console needs no config: only where there is one, its names count first. */
-async function consoleOf(context: Context, guest: string): Promise<string> {
-  try {
-    const config = await loadConfig(await findConfigFile(context.options.config));
-    return Object.hasOwn(config.guests, guest) ? (config.guests[guest]?.mconsole ?? guest) : guest;
-  } catch (error) {
-    if (isError(error, 'ConfigNotFound') && context.options.config === undefined) return guest;
-    throw error;
-  }
+  // A guest's console needs no config: only where there is one, its names count first.
+  const guests = (await configIfAny(context))?.guests ?? {};
+  const findSocket = (name: string) =>
+    findMconsoleSocket(Object.hasOwn(guests, name) ? (guests[name]?.mconsole ?? name) : name);
+  const session = await ConsoleSession.open(findSocket, guest);
+  if (command.length === 0) return await runConsole(session, Object.keys(guests), context.output);
+  const line = command.join(' ');
+  const { said, added } = await session.execute(line);
+  const text = [said, added].filter((part) => part !== null).join('');
+  emit(context.output, { type: 'summary', kind: 'mconsole', guest, command: line, text });
+  const isSilent = context.output.json || (said === null && added === null);
+  if (!isSilent) process.stdout.write(`${printable(text).replace(/\n$/, '')}\n`);
+  return exitCodes.done;
 }

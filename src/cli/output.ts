@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
-import type { JobSummary } from '../../jobs/recorded-job.js';
+import { exitCodeOfSummary, type JobSummary } from '../../jobs/recorded-job.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
-import { type ExitCode, exitCodeOf, exitCodes } from '../exit-codes.js';
+import { type ExitCode, exitCodeOf } from '../exit-codes.js';
 import { printable } from '../mconsole/printable.js';
 
 /** How a command speaks: tables and sentences for people, one JSON object a line for programs. */
@@ -64,9 +64,6 @@ export function reportError(output: Output, thrown: unknown): ExitCode {
 export function reportSummary(output: Output, summary: JobSummary): ExitCode {
   emit(output, summary);
   for (const warning of summary.warnings) warn(`warning: ${warning}`);
-  if (summary.error) {
-    warn(summary.error.message);
-    return exitCodeOf(summary.error.code);
-  }
-  return summary.status === 'warning' ? exitCodes.warnings : exitCodes.done;
+  if (summary.error) warn(summary.error.message);
+  return exitCodeOfSummary(summary);
 }

@@ -1,8 +1,10 @@
 import { prune } from '../../jobs/prune.js';
+import type { JobSummary } from '../../jobs/recorded-job.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { printRows, reportSummary } from './output.js';
 import { withStartedHouse } from './start.js';
+import { throughDaemon } from './through-daemon.js';
 
 interface Row {
   snapshot: string;
@@ -10,7 +12,7 @@ interface Row {
   reason: string;
 }
 
-/** `umlsnap prune [GUEST]`: the keep rules by hand, with the reason for each snapshot. */
+/** `umlsnap prune [GUEST]`: the keep rules by hand, with the reason for each; by the daemon of this config if one runs. */
 export async function pruneVerb(
   context: Context,
   guest: string | undefined,
@@ -18,21 +20,21 @@ export async function pruneVerb(
 ): Promise<ExitCode> {
   const config = await configOf(context);
   const guests = guest === undefined ? Object.values(config.guests) : [guestOf(config, guest)];
-  return await withStartedHouse(config, async (house) => {
-    let worst: ExitCode = exitCodes.done;
-    for (const one of guests) {
-      const { history, stateDirectory } = house;
-      const summary = await prune(one, options.dryRun ?? false, {
-        stateDirectory,
-        history,
-        store: house.store(one.store),
-      });
-      if (!context.output.json && !summary.error) printRows(context.output, rowsOf(summary), columns);
-      const code = reportSummary(context.output, summary);
-      if (code !== exitCodes.done) worst = code;
-    }
-    return worst;
+  const dryRun = options.dryRun ?? false;
+  let worst: ExitCode = exitCodes.done;
+  const onSummary = (summary: JobSummary) => {
+    if (!context.output.json && !summary.error) printRows(context.output, rowsOf(summary), columns);
+    const code = reportSummary(context.output, summary);
+    if (code !== exitCodes.done) worst = code;
+  };
+  const request = { type: 'prune', text: guest ?? '', options: { dryRun } };
+  if (await throughDaemon({ config, request, onSummary })) return worst;
+  await withStartedHouse(config, async (house) => {
+    const { history, stateDirectory } = house;
+    for (const one of guests)
+      onSummary(await prune(one, dryRun, { stateDirectory, history, store: house.store(one.store) }));
   });
+  return worst;
 }
 
 const columns = {

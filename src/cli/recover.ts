@@ -1,4 +1,5 @@
-import { type Recovered, recover } from '../../jobs/recover.js';
+import { recover } from '../../jobs/recover.js';
+import type { Recovered } from '../../jobs/recover-at-start.js';
 import { House } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -24,7 +25,9 @@ export async function recoverVerb(context: Context): Promise<ExitCode> {
 function describe(recovered: Recovered): string {
   const parts = [
     ...recovered.resumed.map((guest) => `resumed guest ${guest}`),
+    ...recovered.thawed.map((guest) => `thawed guest ${guest}`),
     ...recovered.closedJobs.map((job) => `closed job ${job}, which was cut short`),
+    ...recovered.traceInstances.map((instance) => `ended the tracing ${instance} of a job that died`),
     ...recovered.discarded.map((copy) => `threw away the incoming copy ${copy}`),
     ...recovered.indexed.map((snapshot) => `recorded snapshot ${snapshot}, which the history did not know`),
     ...recovered.forgotten.map((snapshot) => `struck snapshot ${snapshot}, which is no longer in its store`),

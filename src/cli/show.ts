@@ -7,7 +7,7 @@ import type { SqliteHistory } from '../history/sqlite-history.js';
 import { printable } from '../mconsole/printable.js';
 import type { Manifest } from '../store/manifest.js';
 import { type Context, configOf } from './context.js';
-import { formatBytes, formatMs, formatTime } from './format.js';
+import { formatBytes, formatFigure, formatMs, formatTime } from './format.js';
 import { emit, printRows } from './output.js';
 import { withStartedHouse } from './start.js';
 
@@ -89,7 +89,7 @@ function showJob(context: Context, job: JobWithDetails): void {
     figures: (phase) =>
       Object.entries(phase.facts)
         .filter(([, value]) => value !== null && typeof value !== 'object')
-        .map(([key, value]) => `${key}=${value}`)
+        .map(([key, value]) => formatFigure(key, value))
         .join(' '),
   });
 }

@@ -1,15 +1,19 @@
 import { backup } from '../../jobs/backup.js';
+import { type BackupProgress, ProgressTeller } from '../../jobs/backup-progress.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
-import type { CaptureChoice, GuestConfig } from '../config/config.js';
+import { withSnapshotOptions } from '../../jobs/with-snapshot-options.js';
+import type { CaptureChoice } from '../config/config.js';
 import { parseDuration } from '../config/duration.js';
+import type { SnapshotOptions as RequestedOptions } from '../control/request.js';
 import { UmlsnapError } from '../errors.js';
-import type { ExitCode } from '../exit-codes.js';
-import type { Phase } from '../snapshot/phase-journal.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { emit, reportSummary, tell } from './output.js';
+import { reportSummary, tell } from './output.js';
+import { showProgress } from './progress-line.js';
 import { withStartedHouse } from './start.js';
+import { throughDaemon } from './through-daemon.js';
 
 export interface SnapshotOptions {
   budget?: string;
@@ -22,47 +26,51 @@ export interface SnapshotOptions {
   wait?: boolean;
 }
 
-/** `umlsnap snapshot GUEST`: one backup now. */
+/** `umlsnap snapshot GUEST`: one backup now, by the daemon of this config if one runs. */
 export async function snapshotVerb(
   context: Context,
   guest: string,
   options: SnapshotOptions,
 ): Promise<ExitCode> {
   const config = await configOf(context);
-  const guestConfig = withOptions(guestOf(config, guest), options);
-  return await withInterrupt((signal) =>
-    withStartedHouse(config, async (house) => {
-      const store = house.store(guestConfig.store);
-      const summary = await backup(
-        {
-          config: guestConfig,
-          trigger: 'manual',
-          labels: { ...guestConfig.labels, ...parseLabels(options.label ?? []) },
-          pinned: options.pin ?? false,
-          dryRun: options.dryRun ?? false,
-          wait: options.wait ?? false,
-          signal,
-          onPhase: (phase) => showPhase(context, guest, phase),
-        },
-        { stateDirectory: house.stateDirectory, store, history: house.history },
-      );
+  const wanted = parseOptions(options);
+  const order = withSnapshotOptions(guestOf(config, guest), wanted);
+  return await withInterrupt(async (signal) => {
+    let exitCode: ExitCode = exitCodes.failed;
+    const onProgress = (progress: object) => showProgress(context.output, progress as BackupProgress);
+    const onSummary = (summary: JobSummary) => {
       if (!summary.error) tell(context.output, describe(summary));
-      return reportSummary(context.output, summary);
-    }),
-  );
+      exitCode = reportSummary(context.output, summary);
+    };
+    const request = { type: 'snapshot', text: guest, options: wanted };
+    if (await throughDaemon({ config, request, onProgress, onSummary, signal })) return exitCode;
+    await withStartedHouse(config, async (house) => {
+      const store = house.store(order.config.store);
+      const teller = new ProgressTeller(guest, onProgress);
+      const told = { onPhase: teller.onPhase, onProgress: teller.onProgress };
+      const { stateDirectory, history } = house;
+      const backupOrder = { ...order, ...told, trigger: 'manual' as const, signal };
+      onSummary(await backup(backupOrder, { stateDirectory, store, history }));
+    });
+    return exitCode;
+  });
 }
 
-/** The guest's config with what the command line changes in it. @throws Usage */
-function withOptions(config: GuestConfig, options: SnapshotOptions): GuestConfig {
-  const changed = { ...config };
-  if (options.budget !== undefined) changed.pauseBudgetMs = durationOf('--budget', options.budget);
-  if (options.require !== undefined)
-    changed.require = oneOf('--require', options.require, ['synced', 'crash']);
-  if (options.capture !== undefined) {
-    changed.capture = oneOf<CaptureChoice>('--capture', options.capture, ['auto', 'reflink', 'copy']);
-  }
-  if (options.store !== undefined) changed.store = options.store;
-  return changed;
+/** What the command line changes of the config. @throws Usage */
+function parseOptions(options: SnapshotOptions): RequestedOptions {
+  const { budget, require, capture, store, label, pin, dryRun, wait } = options;
+  return {
+    ...(budget !== undefined && { budgetMs: durationOf('--budget', budget) }),
+    ...(require !== undefined && { require: oneOf('--require', require, ['frozen', 'synced', 'crash']) }),
+    ...(capture !== undefined && {
+      capture: oneOf<CaptureChoice>('--capture', capture, ['auto', 'reflink', 'precopy', 'copy']),
+    }),
+    ...(store !== undefined && { store }),
+    labels: parseLabels(label ?? []),
+    pinned: pin ?? false,
+    dryRun: dryRun ?? false,
+    wait: wait ?? false,
+  };
 }
 
 function durationOf(option: string, text: string): number {
@@ -92,15 +100,6 @@ function parseLabels(labels: string[]): Record<string, string> {
   );
 }
 
-/** A terminal can block whoever writes to it: nothing is written in the phases of the pause. */
-const silentPhases: Phase[] = ['stop', 'sync', 'capture', 'go'];
-
-function showPhase({ output }: Context, guest: string, phase: Phase): void {
-  if (silentPhases.includes(phase)) return;
-  emit(output, { type: 'progress', guest, phase });
-  if (process.stderr.isTTY && !output.json && !output.quiet) process.stderr.write(`${guest}: ${phase}\n`);
-}
-
 function describe(summary: JobSummary): string {
   const of = summary as JobSummary & Record<string, never>;
   if (of.dryRun) {
@@ -109,5 +108,6 @@ function describe(summary: JobSummary): string {
   }
   const sizes = `${formatBytes(of.sizeBytes)}, ${formatBytes(of.storedBytes)} stored`;
   const pause = `pause ${formatMs(of.pausedMs)} of ${formatMs(of.budgetMs)}`;
-  return `${of.snapshot}  ${of.consistency}  ${of.method}  ${pause}  ${sizes}`;
+  const method = of.tracker === null ? of.method : `${of.method} (${of.tracker})`;
+  return `${of.snapshot}  ${of.consistency}  ${method}  ${pause}  ${sizes}`;
 }

@@ -1,8 +1,15 @@
-import { type Recovered, recoverAtStart, recoverWithoutHistory } from '../../jobs/recover.js';
-import { type House, withHistoryIfAny, withHouse } from '../compose.js';
+import { recover } from '../../jobs/recover.js';
+import {
+  type Recovered,
+  recoverAtStart,
+  recoverWithoutHistory,
+  settleFreezes,
+} from '../../jobs/recover-at-start.js';
+import { House, withHistoryIfAny, withHouse } from '../compose.js';
 import type { Config } from '../config/config.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { type RecoveredFreeze, recoverFreezes } from '../pause/recover-freezes.js';
 import { type RecoveredPause, recoverPauses } from '../pause/recover-pauses.js';
 import { warn } from './output.js';
 
@@ -11,8 +18,33 @@ export async function withStartedHouse<T>(
   config: Config,
   use: (house: House, recovered: Recovered) => Promise<T>,
 ): Promise<T> {
-  const pauses = await resumeLeftPaused(config);
-  return await withHouse(config, async (house) => use(house, await recoverAtStart(house.history, pauses)));
+  const left = await endWhatWasLeft(config);
+  return await withHouse(config, async (house) => {
+    const recovered = await recoverAtStart(house.history, left.pauses);
+    settleFreezes(left.freezes, recovered);
+    return await use(house, recovered);
+  });
+}
+
+/**
+ * What every command begins with, for a daemon that is about to do something in the place of one.
+ * @throws HistoryUnusable, HistoryLocked
+ */
+export async function recoverAgain(house: House): Promise<Recovered> {
+  const left = await endWhatWasLeft(house.config);
+  const recovered = await recoverAtStart(house.history, left.pauses);
+  settleFreezes(left.freezes, recovered);
+  return recovered;
+}
+
+/**
+ * Puts right what a daemon has left that died while we waited for it. Of a history that can't be used nobody has to hear now:
+ * guests come first, and the next command tells it.
+ */
+export async function recoverFromDeath(config: Config): Promise<void> {
+  await withStartedHistoryIfAny(config, async (history, recovered) => {
+    if (!(history instanceof UmlsnapError)) await recover(new House(config, history), recovered);
+  });
 }
 
 /** The same for what must work without a history: when it can't be used, `use` gets the error in its place. */
@@ -20,20 +52,26 @@ export async function withStartedHistoryIfAny<T>(
   config: Config,
   use: (history: SqliteHistory | UmlsnapError, recovered: Recovered) => Promise<T>,
 ): Promise<T> {
-  const pauses = await resumeLeftPaused(config);
-  return await withHistoryIfAny(config, async (history) => use(history, await settle(history, pauses)));
+  const left = await endWhatWasLeft(config);
+  return await withHistoryIfAny(config, async (history) => {
+    const recovered = await settle(history, left.pauses);
+    settleFreezes(left.freezes, recovered);
+    return await use(history, recovered);
+  });
 }
 
 /**
- * Guests that dead processes of ours left paused MUST run again before anything else is done that could fail, the opening
- * of the history above all.
+ * Guests that dead processes of ours left paused or frozen MUST run again before anything else is done that could fail, the
+ * opening of the history above all.
  */
-async function resumeLeftPaused(config: Config): Promise<RecoveredPause[]> {
+async function endWhatWasLeft(
+  config: Config,
+): Promise<{ pauses: RecoveredPause[]; freezes: RecoveredFreeze[] }> {
   const pauses = await recoverPauses(config.state);
   for (const found of pauses) {
     if (found.found === 'mayBePaused') warn(`GUEST ${found.guest} MAY STILL BE PAUSED: ${found.problem}`);
   }
-  return pauses;
+  return { pauses, freezes: await recoverFreezes(config.state) };
 }
 
 async function settle(history: SqliteHistory | UmlsnapError, pauses: RecoveredPause[]): Promise<Recovered> {
@@ -42,5 +80,5 @@ async function settle(history: SqliteHistory | UmlsnapError, pauses: RecoveredPa
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
   }
-  return recoverWithoutHistory(pauses);
+  return await recoverWithoutHistory(pauses);
 }

@@ -1,4 +1,5 @@
 import type { KeepPolicy } from '../retention/keep-policy.js';
+import type { RequestName } from './request-names.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
 export interface Config {
@@ -8,8 +9,14 @@ export interface Config {
   state: string;
   /** How many guests may be worked on at the same time by the daemon. */
   concurrency: number;
+  control: ControlConfig;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
+}
+
+export interface ControlConfig {
+  /** Whose members may ask the daemon, beside its own user; null: nobody's. */
+  group: string | null;
 }
 
 export interface StoreConfig {
@@ -27,12 +34,16 @@ export interface DiskConfig {
   backing?: string;
 }
 
-export type CaptureChoice = 'auto' | 'reflink' | 'copy';
+export type CaptureChoice = 'auto' | 'reflink' | 'precopy' | 'copy';
+/** How a precopy knows what the guest writes meanwhile. */
+export type TrackerChoice = 'auto' | 'traced' | 'compared';
 
 export interface GuestConfig {
   name: string;
   /** A umid, or an absolute path of a socket. */
   mconsole: string;
+  /** Where the guest has said its socket is, if it has said so to whoever asks: in no config file. */
+  toldConsole?: string;
   disks: DiskConfig[];
   /** Name of the store that is captured into. */
   store: string;
@@ -43,13 +54,26 @@ export interface GuestConfig {
   catchUp: boolean;
   jitterMs: number;
   pauseBudgetMs: number;
-  require: 'synced' | 'crash';
+  require: 'frozen' | 'synced' | 'crash';
+  /** Whether filesystems are frozen by the agent in the guest, where there is one. */
+  agent: 'auto' | 'off';
+  /** Absolute path of the socket that the guest notifies (`mconsole=notify:PATH`). */
+  notify: string;
   capture: CaptureChoice;
+  /** Limits what a precopy copies while the guest runs; null: no limit. */
+  precopyBytesPerSecond: number | null;
+  precopyTracker: TrackerChoice;
+  /** A precopy goes on while the guest runs until the rest can be copied in this time. */
+  pauseTargetMs: number;
   keep: KeepPolicy;
   allowSmp: boolean;
   /** How often stop and look is tried to reach `synced`. */
   syncTries: number;
   /** How long quiesce may wait for the guest's writes to settle, each try. */
   settleTimeoutMs: number;
+  /** How long the agent's hooks, sync and freeze may take. */
+  freezeTimeoutMs: number;
+  /** What the guest itself may ask the daemon for. */
+  requests: RequestName[];
   labels: Record<string, string>;
 }

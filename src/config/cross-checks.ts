@@ -11,6 +11,7 @@ export function checkAcross(raw: Record<string, unknown>, report: Report): void 
   checkStorePaths(raw, report);
   checkSharedSockets(raw, report);
   checkSharedDisks(raw, report);
+  checkAgents(raw, report);
 }
 
 function checkStoreReferences(raw: Record<string, unknown>, report: Report): void {
@@ -52,6 +53,24 @@ function checkSharedSockets(raw: Record<string, unknown>, report: Report): void 
     const first = firstByMconsole.get(mconsole);
     if (first === undefined) firstByMconsole.set(mconsole, name);
     else report(['guests', name, 'mconsole'], `is the mconsole of the guest "${first}" as well`);
+  }
+}
+
+/** A guest that notifies another one's socket could answer in its name; and without an agent nothing is ever frozen. */
+function checkAgents(raw: Record<string, unknown>, report: Report): void {
+  const firstByNotify = new Map<string, string>();
+  for (const [name, guest] of entriesOf(raw.guests)) {
+    const notify = fieldOf(guestSchema.shape.notify, guest, 'notify');
+    const first = notify === undefined ? undefined : firstByNotify.get(notify);
+    if (first !== undefined)
+      report(['guests', name, 'notify'], `is the socket of the guest "${first}" as well`);
+    else if (notify !== undefined) firstByNotify.set(notify, name);
+    const settingOf = (key: 'agent' | 'require') =>
+      [guest, raw.defaults]
+        .map((settings) => fieldOf(settingsSchema.shape[key], settings, key))
+        .find(Boolean);
+    if (settingOf('agent') === 'off' && settingOf('require') === 'frozen')
+      report(['guests', name], 'requires frozen, and has its agent off: one of them has to go', 'key');
   }
 }
 

@@ -1,8 +1,10 @@
 import { posix } from 'node:path';
 import { z } from 'zod';
-import type { CaptureChoice } from './config.js';
+import type { CaptureChoice, TrackerChoice } from './config.js';
 import { isTimezone, problemOfCronExpression } from './cron-expression.js';
 import { formatDuration, parseDuration } from './duration.js';
+import { requestNames } from './request-names.js';
+import { formatRate, parseRate } from './size.js';
 
 /** The values that stand in the config, each with what makes it a good one and its unit. */
 
@@ -44,18 +46,32 @@ export const timezoneField = z
   .string()
   .refine(isTimezone, 'is no time zone that this system knows, such as Europe/Rome');
 
-export const captureField = z.string().transform((value, context): CaptureChoice => {
-  if (value === 'auto' || value === 'reflink' || value === 'copy') return value;
-  if (value === 'precopy') return refuse(context, "precopy isn't available yet: use auto, reflink or copy");
-  return refuse(context, 'must be one of auto, reflink, copy');
+export const captureField = oneOfField<CaptureChoice>(['auto', 'reflink', 'precopy', 'copy']);
+export const trackerField = oneOfField<TrackerChoice>(['auto', 'traced', 'compared']);
+
+export const requireField = z.string().transform((value, context) => {
+  if (value === 'frozen' || value === 'synced' || value === 'crash') return value;
+  return refuse(context, 'must be one of frozen, synced, crash');
 });
 
-export const requireField = z.string().transform((value, context): 'synced' | 'crash' => {
-  if (value === 'synced' || value === 'crash') return value;
-  if (value === 'frozen')
-    return refuse(context, "frozen needs an agent in the guest, and isn't available yet: use synced");
-  return refuse(context, 'must be one of synced, crash');
+export const agentField = z.string().transform((value, context) => {
+  if (value === 'auto' || value === 'off') return value;
+  return refuse(context, 'must be one of auto, off');
 });
+
+/** As for a guest's console; a guest's command line ends a word at a blank. */
+export const notifyField = pathField.refine(
+  (path) => Buffer.byteLength(path) <= 107 && !/\s/.test(path),
+  'must have 107 bytes at most, as a socket path, and no spaces',
+);
+
+/** What a guest may ask the daemon for, by the names of requests. */
+export const requestsField = z.array(z.enum(requestNames, `must be one of ${requestNames.join(', ')}`));
+
+/** Becomes a name in /etc/group. */
+export const groupField = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a group');
 
 export const storeTypeField = z.string().transform((value, context) => {
   if (value === 'directory') return 'directory' as const;
@@ -77,7 +93,9 @@ export const storeReferenceField = z.preprocess(
 
 export const pauseBudgetField = durationField(1, dayMs);
 export const jitterField = durationField(0, dayMs);
+export const pauseTargetField = durationField(1, minuteMs);
 export const settleTimeoutField = durationField(0, 10 * minuteMs);
+export const freezeTimeoutField = durationField(1000, 60 * minuteMs);
 
 const keepCount = z
   .int()
@@ -125,6 +143,23 @@ const diskField = z.preprocess(
 export const disksField = z
   .record(z.string(), diskField)
   .refine((disks) => Object.keys(disks).length > 0, 'needs at least one disk, such as ubd0');
+
+/** Slower, and a disk takes days; what is copied at once is then seconds apart. */
+const lowestBytesPerSecond = 64 * 1024;
+
+export const precopyRateField = z.string().transform((value, context): number => {
+  const bytesPerSecond = parseRate(value);
+  if (bytesPerSecond === null) return refuse(context, 'must be a rate with its unit, such as 50MiB/s');
+  if (bytesPerSecond >= lowestBytesPerSecond) return bytesPerSecond;
+  return refuse(context, `must be ${formatRate(lowestBytesPerSecond)} or more`);
+});
+
+function oneOfField<T extends string>(known: T[]) {
+  return z.string().transform((value, context): T => {
+    const found = known.find((one) => one === value);
+    return found ?? refuse(context, `must be one of ${known.join(', ')}`);
+  });
+}
 
 function durationField(minMs: number, maxMs: number) {
   return z.unknown().transform((value, context): number => {

@@ -7,19 +7,21 @@ import type { ConfigInput, GuestInput } from './schema.js';
 export function resolveConfig(file: string, input: ConfigInput): Config {
   const stores = Object.entries(input.stores ?? {}).map(([name, store]): StoreConfig => ({ name, ...store }));
   const builtIn = builtInSettings(stores);
+  const state = input.state ?? defaultState();
   const guests = Object.entries(input.guests ?? {}).map(([name, guest]) =>
-    resolveGuest(name, guest, { ...builtIn, ...input.defaults, ...guest }),
+    resolveGuest(name, state, guest, { ...builtIn, ...input.defaults, ...guest }),
   );
   return {
     file,
-    state: input.state ?? defaultState(),
+    state,
     concurrency: input.concurrency ?? 2,
+    control: { group: input.control?.group ?? null },
     stores: recordByName(stores),
     guests: recordByName(guests),
   };
 }
 
-type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks'>>;
+type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify'>>;
 
 function builtInSettings(stores: StoreConfig[]): BuiltIn {
   return {
@@ -31,25 +33,41 @@ function builtInSettings(stores: StoreConfig[]): BuiltIn {
     jitter: 0,
     pauseBudget: 5000,
     require: 'synced',
+    agent: 'auto',
     capture: 'auto',
+    precopyRate: null,
+    precopyTracker: 'auto',
+    pauseTarget: 5,
     keep: {},
     allowSmp: false,
     syncTries: 5,
     settleTimeout: 2000,
+    freezeTimeout: 10_000,
+    requests: [],
     labels: {},
   };
 }
 
-function resolveGuest(name: string, guest: GuestInput, settings: BuiltIn & GuestInput): GuestConfig {
-  const { disks: _, schedule, jitter, pauseBudget, settleTimeout, ...sameNames } = settings;
+function resolveGuest(
+  name: string,
+  state: string,
+  guest: GuestInput,
+  settings: BuiltIn & GuestInput,
+): GuestConfig {
+  const { disks: _, schedule, jitter, ...others } = settings;
+  const { pauseBudget, pauseTarget, precopyRate, settleTimeout, freezeTimeout, ...sameNames } = others;
   return {
     name,
     ...sameNames,
     disks: disksOf(guest),
+    notify: guest.notify ?? join(state, 'notify', `${name}.sock`),
     ...(schedule === null ? {} : { schedule }),
     jitterMs: jitter,
     pauseBudgetMs: pauseBudget,
+    pauseTargetMs: pauseTarget,
+    precopyBytesPerSecond: precopyRate,
     settleTimeoutMs: settleTimeout,
+    freezeTimeoutMs: freezeTimeout,
   };
 }
 

@@ -1,19 +1,27 @@
 import { z } from 'zod';
 import {
+  agentField,
   captureField,
   disksField,
+  freezeTimeoutField,
+  groupField,
   jitterField,
   keepField,
   labelsField,
   mconsoleField,
+  notifyField,
   pathField,
   pauseBudgetField,
+  pauseTargetField,
+  precopyRateField,
+  requestsField,
   requireField,
   scheduleField,
   settleTimeoutField,
   storeReferenceField,
   storeTypeField,
   timezoneField,
+  trackerField,
 } from './fields.js';
 
 /** The shape of the config file. Every key is known here; any other is a problem. */
@@ -27,23 +35,38 @@ const settings = {
   jitter: jitterField.exactOptional(),
   pauseBudget: pauseBudgetField.exactOptional(),
   require: requireField.exactOptional(),
+  agent: agentField.exactOptional(),
   capture: captureField.exactOptional(),
+  /** null: no limit, whatever `defaults` say. */
+  precopyRate: precopyRateField.nullable().exactOptional(),
+  precopyTracker: trackerField.exactOptional(),
+  pauseTarget: pauseTargetField.exactOptional(),
   keep: keepField.exactOptional(),
   allowSmp: z.boolean().exactOptional(),
   syncTries: z.int().min(1).max(100).exactOptional(),
   settleTimeout: settleTimeoutField.exactOptional(),
+  freezeTimeout: freezeTimeoutField.exactOptional(),
+  requests: requestsField.exactOptional(),
   labels: labelsField.exactOptional(),
 };
 
 export const settingsSchema = z.strictObject(settings);
 
-export const guestSchema = z.strictObject({ mconsole: mconsoleField, disks: disksField, ...settings });
+export const guestSchema = z.strictObject({
+  mconsole: mconsoleField,
+  disks: disksField,
+  notify: notifyField.exactOptional(),
+  ...settings,
+});
 
 export const storeSchema = z.strictObject({ type: storeTypeField, path: pathField });
+
+export const controlSchema = z.strictObject({ group: groupField.exactOptional() });
 
 export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
+  control: controlSchema.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),

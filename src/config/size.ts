@@ -1,4 +1,4 @@
-/** Sizes as people write them, `10GiB 500MB`, and as the project holds them: bytes. */
+/** Sizes as people write them, `10GiB 500MB`, and as the project holds them: bytes; rates, `50MiB/s`, likewise. */
 
 const bytesByUnit: Record<string, number> = {
   B: 1,
@@ -24,6 +24,16 @@ export function parseSize(text: string): number | null {
   if (!match || unitBytes === undefined) return null;
   const sizeBytes = Math.round(Number(match[1]) * unitBytes);
   return Number.isSafeInteger(sizeBytes) ? sizeBytes : null;
+}
+
+/** Bytes per second of a rate, `50MiB/s`, or null when the text is none. */
+export function parseRate(text: string): number | null {
+  return text.endsWith('/s') ? parseSize(text.slice(0, -2)) : null;
+}
+
+/** A rate for people: `1.5GiB/s`. */
+export function formatRate(bytesPerSecond: number): string {
+  return `${formatSize(bytesPerSecond)}/s`;
 }
 
 /** A size for people, in binary units with at most one decimal: `512B`, `1.5GiB`, `10GiB`. */

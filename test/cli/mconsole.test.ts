@@ -17,7 +17,7 @@ afterAll(async () => {
   await removeTempDir(dir);
 });
 
-test('any command by hand is sent as it stands, by the name in the config or by the path of a socket', async () => {
+test('any command by hand is sent as it stands, and a line for the log with its end, by the name in the config or by the path of a socket', async () => {
   expect(await scene.run('mconsole', 'debian', 'version')).toMatchObject({
     ...{ exitCode: 0, stderr: '', stdout: expect.stringMatching(/^Linux fake /) },
   });
@@ -28,7 +28,7 @@ test('any command by hand is sent as it stands, by the name in the config or by 
   expect(guest.received().map(({ command }) => command)).toEqual([
     'version',
     'config ubd0',
-    'log hello there',
+    'log hello there\n',
   ]);
 });
 

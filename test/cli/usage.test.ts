@@ -28,11 +28,10 @@ describe('a command line that is not understood exits 2, and says on stderr what
     [['restore', 'debian@latest', '--to', '/x', '--in-place'], /either --to DIR or --in-place/],
     [['snapshot', 'debian', '--budget', '5'], /--budget 5: not a duration/],
     [['snapshot', 'debian', '--budget', '0ms'], /--budget 0ms: not a duration/],
-    [['snapshot', 'debian', '--require', 'frozen'], /choose one of synced, crash/],
-    [['snapshot', 'debian', '--capture', 'magic'], /choose one of auto, reflink, copy/],
+    [['snapshot', 'debian', '--require', 'best'], /choose one of frozen, synced, crash/],
+    [['snapshot', 'debian', '--capture', 'magic'], /choose one of auto, reflink, precopy, copy/],
     [['snapshot', 'debian', '--label', 'nothing'], /write KEY=VALUE/],
     [['history', '--limit', 'many'], /--limit many/],
-    [['mconsole', 'debian'], /missing required argument 'command'/],
   ])('umlsnap %s', async (args, said) => {
     const { exitCode, stdout, stderr } = await scene.run(...args);
     expect(stderr).toMatch(said);

@@ -4,7 +4,13 @@ import { expect, test } from 'vitest';
 import type { z } from 'zod';
 import { keepField } from '../../src/config/fields.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { configSchema, guestSchema, settingsSchema, storeSchema } from '../../src/config/schema.js';
+import {
+  configSchema,
+  controlSchema,
+  guestSchema,
+  settingsSchema,
+  storeSchema,
+} from '../../src/config/schema.js';
 
 const exampleFile = fileURLToPath(new URL('../../config.example.yaml', import.meta.url));
 
@@ -20,7 +26,7 @@ test('the example is a config without problems', async () => {
 
 test('the example shows every key that a config can have, under a comment that explains it', async () => {
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
-  const keys = [configSchema, storeSchema, settingsSchema, guestSchema, keepField.in].flatMap(
+  const keys = [configSchema, controlSchema, storeSchema, settingsSchema, guestSchema, keepField.in].flatMap(
     (schema: z.ZodObject) => Object.keys(schema.shape),
   );
   expect(keys).toContain('within');

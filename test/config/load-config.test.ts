@@ -27,7 +27,14 @@ describe('what is left out', () => {
       jitterMs: 0,
       pauseBudgetMs: 5000,
       require: 'synced',
+      agent: 'auto',
+      notify: `${config.state}/notify/a.sock`,
+      freezeTimeoutMs: 10_000,
+      requests: [],
       capture: 'auto',
+      precopyBytesPerSecond: null,
+      precopyTracker: 'auto',
+      pauseTargetMs: 5,
       keep: {},
       allowSmp: false,
       syncTries: 5,
@@ -55,6 +62,19 @@ guests:
     expect(guests.own?.keep).toEqual({ last: 2, withinMs: 1_209_600_000 });
     expect(guests.own).not.toHaveProperty('schedule');
   });
+});
+
+test('a guest may be free of the precopy rate that all others have', async () => {
+  const file = await configFile(`${stores}
+defaults: { precopyRate: 50MiB/s, precopyTracker: compared, pauseTarget: 10ms }
+guests:
+  slow: { mconsole: s, disks: { ubd0: /s.img }, capture: precopy }
+  free: { mconsole: f, disks: { ubd0: /f.img }, precopyRate: null, precopyTracker: traced }
+`);
+  const { guests } = await loadConfig(file);
+  const slow = { capture: 'precopy', precopyBytesPerSecond: 52_428_800, precopyTracker: 'compared' };
+  expect(guests.slow).toMatchObject({ ...slow, pauseTargetMs: 10 });
+  expect(guests.free).toMatchObject({ precopyBytesPerSecond: null, precopyTracker: 'traced' });
 });
 
 test('the short and the long form of a disk are the same, in the order of the devices', async () => {
@@ -101,7 +121,7 @@ guests:
     require: 'no'
     labels: { a: 1 }
     schedule: 61 * * * *
-    capture: precopy
+    capture: postcopy
   b: { mconsole: q, disks: { ubd0: /d, ubd1: { path: /d, backing: /d } }, store: [b, latest] }
   c: { mconsole: q, disks: {}, timezone: Mars/X, constructor: 1 }
   d:
@@ -119,10 +139,10 @@ guests:
     '10:20 guests.a.disks.ubd0: must be a path, or { path, backing } for COW',
     '10:23 guests.a.disks.ubd99: must be a device from ubd0 to ubd15',
     '11:13 guests.a.jitter: must be a duration with its unit, such as 250ms, 5s, 10m, 1h, 1d, 2w',
-    '12:14 guests.a.require: must be one of synced, crash',
+    '12:14 guests.a.require: must be one of frozen, synced, crash',
     '13:18 guests.a.labels.a: must be text (put it in quotes)',
     '14:15 guests.a.schedule: is no cron expression: minute can\'t be "61"',
-    "15:14 guests.a.capture: precopy isn't available yet: use auto, reflink or copy",
+    '15:14 guests.a.capture: must be one of auto, reflink, precopy, copy',
     '16:46 guests.b.disks.ubd1: is the disk ubd0 of the guest "b" as well',
     '16:67 guests.b.disks.ubd1.backing: is the disk ubd0 of the guest "b", which is written: it can\'t be a backing file',
     "16:82 guests.b.store: more than one store isn't available yet",
@@ -177,7 +197,16 @@ describe('is refused, with a problem that says why:', () => {
     ['a fraction of a try', guest(', syncTries: 1.5'), ['a whole number']],
     ['no try at all', guest(', syncTries: 0'), ['must be 1 or more']],
     ['a concurrency of 65', `concurrency: 65\n${stores}`, ['must be 64 or less']],
-    ['an unknown way of capturing', guest(', capture: magic'), ['must be one of auto, reflink, copy']],
+    [
+      'an unknown way of capturing',
+      guest(', capture: magic'),
+      ['must be one of auto, reflink, precopy, copy'],
+    ],
+    ['an unknown tracker', guest(', precopyTracker: guessed'), ['must be one of auto, traced, compared']],
+    ['a rate without a unit', guest(', precopyRate: 50'), ['must be text']],
+    ['a rate that is a size', guest(', precopyRate: 50MiB'), ['must be a rate with its unit']],
+    ['a rate at which nothing moves', guest(', precopyRate: 1kB/s'), ['must be 64KiB/s or more']],
+    ['a pause to aim at of nothing', guest(', pauseTarget: 0'), ['must lie between 1ms and 1m']],
     ['an unknown kind of store', stores.replace('directory', 'tape'), ['must be directory']],
     ['a bad label', guest(', labels: { "a=b": c }'), ['must be a label']],
     [
@@ -254,4 +283,43 @@ test('a problem behind an alias is reported where the alias stands', async () =>
   b: { mconsole: b, disks: { ubd0: /b }, keep: *k }
 `);
   expect(problems.map((problem) => problem.split(' ')[0])).toEqual(['3:59', '4:48']);
+});
+
+describe('the agent in a guest', () => {
+  test('has a socket of its own: what two guests notify is refused', async () => {
+    const problems = await problemsOf(`${stores}
+guests:
+  a: { mconsole: a, disks: { ubd0: /a.img }, notify: /run/n }
+  b: { mconsole: b, disks: { ubd0: /b.img }, notify: /run//n }
+`);
+    expect(problems).toEqual([expect.stringMatching(/guests.b.notify: is the socket of the guest "a"/)]);
+  });
+
+  test('can not be off where `frozen` is required, wherever the two stand', async () => {
+    const problems = await problemsOf(`${stores}
+defaults: { require: frozen }
+guests:
+  a: { mconsole: a, disks: { ubd0: /a.img }, agent: off }
+  b: { mconsole: b, disks: { ubd0: /b.img }, agent: off, require: synced }
+`);
+    expect(problems).toEqual([expect.stringMatching(/guests.a: requires frozen/)]);
+  });
+});
+
+describe('who may ask the daemon', () => {
+  test('is nobody but its own user, until a group and guests are named', async () => {
+    expect((await loadConfig(await configFile(guest('')))).control).toEqual({ group: null });
+    const file = await configFile(`control: { group: backup }\n${guest(', requests: [snapshot, status]')}`);
+    const { control, guests } = await loadConfig(file);
+    expect(control).toEqual({ group: 'backup' });
+    expect(guests.a?.requests).toEqual(['snapshot', 'status']);
+  });
+
+  test('is told when it is no group, or nothing that can be asked for', async () => {
+    const problems = await problemsOf(`control: { group: "a:b" }\n${guest(', requests: [reboot]')}`);
+    expect(problems).toEqual([
+      expect.stringMatching(/^1:.*control.group: must be the name of a group/),
+      expect.stringMatching(/guests.a.requests.0: must be one of snapshot, verify/),
+    ]);
+  });
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { formatDuration, parseDuration } from '../../src/config/duration.js';
-import { formatSize, parseSize } from '../../src/config/size.js';
+import { formatRate, formatSize, parseRate, parseSize } from '../../src/config/size.js';
 
 describe('durations', () => {
   test.each([
@@ -85,4 +85,17 @@ describe('sizes', () => {
     [10 * 2 ** 30, '10GiB'],
     [5000 * 2 ** 40, '5000TiB'],
   ])('%d bytes are shown as %s', (sizeBytes, expected) => expect(formatSize(sizeBytes)).toBe(expected));
+});
+
+describe('rates', () => {
+  test.each([
+    ['50MiB/s', 52_428_800],
+    ['500kB/s', 500_000],
+  ])('%s is read', (text, expected) => expect(parseRate(text)).toBe(expected));
+
+  test.each(['', '/s', '50', '50MiB', '50MiB/m', '50MiBs', '50MiB/s/s'])('%j is none', (text) =>
+    expect(parseRate(text)).toBeNull(),
+  );
+
+  test('are shown as they are written', () => expect(formatRate(52_428_800)).toBe('50MiB/s'));
 });

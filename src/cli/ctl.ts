@@ -1,0 +1,70 @@
+import { ControlClient, errorIn } from '../control/control-client.js';
+import type { DaemonStatus } from '../control/daemon-status.js';
+import type { RequestBody } from '../control/request-body.js';
+import { formatSettings, parseSettings } from '../control/settings.js';
+import { UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type Context, configOf } from './context.js';
+import { withInterrupt } from './interrupt.js';
+import { emit, reportError, tell, warn } from './output.js';
+import { newRequestId } from './through-daemon.js';
+
+/**
+ * `umlsnap ctl [debug|nodebug] [keep|nokeep] [delay=SECONDS] [type=NUMBER]`: a daemon's settings, as kdstat has them, and
+ * what it is at work on. `umlsnap ctl request TYPE [TEXT]` asks it for something, as kdsend does.
+ */
+export async function ctlVerb(
+  context: Context,
+  words: string[],
+  options: { answer?: boolean },
+): Promise<ExitCode> {
+  const [first, ...rest] = words;
+  const isRequest = first === 'request';
+  const changes = isRequest ? {} : parseSettings(words);
+  const client = new ControlClient((await configOf(context)).state);
+  if (isRequest) return await sendRequest(context, client, rest, options.answer ?? true);
+  if (words.length > 0) await client.changeSettings(changes);
+  show(context, await client.status());
+  return exitCodes.done;
+}
+
+function show({ output }: Context, status: DaemonStatus): void {
+  emit(output, status);
+  const { pid, settings, jobs, requests } = status;
+  tell(output, `pid=${pid}, ${formatSettings(settings)}`);
+  for (const { job, kind, guest, trigger } of jobs)
+    tell(output, `job ${job}: ${kind} of ${guest ?? '-'} (${trigger})`);
+  for (const { id, type, requester, job } of requests) {
+    const who = requester.from === 'guest' ? `guest ${requester.guest}` : `pid ${requester.pid ?? '?'}`;
+    tell(output, `request ${id}: ${type} from ${who}${job === null ? '' : `, job ${job}`}`);
+  }
+  if (jobs.length + requests.length === 0) tell(output, 'no jobs');
+}
+
+async function sendRequest(
+  context: Context,
+  client: ControlClient,
+  [type, ...text]: string[],
+  isAnswerWanted: boolean,
+): Promise<ExitCode> {
+  if (type === undefined) throw new UmlsnapError('Usage', { problem: 'request: which TYPE?' });
+  const number = /^\d{1,9}$/.test(type) ? Number(type) : type;
+  const body: RequestBody = { type: number, text: text.join(' '), id: isAnswerWanted ? newRequestId() : 0 };
+  if (!isAnswerWanted) {
+    await client.requestWithoutAnswer(body);
+    return exitCodes.done;
+  }
+  return await withInterrupt(async (signal) => {
+    const { status, cut } = await client.request(body, (object) => print(context, object), signal);
+    if (cut) warn('warning: the daemon had more to tell than fits into an answer');
+    tell(context.output, `status ${status}`);
+    return status;
+  });
+}
+
+/** Every object is shown as it is: this is what one looks with when the verbs themselves are in doubt. */
+function print(context: Context, object: Record<string, unknown>): void {
+  if (object.type === 'error') reportError(context.output, errorIn(object));
+  else if (context.output.json) emit(context.output, object);
+  else tell(context.output, JSON.stringify(object));
+}

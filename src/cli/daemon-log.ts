@@ -1,0 +1,35 @@
+import { type Logger, pino, stdTimeFunctions } from 'pino';
+import type { Recovered } from '../../jobs/recover-at-start.js';
+import type { LiveSettings } from '../control/settings.js';
+import { syslogStream } from '../control/syslog.js';
+import type { GlobalOptions } from './context.js';
+
+/** The daemon's log on stderr; errors go to syslog as well. It says more while `debug` is on. */
+export function openLog(options: GlobalOptions, settings: LiveSettings): Logger {
+  const quiet = options.verbose ? 'debug' : options.quiet ? 'warn' : 'info';
+  const levelOf = ({ debug }: { debug: boolean }) => (debug ? 'debug' : quiet);
+  const isForPeople = process.stderr.isTTY && !options.json;
+  const stderr = isForPeople
+    ? pino.transport({ target: 'pino-pretty', options: { destination: 2, translateTime: 'SYS:HH:MM:ss' } })
+    : pino.destination({ dest: 2, sync: true });
+  const log = pino(
+    { level: levelOf(settings.current), base: null, timestamp: stdTimeFunctions.isoTime },
+    pino.multistream([
+      { level: 'trace', stream: stderr },
+      { level: 'error', stream: syslogStream() },
+    ]),
+  );
+  settings.watch((now) => {
+    log.level = levelOf(now);
+  });
+  return log;
+}
+
+/** What was found and put right; nothing when there was nothing, unless it is asked for at a start. */
+export function logRecovered(recovered: Recovered, log: Logger, isStart: boolean): void {
+  for (const { guest, problem } of recovered.mayBePaused)
+    log.fatal({ guest, problem }, 'GUEST MAY BE PAUSED');
+  for (const problem of recovered.problems) log.warn(problem);
+  const { mayBePaused: _, problems: __, ...done } = recovered;
+  if (isStart || Object.values(done).some((list) => list.length > 0)) log.info(done, 'recovered');
+}

@@ -1,0 +1,58 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { GuestEventRecord } from '../history/records.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+import { printableLine } from '../mconsole/printable.js';
+import { type Context, configOf } from './context.js';
+import { formatTime } from './format.js';
+import { withInterrupt } from './interrupt.js';
+import { limitOf } from './limit.js';
+import { emit, tell } from './output.js';
+import { withStartedHouse } from './start.js';
+
+const lookEveryMs = 300;
+/** More than come between two looks, of all guests together. */
+const maxPerLook = 10_000;
+
+/** `umlsnap events [GUEST] [--follow]`: what guests said by themselves, oldest first. Also of guests that the config no longer has. */
+export async function eventsVerb(
+  context: Context,
+  guest: string | undefined,
+  { limit: text, follow = false }: { limit: string; follow?: boolean },
+): Promise<ExitCode> {
+  const limit = limitOf(text);
+  const config = await configOf(context);
+  const of = guest === undefined ? {} : { guest };
+  return await withStartedHouse(config, async ({ history }) => {
+    const events = await history.events({ ...of, limit });
+    for (const event of events) print(context, event);
+    if (follow) await followFrom(context, history, of, events.at(-1)?.number ?? 0);
+    else if (events.length === 0) tell(context.output, 'No events yet.');
+    return exitCodes.done;
+  });
+}
+
+/** Until somebody has seen enough, which is no failure. */
+async function followFrom(
+  context: Context,
+  history: SqliteHistory,
+  of: { guest?: string },
+  last: number,
+): Promise<void> {
+  const nothingToUndo = () => {};
+  await withInterrupt(async (signal) => {
+    for (let after = last; !signal.aborted; ) {
+      const events = await history.events({ ...of, after, limit: maxPerLook });
+      for (const event of events) print(context, event);
+      after = events.at(-1)?.number ?? after;
+      await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
+    }
+  }, nothingToUndo);
+}
+
+function print({ output }: Context, event: GuestEventRecord): void {
+  emit(output, { ...event, type: 'event', event: event.type });
+  const missed = event.missed > 0 ? `  (${event.missed} more before it were too fast to be kept)` : '';
+  const { at, guest, type, text } = event;
+  tell(output, `${formatTime(at)}  ${guest}  ${type}  ${printableLine(text)}${missed}`);
+}

@@ -1,0 +1,13 @@
+import type { GuestStatus } from '../../jobs/guest-status.js';
+import type { Config } from '../config/config.js';
+import { throughDaemon } from './through-daemon.js';
+
+/** What a running daemon of this config knows of its guests, who hears their agents and what they say; null when there is none. */
+export async function statusByDaemon(config: Config): Promise<GuestStatus[] | null> {
+  const guests: GuestStatus[] = [];
+  const onProgress = ({ type, ...status }: Record<string, unknown>) => {
+    if (type === 'guest') guests.push(status as unknown as GuestStatus);
+  };
+  const request = { type: 'status', text: '' };
+  return (await throughDaemon({ config, request, onProgress, onSummary: () => {} })) ? guests : null;
+}

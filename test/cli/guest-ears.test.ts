@@ -1,0 +1,134 @@
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { createSocket } from 'unix-dgram';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { GuestEars } from '../../src/cli/guest-ears.js';
+import type { Config, GuestConfig } from '../../src/config/config.js';
+import { resolveConfig } from '../../src/config/resolve.js';
+import type { GuestEvent } from '../../src/history/records.js';
+import { HeldDesk } from '../control/desk-of-tests.js';
+import { startFakeGuest } from '../fixtures/fake-guest.js';
+import { notificationDatagram } from '../mconsole/notification-datagrams.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
+
+/** A daemon's ears, with whoever has the guest's rights on the host at their sockets. */
+
+let dir: string;
+let config: Config;
+let ears: GuestEars;
+let logged: Record<string, unknown>[];
+let events: GuestEvent[];
+beforeEach(async () => {
+  dir = await makeTempDir();
+  await writeFile(join(dir, 'disk.img'), '');
+  config = resolveConfig(join(dir, 'config.yaml'), {
+    state: dir,
+    guests: {
+      one: {
+        mconsole: 'nowhere-here',
+        disks: { ubd0: { path: join(dir, 'disk.img') } },
+        requests: ['snapshot'],
+      },
+    },
+  });
+  logged = [];
+  events = [];
+  const log = pino({ level: 'debug', base: null }, { write: (line) => void logged.push(JSON.parse(line)) });
+  const history = {
+    recordEvent: async (event: GuestEvent) => void events.push(event),
+    events: async () => [],
+  };
+  ears = new GuestEars({ desk: new HeldDesk().desk, history, log, config: () => config });
+});
+afterEach(async () => {
+  await ears.close();
+  await removeTempDir(dir);
+});
+
+const guest = () => config.guests.one as GuestConfig;
+const told = (message: RegExp) => logged.filter(({ msg }) => message.test(String(msg)));
+
+/** As a guest's kernel does it: waiting for room, and without a name. */
+async function send(type: number, text: string): Promise<void> {
+  const datagram = notificationDatagram(type, text);
+  const sender = createSocket('unix_dgram');
+  try {
+    await waitFor('room for a notification', () => {
+      let isSent = true;
+      sender.send(datagram, 0, datagram.length, guest().notify, (error) => {
+        if (error && error.code !== -11) throw error;
+        isSent = error === undefined;
+      });
+      return isSent;
+    });
+  } finally {
+    sender.close();
+  }
+}
+
+test('a job that begins with the daemon waits for them, and so does not find the socket taken by them', async () => {
+  const source = ears.sourceOf('one');
+  void ears.follow();
+  expect(await source).toBeDefined();
+  expect(await ears.sourceOf('nobody')).toBeUndefined();
+});
+
+test('a flood of panics fills neither the log nor the history', async () => {
+  await ears.follow();
+  await ears.sourceOf('one');
+  for (let count = 0; count < 500; count++) await send(1, `panic ${count}`);
+  await send(0, '/the/end');
+  await waitFor('the last of it', () => told(/booted/).length === 1);
+  expect(told(/panic/).length).toBeLessThan(60);
+  expect(events.length).toBeLessThan(60);
+});
+
+test('a guest that says its console is where no file can be costs its answer, and nothing else', async () => {
+  await ears.follow();
+  await ears.sourceOf('one');
+  await send(0, `/${'x'.repeat(400)}/nowhere-here/mconsole`);
+  await send(3, 'umlsnap request type=status id=7');
+  await waitFor('word of it', () => told(/the guest was not told/)[0]);
+  expect(ears.informed(config).guests.one).toMatchObject({ toldConsole: expect.stringMatching(/^\/x+\//) });
+});
+
+test.runIf(process.getuid?.() === 0)(
+  'a guest that says its console is that of another user gets nothing told to him',
+  async () => {
+    const victim = await startFakeGuest({ dir: join(dir, 'victim') });
+    try {
+      await symlink(join(dir, 'victim'), join(dir, 'nowhere-here'));
+      await chown(join(dir, 'disk.img'), 12345, -1);
+      // Its user can get to its notify socket.
+      await chmod(dir, 0o711);
+      await ears.follow();
+      await ears.sourceOf('one');
+      await send(0, join(dir, 'nowhere-here/mconsole'));
+      await send(3, 'umlsnap request type=status id=7');
+      await waitFor('word of it', () => told(/the guest was not told/)[0]);
+      expect(victim.received()).toEqual([]);
+      await chown(join(dir, 'disk.img'), 0, -1);
+      await send(3, 'umlsnap request type=status id=8');
+      await waitFor('the answer', () => victim.received().find(({ command }) => /reply id=8/.test(command)));
+    } finally {
+      await victim.stop();
+    }
+  },
+);
+
+test('a socket that was removed is made anew, and what has taken its name is left alone', async () => {
+  await ears.follow();
+  await ears.sourceOf('one');
+  await rm(guest().notify);
+  await waitFor('another socket', () => existsSync(guest().notify), { limitMs: 30_000 });
+  await waitFor('its ear', () => told(/listening/).length === 2);
+  await send(3, 'hello again');
+  await waitFor('the message', () => events.at(-1)?.text === 'hello again');
+  await rm(guest().notify);
+  await mkdir(guest().notify);
+  await ears.close();
+  expect(existsSync(guest().notify)).toBe(true);
+});
