@@ -1,0 +1,95 @@
+import { spawnSync } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { errnoOf } from '../../src/errors.js';
+import { afterOurDeath } from '../support/death-watch.js';
+import { ensureDebianPackages } from '../support/debian-packages.js';
+import { withTempDir } from '../support/temp-dir.js';
+import { cacheVariable } from '../support/test-cache.js';
+import { figuresOf } from './figures.js';
+import { describeMachine } from './machine.js';
+import { type BenchOptions, parseOptions, usage } from './options.js';
+import { plotOf } from './plot.js';
+import { compilePrograms } from './programs.js';
+import { emptyDocument, type Findings, putInto, reportOf } from './report.js';
+import { runAll } from './run-all.js';
+
+/** `npm run bench`: how long real guests stand still, by each method, on this machine. */
+
+const root = resolve(import.meta.dirname, '../..');
+const plotFile = 'pause-by-size.svg';
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+
+async function bench(options: BenchOptions, dir: string, signal: AbortSignal): Promise<Findings> {
+  // All that the support of the tests makes lies in it, the images that it keeps as well.
+  process.env.TMPDIR = dir;
+  process.env[cacheVariable] = join(dir, 'cache');
+  const machine = await describeMachine(dir);
+  const programs = await compilePrograms(dir);
+  const measured = await runAll({ options, dir, programs, signal, say });
+  const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])];
+  return {
+    takenAt: new Date(),
+    command: command.join(' '),
+    ...{ ...measured, machine, cache: options.cache, plot: plotFile },
+  };
+}
+
+async function writeDown(out: string, findings: Findings): Promise<void> {
+  await mkdir(out, { recursive: true });
+  const file = join(out, 'benchmarks.md');
+  const document = await readFile(file, 'utf8').catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return emptyDocument;
+    throw error;
+  });
+  await writeFile(file, putInto(document, reportOf(findings)));
+  const figures = figuresOf(findings.series);
+  if (figures.length > 0) await writeFile(join(out, plotFile), plotOf(figures));
+  say(`written: ${file}`);
+}
+
+/** Aborted by a signal: the run that is under way ends, and then all that was made is removed. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      say('interrupted: ends after this run');
+      controller.abort(new Error(`interrupted by ${signal}`));
+    });
+  }
+  return controller.signal;
+}
+
+/** @throws Error that tells how it is asked for as well */
+function optionsGiven(): BenchOptions {
+  try {
+    return parseOptions(process.argv.slice(2), { isRoot: process.getuid?.() === 0 });
+  } catch (error) {
+    throw new Error(`${error instanceof Error ? error.message : error}\n\n${usage}`);
+  }
+}
+
+async function main(): Promise<void> {
+  const options = optionsGiven();
+  const { missing } = await ensureDebianPackages(say, ['gcc', 'libc6-dev']);
+  if (missing.length > 0)
+    throw new Error(`packages are missing; as root: apt-get install ${missing.join(' ')}`);
+  const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
+  if (build.status !== 0) throw new Error('the build failed');
+  const signal = interruption();
+  const findings = await withTempDir(async (dir) => {
+    // A moment later than the guests and mounts in it, which go the same way.
+    const watch = afterOurDeath('sleep 3; rm -rf --one-file-system -- "$1"', [dir]);
+    try {
+      return await bench(options, dir, signal);
+    } finally {
+      watch.cancel();
+    }
+  });
+  await writeDown(resolve(root, options.out), findings);
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`);
+  process.exitCode = 1;
+});
