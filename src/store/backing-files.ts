@@ -38,6 +38,8 @@ export async function storeBackingFile(
   const directory = backingDirectory(place);
   await ensureDirectory(directory);
   const stamp = await stampOf(backing.fd);
+  // Now: later on, it would look older than it was when its times were taken.
+  const mayBeNoted = isSettled(stamp);
   const known = await findBySource(directory, stamp);
   if (known !== undefined) return describe(known, backing, stamp);
   const sha256 = await hashSource(incoming.guest, backing, signal);
@@ -45,7 +47,7 @@ export async function storeBackingFile(
   if (!(await isStored(directory, sha256, stamp.sizeBytes))) {
     await copyIn(directory, incoming, backing, stamp, sha256, signal);
   }
-  if (isSettled(stamp)) await noteSource(directory, sha256, stamp, backing.path);
+  if (mayBeNoted) await noteSource(directory, sha256, stamp, backing.path);
   return describe(sha256, backing, stamp);
 }
 

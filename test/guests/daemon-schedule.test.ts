@@ -131,9 +131,9 @@ describe('several of us', () => {
     await resumeHeld(proxy);
     expect(await waiting.exited).toMatchObject({ exitCode: 0, stderr: '' });
     await daemon.end();
-    const [manual, scheduled] = await house.jobs('one');
-    expect([manual, scheduled]).toMatchObject([
-      { trigger: 'manual', status: 'success' },
+    const [requested, scheduled] = await house.jobs('one');
+    expect([requested, scheduled]).toMatchObject([
+      { trigger: 'request', status: 'success' },
       { trigger: 'schedule', status: 'success' },
     ]);
   });

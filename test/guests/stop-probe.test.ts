@@ -38,3 +38,15 @@ test('a guest that its console has stopped is seen to stand still, and to run ag
   await waitFor('the host to tell', () => probeStopped(processes.main) === 'running');
   expect(await confirmStopped(processes)).toBe(false);
 });
+
+test("guest processes that come and go are not taken for the guest's helper, which would then be missed", async () => {
+  await guest.sh('(while :; do /bin/true; done) > /dev/null 2>&1 & echo $! > /tmp/forks');
+  try {
+    for (let looks = 0; looks < 100; looks++) {
+      const found = await findGuestProcesses([await stat(guest.diskPath)]);
+      expect(found?.ioTasks).toEqual(processes.ioTasks);
+    }
+  } finally {
+    await guest.sh('kill $(cat /tmp/forks)');
+  }
+});

@@ -45,7 +45,7 @@ describe.skipIf(!canLoopMount('ext4'))(`a store${skipped ? ` (skipped: ${skipped
     scene = await setScene({
       ...{ dir, mconsole: proxy.socketPath, disks: guest.disks },
       stores: { small: filesystem.mountPoint },
-      settings: { pauseBudget: '20s' },
+      settings: { pauseBudget: '20s', capture: 'copy' },
     });
     expect((await scene.snapshot()).exitCode).toBe(3);
     before = await recordsOf(scene);

@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { waitFor } from './wait-for.js';
 
-const main = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+/** The built command line. */
+export const cliScript = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 
 export interface CliOptions {
   env?: Record<string, string>;
@@ -42,7 +43,7 @@ export function runCli(args: string[], options: CliOptions = {}): Promise<CliRes
 
 /** Starts the built command line, for a test that sends it signals or looks at it while it runs. */
 export function startCli(args: string[], options: CliOptions = {}): RunningCli {
-  const child = spawn(process.execPath, [main, ...args], {
+  const child = spawn(process.execPath, [cliScript, ...args], {
     env: { ...process.env, ...options.env },
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     ...(options.cwd !== undefined && { cwd: options.cwd }),
@@ -96,7 +97,8 @@ function toItsEnd(
   });
 }
 
-function jsonLines(text: string): Record<string, unknown>[] {
+/** The objects of those lines that are JSON. */
+export function jsonLines(text: string): Record<string, unknown>[] {
   return text
     .split('\n')
     .filter((line) => line.startsWith('{'))

@@ -21,8 +21,14 @@ async function missingOf(packages: string[]): Promise<string[]> {
  * Sees to it that the Debian packages are there: as root it installs the missing ones, otherwise it gives their names.
  * What the shim needs is known only once UML itself is installed, hence the second look.
  */
-export async function ensureDebianPackages(say: (line: string) => void): Promise<{ missing: string[] }> {
-  for (const wanted of [async () => always, async () => ((await needsXstateShim()) ? forTheShim : [])]) {
+export async function ensureDebianPackages(
+  say: (line: string) => void,
+  further: string[] = [],
+): Promise<{ missing: string[] }> {
+  for (const wanted of [
+    async () => [...always, ...further],
+    async () => ((await needsXstateShim()) ? forTheShim : []),
+  ]) {
     const missing = await missingOf(await wanted());
     if (missing.length === 0) continue;
     if (process.getuid?.() !== 0) return { missing };

@@ -22,12 +22,13 @@ export interface GuestDisk {
 /** Makes the disks of a guest in `dir`: its root disk, and the further ones. */
 export async function makeDisks(options: DiskOptions, dir: string): Promise<GuestDisk[]> {
   await mkdir(dir, { recursive: true });
-  const { sizeMiB, fillMiB, rc, writer } = options;
+  const { sizeMiB, fillMiB, rc, writer, agent } = options;
   const image = await buildRootfs(dir, {
     ...(sizeMiB !== undefined && { sizeMiB }),
     ...(fillMiB !== undefined && { fillMiB }),
     ...(rc !== undefined && { rc }),
     ...(writer !== undefined && { writer }),
+    ...(agent !== undefined && { agent }),
   });
   const root = options.cow
     ? { device: 'ubd0', path: join(dir, 'root.cow'), backing: image }

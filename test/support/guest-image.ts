@@ -1,6 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, copyFile, mkdir, open, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  open,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { runTool } from './run-tool.js';
 import { testCacheDir } from './test-cache.js';
 
@@ -12,7 +24,11 @@ export interface RootfsOptions {
   /** Further lines of the boot script, run before the writer starts. */
   rc?: string[];
   writer?: Writer;
+  /** umlsnap's agent runs in the guest, by busybox as its /bin/sh or by the host's dash. */
+  agent?: 'busybox' | 'dash';
 }
+
+const agentSource = fileURLToPath(new URL('../../src/guest/agent/umlsnap-agent', import.meta.url));
 
 /**
  * What the guest does by itself: `lines` appends numbered lines to /data/log about twenty times a second; `heavy`
@@ -65,7 +81,8 @@ function bootScript(options: RootfsOptions): string[] {
  */
 export async function buildRootfs(dir: string, options: RootfsOptions = {}): Promise<string> {
   const image = join(dir, 'root.img');
-  const key = createHash('sha256').update(JSON.stringify([options, bootScript(options), agentScript]));
+  const agent = options.agent && (await readFile(agentSource, 'utf8'));
+  const key = createHash('sha256').update(JSON.stringify([options, bootScript(options), agentScript, agent]));
   const cached = join(await testCacheDir(), `${key.digest('hex').slice(0, 16)}.img`);
   if (!(await exists(cached))) await buildInto(cached, options);
   await runTool('cp', ['--sparse=always', '--reflink=auto', cached, image], 5 * 60_000);
@@ -104,10 +121,26 @@ async function layOutTree(tree: string, options: RootfsOptions): Promise<void> {
   }
   await symlink('../bin/busybox', join(tree, 'sbin/init'));
   await symlink('/proc/mounts', join(tree, 'etc/mtab'));
-  await writeFile(join(tree, 'etc/inittab'), '::sysinit:/etc/rc\n::respawn:/etc/agent\n');
+  const agentLine = options.agent ? '::respawn:/usr/sbin/umlsnap-agent\n' : '';
+  await writeFile(join(tree, 'etc/inittab'), `::sysinit:/etc/rc\n::respawn:/etc/agent\n${agentLine}`);
   await writeScript(join(tree, 'etc/rc'), bootScript(options));
   await writeScript(join(tree, 'etc/agent'), agentScript);
+  if (options.agent) await addAgent(tree, options.agent);
   if (options.fillMiB !== undefined) await writeRandomFile(join(tree, 'data/filler'), options.fillMiB);
+}
+
+async function addAgent(tree: string, shell: 'busybox' | 'dash'): Promise<void> {
+  await mkdir(join(tree, 'usr/sbin'), { recursive: true });
+  await copyFile(agentSource, join(tree, 'usr/sbin/umlsnap-agent'));
+  await chmod(join(tree, 'usr/sbin/umlsnap-agent'), 0o755);
+  if (shell === 'busybox') return;
+  const libraries = (await runTool('ldd', ['/bin/dash'])).toString().match(/\/\S+/g) ?? [];
+  for (const file of libraries) {
+    await mkdir(dirname(join(tree, file)), { recursive: true });
+    await copyFile(file, join(tree, file));
+  }
+  await rm(join(tree, 'bin/sh'));
+  await copyFile('/bin/dash', join(tree, 'bin/sh'));
 }
 
 async function writeScript(path: string, lines: string[]): Promise<void> {

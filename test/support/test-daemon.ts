@@ -17,8 +17,8 @@ export class TestDaemon {
   }
 
   /** Returns once its schedule runs. */
-  static async start(house: TestHouse): Promise<TestDaemon> {
-    const daemon = new TestDaemon(house.start(['daemon'], { timeoutMs: 280_000 }));
+  static async start(house: TestHouse, settings: string[] = []): Promise<TestDaemon> {
+    const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 280_000 }));
     await daemon.untilLogged(/^daemon runs$/);
     return daemon;
   }

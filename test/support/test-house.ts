@@ -155,6 +155,11 @@ export class TestHouse {
     return (await namesBelow(join(this.state, 'leases'))).filter((path) => path.endsWith('.json'));
   }
 
+  /** Freezes that are under way, or whose end nobody has seen. */
+  async freezes(): Promise<string[]> {
+    return await namesBelow(join(this.state, 'freezes'));
+  }
+
   /**
    * What has to hold after every fault, once all commands have ended: the guests run, no process and no lease of ours is
    * left, nothing in the making is left or listed, what is listed verifies, and the history has lost nothing.
