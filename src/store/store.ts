@@ -1,0 +1,50 @@
+import type { ImageContent } from '../image/image-content.js';
+import type { ImageWorkOptions } from '../image/image-work.js';
+import type { Manifest } from './manifest.js';
+import type { SoundSnapshot, StoredSnapshot } from './stored-snapshots.js';
+
+/** A snapshot to be read: what a restore, a verification and another store begin from. */
+export interface SnapshotContent {
+  manifest: Manifest;
+  /** A file of the snapshot, by the name in its manifest. */
+  openFile(file: string): Promise<ImageContent>;
+  /** A backing file, by the name in the manifest. */
+  openBacking(file: string): Promise<ImageContent>;
+}
+
+/**
+ * What every kind of store can do: it holds whole snapshots, by the manifests that they were sealed with. Only a directory
+ * store is captured into (`SnapshotStore` of the sequence); the others are filled from it, after the guest runs again.
+ *
+ * Every method throws StoreTooFull, StoreUnusable or StoreNotMounted for what speaks against the store.
+ */
+export interface Store {
+  readonly name: string;
+  readonly type: 'directory' | 'tar' | 'restic';
+  /** For people, and for locks: a directory, or restic's repository. */
+  readonly path: string;
+  /** As `DirectoryStore.prepare`: proves that the store is there, and the one that the history remembers. */
+  prepare(expectedId: string | null): Promise<{ id: string; created: boolean }>;
+  /** False where no store was ever made and none is expected. Makes nothing. */
+  isMounted(expectedId: string | null): Promise<boolean>;
+  /** By guest, newest first, damaged ones included. */
+  list(guest?: string): Promise<StoredSnapshot[]>;
+  /** @throws NoSuchSnapshot */
+  read(snapshot: string): Promise<StoredSnapshot>;
+  /** @throws SnapshotDamaged */
+  openFile(stored: SoundSnapshot, file: string): Promise<ImageContent>;
+  /** @throws SnapshotDamaged */
+  openBacking(stored: SoundSnapshot, file: string): Promise<ImageContent>;
+  /**
+   * Takes a copy of a snapshot, byte for byte and as sparse, checked against its manifest while it is read. It is in no list
+   * before it is whole and durable. What a killed one left is removed by the next.
+   * @throws SnapshotExists, SnapshotDamaged (the source is)
+   */
+  receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest>;
+  /** First half of a removal: in no list any more, durably. @throws NoSuchSnapshot */
+  moveToTrash(snapshot: string): Promise<unknown>;
+  /** Second half of a removal, of all that were moved to the trash. */
+  emptyTrash(): Promise<void>;
+  /** Durably; the manifest that it returns is the one that is listed. @throws NoSuchSnapshot, SnapshotDamaged */
+  setPinned(snapshot: string, pinned: boolean): Promise<Manifest>;
+}
