@@ -2,6 +2,7 @@ import type { Worker } from 'node:worker_threads';
 import { errnoOf, problemOf } from '../errors.js';
 import type { ImagePiece } from './image-content.js';
 import { type ImageWorkOptions, type ImageWorkResult, runWorker, type WorkerWord } from './image-work.js';
+import type { Extent } from './sparse-map.js';
 
 /** What the thread behind `runStreamWork` is started with. */
 export interface StreamWork {
@@ -12,7 +13,7 @@ export interface StreamWork {
 }
 
 /** Pieces in one buffer, in their order; `null` after the last batch. */
-export type StreamBatch = { data: Uint8Array; pieces: { offset: number; length: number }[] } | null;
+export type StreamBatch = { data: Uint8Array; pieces: Extent[] } | null;
 
 /** Small pieces go together, so that a fragmented image does not cost a message for each 4 KiB. */
 const batchBytes = 1024 * 1024;
@@ -69,7 +70,8 @@ async function nextPiece(iterator: AsyncIterator<ImagePiece>): Promise<IteratorR
 /** Sends pieces to the thread, a few batches ahead of it at most. */
 class BatchSender {
   readonly #worker: Worker;
-  #pieces: ImagePiece[] = [];
+  #buffer = new Uint8Array(0);
+  #pieces: Extent[] = [];
   #bytes = 0;
   #underWay = 0;
   /** The thread has ended, whatever for: it failed, or an abort has ended it. */
@@ -98,10 +100,15 @@ class BatchSender {
     });
   }
 
-  async send(piece: ImagePiece): Promise<void> {
-    this.#pieces.push(piece);
-    this.#bytes += piece.data.length;
-    if (this.#bytes >= batchBytes) await this.#flush();
+  /** The piece is copied at once: its buffer is the stream's, which may use it again. */
+  async send({ offset, data }: ImagePiece): Promise<void> {
+    if (this.#bytes + data.length > this.#buffer.length) {
+      await this.#flush();
+      this.#buffer = new Uint8Array(Math.max(batchBytes, data.length));
+    }
+    this.#buffer.set(data, this.#bytes);
+    this.#bytes += data.length;
+    this.#pieces.push({ offset, length: data.length });
   }
 
   async finish(): Promise<void> {
@@ -115,17 +122,10 @@ class BatchSender {
         this.#wake = resolve;
       });
     }
-    // A copy of our own: the buffers are the stream's, and a transfer would take them away from it.
-    const data = new Uint8Array(this.#bytes);
-    const pieces = this.#pieces.map(({ offset, data: { length } }) => ({ offset, length }));
-    let at = 0;
-    for (const piece of this.#pieces) {
-      data.set(piece.data, at);
-      at += piece.data.length;
-    }
+    const batch: StreamBatch = { data: this.#buffer, pieces: this.#pieces };
+    this.#worker.postMessage(batch, [this.#buffer.buffer]);
+    this.#underWay += 1;
     this.#pieces = [];
     this.#bytes = 0;
-    this.#underWay += 1;
-    this.#worker.postMessage({ data, pieces } satisfies StreamBatch, [data.buffer]);
   }
 }
