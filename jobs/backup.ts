@@ -11,6 +11,7 @@ import { sizesOf } from '../src/store/manifest.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobRun, type JobSummary, type OnJob, recordedJob } from './recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from './recover-at-start.js';
+import { withHooks } from './with-hooks.js';
 
 export interface BackupOrder {
   config: GuestConfig;
@@ -41,17 +42,20 @@ export interface BackupHouse {
  * 1. nobody else works on the guest, its disks, or its part of the store;
  * 2. the job stands in the history;
  * 3. nothing that we left paused before is still open;
- * 4. the sequence runs;
+ * 4. the sequence runs, between the host's hooks;
  * 5. the job's end stands in the history.
  * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
 export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
-  const { config, trigger, wait, signal } = order;
+  const { config, trigger, wait, dryRun, signal } = order;
   const locks = await guestLocks(config, house.store.path, house.stateDirectory);
   return await withLocks({ ...locks, wait, signal }, async () => {
-    return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) =>
-      snapshotOf(order, house, run),
-    );
+    return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) => {
+      run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
+      order.onJob?.(run.job);
+      const work = () => snapshotOf(order, house, run);
+      return dryRun ? work() : withHooks(config, run, signal, work);
+    });
   });
 }
 
@@ -62,8 +66,6 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     run.phase = phase;
     order.onPhase?.(phase);
   });
-  run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
-  order.onJob?.(run.job);
   try {
     await settleOwnLease(stateDirectory, config.name, history);
     const onProgress = order.onProgress ?? (() => {});
@@ -89,7 +91,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
 const factsOfNone = {
   ...{ snapshot: null, consistency: null, dirtyKib: null, method: null },
   ...{ tracker: null, precopy: null },
-  ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null },
+  ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null, phases: [] },
 };
 
 /** What is known all the same, though no snapshot was kept. */

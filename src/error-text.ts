@@ -163,6 +163,9 @@ const texts: Texts = {
   Busy: (f) => `${f.what} is being worked on: ${f.holder}. Try again later, or use --wait.`,
   StateUnusable: (f) =>
     `The state directory ${f.path} can't be used: ${f.problem}. Set \`state:\` to a directory of ours.`,
+  HookFailed: (f) =>
+    `The hook \`${f.hook}\` of guest ${f.guest} (${f.command}) failed: ${f.problem}.${f.hook === 'before' ? ` ${runs}` : ''}`,
+  AlertFailed: (f) => `An alert could not be sent by ${f.by} to ${f.to}: ${f.problem}.`,
   CommandFailed: (f) =>
     `${f.command} failed${f.exitCode === null ? '' : ` with ${f.exitCode}`}: ${f.problem}`,
   Interrupted: (f) => `Interrupted by ${f.signal}: everything begun was undone.`,

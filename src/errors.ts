@@ -122,6 +122,8 @@ export interface FactsByCode {
   JobEnded: { job: string; status: string };
   Busy: { what: string; holder: string };
   StateUnusable: { path: string; problem: string };
+  HookFailed: { guest: string; hook: string; command: string; problem: string };
+  AlertFailed: { by: string; to: string; problem: string };
   CommandFailed: { command: string; exitCode: number | null; problem: string };
   Interrupted: { signal: string };
   Internal: { problem: string };

@@ -19,6 +19,8 @@ const floors: Record<string, number> = {
   'src/capture/': 3,
   'src/store/': 3,
   'src/control/': 3,
+  'src/hooks/': 3,
+  'src/alerts/': 3,
   'src/mconsole/': 2,
   'src/schedule/': 2,
   'src/config/': 2,

@@ -16,6 +16,7 @@ import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import type { DueRun } from '../schedule/plan-tick.js';
+import type { DaemonAlerts } from './daemon-alerts.js';
 import { logRecovered } from './daemon-log.js';
 import { recoverAgain } from './start.js';
 
@@ -24,6 +25,7 @@ export interface DaemonJobsOptions {
   settings: LiveSettings;
   board: JobBoard;
   log: Logger;
+  alerts: DaemonAlerts;
   /** As it is in force now. */
   config(): Config;
   /** Whoever listens to this guest already. */
@@ -53,7 +55,10 @@ export class DaemonJobs {
         const order = {
           ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels, signal },
           ...{ pinned: false, dryRun: false, wait: false },
-          onJob: (job: string) => work.onJob({ job, kind: 'backup', guest, trigger }),
+          onJob: (job: string) => {
+            work.onJob({ job, kind: 'backup', guest, trigger });
+            this.#options.alerts.backupBegins(guest);
+          },
           ...{ onPhase: teller.onPhase, onProgress: teller.onProgress },
         };
         const notifications = () => this.#options.notificationsOf(guest);
@@ -129,7 +134,9 @@ export class DaemonJobs {
   }
 
   #logSummary(summary: JobSummary, what: string, more: Record<string, unknown>): void {
-    const { log } = this.#options;
+    const { log, alerts } = this.#options;
+    // Beside what comes next: nobody waits for a mail.
+    void alerts.jobEnded(summary, { isScheduled: 'slot' in more });
     const { type: _, phases: __, kept: ___, ...facts } = { ...more, ...summary } as Record<string, unknown>;
     if (summary.error?.code === 'GuestMayBePaused') log.fatal(facts, 'GUEST MAY BE PAUSED');
     else if (summary.error) log.error(facts, `${what} failed`);

@@ -15,6 +15,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
 import type { ScheduledGuest } from '../schedule/slot-book.js';
 import { type Context, configOf } from './context.js';
+import { DaemonAlerts } from './daemon-alerts.js';
 import { logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
 import { daemonLock } from './daemon-lock.js';
@@ -47,6 +48,7 @@ class Daemon {
   readonly #desk: RequestDesk;
   readonly #scheduler: Scheduler;
   readonly #ears: GuestEars;
+  readonly #alerts: DaemonAlerts;
   readonly #sweeps: SweepTimer;
   #config: Config;
 
@@ -57,8 +59,10 @@ class Daemon {
     const { history } = house;
     const config = () => this.#config;
     const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
+    const isAtWork = (guest: string) => this.#board.running().some((job) => job.guest === guest);
+    this.#alerts = new DaemonAlerts({ history, log, config, isAtWork });
     const jobs = new DaemonJobs({
-      ...{ history, settings, log, board: this.#board, notificationsOf },
+      ...{ history, settings, log, board: this.#board, notificationsOf, alerts: this.#alerts },
       config: () => this.#ears.informed(this.#config),
     });
     this.#scheduler = new Scheduler({
@@ -89,12 +93,14 @@ class Daemon {
       await this.#ears.follow();
       await this.#scheduler.start();
       this.#sweeps.start();
+      this.#alerts.start();
       const guests = scheduledGuests(this.#config).map(({ guest }) => guest);
       log.info({ guests, settings: formatSettings(settings.current) }, 'daemon runs');
       const because = await ended;
       await Promise.all([this.#scheduler.stop(), this.#desk.close(because), this.#sweeps.stop()]);
       // Jobs that are being undone thaw their guests by the agents, whose answers come by our ears.
       await this.#ears.close();
+      await this.#alerts.stop();
     });
     log.info('daemon has ended');
     return exitCodes.done;

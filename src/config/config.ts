@@ -1,4 +1,5 @@
 import type { KeepPolicy } from '../retention/keep-policy.js';
+import type { AlertConfig, HooksConfig } from './alert-config.js';
 import type { RequestName } from './request-names.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
@@ -10,6 +11,8 @@ export interface Config {
   /** How many guests may be worked on at the same time by the daemon. */
   concurrency: number;
   control: ControlConfig;
+  /** Who is told when something goes wrong. */
+  alerts: AlertConfig[];
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
 }
@@ -73,6 +76,8 @@ export interface GuestConfig {
   settleTimeoutMs: number;
   /** How long the agent's hooks, sync and freeze may take. */
   freezeTimeoutMs: number;
+  /** The host's own programs around a backup. */
+  hooks: HooksConfig;
   /** What the guest itself may ask the daemon for. */
   requests: RequestName[];
   labels: Record<string, string>;

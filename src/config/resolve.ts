@@ -1,5 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { resolveAlert, resolveHooks } from './alert-fields.js';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
 import type { ConfigInput, GuestInput } from './schema.js';
 
@@ -15,6 +16,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     file,
     state,
     concurrency: input.concurrency ?? 2,
+    alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
     stores: recordByName(stores),
     guests: recordByName(guests),
@@ -43,6 +45,7 @@ function builtInSettings(stores: StoreConfig[]): BuiltIn {
     syncTries: 5,
     settleTimeout: 2000,
     freezeTimeout: 10_000,
+    hooks: {},
     requests: [],
     labels: {},
   };
@@ -54,7 +57,7 @@ function resolveGuest(
   guest: GuestInput,
   settings: BuiltIn & GuestInput,
 ): GuestConfig {
-  const { disks: _, schedule, jitter, ...others } = settings;
+  const { disks: _, schedule, jitter, hooks, ...others } = settings;
   const { pauseBudget, pauseTarget, precopyRate, settleTimeout, freezeTimeout, ...sameNames } = others;
   return {
     name,
@@ -62,6 +65,7 @@ function resolveGuest(
     disks: disksOf(guest),
     notify: guest.notify ?? join(state, 'notify', `${name}.sock`),
     ...(schedule === null ? {} : { schedule }),
+    hooks: resolveHooks(hooks),
     jitterMs: jitter,
     pauseBudgetMs: pauseBudget,
     pauseTargetMs: pauseTarget,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { alertSchema, hooksSchema } from './alert-fields.js';
 import {
   agentField,
   captureField,
@@ -46,6 +47,7 @@ const settings = {
   syncTries: z.int().min(1).max(100).exactOptional(),
   settleTimeout: settleTimeoutField.exactOptional(),
   freezeTimeout: freezeTimeoutField.exactOptional(),
+  hooks: hooksSchema.exactOptional(),
   requests: requestsField.exactOptional(),
   labels: labelsField.exactOptional(),
 };
@@ -67,6 +69,7 @@ export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
+  alerts: z.array(alertSchema).max(32).exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),

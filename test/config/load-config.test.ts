@@ -30,6 +30,7 @@ describe('what is left out', () => {
       agent: 'auto',
       notify: `${config.state}/notify/a.sock`,
       freezeTimeoutMs: 10_000,
+      hooks: { before: null, after: null, failed: null, timeoutMs: 60_000 },
       requests: [],
       capture: 'auto',
       precopyBytesPerSecond: null,
@@ -322,4 +323,28 @@ describe('who may ask the daemon', () => {
       expect.stringMatching(/guests.a.requests.0: must be one of snapshot, verify/),
     ]);
   });
+});
+
+test('who is told, and what is run, is held against what can be told and run', async () => {
+  expect(
+    await problemsOf(`alerts:
+  - { command: [tell] }
+  - { mail: "root, -oQ/tmp" }
+  - { webhook: ftp://a, mail: root }
+  - { ping: https://a/b, on: [failure] }
+  - { command: [/bin/tell], on: [disaster] }
+defaults:
+  hooks: { before: /bin/x, after: [], timeout: 1, between: [/bin/x] }
+`),
+  ).toEqual([
+    '2:16 alerts.0.command: must begin with the absolute path of a program',
+    '3:13 alerts.1.mail: must be a mail address',
+    '4:16 alerts.2.webhook: must be an address that begins with https:// or http://',
+    '5:5 alerts.3: a ping tells of every backup: `on` has no meaning for it',
+    '6:34 alerts.4.on.0: must be one of failure, recovery, overdue, stopped, warning',
+    '8:20 defaults.hooks.before: must be a list: the absolute path of a program, and its arguments',
+    '8:35 defaults.hooks.after: must begin with the absolute path of a program',
+    '8:48 defaults.hooks.timeout: must be a duration between 1s and 1d, such as 30s or 10m',
+    '8:51 defaults.hooks.between: is no key that umlsnap knows here',
+  ]);
 });
