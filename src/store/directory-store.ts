@@ -35,8 +35,8 @@ export class DirectoryStore implements Store {
   readonly type = 'directory';
   readonly #place: StorePlace;
 
-  constructor(place: StorePlace) {
-    this.#place = { name: place.name, path: place.path };
+  constructor({ name, path, makesParents = false }: StorePlace) {
+    this.#place = { name, path, makesParents };
   }
 
   get name(): string {

@@ -4,13 +4,8 @@ import { expect, test } from 'vitest';
 import type { z } from 'zod';
 import { keepField } from '../../src/config/fields.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import {
-  configSchema,
-  controlSchema,
-  guestSchema,
-  settingsSchema,
-  storeSchema,
-} from '../../src/config/schema.js';
+import { configSchema, controlSchema, guestSchema, settingsSchema } from '../../src/config/schema.js';
+import { directoryStoreSchema, resticStoreSchema, tarStoreSchema } from '../../src/config/store-fields.js';
 
 const exampleFile = fileURLToPath(new URL('../../config.example.yaml', import.meta.url));
 
@@ -26,9 +21,9 @@ test('the example is a config without problems', async () => {
 
 test('the example shows every key that a config can have, under a comment that explains it', async () => {
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
-  const keys = [configSchema, controlSchema, storeSchema, settingsSchema, guestSchema, keepField.in].flatMap(
-    (schema: z.ZodObject) => Object.keys(schema.shape),
-  );
+  const stores = [directoryStoreSchema, tarStoreSchema, resticStoreSchema];
+  const schemas = [configSchema, controlSchema, ...stores, settingsSchema, guestSchema, keepField.in];
+  const keys = schemas.flatMap((schema: z.ZodObject) => Object.keys(schema.shape));
   expect(keys).toContain('within');
   const missing = new Set(keys.filter((key) => !lines.some((line) => line.trim().startsWith(`${key}:`))));
   expect([...missing]).toEqual([]);
