@@ -3,7 +3,7 @@ import { UmlsnapError } from '../../errors.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import type { Manifest } from '../manifest.js';
 import type { HandOver } from './hand-over.js';
-import { ourTag, parseJson, pinnedTag, type ResticEntry, resticId } from './restic-entries.js';
+import { ourTag, pinnedTag } from './restic-entries.js';
 import type { ResticProgram } from './restic-program.js';
 
 const summarySchema = z.object({
@@ -21,7 +21,7 @@ const statusSchema = z.object({
 
 /**
  * Has restic take what is laid out. Its snapshot is there with its last write, whole, or not at all.
- * @returns the snapshot, and whether restic took all that there was: it does not fail for what was gone before it came to it
+ * @returns the id of its snapshot, maybe only the beginning of it, and whether restic took all that there was: it does not fail for what was gone before it came to it
  * @throws as `ResticProgram.run`
  */
 export async function backUp(
@@ -29,7 +29,7 @@ export async function backUp(
   manifest: Manifest,
   { directory, files }: HandOver,
   options: ImageWorkOptions,
-): Promise<{ entry: ResticEntry; isComplete: boolean }> {
+): Promise<{ id: string; isComplete: boolean }> {
   const { snapshot, guest, pinned } = manifest;
   const tags = [ourTag, snapshot, ...(pinned ? [pinnedTag] : [])];
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
@@ -45,20 +45,12 @@ export async function backUp(
   const { summary } = output;
   const isComplete =
     summary.total_files_processed === files.length && summary.total_bytes_processed === sizeBytes;
-  const id = await fullId(restic, summary.snapshot_id, options.signal);
-  return { entry: { id, snapshot, guest, isPinned: pinned }, isComplete };
+  return { id: summary.snapshot_id, isComplete };
 }
 
 /** `2026-11-21 03:15:00`, in UTC. */
 function timeOf({ takenAt }: Manifest): string {
   return new Date(takenAt).toISOString().slice(0, 19).replace('T', ' ');
-}
-
-async function fullId(restic: ResticProgram, id: string, signal: AbortSignal | undefined): Promise<string> {
-  const args = ['snapshots', '--json', '--quiet', '--no-lock', id];
-  const schema = z.array(z.object({ id: resticId })).length(1);
-  const [found] = parseJson(schema, await restic.run(args, { signal }), 'the snapshot that it made');
-  return found?.id ?? id;
 }
 
 /** Reads the lines that `restic backup --json` writes; others (of hooks, of a newer version) are left out. */

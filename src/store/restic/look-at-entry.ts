@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { isError, UmlsnapError } from '../../errors.js';
+import { isError } from '../../errors.js';
 import { manifestName } from '../layout.js';
 import { type Manifest, parseManifest } from '../manifest.js';
 import { backingFolder, disksFolder } from './hand-over.js';
-import type { ResticEntry } from './restic-entries.js';
+import { parseJson, type ResticEntry, resticHash } from './restic-entries.js';
 import { dumpError } from './restic-image.js';
 import type { ResticProgram } from './restic-program.js';
 
@@ -13,24 +13,26 @@ import type { ResticProgram } from './restic-program.js';
  * that all went well, when a file was gone before it came to it; so that is no snapshot, and in no list.
  */
 export type Look =
-  | { is: 'whole'; manifest: Manifest }
+  | { is: 'whole'; manifest: Manifest; tree: string }
   | { is: 'incomplete'; missing: string }
   | { is: 'damaged'; problem: string };
 
-const nodeSchema = z.object({ type: z.string(), path: z.string(), size: z.number().optional() });
+/** The first line of a list tells of the snapshot itself. */
+const headSchema = z.object({ struct_type: z.literal('snapshot'), tree: resticHash });
+const nodeSchema = z.object({ type: z.string(), path: z.string(), size: z.number().default(0) });
+/** As much of a `ResticEntry` as it takes; the beginning of an id does. */
+type Named = Pick<ResticEntry, 'id' | 'snapshot'>;
 
 /** @throws the errors of a store, and SnapshotDamaged never */
-export async function lookAtEntry(
-  restic: ResticProgram,
-  entry: ResticEntry,
-  signal?: AbortSignal,
-): Promise<Look> {
+export async function lookAtEntry(restic: ResticProgram, entry: Named, signal?: AbortSignal): Promise<Look> {
   try {
-    const sizes = await fileSizes(restic, entry, signal);
+    const { sizes, tree } = await listFiles(restic, entry, signal);
     if (!sizes.has(`/${manifestName}`)) return { is: 'incomplete', missing: manifestName };
     const manifest = parseManifest(await dumpManifest(restic, entry, signal), entry.snapshot);
     const missing = expectedFiles(manifest).find(({ path, sizeBytes }) => sizes.get(path) !== sizeBytes);
-    return missing === undefined ? { is: 'whole', manifest } : { is: 'incomplete', missing: missing.path };
+    return missing === undefined
+      ? { is: 'whole', manifest, tree }
+      : { is: 'incomplete', missing: missing.path };
   } catch (error) {
     if (isError(error, 'SnapshotDamaged')) return { is: 'damaged', problem: error.facts.problem };
     throw error;
@@ -49,36 +51,27 @@ function expectedFiles({ disks }: Manifest): { path: string; sizeBytes: number }
   ]);
 }
 
-async function fileSizes(
+async function listFiles(
   restic: ResticProgram,
-  { id, snapshot }: ResticEntry,
+  { id, snapshot }: Named,
   signal: AbortSignal | undefined,
-): Promise<Map<string, number>> {
+): Promise<{ tree: string; sizes: Map<string, number> }> {
   const text = await onDamage(restic, snapshot, 'list of files', () =>
     restic.run(['ls', '--json', '--quiet', '--no-lock', id], { signal }),
   );
-  const sizes = new Map<string, number>();
-  for (const line of text.split('\n').filter(Boolean)) {
-    // The first line tells of the snapshot itself.
-    const node = nodeSchema.safeParse(parseLine(line));
-    if (node.success && node.data.type === 'file') sizes.set(node.data.path, node.data.size ?? 0);
-  }
-  return sizes;
+  const [head, ...nodes] = text.split('\n').filter(Boolean).map(parseLine);
+  const { tree } = headSchema.parse(head);
+  const files = nodes.map((node) => nodeSchema.parse(node)).filter(({ type }) => type === 'file');
+  return { tree, sizes: new Map(files.map(({ path, size }) => [path, size])) };
 }
 
 function parseLine(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    throw new UmlsnapError('Internal', {
-      problem: `restic wrote a file that is not known: ${line.slice(0, 200)}`,
-    });
-  }
+  return parseJson(z.unknown(), line, 'the files of a snapshot');
 }
 
 async function dumpManifest(
   restic: ResticProgram,
-  { id, snapshot }: ResticEntry,
+  { id, snapshot }: Named,
   signal: AbortSignal | undefined,
 ): Promise<string> {
   return await onDamage(restic, snapshot, manifestName, () =>

@@ -7,27 +7,27 @@ import { formatManifest, type Manifest, parseManifest } from '../manifest.js';
 const cachedName = /^([0-9a-f]{64})\.json$/;
 
 /**
- * Manifests of snapshots that were found to be whole, by restic's id of them. What has an id never changes, so that what is
- * here stays true; each one saves two runs of restic, of a second or so, at every list. It only saves work: what can't be read is
- * fetched again, and what can't be written is not missed.
+ * Manifests of snapshots that were found to be whole, by restic's hash of the tree of their files: what has that hash never
+ * changes, so that what is here stays true. Each one saves two runs of restic, of a second or so, at every list. It only saves work:
+ * what can't be read is fetched again, and what can't be written is not missed.
  */
 export class ManifestCache {
   readonly #directory: string;
-  readonly #byId = new Map<string, Manifest>();
+  readonly #byTree = new Map<string, Manifest>();
 
   constructor(directory: string) {
     this.#directory = directory;
   }
 
-  async get(id: string, snapshot: string): Promise<Manifest | undefined> {
-    const known = this.#byId.get(id) ?? (await this.#read(id, snapshot));
-    if (known !== undefined) this.#byId.set(id, known);
+  async get(tree: string, snapshot: string): Promise<Manifest | undefined> {
+    const known = this.#byTree.get(tree) ?? (await this.#read(tree, snapshot));
+    if (known !== undefined) this.#byTree.set(tree, known);
     return known;
   }
 
-  async put(id: string, manifest: Manifest): Promise<void> {
-    this.#byId.set(id, manifest);
-    const path = join(this.#directory, `${id}.json`);
+  async put(tree: string, manifest: Manifest): Promise<void> {
+    this.#byTree.set(tree, manifest);
+    const path = join(this.#directory, `${tree}.json`);
     const temporary = `${path}.${randomBytes(4).toString('hex')}`;
     try {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
@@ -40,17 +40,17 @@ export class ManifestCache {
   }
 
   /** Drops all but those of a whole list. */
-  async keepOnly(ids: ReadonlySet<string>): Promise<void> {
+  async keepOnly(trees: ReadonlySet<string>): Promise<void> {
     const entries = await readdir(this.#directory).catch(() => []);
     for (const entry of entries) {
-      const id = cachedName.exec(entry)?.[1];
-      if (id !== undefined && !ids.has(id)) await rm(join(this.#directory, entry), { force: true });
+      const tree = cachedName.exec(entry)?.[1];
+      if (tree !== undefined && !trees.has(tree)) await rm(join(this.#directory, entry), { force: true });
     }
   }
 
-  async #read(id: string, snapshot: string): Promise<Manifest | undefined> {
+  async #read(tree: string, snapshot: string): Promise<Manifest | undefined> {
     try {
-      return parseManifest(await readFile(join(this.#directory, `${id}.json`), 'utf8'), snapshot);
+      return parseManifest(await readFile(join(this.#directory, `${tree}.json`), 'utf8'), snapshot);
     } catch (error) {
       if (errnoOf(error) === undefined && !isError(error, 'SnapshotDamaged')) throw error;
       return undefined;

@@ -1,6 +1,7 @@
 import { UmlsnapError } from '../../errors.js';
+import { splitSnapshotName } from '../layout.js';
 import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
-import type { StoredSnapshot } from '../stored-snapshots.js';
+import { isSound, type StoredSnapshot } from '../stored-snapshots.js';
 import { type Look, lookAtEntry } from './look-at-entry.js';
 import type { ManifestCache } from './manifest-cache.js';
 import { listEntries, type ResticEntry } from './restic-entries.js';
@@ -14,6 +15,8 @@ export interface Held {
   entries: ResticEntry[];
   look: Look;
 }
+
+export const idsOf = ({ entries }: Held): string[] => entries.map(({ id }) => id);
 
 /** What of the repository is ours. Every method throws as `ResticProgram.run`. */
 export class ResticCatalogue {
@@ -32,7 +35,7 @@ export class ResticCatalogue {
     const byName = new Map<string, ResticEntry[]>();
     const entries = await listEntries(this.#restic, guest, signal);
     for (const entry of entries) byName.set(entry.snapshot, [...(byName.get(entry.snapshot) ?? []), entry]);
-    if (guest === undefined) await this.#cache.keepOnly(new Set(entries.map(({ id }) => id)));
+    if (guest === undefined) await this.#cache.keepOnly(new Set(entries.map(({ tree }) => tree)));
     const waiting = [...byName];
     const held = new Map<string, Held>();
     const work = async () => {
@@ -45,21 +48,40 @@ export class ResticCatalogue {
     return held;
   }
 
-  async remember(entry: ResticEntry, manifest: Manifest): Promise<void> {
-    await this.#cache.put(entry.id, manifest);
+  /**
+   * One by its name; `guest@latest` is the newest that is whole. Never one that is incomplete.
+   * @throws NoSuchSnapshot
+   */
+  async find(snapshot: string): Promise<Held & { stored: StoredSnapshot }> {
+    const name = splitSnapshotName(snapshot);
+    const held = name === undefined ? [] : [...(await this.held(name.guest)).values()];
+    const found = held
+      .flatMap((one) => {
+        const stored = storedOf(one);
+        return stored === undefined ? [] : [{ ...one, stored }];
+      })
+      .filter(({ stored }) => (name?.directory === 'latest' ? isSound(stored) : stored.snapshot === snapshot))
+      .sort((a, b) => (a.stored.snapshot < b.stored.snapshot ? 1 : -1))
+      .at(0);
+    if (found === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+    return found;
   }
 
-  /** By their exact ids: what has an id never changes, so that it is still ours. */
-  async forget(entries: ResticEntry[]): Promise<void> {
-    if (entries.length === 0) return;
-    const ids = entries.map(({ id }) => id);
+  async remember(tree: string, manifest: Manifest): Promise<void> {
+    await this.#cache.put(tree, manifest);
+  }
+
+  /** By their ids, or the beginnings of them: what has an id never changes, so that it is still ours. */
+  async forget(guest: string, ids: string[]): Promise<void> {
+    if (ids.length === 0) return;
     await this.#restic.run(['forget', '--quiet', ...ids]);
     this.hasForgotten = true;
     // restic ends well also when it has removed nothing.
-    const left = (await listEntries(this.#restic, undefined)).find(({ id }) => ids.includes(id));
-    if (left === undefined) return;
+    const left = await listEntries(this.#restic, guest);
+    const found = left.find((entry) => ids.some((id) => entry.id.startsWith(id)));
+    if (found === undefined) return;
     const { name: store, path } = this.#restic.place;
-    const problem = `restic did not remove ${left.snapshot} (${left.id})`;
+    const problem = `restic did not remove ${found.snapshot} (${found.id})`;
     throw new UmlsnapError('StoreUnusable', { store, path, problem });
   }
 
@@ -76,10 +98,10 @@ export class ResticCatalogue {
   }
 
   async #lookAt(entry: ResticEntry, signal: AbortSignal | undefined): Promise<Look> {
-    const known = await this.#cache.get(entry.id, entry.snapshot);
-    if (known !== undefined) return { is: 'whole', manifest: known };
+    const known = await this.#cache.get(entry.tree, entry.snapshot);
+    if (known !== undefined) return { is: 'whole', manifest: known, tree: entry.tree };
     const look = await lookAtEntry(this.#restic, entry, signal);
-    if (look.is === 'whole') await this.#cache.put(entry.id, look.manifest);
+    if (look.is === 'whole') await this.#cache.put(entry.tree, look.manifest);
     return look;
   }
 }

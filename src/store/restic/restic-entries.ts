@@ -13,18 +13,21 @@ export const pinnedTag = 'pinned';
 export interface ResticEntry {
   /** SHA-256 of what restic wrote: what has this id never changes. */
   id: string;
+  /** The same of all of its files, whatever its tags are. */
+  tree: string;
   /** `debian@20261121T031500Z` */
   snapshot: string;
   guest: string;
   isPinned: boolean;
 }
 
-export const resticId = z.string().regex(/^[0-9a-f]{64}$/);
+export const resticHash = z.string().regex(/^[0-9a-f]{64}$/);
 
 const listSchema = z
   .array(
     z.object({
-      id: resticId,
+      id: resticHash,
+      tree: resticHash,
       hostname: z.string(),
       tags: z
         .array(z.string())
@@ -46,13 +49,13 @@ export async function listEntries(
   // Without a lock: what is read is whole at any time, and a repository may be read-only.
   const args = ['snapshots', '--json', '--quiet', '--no-lock', '--tag', ourTag, ...host];
   const list = parseJson(listSchema, await restic.run(args, { signal }), 'its list of snapshots');
-  return list.flatMap(({ id, hostname, tags }) => {
+  return list.flatMap(({ id, tree, hostname, tags }) => {
     const snapshot = tags.find((tag) => {
       const name = splitSnapshotName(tag);
       return name !== undefined && name.directory !== 'latest' && name.guest === hostname;
     });
     if (snapshot === undefined || !tags.includes(ourTag)) return [];
-    return [{ id, snapshot, guest: hostname, isPinned: tags.includes(pinnedTag) }];
+    return [{ id, tree, snapshot, guest: hostname, isPinned: tags.includes(pinnedTag) }];
   });
 }
 

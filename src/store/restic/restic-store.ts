@@ -3,7 +3,7 @@ import type { ResticStoreConfig } from '../../config/store-config.js';
 import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
-import { requirePlainName, splitSnapshotName } from '../layout.js';
+import { requirePlainName } from '../layout.js';
 import type { Manifest } from '../manifest.js';
 import { requireOrdinary } from '../receive.js';
 import type { SnapshotContent, Store } from '../store.js';
@@ -14,8 +14,8 @@ import { type HandOver, withHandOver } from './hand-over.js';
 import { backingPath, diskPath, type Look, lookAtEntry } from './look-at-entry.js';
 import { ManifestCache } from './manifest-cache.js';
 import { findRepository, prepareRepository } from './prepare-repository.js';
-import { ResticCatalogue, storedOf } from './restic-catalogue.js';
-import { listEntries, pinnedTag } from './restic-entries.js';
+import { idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
+import { pinnedTag } from './restic-entries.js';
 import { failureOf } from './restic-failure.js';
 import { resticImage } from './restic-image.js';
 import { defaultPatience, type PatienceLimits } from './restic-patience.js';
@@ -67,14 +67,7 @@ export class ResticStore implements Store {
   }
 
   async read(snapshot: string): Promise<StoredSnapshot> {
-    const name = splitSnapshotName(snapshot);
-    const listed = name === undefined ? [] : await this.list(name.guest);
-    const found =
-      name?.directory === 'latest'
-        ? listed.find(isSound)
-        : listed.find((stored) => stored.snapshot === snapshot);
-    if (found === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-    return found;
+    return await this.#on(async () => (await this.#catalogue.find(snapshot)).stored);
   }
 
   async openFile(stored: SoundSnapshot, file: string): Promise<ImageContent> {
@@ -106,14 +99,12 @@ export class ResticStore implements Store {
     );
   }
 
+  /** `forget` of exact ids, looked up now: only what has our tags, our name and the guest as its host is ever removed. */
   async moveToTrash(snapshot: string): Promise<unknown> {
     return await this.#on(async () => {
-      const name = (await this.read(snapshot)).snapshot;
-      const guest = splitSnapshotName(name)?.guest;
-      // By their exact ids, looked up now: a tag of that name is on nothing else, and what has an id never changes.
-      const entries = (await listEntries(this.#restic, guest)).filter((entry) => entry.snapshot === name);
-      await this.#catalogue.forget(entries);
-      return { snapshot: name };
+      const found = await this.#catalogue.find(snapshot);
+      await this.#catalogue.forget(found.stored.guest, idsOf(found));
+      return { snapshot: found.stored.snapshot };
     });
   }
 
@@ -129,18 +120,15 @@ export class ResticStore implements Store {
   }
 
   async setPinned(snapshot: string, pinned: boolean): Promise<Manifest> {
-    const stored = await this.read(snapshot);
-    if (!isSound(stored)) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
-    if (stored.manifest.pinned === pinned) return stored.manifest;
-    const { guest } = stored;
     return await this.#on(async () => {
-      const entries = (await listEntries(this.#restic, guest)).filter(
-        (one) => one.snapshot === stored.snapshot,
-      );
+      const found = await this.#catalogue.find(snapshot);
+      const { stored } = found;
+      if (!isSound(stored)) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
+      if (stored.manifest.pinned === pinned) return stored.manifest;
       const change = pinned ? '--add' : '--remove';
       // restic writes a snapshot with the other tags, of another id, before it removes this one.
-      await this.#restic.run(['tag', '--quiet', change, pinnedTag, ...entries.map(({ id }) => id)]);
-      const changed = await this.read(stored.snapshot);
+      await this.#restic.run(['tag', '--quiet', change, pinnedTag, ...idsOf(found)]);
+      const { stored: changed } = await this.#catalogue.find(stored.snapshot);
       if (isSound(changed) && changed.manifest.pinned === pinned) return changed.manifest;
       throw this.#unusable(`restic did not ${pinned ? 'add' : 'remove'} the tag of ${stored.snapshot}`);
     });
@@ -181,28 +169,29 @@ export class ResticStore implements Store {
   async #refuseExisting(snapshot: string, guest: string, signal: AbortSignal | undefined): Promise<void> {
     const held = await this.#catalogue.held(guest, signal);
     const incomplete = [...held.values()].filter(({ look }) => look.is === 'incomplete');
-    await this.#catalogue.forget(incomplete.flatMap(({ entries }) => entries));
+    await this.#catalogue.forget(guest, incomplete.flatMap(idsOf));
     const there = held.get(snapshot);
     if (there === undefined || there.look.is === 'incomplete') return;
     throw new UmlsnapError('SnapshotExists', { store: this.name, snapshot });
   }
 
   async #takeOver(manifest: Manifest, handOver: HandOver, options: ImageWorkOptions): Promise<Manifest> {
-    const { entry, isComplete } = await backUp(this.#restic, manifest, handOver, options);
+    const { snapshot, guest } = manifest;
+    const { id, isComplete } = await backUp(this.#restic, manifest, handOver, options);
     try {
       await handOver.requireUntouched();
       const look: Look = isComplete
-        ? await lookAtEntry(this.#restic, entry, options.signal)
+        ? await lookAtEntry(this.#restic, { id, snapshot }, options.signal)
         : { is: 'incomplete', missing: 'a file' };
       if (look.is === 'whole' && look.manifest.checksum === manifest.checksum) {
-        await this.#catalogue.remember(entry, look.manifest);
+        await this.#catalogue.remember(look.tree, look.manifest);
         return manifest;
       }
       const what = look.is === 'incomplete' ? `${look.missing} is missing` : 'its manifest reads differently';
-      throw this.#unusable(`what restic made of ${manifest.snapshot} is not what it was given: ${what}`);
+      throw this.#unusable(`what restic made of ${snapshot} is not what it was given: ${what}`);
     } catch (error) {
       // The first failure is the one that counts. What is incomplete is in no list, and the next one removes it.
-      await this.#catalogue.forget([entry]).catch(() => {});
+      await this.#catalogue.forget(guest, [id]).catch(() => {});
       throw error;
     }
   }

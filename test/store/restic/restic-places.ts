@@ -20,13 +20,16 @@ export async function configIn(
 ): Promise<ResticStoreConfig> {
   const passwordFile = join(dir, 'password');
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  const environmentFile = join(dir, 'environment');
+  // Else restic leaves its cache in our home.
+  await writeFile(environmentFile, `RESTIC_CACHE_DIR=${join(dir, 'cache')}\n`);
   return {
     name: 'offsite',
     type: 'restic',
     repository,
     passwordFile,
     passwordCommand: null,
-    environmentFile: null,
+    environmentFile,
     staging: join(dir, 'staging'),
     ...changes,
   };
@@ -42,6 +45,7 @@ export async function restic(config: ResticStoreConfig, ...args: string[]): Prom
     '--repo',
     config.repository,
     '--quiet',
+    '--no-cache',
     ...args,
   ]);
   if (exitCode !== 0) throw new Error(`restic ${args.join(' ')} exited ${exitCode}: ${output}`);
