@@ -5,6 +5,7 @@ import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
 import { DirectoryStore } from './store/directory-store.js';
+import { ResticStore } from './store/restic/restic-store.js';
 import type { Store } from './store/store.js';
 
 /** The concrete house that a config describes: the one place that knows which classes stand behind the ports. */
@@ -113,7 +114,9 @@ function buildStore(store: StoreConfig): Store {
   return store.type === 'directory' ? new DirectoryStore(store) : buildArchive(store);
 }
 
+/** @throws NotAvailableYet */
 function buildArchive(store: ArchiveStoreConfig): Store {
+  if (store.type === 'restic') return new ResticStore(store);
   throw new UmlsnapError('NotAvailableYet', { what: `${store.type} store` });
 }
 
