@@ -25,3 +25,12 @@ export async function sha256OfOpenFile(
   const { sha256, sizeBytes } = await runImageWork({ kind: 'digest', fd }, options);
   return { sha256: sha256 ?? '', sizeBytes };
 }
+
+/** As `sha256OfOpenFile`, and the digest of the data alone (`DataDigest`), in one read. */
+export async function bothDigestsOfOpenFile(
+  fd: number,
+  options: ImageWorkOptions = {},
+): Promise<{ sha256: string; dataSha256: string; sizeBytes: number }> {
+  const { sha256, dataSha256, sizeBytes } = await runImageWork({ kind: 'bothDigests', fd }, options);
+  return { sha256: sha256 ?? '', dataSha256: dataSha256 ?? '', sizeBytes };
+}

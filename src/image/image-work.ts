@@ -4,7 +4,7 @@ import { processEntry } from '../process-entry.js';
 /** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
   | { kind: 'copy' | 'copyAndDigest'; sourceFd: number; targetFd: number }
-  | { kind: 'digest'; fd: number }
+  | { kind: 'digest' | 'bothDigests'; fd: number }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
 
@@ -13,6 +13,8 @@ export interface ImageWorkResult {
   dataBytes: number;
   /** Of the whole content, holes read as zeros; only where it was asked for. */
   sha256: string | null;
+  /** Of the data alone (`DataDigest`); only where both were asked for. */
+  dataSha256: string | null;
   elapsedMs: number;
 }
 

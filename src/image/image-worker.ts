@@ -1,12 +1,16 @@
 import { createHash, type Hash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { copyExtents } from './copy-extents.js';
+import { DataDigest } from './data-digest.js';
 import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
 import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
+
+type Result = Omit<ImageWorkResult, 'elapsedMs'>;
+const noDigests = { sha256: null, dataSha256: null };
 
 const progressEveryMs = 200;
 const zeros = Buffer.alloc(1024 * 1024);
@@ -23,28 +27,30 @@ function attempt(work: ImageWork): WorkerWord {
   }
 }
 
-function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
+function perform(work: ImageWork): Result {
   switch (work.kind) {
     case 'copy': {
       const report = reporter(fileSize(work.sourceFd));
-      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), sha256: null };
+      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), ...noDigests };
     }
     case 'copyAndDigest':
       return copyAndDigest(work.sourceFd, work.targetFd);
     case 'digest': {
       const hash = createHash('sha256');
       const pass = passOver(work.fd, hashing(hash, fileSize(work.fd)));
-      return { ...pass, sha256: hash.digest('hex') };
+      return { ...pass, sha256: hash.digest('hex'), dataSha256: null };
     }
+    case 'bothDigests':
+      return bothDigests(work.fd);
     case 'countData':
-      return { ...countData(work.fd), sha256: null };
+      return { ...countData(work.fd), ...noDigests };
     case 'copyRate':
-      return { ...sampleCopyRate(work.sourceFd, work.targetFd, work), sha256: null };
+      return { ...sampleCopyRate(work.sourceFd, work.targetFd, work), ...noDigests };
   }
 }
 
 /** One read for both. */
-function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult, 'elapsedMs'> {
+function copyAndDigest(sourceFd: number, targetFd: number): Result {
   const sizeBytes = fileSize(sourceFd);
   const hash = createHash('sha256');
   const { hole, data } = hashing(hash, sizeBytes);
@@ -56,7 +62,22 @@ function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult
       data(chunk, offset);
     },
   });
-  return { ...pass, sha256: hash.digest('hex') };
+  return { ...pass, sha256: hash.digest('hex'), dataSha256: null };
+}
+
+/** One read for both. */
+function bothDigests(fd: number): Result {
+  const hash = createHash('sha256');
+  const dataDigest = new DataDigest();
+  const { hole, data } = hashing(hash, fileSize(fd));
+  const pass = passOver(fd, {
+    hole,
+    data: (chunk, offset) => {
+      data(chunk, offset);
+      dataDigest.update(offset, chunk);
+    },
+  });
+  return { ...pass, sha256: hash.digest('hex'), dataSha256: dataDigest.digest(pass.sizeBytes) };
 }
 
 function countData(fd: number): Pass {
