@@ -1,13 +1,5 @@
 import { createHash } from 'node:crypto';
 
-/** What a digest of an image is fed with: its data in rising order; what lies between is zeros. */
-export interface ImageDigest {
-  /** The bytes may be used again by the caller afterwards. */
-  update(offset: number, bytes: Uint8Array): void;
-  /** In hex, of an image of this size. */
-  digest(sizeBytes: number): string;
-}
-
 const blockBytes = 4096;
 const recordBytes = 8 + blockBytes;
 const zeros = Buffer.alloc(blockBytes);
@@ -20,7 +12,7 @@ const stagedRecords = 64;
  * block of 4 KiB that is not all zeros (the last one filled up with zeros), the block's offset as a u64 in little endian and its
  * 4096 bytes; and at the end the image's size as such a u64.
  */
-export class DataDigest implements ImageDigest {
+export class DataDigest {
   readonly #hash = createHash('sha256');
   readonly #staged = Buffer.allocUnsafeSlow(stagedRecords * recordBytes);
   #stagedBytes = 0;
@@ -29,6 +21,7 @@ export class DataDigest implements ImageDigest {
   #openAt: number | null = null;
   #position = 0;
 
+  /** Data in rising order; what lies between is zeros. The bytes may be used again afterwards. */
   update(offset: number, bytes: Uint8Array): void {
     if (offset < this.#position) throw new Error(`data at ${offset} after data up to ${this.#position}`);
     const data = asBuffer(bytes);
@@ -45,6 +38,7 @@ export class DataDigest implements ImageDigest {
     this.#position = offset + data.length;
   }
 
+  /** In hex, of an image of this size. */
   digest(sizeBytes: number): string {
     if (this.#openAt !== null) this.#closeOpen();
     this.#hash.update(this.#staged.subarray(0, this.#stagedBytes));
@@ -77,33 +71,6 @@ export class DataDigest implements ImageDigest {
     this.#stagedBytes = 0;
   }
 }
-
-/** SHA-256 of the whole content, zeros included: what `sha256sum` says. */
-export class WholeDigest implements ImageDigest {
-  readonly #hash = createHash('sha256');
-  #position = 0;
-
-  update(offset: number, bytes: Uint8Array): void {
-    this.#zerosUpTo(offset);
-    this.#hash.update(bytes);
-    this.#position = offset + bytes.length;
-  }
-
-  digest(sizeBytes: number): string {
-    this.#zerosUpTo(sizeBytes);
-    return this.#hash.digest('hex');
-  }
-
-  #zerosUpTo(end: number): void {
-    while (this.#position < end) {
-      const piece = Math.min(end - this.#position, manyZeros.length);
-      this.#hash.update(piece === manyZeros.length ? manyZeros : manyZeros.subarray(0, piece));
-      this.#position += piece;
-    }
-  }
-}
-
-const manyZeros = Buffer.alloc(1024 * 1024);
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -22,7 +22,7 @@ export async function sha256OfOpenFile(
   fd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ sha256: string; sizeBytes: number }> {
-  const { sha256, sizeBytes } = await runImageWork({ kind: 'digest', fd }, options);
+  const { sha256, sizeBytes } = await runImageWork({ kind: 'digest', fd, digest: 'whole' }, options);
   return { sha256: sha256 ?? '', sizeBytes };
 }
 
@@ -31,6 +31,9 @@ export async function bothDigestsOfOpenFile(
   fd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ sha256: string; dataSha256: string; sizeBytes: number }> {
-  const { sha256, dataSha256, sizeBytes } = await runImageWork({ kind: 'bothDigests', fd }, options);
+  const { sha256, dataSha256, sizeBytes } = await runImageWork(
+    { kind: 'digest', fd, digest: 'both' },
+    options,
+  );
   return { sha256: sha256 ?? '', dataSha256: dataSha256 ?? '', sizeBytes };
 }

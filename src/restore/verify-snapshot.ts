@@ -1,14 +1,6 @@
-import { errnoOf, isError, problemOf } from '../errors.js';
-import { sha256OfOpenFile } from '../image/digest.js';
+import { isError } from '../errors.js';
+import { backingFile, checkStoredFile, diskFile } from '../store/stored-file.js';
 import { type RestoreOptions, type RestoreSource, workOn } from './restore-source.js';
-import {
-  backingFile,
-  damaged,
-  diskFile,
-  requireSound,
-  type StoredFile,
-  withStoredFile,
-} from './stored-file.js';
 
 export type Verdict = { ok: true } | { ok: false; problem: string };
 
@@ -29,21 +21,10 @@ export async function verifySnapshot(
   // Disks may share a backing file: it is read once.
   const distinct = new Map(files.map((stored) => [stored.file, stored]));
   try {
-    for (const stored of distinct.values()) await verifyFile(stored, options);
+    for (const stored of distinct.values()) await checkStoredFile(stored, workOn(stored.file, options));
     return { ok: true };
   } catch (error) {
     if (isError(error, 'SnapshotDamaged')) return { ok: false, problem: error.facts.problem };
     throw error;
   }
-}
-
-async function verifyFile(stored: StoredFile, options: RestoreOptions): Promise<void> {
-  await withStoredFile(stored, async (handle) => {
-    const read = await sha256OfOpenFile(handle.fd, workOn(stored.file, options)).catch((error: unknown) => {
-      throw errnoOf(error) === undefined
-        ? error
-        : damaged(stored, `can't be read: ${problemOf(error)}`, error);
-    });
-    requireSound(stored, read);
-  });
 }

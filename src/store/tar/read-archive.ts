@@ -5,12 +5,14 @@ import type { ImagePiece } from '../../image/image-content.js';
 import { manifestName, splitSnapshotName } from '../layout.js';
 import { type Manifest, parseManifest } from '../manifest.js';
 import { type ArchiveFile, archiveFiles } from './archive-files.js';
-import { checkContent } from './content-digest.js';
 import { type ArchiveInput, BadCompression, openTarBytes } from './decompress.js';
 import { imagePieces } from './image-pieces.js';
 import { BadSparseMap, maxRegions } from './sparse-format.js';
 
-/** An image that comes out of an archive. It is read to its end, or passed over unread, before the next one comes. */
+/**
+ * An image that comes out of an archive. Before the next one comes it is read to its end, or passed over unread; to stop in the
+ * middle of it is to stop reading the archive.
+ */
 export interface ArchiveEntry {
   kind: 'disk' | 'backing';
   /** Its name in the manifest. */
@@ -19,8 +21,8 @@ export interface ArchiveEntry {
   /** As in the manifest. */
   mtime: string;
   /**
-   * Data in rising order. At its end it has been held against the manifest: what was written before is good for nothing
-   * when this throws.
+   * Data in rising order, inside the size. Whether it is what the manifest says is for whoever reads it to the end and
+   * has to hash it anyway (`copyStoredFile`, `checkStoredFile`).
    * @throws SnapshotDamaged
    */
   pieces: AsyncIterable<ImagePiece>;
@@ -214,7 +216,7 @@ async function* imagesOf(
         file: file.file,
         sizeBytes,
         mtime,
-        pieces: checked(snapshot, file, imagePieces(file, header, body)),
+        pieces: piecesOf(snapshot, imagePieces(file, header, body)),
       };
     }
   } catch (error) {
@@ -224,23 +226,12 @@ async function* imagesOf(
   if (first !== undefined) throw damaged(snapshot, `${first} is missing: the archive ends before it`);
 }
 
-async function* checked(
-  snapshot: string,
-  file: ArchiveFile,
-  pieces: AsyncIterable<ImagePiece>,
-): AsyncGenerator<ImagePiece> {
-  const check = checkContent(file);
+/** The pieces as they are; what speaks against the archive's bytes is told as damage of the snapshot. */
+async function* piecesOf(snapshot: string, pieces: AsyncIterable<ImagePiece>): AsyncGenerator<ImagePiece> {
   try {
-    for await (const piece of pieces) {
-      await check.update(piece.offset, piece.data);
-      yield piece;
-    }
-    const problem = await check.problem();
-    if (problem !== null) throw damaged(snapshot, problem);
+    yield* pieces;
   } catch (error) {
     throw asDamage(snapshot, error);
-  } finally {
-    await check.end();
   }
 }
 

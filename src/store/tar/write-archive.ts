@@ -1,15 +1,15 @@
 import { once } from 'node:events';
 import { pack, type Pack } from 'tar-stream';
 import { UmlsnapError } from '../../errors.js';
-import type { ImageContent } from '../../image/image-content.js';
+import type { ImageContent, ImagePiece } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import { fileSize } from '../../image/sparse-pass.js';
 import { manifestName } from '../layout.js';
 import { formatManifest } from '../manifest.js';
 import type { SnapshotContent } from '../store.js';
+import { checkStoredFile, type StoredFile, unreadable, withStoredFile } from '../stored-file.js';
 import { type ArchiveFile, archiveFiles } from './archive-files.js';
 import { type ArchiveTarget, type ByteSink, withCompressor } from './compress.js';
-import { checkContent } from './content-digest.js';
 import { layoutOf, regionBytes } from './image-layout.js';
 import { formatMap, isDense, roundUp, type SparseLayout, sparsePax, tarBlockBytes } from './sparse-format.js';
 
@@ -66,79 +66,60 @@ async function produce(
   archive: Pack,
   options: ImageWorkOptions,
 ): Promise<void> {
-  const { takenAt, snapshot } = content.manifest;
+  const { takenAt } = content.manifest;
   const header = { name: manifestName, mode: 0o600, mtime: headerTime(takenAt), size: manifest.length };
   await addEntry(archive, header, async (write) => write(manifest));
-  const files = archiveFiles(content.manifest);
-  const report = progressOf(files, options);
-  for (const file of files) {
-    await addImage(content, snapshot, file, archive, options.signal, report);
-  }
+  for (const file of archiveFiles(content.manifest)) await addImage(content, file, archive, options);
   archive.finalize();
-}
-
-type Report = (bytes: number) => void;
-
-function progressOf(files: ArchiveFile[], { onProgress }: ImageWorkOptions): (file: ArchiveFile) => Report {
-  const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  let before = 0;
-  return (file) => {
-    const start = before;
-    before += file.sizeBytes;
-    return (bytes) => onProgress?.({ doneBytes: start + bytes, sizeBytes });
-  };
 }
 
 async function addImage(
   content: SnapshotContent,
-  snapshot: string,
   file: ArchiveFile,
   archive: Pack,
-  signal: AbortSignal | undefined,
-  reportOf: (file: ArchiveFile) => Report,
+  options: ImageWorkOptions,
 ): Promise<void> {
-  const report = reportOf(file);
-  const layout = await withImage(content, file, (image) =>
-    layoutOf(requireSize(snapshot, file, image), file.sizeBytes, signal),
-  );
-  const check = checkContent(file);
-  try {
-    await withImage(content, file, (image) =>
-      addEntry(archive, imageHeader(file, layout), async (write) => {
-        if (!isDense(layout)) await write(formatMap(layout));
-        for await (const { offset, data } of regionBytes(image, layout)) {
-          signal?.throwIfAborted();
-          await check.update(offset, data);
-          await write(data);
-          report(offset + data.length);
-        }
-      }),
-    );
-    const problem = await check.problem();
-    if (problem !== null) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
-  } finally {
-    await check.end();
-  }
+  const stored = storedFile(content, file);
+  const layout = await withStoredFile(stored, (image) => {
+    requireSize(stored, image);
+    return layoutOf(image, file.sizeBytes, options.signal).catch((error: unknown) => {
+      throw unreadable(stored, error);
+    });
+  });
+  await addEntry(archive, imageHeader(file, layout), async (write) => {
+    if (!isDense(layout)) await write(formatMap(layout));
+    // One read for both: what goes into the archive is what is hashed, in a thread beside the compressor.
+    const open = async () => passingOn(await stored.open(), layout, write);
+    await checkStoredFile({ ...stored, open }, options);
+  });
 }
 
-async function withImage<T>(
+function storedFile(
   content: SnapshotContent,
-  { kind, file }: ArchiveFile,
-  use: (image: ImageContent) => Promise<T>,
-): Promise<T> {
-  const image = kind === 'disk' ? await content.openFile(file) : await content.openBacking(file);
-  try {
-    return await use(image);
-  } finally {
-    await image.close();
-  }
+  { kind, file, sizeBytes, sha256, dataSha256 }: ArchiveFile,
+): StoredFile {
+  const open = () => (kind === 'disk' ? content.openFile(file) : content.openBacking(file));
+  return { snapshot: content.manifest.snapshot, file, sizeBytes, sha256, dataSha256, open };
 }
 
-function requireSize(snapshot: string, file: ArchiveFile, image: ImageContent): ImageContent {
-  const found = image.from === 'file' ? fileSize(image.handle.fd) : file.sizeBytes;
-  if (found === file.sizeBytes) return image;
-  const problem = `${file.file} has ${found} bytes where the manifest says ${file.sizeBytes}`;
+function requireSize({ snapshot, file, sizeBytes }: StoredFile, image: ImageContent): void {
+  const found = image.from === 'file' ? fileSize(image.handle.fd) : sizeBytes;
+  if (found === sizeBytes) return;
+  const problem = `${file} has ${found} bytes where the manifest says ${sizeBytes}`;
   throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
+}
+
+type Write = (bytes: Buffer) => Promise<void>;
+
+/** The image once more, each piece written before whoever reads gets it. */
+function passingOn(image: ImageContent, layout: SparseLayout, write: Write): ImageContent {
+  async function* pieces(): AsyncGenerator<ImagePiece> {
+    for await (const piece of regionBytes(image, layout)) {
+      await write(piece.data);
+      yield piece;
+    }
+  }
+  return { from: 'stream', pieces: pieces(), close: () => image.close() };
 }
 
 function imageHeader(file: ArchiveFile, layout: SparseLayout): EntryHeader {
@@ -173,7 +154,7 @@ function paxTime(iso: string): string {
 async function addEntry(
   archive: Pack,
   header: EntryHeader,
-  body: (write: (bytes: Buffer) => Promise<void>) => Promise<void>,
+  body: (write: Write) => Promise<void>,
 ): Promise<void> {
   if (archive.destroying) throw new GivenUp();
   const entry = archive.entry(header);
