@@ -89,6 +89,23 @@ export function storesOf(config: Config, { store: first, otherStores }: GuestCon
   };
 }
 
+/**
+ * Where an archive is imported into: the store of this name, or the first directory of the config.
+ * @throws NoSuchStore, Usage
+ */
+export function importStore(config: Config, name: string | undefined): DirectoryStore {
+  const store =
+    name === undefined
+      ? Object.values(config.stores).find(({ type }) => type === 'directory')
+      : storeConfigNamed(config, name);
+  if (store?.type === 'directory') return new DirectoryStore(store);
+  const problem =
+    store === undefined
+      ? 'import needs a store that is a directory, and the config has none.'
+      : `--store ${store.name}: import needs a store that is a directory; the guest's next backup carries it on from there.`;
+  throw new UmlsnapError('Usage', { problem });
+}
+
 const stagingSuffix = '/staging';
 
 /** The store for which snapshots wait in this one; undefined for a store of the config itself. */

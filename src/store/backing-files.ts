@@ -84,7 +84,8 @@ async function copyIn(
 }
 
 /**
- * Puts a backing file that comes with a snapshot of another store into this one, unless its content is there.
+ * Puts a backing file that comes with a snapshot from elsewhere into this store, unless its content is there.
+ * @returns false when it was, and nothing was read
  * @throws SnapshotDamaged, CaptureDamaged
  */
 export async function receiveBackingFile(
@@ -92,17 +93,18 @@ export async function receiveBackingFile(
   incoming: Incoming,
   { device, backing, stored }: { device: string; backing: StoredBacking; stored: StoredFile },
   options: ImageWorkOptions,
-): Promise<void> {
+): Promise<boolean> {
   const directory = backingDirectory(place);
   await ensureDirectory(directory);
   const { sha256, sizeBytes, mtime } = backing;
-  if (await isStored(directory, sha256, sizeBytes)) return;
+  if (await isStored(directory, sha256, sizeBytes)) return false;
   const content = { device, sha256, mtimeMs: Date.parse(mtime) };
   await placeBacking(directory, incoming, content, options.signal, (target) =>
     withStoredFile(stored, async (source) => {
       await copyStoredFile(stored, source, target.fd, options);
     }),
   );
+  return true;
 }
 
 /** The content MUST be durable under its final name before a note or a manifest speaks of it. */
