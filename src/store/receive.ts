@@ -64,7 +64,7 @@ async function receiveDisk(
 }
 
 /** A manifest from elsewhere may be anybody's: its names become names of files here. @throws SnapshotDamaged */
-function requireOrdinary(manifest: Manifest): { guest: string } {
+export function requireOrdinary(manifest: Manifest): { guest: string } {
   const { snapshot, guest, job, disks } = manifest;
   const refuse = (problem: string) => new UmlsnapError('SnapshotDamaged', { snapshot, problem });
   const name = splitSnapshotName(snapshot);
