@@ -47,7 +47,7 @@ function contentOf(
   pieces: AsyncIterable<ImagePiece>,
 ): ImageContent {
   const leaving = new AbortController();
-  const problem = problemOfWhole(file, path, leaving.signal);
+  const problem = problemOfWhole(snapshot, path, leaving.signal);
   // Told at the end of the stream, or of no interest any more.
   problem.catch(() => undefined);
   async function* untilKnown(): AsyncGenerator<ImagePiece> {
@@ -67,8 +67,14 @@ function contentOf(
   };
 }
 
-async function problemOfWhole(file: FileHandle, path: string, signal: AbortSignal): Promise<string | null> {
-  return problemByTail(file, await readTail(file, compressionOfPath(path)), { signal });
+/** By a descriptor of its own: zstd reads from the position of the other one, and looking for holes moves that. */
+async function problemOfWhole(snapshot: string, path: string, signal: AbortSignal): Promise<string | null> {
+  const file = await openArchiveFile(snapshot, path);
+  try {
+    return await problemByTail(file, await readTail(file, compressionOfPath(path)), { signal });
+  } finally {
+    await file.close();
+  }
 }
 
 /** Another archive may have got the name since it was looked up. */
