@@ -5,7 +5,8 @@ import { processEntry } from '../process-entry.js';
 export type ImageWork =
   | { kind: 'copy'; sourceFd: number; targetFd: number }
   | { kind: 'copyAndDigest'; sourceFd: number; targetFd: number; digest: DigestKind }
-  | { kind: 'digest'; fd: number; digest: DigestKind }
+  /** `firstBytes`: only so many of them, all of which the file has. */
+  | { kind: 'digest'; fd: number; digest: DigestKind; firstBytes?: number }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
 

@@ -30,8 +30,9 @@ function perform(work: ImageWork): Result {
     case 'copyAndDigest':
       return copyAndDigest(work.sourceFd, work.targetFd, work.digest);
     case 'digest': {
-      const hashes = hashing(work.digest, reporter(fileSize(work.fd)));
-      const pass = passOver(work.fd, hashes);
+      const sizeBytes = work.firstBytes ?? fileSize(work.fd);
+      const hashes = hashing(work.digest, reporter(sizeBytes));
+      const pass = passOver(work.fd, hashes, undefined, sizeBytes);
       return { ...pass, ...hashes.digests(pass.sizeBytes) };
     }
     case 'countData':

@@ -124,6 +124,8 @@ class ByteBudget {
 async function* tarEntries(chunks: AsyncGenerator<Buffer>): AsyncGenerator<TarEntry> {
   const parser = extract();
   const feeding = feed(chunks, parser);
+  // Told when the entries are at their end, or of no interest any more.
+  feeding.catch(() => undefined);
   try {
     for await (const source of parser) {
       yield { header: source.header, body: source as AsyncIterable<Buffer> };

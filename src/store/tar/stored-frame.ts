@@ -26,6 +26,13 @@ export function storedFrame(content: Buffer): Buffer {
   return Buffer.concat(parts);
 }
 
+/** How long such a frame is, by its own word; null when these bytes begin with another kind of frame, or none. */
+export function storedFrameBytes(bytes: Buffer): number | null {
+  if (bytes.length < headerBytes || bytes.readUInt32LE(0) !== magic || bytes[4] !== descriptor) return null;
+  const contentBytes = bytes.readUInt32LE(5);
+  return headerBytes + contentBytes + 3 * Math.max(1, Math.ceil(contentBytes / maxBlockBytes));
+}
+
 /** The content of such a frame at the beginning of these bytes, as far as they go; null when that is another kind of frame. */
 export function readStoredFrame(bytes: Buffer): Buffer | null {
   if (bytes.length < headerBytes || bytes.readUInt32LE(0) !== magic || bytes[4] !== descriptor) return null;

@@ -33,6 +33,13 @@ const errnoByText: [string, string][] = [
   ['File too large', 'EFBIG'],
 ];
 
+/** Whether the program can be run here. */
+export async function isZstdThere(): Promise<boolean> {
+  const { execa } = await import('execa');
+  const { failed } = await execa('zstd', ['--version'], { stdin: 'ignore', reject: false, timeout: 10_000 });
+  return !failed;
+}
+
 export async function startZstd(args: string[], { stdin, stdout, signal }: ZstdPipes): Promise<RunningZstd> {
   signal?.throwIfAborted();
   // Here and not at the top: it takes a while to load, and most commands need none of it.
