@@ -121,7 +121,7 @@ test('a file that is not what its manifest says, or is changed while it is hande
 test('what a killed one left is removed, what its links lead to is not, and nobody who is at work is disturbed', async () => {
   const dead = spawn('true');
   await once(dead, 'spawn');
-  const startTicks = readProcessStat(dead.pid ?? -1)?.startTicks;
+  const startTicks = readProcessStat(dead.pid ?? 0)?.startTicks;
   await once(dead, 'exit');
   const own = readProcessStat(process.pid)?.startTicks;
   const left = join(root, `pair.${dead.pid}-${startTicks}.0123abcd`);

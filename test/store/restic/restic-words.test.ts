@@ -30,6 +30,7 @@ test.each([
   ['other', 'unable to create lock in backend: Save(<lock/1>): connection refused'],
   ['full', 'Fatal: unable to save snapshot: write /r/data/x: no space left on device'],
   ['dataDamaged', 'cannot dump file: decrypting blob 87 failed: ciphertext verification failed'],
+  ['dataDamaged', 'Load(<data/f7>, 2302115, 1258715) returned error, retrying after 1.5s: EOF'],
   ['other', 'Fatal: Resolving password failed: permission denied'],
 ])('%s is told by: %s', (failure, problem) => {
   expect(failureOf(said(problem))).toBe(failure);
