@@ -18,7 +18,7 @@ export type Look =
   | { is: 'damaged'; problem: string };
 
 /** The first line of a list tells of the snapshot itself. */
-const headSchema = z.object({ struct_type: z.literal('snapshot'), tree: resticHash });
+const headSchema = z.object({ tree: resticHash });
 const nodeSchema = z.object({ type: z.string(), path: z.string(), size: z.number().default(0) });
 /** As much of a `ResticEntry` as it takes; the beginning of an id does. */
 type Named = Pick<ResticEntry, 'id' | 'snapshot'>;

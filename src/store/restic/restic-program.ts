@@ -48,15 +48,14 @@ export class ResticProgram {
       } catch (error) {
         if (!isLocked(error) || performance.now() > untilMs) throw error;
       }
-      if (isFirst) await this.#runOnce(['unlock', '--quiet'], access, { signal: options.signal });
-      else await sleep(lookAgainMs, undefined, { signal: options.signal }).catch(() => {});
-      options.signal?.throwIfAborted();
+      await this.#waitForLock(isFirst, access, options.signal);
     }
   }
 
   /** As `run`, and gives what restic writes as it comes. @throws as `run`, with the piece that would come next */
   async *stream(args: string[], signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
     const access = await resticAccess(this.#config, signal);
+    const untilMs = performance.now() + this.#limits.lockedMs;
     for (let isFirst = true; ; isFirst = false) {
       let hasBegun = false;
       try {
@@ -66,9 +65,9 @@ export class ResticProgram {
         }
         return;
       } catch (error) {
-        if (!isFirst || hasBegun || !isLocked(error)) throw error;
-        await this.#runOnce(['unlock', '--quiet'], access, { signal });
+        if (hasBegun || !isLocked(error) || performance.now() > untilMs) throw error;
       }
+      await this.#waitForLock(isFirst, access, signal);
     }
   }
 
@@ -82,6 +81,13 @@ export class ResticProgram {
       path,
       problem: `restic gave no result: ${error.said}`,
     });
+  }
+
+  /** restic's `unlock` removes the locks of dead processes of this host, and those that nobody has renewed for half an hour. */
+  async #waitForLock(isFirst: boolean, access: ResticAccess, signal: AbortSignal | undefined): Promise<void> {
+    if (isFirst) await this.#runOnce(['unlock', '--quiet'], access, { signal });
+    else await sleep(lookAgainMs, undefined, { signal }).catch(() => {});
+    signal?.throwIfAborted();
   }
 
   async #runOnce(args: string[], access: ResticAccess, options: ResticRun): Promise<string> {

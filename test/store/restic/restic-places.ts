@@ -21,8 +21,8 @@ export async function configIn(
   const passwordFile = join(dir, 'password');
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   const environmentFile = join(dir, 'environment');
-  // Else restic leaves its cache in our home.
-  await writeFile(environmentFile, `RESTIC_CACHE_DIR=${join(dir, 'cache')}\n`);
+  // Else restic leaves its cache in our home, and writes 16 MiB before anything of it is to be seen.
+  await writeFile(environmentFile, `RESTIC_CACHE_DIR=${join(dir, 'cache')}\nRESTIC_PACK_SIZE=4\n`);
   return {
     name: 'offsite',
     type: 'restic',
@@ -55,7 +55,8 @@ export async function restic(config: ResticStoreConfig, ...args: string[]): Prom
 export interface ResticServer {
   /** As restic calls it. */
   repository: string;
-  pid: number;
+  /** SIGKILL, at once. */
+  kill(): void;
   /** Kills it, and waits until it is gone. */
   end(): Promise<void>;
 }
@@ -76,7 +77,7 @@ export async function startServer(directory: string): Promise<ResticServer> {
   });
   return {
     repository: `rest:http://127.0.0.1:${port}/`,
-    pid: server.pid ?? -1,
+    kill: () => void server.kill('SIGKILL'),
     end: () => endOf(server),
   };
 }
