@@ -4,11 +4,11 @@ import type { CarriedDemand, Work } from '../src/control/request-desk.js';
 import { type ExitCode, exitCodes } from '../src/exit-codes.js';
 import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
-import type { SnapshotStore } from '../src/snapshot/ports.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
 import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
+import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { prune } from './prune.js';
 import { exitCodeOfSummary, type JobSummary } from './recorded-job.js';
 import { verify } from './verify.js';
@@ -19,7 +19,7 @@ export interface DemandHouse {
   history: SqliteHistory;
   stores: ReadableStore[];
   /** @throws NoSuchStore */
-  store(name: string): SnapshotStore;
+  storesOf(guest: GuestConfig): GuestStores;
   /** Whoever listens to this guest already. */
   notificationsOf(guest: string): Promise<NotificationSource | undefined>;
   /** Nothing is removed, whatever the keep rules say. */
@@ -54,7 +54,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
 
 async function takeSnapshot(
   { guest, options }: Extract<CarriedDemand, { type: 'snapshot' }>,
-  { config, history, store, keepsAll, notificationsOf }: DemandHouse,
+  { config, history, storesOf, keepsAll, notificationsOf }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
   const order = withSnapshotOptions(keeping(guestNamed(config, guest), keepsAll), options);
@@ -64,7 +64,7 @@ async function takeSnapshot(
   const notifications = () => notificationsOf(guest);
   const summary = await backup(
     { ...order, trigger: 'request', signal, onJob, onPhase, onProgress },
-    { stateDirectory: config.state, store: store(order.config.store), history, notifications },
+    { stateDirectory: config.state, stores: storesOf(order.config), history, notifications },
   );
   return put(summary, work);
 }
@@ -82,14 +82,14 @@ async function verifySnapshot(name: string, house: DemandHouse, work: Work): Pro
 async function pruneAll(
   guests: GuestConfig[],
   dryRun: boolean,
-  { config, history, store }: DemandHouse,
+  { config, history, storesOf }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
   let worst: ExitCode = exitCodes.done;
   for (const guest of guests) {
     work.signal.throwIfAborted();
     const onJob = (job: string) => work.onJob({ job, kind: 'prune', guest: guest.name, trigger: 'request' });
-    const house = { stateDirectory: config.state, history, store: store(guest.store) };
+    const house = { stateDirectory: config.state, history, stores: everyStoreOf(storesOf(guest)) };
     const code = put(await prune(guest, dryRun, house, { trigger: 'request', onJob }), work);
     if (code !== exitCodes.done) worst = code;
   }

@@ -26,8 +26,9 @@ export interface RecoverStore {
   /** True when it has been made a store once, and is mounted. */
   isMounted(expectedId: string | null): Promise<boolean>;
   prepare(expectedId: string | null): Promise<{ id: string }>;
-  incomings(): Promise<Incoming[]>;
-  discard(incoming: Incoming): Promise<void>;
+  /** Snapshots in the making, of captures and of fillings; a kind of store that clears these away itself has neither. */
+  incomings?(): Promise<Incoming[]>;
+  discard?(incoming: Incoming): Promise<void>;
   emptyTrash(): Promise<void>;
   list(): Promise<StoredSnapshot[]>;
 }
@@ -68,11 +69,13 @@ async function isThere(store: RecoverStore, history: RecoverHistory): Promise<bo
 }
 
 async function discardLeftovers(store: RecoverStore, recovered: Recovered): Promise<void> {
-  for (const incoming of await store.incomings()) {
+  for (const incoming of (await store.incomings?.()) ?? []) {
     const keys = [storeLock(store.path, incoming.guest)];
     const what = `Guest ${incoming.guest} in store ${store.name}`;
     try {
-      await withLocks({ keys, holder: 'umlsnap recover', what, wait: false }, () => store.discard(incoming));
+      await withLocks({ keys, holder: 'umlsnap recover', what, wait: false }, async () =>
+        store.discard?.(incoming),
+      );
       recovered.discarded.push(`${incoming.guest}/${incoming.job}`);
     } catch (error) {
       // Somebody is at work on this guest: it is not a leftover.

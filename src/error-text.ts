@@ -137,6 +137,9 @@ const texts: Texts = {
     `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+  ExportFailed: (f) =>
+    `Exporting ${f.snapshot} failed: ${f.problem}. What was written of the archive is no whole one: remove it.`,
+  ImportFailed: (f) => `Importing ${f.file} failed: ${f.problem}. Nothing of it was kept.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>

@@ -102,6 +102,9 @@ export interface FactsByCode {
   TargetExists: { path: string };
   SnapshotDamaged: { snapshot: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
+  // export and import
+  ExportFailed: { snapshot: string; problem: string };
+  ImportFailed: { file: string; problem: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for

@@ -4,8 +4,8 @@ import { backup } from '../../jobs/backup.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
-import { allStores, House, storeNamed } from '../compose.js';
-import type { Config } from '../config/config.js';
+import { allStores, House, storesOf } from '../compose.js';
+import type { Config, GuestConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import { postOnBoard } from '../control/post-on-board.js';
 import type { CarriedDemand, Work } from '../control/request-desk.js';
@@ -49,7 +49,7 @@ export class DaemonJobs {
     const facts = { guest, trigger, slot: slot.toISOString() };
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     try {
-      const store = storeNamed(config, guestConfig.store);
+      const stores = storesOf(config, guestConfig);
       const summary = await postOnBoard(board, silent, async (work) => {
         const teller = this.#tellerOf(guest, work);
         const order = {
@@ -62,7 +62,7 @@ export class DaemonJobs {
           ...{ onPhase: teller.onPhase, onProgress: teller.onProgress },
         };
         const notifications = () => this.#options.notificationsOf(guest);
-        const house = { stateDirectory: config.state, store, history, notifications };
+        const house = { stateDirectory: config.state, stores, history, notifications };
         const done = await backup(order, house);
         work.put(done);
         return done;
@@ -82,7 +82,7 @@ export class DaemonJobs {
     if (demand.type !== 'status') logRecovered(await recoverAgain(new House(config, history)), log, false);
     const house = {
       ...{ config, history, stores: allStores(config), keepsAll: this.#keepsAll, notificationsOf },
-      store: (name: string) => storeNamed(config, name),
+      storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
     const logged: Work = {
       ...asked,
@@ -108,7 +108,7 @@ export class DaemonJobs {
     const config = this.#options.config();
     const house = {
       ...{ stateDirectory: config.state, history },
-      store: (name: string) => storeNamed(config, name),
+      storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
     for (const guest of Object.values(config.guests)) {
       if (signal.aborted || this.#keepsAll) return;

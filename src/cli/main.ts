@@ -30,6 +30,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
     }
   };
   addSnapshotVerbs(program, run);
+  addArchiveVerbs(program, run);
   addReadingVerbs(program, run);
   addLookingVerbs(program, run);
   addOtherVerbs(program, run);
@@ -95,6 +96,23 @@ function addSnapshotVerbs(program: Command, run: Run): void {
         run(async (context) => (await import('./pin.js')).pinVerb(context, name, pinned)),
       );
   }
+}
+
+function addArchiveVerbs(program: Command, run: Run): void {
+  program
+    .command('export <name>')
+    .description('write a snapshot as one archive to standard output: umlsnap export NAME > FILE.tar.zst')
+    .option('--compression <kind>', 'zstd, gzip or none (default: zstd)')
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./export.js')).exportVerb(context, name, options)),
+    );
+  program
+    .command('import [file]')
+    .description('take a snapshot out of an archive, from a file or standard input, into a directory store')
+    .option('--store <name>', 'the store that gets it (default: the first directory of the config)')
+    .action((file: string | undefined, options: Options) =>
+      run(async (context) => (await import('./import.js')).importVerb(context, file, options)),
+    );
 }
 
 function addReadingVerbs(program: Command, run: Run): void {

@@ -1,3 +1,4 @@
+import { everyStoreOf } from '../../jobs/guest-stores.js';
 import { prune } from '../../jobs/prune.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -8,6 +9,7 @@ import { throughDaemon } from './through-daemon.js';
 
 interface Row {
   snapshot: string;
+  store: string;
   verdict: 'keep' | 'remove';
   reason: string;
 }
@@ -31,23 +33,26 @@ export async function pruneVerb(
   if (await throughDaemon({ config, request, onSummary })) return worst;
   await withStartedHouse(config, async (house) => {
     const { history, stateDirectory } = house;
-    for (const one of guests)
-      onSummary(await prune(one, dryRun, { stateDirectory, history, store: house.store(one.store) }));
+    for (const one of guests) {
+      const stores = everyStoreOf(house.storesOf(one));
+      onSummary(await prune(one, dryRun, { stateDirectory, history, stores }));
+    }
   });
   return worst;
 }
 
 const columns = {
   snapshot: (row: Row) => row.snapshot,
+  store: (row: Row) => row.store,
   verdict: (row: Row) => row.verdict,
   reason: (row: Row) => row.reason,
 };
 
 function rowsOf(facts: Record<string, unknown>): Row[] {
-  const kept = facts.kept as { snapshot: string; reasons: string[] }[];
-  const removed = facts.removed as { snapshot: string; reason: string }[];
+  const kept = facts.kept as { snapshot: string; store: string; reasons: string[] }[];
+  const removed = facts.removed as { snapshot: string; store: string; reason: string }[];
   return [
-    ...kept.map(({ snapshot, reasons }): Row => ({ snapshot, verdict: 'keep', reason: reasons.join(', ') })),
-    ...removed.map(({ snapshot, reason }): Row => ({ snapshot, verdict: 'remove', reason })),
-  ].sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
+    ...kept.map(({ reasons, ...one }): Row => ({ ...one, verdict: 'keep', reason: reasons.join(', ') })),
+    ...removed.map((one): Row => ({ ...one, verdict: 'remove' })),
+  ].sort((a, b) => (`${a.store} ${a.snapshot}` < `${b.store} ${b.snapshot}` ? -1 : 1));
 }

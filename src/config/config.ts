@@ -1,6 +1,9 @@
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { AlertConfig, HooksConfig } from './alert-config.js';
 import type { RequestName } from './request-names.js';
+import type { StoreConfig } from './store-config.js';
+
+export type { StoreConfig } from './store-config.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
 export interface Config {
@@ -20,12 +23,6 @@ export interface Config {
 export interface ControlConfig {
   /** Whose members may ask the daemon, beside its own user; null: nobody's. */
   group: string | null;
-}
-
-export interface StoreConfig {
-  name: string;
-  type: 'directory';
-  path: string;
 }
 
 export interface DiskConfig {
@@ -48,8 +45,10 @@ export interface GuestConfig {
   /** Where the guest has said its socket is, if it has said so to whoever asks: in no config file. */
   toldConsole?: string;
   disks: DiskConfig[];
-  /** Name of the store that is captured into. */
+  /** Name of the store that is captured into, or into its staging directory. */
   store: string;
+  /** Names of the stores that are filled from it afterwards. */
+  otherStores: string[];
   /** node-cron expression; absent: by hand only. */
   schedule?: string;
   /** IANA name. */

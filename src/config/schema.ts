@@ -20,10 +20,10 @@ import {
   scheduleField,
   settleTimeoutField,
   storeReferenceField,
-  storeTypeField,
   timezoneField,
   trackerField,
 } from './fields.js';
+import { storeSchema } from './store-fields.js';
 
 /** The shape of the config file. Every key is known here; any other is a problem. */
 
@@ -60,8 +60,6 @@ export const guestSchema = z.strictObject({
   notify: notifyField.exactOptional(),
   ...settings,
 });
-
-export const storeSchema = z.strictObject({ type: storeTypeField, path: pathField });
 
 export const controlSchema = z.strictObject({ group: groupField.exactOptional() });
 

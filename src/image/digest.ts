@@ -22,6 +22,18 @@ export async function sha256OfOpenFile(
   fd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ sha256: string; sizeBytes: number }> {
-  const { sha256, sizeBytes } = await runImageWork({ kind: 'digest', fd }, options);
+  const { sha256, sizeBytes } = await runImageWork({ kind: 'digest', fd, digest: 'whole' }, options);
   return { sha256: sha256 ?? '', sizeBytes };
+}
+
+/** As `sha256OfOpenFile`, and the digest of the data alone (`DataDigest`), in one read. */
+export async function bothDigestsOfOpenFile(
+  fd: number,
+  options: ImageWorkOptions = {},
+): Promise<{ sha256: string; dataSha256: string; sizeBytes: number }> {
+  const { sha256, dataSha256, sizeBytes } = await runImageWork(
+    { kind: 'digest', fd, digest: 'both' },
+    options,
+  );
+  return { sha256: sha256 ?? '', dataSha256: dataSha256 ?? '', sizeBytes };
 }

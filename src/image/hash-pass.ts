@@ -1,6 +1,7 @@
-import type { Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
-import type { WorkerWord } from './image-work.js';
+import { DataDigest } from './data-digest.js';
+import type { DigestKind, Digests, WorkerWord } from './image-work.js';
 import type { PassVisitor } from './sparse-pass.js';
 
 /** What the threads that work on images have in common. */
@@ -8,8 +9,47 @@ import type { PassVisitor } from './sparse-pass.js';
 const progressEveryMs = 200;
 const zeros = Buffer.alloc(1024 * 1024);
 
-/** Hashes what passes by, holes as the zeros that a reader would get. */
-export function hashing(hash: Hash, report: (doneBytes: number) => void): PassVisitor {
+export interface HashPass extends PassVisitor {
+  /** Of an image of this size, once all of it has passed. */
+  digests(sizeBytes: number): Digests;
+}
+
+/** Hashes what passes by. */
+export function hashing(kind: DigestKind, report: (doneBytes: number) => void): HashPass {
+  if (kind === 'whole') return hashingAll(report);
+  if (kind === 'data') return hashingData(report);
+  const all = hashingAll(report);
+  const dataAlone = hashingData(() => {});
+  return {
+    hole: all.hole,
+    data(chunk, offset) {
+      all.data(chunk, offset);
+      dataAlone.data(chunk, offset);
+    },
+    digests: (sizeBytes) => ({
+      sha256: all.digests(sizeBytes).sha256,
+      dataSha256: dataAlone.digests(sizeBytes).dataSha256,
+    }),
+  };
+}
+
+export const noDigests: Digests = { sha256: null, dataSha256: null };
+
+function hashingData(report: (doneBytes: number) => void): HashPass {
+  const digest = new DataDigest();
+  return {
+    hole: () => {},
+    data(chunk, offset) {
+      digest.update(offset, chunk);
+      report(offset + chunk.length);
+    },
+    digests: (sizeBytes) => ({ sha256: null, dataSha256: digest.digest(sizeBytes) }),
+  };
+}
+
+/** Holes as the zeros that a reader would get. */
+function hashingAll(report: (doneBytes: number) => void): HashPass {
+  const hash = createHash('sha256');
   let position = 0;
   return {
     hole(length) {
@@ -26,6 +66,7 @@ export function hashing(hash: Hash, report: (doneBytes: number) => void): PassVi
       position = offset + chunk.length;
       report(position);
     },
+    digests: () => ({ sha256: hash.digest('hex'), dataSha256: null }),
   };
 }
 

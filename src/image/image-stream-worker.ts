@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { failed, hashing, reporter, say } from './hash-pass.js';
 import { makeHole, writeFully } from './sparse-pass.js';
@@ -6,10 +5,9 @@ import type { StreamBatch, StreamWork } from './stream-work.js';
 
 /** The thread behind `runStreamWork`. */
 
-const { sizeBytes, targetFd } = workerData as StreamWork;
+const { sizeBytes, targetFd, digest } = workerData as StreamWork;
 const startedMs = performance.now();
-const hash = createHash('sha256');
-const pass = hashing(hash, reporter(sizeBytes));
+const pass = hashing(digest, reporter(sizeBytes));
 let position = 0;
 let dataBytes = 0;
 
@@ -43,7 +41,7 @@ function finish(): void {
   const result = {
     sizeBytes,
     dataBytes,
-    sha256: hash.digest('hex'),
+    ...pass.digests(sizeBytes),
     elapsedMs: performance.now() - startedMs,
   };
   say({ is: 'done', result });

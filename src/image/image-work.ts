@@ -3,16 +3,25 @@ import { processEntry } from '../process-entry.js';
 
 /** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
-  | { kind: 'copy' | 'copyAndDigest'; sourceFd: number; targetFd: number }
-  | { kind: 'digest'; fd: number }
+  | { kind: 'copy'; sourceFd: number; targetFd: number }
+  | { kind: 'copyAndDigest'; sourceFd: number; targetFd: number; digest: DigestKind }
+  /** `firstBytes`: only so many of them, all of which the file has. */
+  | { kind: 'digest'; fd: number; digest: DigestKind; firstBytes?: number }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
 
-export interface ImageWorkResult {
+/** Over the whole content, zeros included; over the data alone (`DataDigest`), which a large hole costs nothing; or both. */
+export type DigestKind = 'whole' | 'data' | 'both';
+
+/** Each in hex where it was asked for. `sha256` is what `sha256sum` says. */
+export interface Digests {
+  sha256: string | null;
+  dataSha256: string | null;
+}
+
+export interface ImageWorkResult extends Digests {
   sizeBytes: number;
   dataBytes: number;
-  /** Of the whole content, holes read as zeros; only where it was asked for. */
-  sha256: string | null;
   elapsedMs: number;
 }
 

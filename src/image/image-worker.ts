@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { workerData } from 'node:worker_threads';
 import { copyExtents } from './copy-extents.js';
-import { failed, hashing, reporter, say } from './hash-pass.js';
-import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
+import type { DigestKind, ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
 import { fileSize, makeHole, type Pass, passOver, writeFully } from './sparse-pass.js';
@@ -20,40 +19,42 @@ function attempt(work: ImageWork): WorkerWord {
   }
 }
 
-function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
+type Result = Omit<ImageWorkResult, 'elapsedMs'>;
+
+function perform(work: ImageWork): Result {
   switch (work.kind) {
     case 'copy': {
       const report = reporter(fileSize(work.sourceFd));
-      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), sha256: null };
+      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), ...noDigests };
     }
     case 'copyAndDigest':
-      return copyAndDigest(work.sourceFd, work.targetFd);
+      return copyAndDigest(work.sourceFd, work.targetFd, work.digest);
     case 'digest': {
-      const hash = createHash('sha256');
-      const pass = passOver(work.fd, hashing(hash, reporter(fileSize(work.fd))));
-      return { ...pass, sha256: hash.digest('hex') };
+      const sizeBytes = work.firstBytes ?? fileSize(work.fd);
+      const hashes = hashing(work.digest, reporter(sizeBytes));
+      const pass = passOver(work.fd, hashes, undefined, sizeBytes);
+      return { ...pass, ...hashes.digests(pass.sizeBytes) };
     }
     case 'countData':
-      return { ...countData(work.fd), sha256: null };
+      return { ...countData(work.fd), ...noDigests };
     case 'copyRate':
-      return { ...sampleCopyRate(work.sourceFd, work.targetFd, work), sha256: null };
+      return { ...sampleCopyRate(work.sourceFd, work.targetFd, work), ...noDigests };
   }
 }
 
 /** One read for both. */
-function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult, 'elapsedMs'> {
+function copyAndDigest(sourceFd: number, targetFd: number, digest: DigestKind): Result {
   const sizeBytes = fileSize(sourceFd);
-  const hash = createHash('sha256');
-  const { hole, data } = hashing(hash, reporter(sizeBytes));
+  const hashes = hashing(digest, reporter(sizeBytes));
   makeHole(targetFd, sizeBytes);
   const pass = passOver(sourceFd, {
-    hole,
+    hole: hashes.hole,
     data: (chunk, offset) => {
       writeFully(targetFd, chunk, offset);
-      data(chunk, offset);
+      hashes.data(chunk, offset);
     },
   });
-  return { ...pass, sha256: hash.digest('hex') };
+  return { ...pass, ...hashes.digests(pass.sizeBytes) };
 }
 
 function countData(fd: number): Pass {

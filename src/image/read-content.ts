@@ -1,7 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
-import { sha256OfOpenFile } from './digest.js';
 import type { ImageContent } from './image-content.js';
-import type { ImageWorkOptions } from './image-work.js';
+import { type DigestKind, type Digests, type ImageWorkOptions, runImageWork } from './image-work.js';
 import { copySparseWithDigest } from './sparse-copy.js';
 import { runStreamWork } from './stream-work.js';
 
@@ -16,21 +15,24 @@ export async function copyContent(
   sizeBytes: number,
   targetFd: number,
   options: ImageWorkOptions = {},
-): Promise<{ sizeBytes: number; dataBytes: number; sha256: string }> {
-  if (content.from === 'file') return await copySparseWithDigest(content.handle.fd, targetFd, options);
-  const { dataBytes, sha256 } = await runStreamWork({ sizeBytes, targetFd }, content.pieces, options);
-  return { sizeBytes, dataBytes, sha256: sha256 ?? '' };
+  digest: DigestKind = 'whole',
+): Promise<{ sizeBytes: number; dataBytes: number } & Digests> {
+  if (content.from === 'file')
+    return await copySparseWithDigest(content.handle.fd, targetFd, options, digest);
+  return await runStreamWork({ sizeBytes, targetFd, digest }, content.pieces, options);
 }
 
-/** SHA-256 of an image, holes as zeros, whichever way it comes. @param sizeBytes as for `copyContent` */
+/** SHA-256 of an image, whichever way it comes. @param sizeBytes as for `copyContent` */
 export async function digestContent(
   content: ImageContent,
   sizeBytes: number,
   options: ImageWorkOptions = {},
-): Promise<{ sizeBytes: number; sha256: string }> {
-  if (content.from === 'file') return await sha256OfOpenFile(content.handle.fd, options);
-  const { sha256 } = await runStreamWork({ sizeBytes, targetFd: null }, content.pieces, options);
-  return { sizeBytes, sha256: sha256 ?? '' };
+  digest: DigestKind = 'whole',
+): Promise<{ sizeBytes: number } & Digests> {
+  if (content.from === 'stream') {
+    return await runStreamWork({ sizeBytes, targetFd: null, digest }, content.pieces, options);
+  }
+  return await runImageWork({ kind: 'digest', fd: content.handle.fd, digest }, options);
 }
 
 /** An open file as an image to read. */

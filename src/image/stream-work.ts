@@ -1,7 +1,13 @@
 import type { Worker } from 'node:worker_threads';
 import { errnoOf, problemOf } from '../errors.js';
 import type { ImagePiece } from './image-content.js';
-import { type ImageWorkOptions, type ImageWorkResult, runWorker, type WorkerWord } from './image-work.js';
+import {
+  type DigestKind,
+  type ImageWorkOptions,
+  type ImageWorkResult,
+  runWorker,
+  type WorkerWord,
+} from './image-work.js';
 import type { Extent } from './sparse-map.js';
 
 /** What the thread behind `runStreamWork` is started with. */
@@ -10,6 +16,7 @@ export interface StreamWork {
   sizeBytes: number;
   /** null: the content is only hashed. */
   targetFd: number | null;
+  digest: DigestKind;
 }
 
 /** Pieces in one buffer, in their order; `null` after the last batch. */

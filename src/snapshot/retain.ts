@@ -1,7 +1,9 @@
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
-import { applyKeepPolicy } from '../retention/apply-keep-policy.js';
-import type { SnapshotHistory, SnapshotStore } from './ports.js';
+import { applyKeepPolicy, type RetentionPlan } from '../retention/apply-keep-policy.js';
+import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import type { Store } from '../store/store.js';
+import type { SnapshotHistory } from './ports.js';
 
 export interface Retained {
   kept: { snapshot: string; reasons: string[] }[];
@@ -16,21 +18,11 @@ export interface Retained {
  */
 export async function retain(
   config: GuestConfig,
-  store: SnapshotStore,
-  history: SnapshotHistory,
+  store: Pick<Store, 'name' | 'list' | 'moveToTrash' | 'emptyTrash'>,
+  history: Pick<SnapshotHistory, 'forgetSnapshot'>,
   options: { now: Date; dryRun?: boolean },
 ): Promise<Retained> {
-  const candidates = (await store.list(config.name)).map((found) =>
-    'manifest' in found
-      ? {
-          snapshot: found.snapshot,
-          takenAt: found.manifest.takenAt,
-          pinned: found.manifest.pinned,
-          good: true,
-        }
-      : { snapshot: found.snapshot, takenAt: takenAtOf(found.snapshot), pinned: false, good: false },
-  );
-  const plan = applyKeepPolicy(candidates, config.keep, { now: options.now, timezone: config.timezone });
+  const plan = planRetention(config, await store.list(config.name), options.now);
   const retained: Retained = { kept: plan.keep, removed: [], warnings: [] };
   if (options.dryRun) return { ...retained, removed: plan.remove };
   for (const { snapshot, reason } of plan.remove) {
@@ -44,6 +36,21 @@ export async function retain(
   }
   await store.emptyTrash();
   return retained;
+}
+
+/** What the guest's keep rules say of these snapshots, if they lie together in one store. Pure. */
+export function planRetention(config: GuestConfig, snapshots: StoredSnapshot[], now: Date): RetentionPlan {
+  const candidates = snapshots.map((found) =>
+    'manifest' in found
+      ? {
+          snapshot: found.snapshot,
+          takenAt: found.manifest.takenAt,
+          pinned: found.manifest.pinned,
+          good: true,
+        }
+      : { snapshot: found.snapshot, takenAt: takenAtOf(found.snapshot), pinned: false, good: false },
+  );
+  return applyKeepPolicy(candidates, config.keep, { now, timezone: config.timezone });
 }
 
 /** A snapshot whose manifest can't be read still carries its time in its name, `guest@20261121T031500Z`. */

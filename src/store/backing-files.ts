@@ -1,12 +1,12 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { sha256OfOpenFile } from '../image/digest.js';
+import { bothDigestsOfOpenFile, sha256OfOpenFile } from '../image/digest.js';
 import { ensureDirectory, syncDirectory } from '../image/durable-file.js';
 import type { ImageWorkOptions } from '../image/image-work.js';
 import { describeChange, type Stamp, stampOf } from '../image/open-disk.js';
 import { copySparse, failedSide } from '../image/sparse-copy.js';
-import { findBySource, isStored, noteSource } from './backing-notes.js';
+import { type BackingDigests, findBySource, isStored, noteSource } from './backing-notes.js';
 import type { Incoming } from './incoming.js';
 import { backingDirectory, type StorePlace } from './layout.js';
 import type { ManifestDisk } from './manifest.js';
@@ -44,13 +44,13 @@ export async function storeBackingFile(
   const mayBeNoted = isSettled(stamp);
   const known = await findBySource(directory, stamp);
   if (known !== undefined) return describe(known, backing, stamp);
-  const sha256 = await hashSource(incoming.guest, backing, signal);
+  const digests = await hashSource(incoming.guest, backing, signal);
   await requireUnchanged(incoming.guest, backing, stamp);
-  if (!(await isStored(directory, sha256, stamp.sizeBytes))) {
-    await copyIn(directory, incoming, backing, stamp, sha256, signal);
+  if (!(await isStored(directory, digests.sha256, stamp.sizeBytes))) {
+    await copyIn(directory, incoming, backing, stamp, digests.sha256, signal);
   }
-  if (mayBeNoted) await noteSource(directory, sha256, stamp, backing.path);
-  return describe(sha256, backing, stamp);
+  if (mayBeNoted) await noteSource(directory, digests, stamp, backing.path);
+  return describe(digests, backing, stamp);
 }
 
 /** A file written to a moment ago could be written to again and keep its times: the kernel's clock for them is coarse. */
@@ -58,13 +58,13 @@ function isSettled(stamp: Stamp): boolean {
   return Date.now() - Number(stamp.ctimeNs / 1_000_000n) > 2000;
 }
 
-function describe(sha256: string, backing: BackingSource, stamp: Stamp): StoredBacking {
+function describe(digests: BackingDigests, backing: BackingSource, stamp: Stamp): StoredBacking {
   return {
     sourcePath: backing.path,
-    file: `${sha256}.img`,
+    file: `${digests.sha256}.img`,
     sizeBytes: stamp.sizeBytes,
     mtime: new Date(Number(stamp.mtimeNs / 1_000_000n)).toISOString(),
-    sha256,
+    ...digests,
   };
 }
 
@@ -84,7 +84,8 @@ async function copyIn(
 }
 
 /**
- * Puts a backing file that comes with a snapshot of another store into this one, unless its content is there.
+ * Puts a backing file that comes with a snapshot from elsewhere into this store, unless its content is there.
+ * @returns false when it was, and nothing was read
  * @throws SnapshotDamaged, CaptureDamaged
  */
 export async function receiveBackingFile(
@@ -92,17 +93,18 @@ export async function receiveBackingFile(
   incoming: Incoming,
   { device, backing, stored }: { device: string; backing: StoredBacking; stored: StoredFile },
   options: ImageWorkOptions,
-): Promise<void> {
+): Promise<boolean> {
   const directory = backingDirectory(place);
   await ensureDirectory(directory);
   const { sha256, sizeBytes, mtime } = backing;
-  if (await isStored(directory, sha256, sizeBytes)) return;
+  if (await isStored(directory, sha256, sizeBytes)) return false;
   const content = { device, sha256, mtimeMs: Date.parse(mtime) };
   await placeBacking(directory, incoming, content, options.signal, (target) =>
     withStoredFile(stored, async (source) => {
       await copyStoredFile(stored, source, target.fd, options);
     }),
   );
+  return true;
 }
 
 /** The content MUST be durable under its final name before a note or a manifest speaks of it. */
@@ -149,9 +151,13 @@ async function hashSource(
   guest: string,
   backing: BackingSource,
   signal: AbortSignal | undefined,
-): Promise<string> {
+): Promise<BackingDigests> {
   try {
-    return (await sha256OfOpenFile(backing.fd, signal === undefined ? {} : { signal })).sha256;
+    const { sha256, dataSha256 } = await bothDigestsOfOpenFile(
+      backing.fd,
+      signal === undefined ? {} : { signal },
+    );
+    return { sha256, dataSha256 };
   } catch (error) {
     throw unreadable(guest, backing, error);
   }

@@ -8,8 +8,8 @@ import { contentOfFile } from '../image/read-content.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
-import { formatManifest, type Manifest, sealManifest } from './manifest.js';
-import { receiveSnapshot } from './receive.js';
+import { formatManifest, type Manifest, sealManifest, sizesOf } from './manifest.js';
+import { type ArrivingFile, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
 import type { SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
@@ -35,8 +35,8 @@ export class DirectoryStore implements Store {
   readonly type = 'directory';
   readonly #place: StorePlace;
 
-  constructor(place: StorePlace) {
-    this.#place = { name: place.name, path: place.path };
+  constructor({ name, path, makesParents = false }: StorePlace) {
+    this.#place = { name, path, makesParents };
   }
 
   get name(): string {
@@ -102,8 +102,18 @@ export class DirectoryStore implements Store {
    * @throws SnapshotExists, SnapshotDamaged (the source is)
    */
   async receive(source: SnapshotContent, options: ImageWorkOptions = {}): Promise<Manifest> {
-    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
-    return this.#on(neededBytes, () => receiveSnapshot(this.#place, source, options));
+    const { storedBytes } = sizesOf(source.manifest);
+    return this.#on(storedBytes, () => receiveSnapshot(this.#place, source, options));
+  }
+
+  /** As `receive`, for a snapshot whose files come in an order of their own, from an archive. */
+  async receiveFiles(
+    manifest: Manifest,
+    files: AsyncIterable<ArrivingFile>,
+    options: ImageWorkOptions = {},
+  ): Promise<Manifest> {
+    const { storedBytes } = sizesOf(manifest);
+    return this.#on(storedBytes, () => receiveFiles(this.#place, manifest, files, options));
   }
 
   /** Throws a snapshot in the making away; nothing happens when it is gone already. */

@@ -18,6 +18,8 @@ export interface StorePlace {
   name: string;
   /** Absolute. */
   path: string;
+  /** The directories above it are ours to make as well; elsewhere they would be those of a filesystem that is not mounted. */
+  makesParents?: boolean;
 }
 
 const incomingPrefix = '.incoming-';

@@ -1,6 +1,6 @@
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import type { ImageContent } from '../image/image-content.js';
-import type { ImageWorkOptions } from '../image/image-work.js';
+import type { Digests, ImageWorkOptions } from '../image/image-work.js';
 import { copyContent, digestContent } from '../image/read-content.js';
 import { failedSide } from '../image/sparse-copy.js';
 import type { ManifestDisk } from './manifest.js';
@@ -13,6 +13,8 @@ export interface StoredFile {
   file: string;
   sizeBytes: number;
   sha256: string;
+  /** What it is held against where there is one: the zeros of holes are not hashed for it. */
+  dataSha256: string | undefined;
   open(): Promise<ImageContent>;
 }
 
@@ -20,16 +22,16 @@ export type ManifestBacking = NonNullable<ManifestDisk['backing']>;
 
 /** The disk's image or COW file. */
 export function diskFile(source: SnapshotContent, disk: ManifestDisk): StoredFile {
-  const { file, sizeBytes, sha256 } = disk;
+  const { file, sizeBytes, sha256, dataSha256 } = disk;
   const { snapshot } = source.manifest;
-  return { snapshot, file, sizeBytes, sha256, open: () => source.openFile(file) };
+  return { snapshot, file, sizeBytes, sha256, dataSha256, open: () => source.openFile(file) };
 }
 
 /** A backing file of the snapshot. */
 export function backingFile(source: SnapshotContent, backing: ManifestBacking): StoredFile {
-  const { file, sizeBytes, sha256 } = backing;
+  const { file, sizeBytes, sha256, dataSha256 } = backing;
   const { snapshot } = source.manifest;
-  return { snapshot, file, sizeBytes, sha256, open: () => source.openBacking(file) };
+  return { snapshot, file, sizeBytes, sha256, dataSha256, open: () => source.openBacking(file) };
 }
 
 /**
@@ -66,7 +68,7 @@ export async function copyStoredFile(
   options: ImageWorkOptions = {},
 ): Promise<{ dataBytes: number }> {
   try {
-    const copied = await copyContent(content, stored.sizeBytes, targetFd, options);
+    const copied = await copyContent(content, stored.sizeBytes, targetFd, options, digestOf(stored));
     requireSound(stored, copied);
     return { dataBytes: copied.dataBytes };
   } catch (error) {
@@ -78,7 +80,7 @@ export async function copyStoredFile(
 export async function checkStoredFile(stored: StoredFile, options: ImageWorkOptions = {}): Promise<void> {
   await withStoredFile(stored, async (content) => {
     try {
-      requireSound(stored, await digestContent(content, stored.sizeBytes, options));
+      requireSound(stored, await digestContent(content, stored.sizeBytes, options, digestOf(stored)));
     } catch (error) {
       throw unreadable(stored, error);
     }
@@ -86,19 +88,26 @@ export async function checkStoredFile(stored: StoredFile, options: ImageWorkOpti
 }
 
 /** An error of reading the file as what it says of the snapshot; what is no error of the file system's says nothing of it. */
-function unreadable(stored: StoredFile, error: unknown): unknown {
+export function unreadable(stored: StoredFile, error: unknown): unknown {
   return errnoOf(error) === undefined ? error : damaged(stored, `can't be read: ${problemOf(error)}`, error);
+}
+
+/** The digest that the file is held against. */
+function digestOf({ dataSha256 }: Pick<StoredFile, 'dataSha256'>): 'whole' | 'data' {
+  return dataSha256 === undefined ? 'whole' : 'data';
 }
 
 /**
  * Holds what was read against the manifest.
  * @throws SnapshotDamaged
  */
-function requireSound(stored: StoredFile, read: { sizeBytes: number; sha256: string }): void {
+function requireSound(stored: StoredFile, read: { sizeBytes: number } & Digests): void {
   if (read.sizeBytes !== stored.sizeBytes) {
     throw damaged(stored, `has ${read.sizeBytes} bytes where the manifest says ${stored.sizeBytes}`);
   }
-  if (read.sha256 !== stored.sha256) throw damaged(stored, 'does not match its checksum');
+  const matches =
+    stored.dataSha256 === undefined ? read.sha256 === stored.sha256 : read.dataSha256 === stored.dataSha256;
+  if (!matches) throw damaged(stored, 'does not match its checksum');
 }
 
 function damaged(stored: StoredFile, what: string, cause?: unknown): UmlsnapError<'SnapshotDamaged'> {

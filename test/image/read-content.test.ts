@@ -55,19 +55,19 @@ describe('an image that comes as a stream', () => {
       await makeImage(source, sizeBytes, pieces);
       const sha256 = await sha256sum(source);
       const dataBytes = pieces.reduce((sum, { length }) => sum + length, 0);
-      expect(await copyOf(streamOf(piecesOf(source, pieces)), sizeBytes)).toEqual({
+      expect(await copyOf(streamOf(piecesOf(source, pieces)), sizeBytes)).toMatchObject({
         sizeBytes,
         dataBytes,
         sha256,
       });
       expect(await sha256sum(copy)).toBe(sha256);
       expect(await allocatedBytes(copy)).toBeLessThanOrEqual((await allocatedBytes(source)) + 65_536);
-      expect(await digestContent(streamOf(piecesOf(source, pieces)), sizeBytes)).toEqual({
+      expect(await digestContent(streamOf(piecesOf(source, pieces)), sizeBytes)).toMatchObject({
         sizeBytes,
         sha256,
       });
       const asFile = await withOpen(source, 'r', (file) => digestContent(contentOfFile(file), 0));
-      expect(asFile).toEqual({ sizeBytes, sha256 });
+      expect(asFile).toMatchObject({ sizeBytes, sha256 });
     });
   }
 

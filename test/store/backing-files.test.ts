@@ -46,6 +46,7 @@ describe('a backing file', () => {
       sizeBytes: content.length,
       mtime: '2023-11-14T22:13:20.999Z',
       sha256: contentSha256,
+      dataSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
     const copy = join(store.path, '.backing', stored.file);
     expect((await readFile(copy)).equals(content)).toBe(true);

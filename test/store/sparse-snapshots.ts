@@ -7,6 +7,7 @@ import type { SoundSnapshot } from '../../src/store/stored-snapshots.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import type { SnapshotContent, Store } from '../../src/store/store.js';
 import { makeImage, type Piece } from '../image/make-image.js';
+import { runTool } from '../support/run-tool.js';
 import { draftOf } from './capture-of-tests.js';
 
 export interface ImageWish {
@@ -14,6 +15,8 @@ export interface ImageWish {
   pieces: Piece[];
   /** Path of a backing file: makes the disk COW. */
   backing?: string;
+  /** A file whose content it is, instead of the pieces. */
+  from?: string;
 }
 
 /** Pieces of every kind: at the very beginning, small ones in crowds, one over many chunks, and one that ends the image in mid-block. */
@@ -42,7 +45,8 @@ export async function sealSparse(
   for (const [device, wish] of Object.entries(images)) {
     const file = `${device}.${wish.backing === undefined ? 'img' : 'cow'}`;
     const path = incoming.pathOf(file);
-    await makeImage(path, wish.sizeBytes, wish.pieces);
+    if (wish.from === undefined) await makeImage(path, wish.sizeBytes, wish.pieces);
+    else await runTool('cp', ['--sparse=always', wish.from, path]);
     const handle = await open(path, 'r');
     const stamp = await stampOf(handle.fd).finally(() => handle.close());
     const facts = { device, sourcePath: `/srv/uml/${file}`, file, sizeBytes: wish.sizeBytes, stamp };
