@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import type { ExitCode } from '../exit-codes.js';
+import type { Context } from './context.js';
+
+type Run = (verb: (context: Context) => Promise<ExitCode>) => Promise<void>;
+
+/** The verbs for whoever sets umlsnap up, or looks why it does not work. */
+export function addSetUpVerbs(program: Command, run: Run): void {
+  program
+    .command('doctor [guest]')
+    .description('whether backups will work here, what is in their way, and how to mend it')
+    .option('--nagios', 'as a monitoring plugin: one line, its exit code, and no guest is stopped')
+    .option('--no-stop-go', 'do not stop each guest twice for a moment')
+    .action((guest: string | undefined, options: { nagios?: boolean; stopGo: boolean }) =>
+      run(async (context) => (await import('./doctor.js')).doctorVerb(context, guest, options)),
+    );
+  const config = program.command('config').description('the config file');
+  config
+    .command('check')
+    .description('tell every problem of the config, or what it comes to')
+    .action(() => run(async (context) => (await import('./config-check.js')).configCheckVerb(context)));
+}
