@@ -17,6 +17,13 @@ export function addSetUpVerbs(program: Command, run: Run): void {
   const config = program.command('config').description('the config file');
   config
     .command('check')
-    .description('tell every problem of the config, or what it comes to')
+    .description('tell every problem of the config, or what it comes to; with -v all of it')
     .action(() => run(async (context) => (await import('./config-check.js')).configCheckVerb(context)));
+  config
+    .command('init')
+    .description('a config for the guests that run on this host, with comments')
+    .option('--write <file>', 'into this file, which must not be there yet, instead of stdout')
+    .action((options: { write?: string }) =>
+      run(async (context) => (await import('./config-init.js')).configInitVerb(context, options)),
+    );
 }

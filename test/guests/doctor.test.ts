@@ -1,11 +1,11 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Finding } from '../../src/doctor/finding.js';
 import type { Orphan } from '../../src/doctor/orphans.js';
 import { writeLease } from '../../src/pause/lease.js';
 import { readProcessStat } from '../../src/process-identity.js';
-import { type CliResult, cliScript, jsonLines } from '../support/cli.js';
+import { type CliResult, cliScript, jsonLines, runCli } from '../support/cli.js';
 import { canLoopMount } from '../support/loop-filesystem.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { tryTool } from '../support/run-tool.js';
@@ -159,6 +159,24 @@ test.skipIf(!isRoot)(
     await house.configure({ debian: settingsOf(guest, { agent: 'off' }) });
   },
 );
+
+test('config init writes a config for the guest that runs, which doctor and a dry run take as it is, and never writes over a file', async () => {
+  const file = join(elsewhere, 'deep/config.yaml');
+  const env = { HOME: guest.home, UMLSNAP_CONFIG: '' };
+  const init = () => runCli(['config', 'init', '--write', file], { env });
+  expect(await init()).toMatchObject({ exitCode: 0, stderr: '' });
+  const text = await readFile(file, 'utf8');
+  expect(text).toMatch(new RegExp(`^ +mconsole: ${guest.umid}$`, 'm'));
+  const again = await init();
+  expect(again).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('left as it is') });
+  expect(await readFile(file, 'utf8')).toBe(text);
+
+  // The state is the only thing that a test must have elsewhere.
+  await writeFile(file, `state: ${join(elsewhere, 'init-state')}\n${text}`);
+  const dryRun = await runCli(['-c', file, 'snapshot', guest.umid, '--dry-run', '--json'], { env });
+  expect(dryRun, dryRun.stderr).toMatchObject({ exitCode: 0 });
+  if (canLoopMount('xfs')) expect(dryRun.json.at(-1)).toMatchObject({ method: 'reflink' });
+});
 
 test('what dead processes have left is told and not touched: a copy in the making, and a lease of a pause', async () => {
   const incoming = join(house.store, 'debian', '.incoming-20260101T000000Z-abcdef');
