@@ -26,4 +26,15 @@ export function addSetUpVerbs(program: Command, run: Run): void {
     .action((options: { write?: string }) =>
       run(async (context) => (await import('./config-init.js')).configInitVerb(context, options)),
     );
+  program
+    .command('completion <shell>')
+    .description('what bash, zsh or fish reads to complete this command line')
+    .action((shell: string) =>
+      run(async () => (await import('./completion.js')).completionVerb(program, shell)),
+    );
+  program
+    .command('__complete <kind>', { hidden: true })
+    .action((kind: string) =>
+      run(async (context) => (await import('./completion.js')).completeVerb(context, kind)),
+    );
 }

@@ -3,6 +3,8 @@ import { needsXstateShim } from './xstate-shim.js';
 
 /** What the tests and the demo need of Debian beside Node. */
 const always = ['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'strace'];
+/** For what is shipped for shells, readers of manuals, and systemd. */
+const forSetUp = ['zsh', 'fish', 'mandoc', 'man-db', 'systemd'];
 const forTheShim = ['gcc', 'libc6-dev'];
 
 /** Those of `packages` that are not installed. */
@@ -26,7 +28,7 @@ export async function ensureDebianPackages(
   further: string[] = [],
 ): Promise<{ missing: string[] }> {
   for (const wanted of [
-    async () => [...always, ...further],
+    async () => [...always, ...forSetUp, ...further],
     async () => ((await needsXstateShim()) ? forTheShim : []),
   ]) {
     const missing = await missingOf(await wanted());
