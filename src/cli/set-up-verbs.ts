@@ -37,4 +37,7 @@ export function addSetUpVerbs(program: Command, run: Run): void {
     .action((kind: string) =>
       run(async (context) => (await import('./completion.js')).completeVerb(context, kind)),
     );
+  program
+    .command('__manual', { hidden: true })
+    .action(() => run(async () => (await import('./manual.js')).manualVerb(program)));
 }
