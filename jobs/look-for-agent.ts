@@ -1,5 +1,5 @@
 import type { GuestConfig } from '../src/config/config.js';
-import { UmlsnapError } from '../src/errors.js';
+import { type NotFrozenCause, UmlsnapError } from '../src/errors.js';
 import { holderOf } from '../src/exclusive-lock.js';
 import { withAgent } from '../src/guest/agent/with-agent.js';
 import { withGuest } from '../src/guest/guest.js';
@@ -18,30 +18,38 @@ export interface AgentLook {
 /** An agent answers in milliseconds; what does not is none to people who look. */
 const patienceMs = 1500;
 
+/** An agent that answers (`ready`), or why none does; `notAsked`: it can't be known now. */
+export interface AgentNow {
+  cause: 'ready' | 'notAsked' | NotFrozenCause;
+  detail: string;
+}
+
+/** Whether an agent answers in a guest that runs; null where that can't be known now. */
+export async function lookForAgent(look: AgentLook): Promise<boolean | null> {
+  const { cause } = await findAgentNow(look);
+  if (cause === 'ready') return true;
+  return ['noAgent', 'notBootedWithNotify', 'agentTooNew'].includes(cause) ? false : null;
+}
+
 /**
- * Whether an agent answers in a guest that runs; null where that can't be known now. A guest that somebody works on is not
- * asked: it may be stopped at any moment, and MUST NOT be sent anything then but what its pause needs (design §2).
+ * The agent of a guest that runs, or why there is none. A guest that somebody works on is not asked: it may be stopped at any
+ * moment, and MUST NOT be sent anything then but what its pause needs (design §2).
  */
-export async function lookForAgent({
-  config,
-  stateDirectory,
-  pid,
-  source,
-}: AgentLook): Promise<boolean | null> {
+export async function findAgentNow({ config, stateDirectory, pid, source }: AgentLook): Promise<AgentNow> {
+  const notAsked: AgentNow = { cause: 'notAsked', detail: '' };
   const mayAsk = async () => (await holderOf(leaseLock(stateDirectory, config.name))) === undefined;
-  if (!(await mayAsk())) return null;
+  if (!(await mayAsk())) return notAsked;
   try {
     return await withGuest(config, (guest) => {
       const holder = `umlsnap (pid ${process.pid})`;
       const signal = AbortSignal.timeout(2 * patienceMs);
       const search = { guest, pid, holder, patienceMs, socketPatienceMs: 0, mayAsk, signal };
-      return withAgent(search, source, async ({ agent, missing }) => {
-        if (agent) return true;
-        return ['noAgent', 'notBootedWithNotify', 'agentTooNew'].includes(missing.cause) ? false : null;
-      });
+      return withAgent<AgentNow>(search, source, async ({ agent, missing }) =>
+        agent ? { cause: 'ready', detail: '' } : missing,
+      );
     });
   } catch (error) {
-    if (error instanceof UmlsnapError || (error as Error).name === 'TimeoutError') return null;
+    if (error instanceof UmlsnapError || (error as Error).name === 'TimeoutError') return notAsked;
     throw error;
   }
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestStores } from '../jobs/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
@@ -54,6 +55,30 @@ export async function withHistoryIfAny<T>(
   let history: SqliteHistory;
   try {
     history = await SqliteHistory.open(historyPath(config));
+  } catch (error) {
+    if (isHistoryFailure(error)) return await use(error);
+    throw error;
+  }
+  try {
+    return await use(history);
+  } finally {
+    history.close();
+  }
+}
+
+/**
+ * For whoever only looks: nothing is made or migrated. `use` gets null where there is no history yet, and an error where it
+ * can't be used.
+ */
+export async function withHistoryToRead<T>(
+  config: Config,
+  use: (history: SqliteHistory | UmlsnapError | null) => Promise<T>,
+): Promise<T> {
+  const path = historyPath(config);
+  if (!existsSync(path)) return await use(null);
+  let history: SqliteHistory;
+  try {
+    history = await SqliteHistory.open(path, { readOnly: true });
   } catch (error) {
     if (isHistoryFailure(error)) return await use(error);
     throw error;

@@ -48,7 +48,7 @@ const texts: Texts = {
       ),
     ].join('\n'),
   ConfigNotFound: (f) =>
-    `There is no config. Looked for: ${f.tried.join(', ')}. Copy config.example.yaml to one of them, or name one with -c.`,
+    `There is no config. Looked for: ${f.tried.join(', ')}. Write one with \`umlsnap config init --write FILE\`, or name one with -c.`,
   NoSuchGuest: (f) =>
     `No guest is called ${f.guest} in the config. It knows: ${f.known.join(', ') || 'none'}.`,
   NoSuchSnapshot: (f) => `There is no snapshot ${f.snapshot}. \`umlsnap list\` shows those that exist.`,

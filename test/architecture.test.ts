@@ -12,6 +12,7 @@ const floors: Record<string, number> = {
   'src/compose.ts': 7,
   'jobs/': 6,
   'src/snapshot/': 5,
+  'src/doctor/': 5,
   'src/pause/': 4,
   'src/restore/': 4,
   'src/dashboard/': 4,

@@ -1,12 +1,17 @@
 import { formatDuration } from '../config/duration.js';
+import { shownConfig, withoutSecrets } from '../config/shown-config.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell } from './output.js';
 
-/** `umlsnap config check`: every problem of the config at once, or what it comes to. */
+/** `umlsnap config check`: every problem of the config at once, or what it comes to; with -v all of it, defaults and all. */
 export async function configCheckVerb(context: Context): Promise<ExitCode> {
   const config = await configOf(context);
-  emit(context.output, { type: 'summary', kind: 'config', config });
+  emit(context.output, { type: 'summary', kind: 'config', config: withoutSecrets(config) });
+  if (context.options.verbose) {
+    tell(context.output, shownConfig(config).trimEnd());
+    return exitCodes.done;
+  }
   tell(context.output, `${config.file} is in order. State in ${config.state}.`);
   for (const guest of Object.values(config.guests)) {
     const schedule = guest.schedule === undefined ? 'by hand only' : `${guest.schedule} (${guest.timezone})`;

@@ -1,6 +1,5 @@
 import type { Config } from '../config/config.js';
 import { findConfigFile } from '../config/find-config-file.js';
-import { loadConfig } from '../config/load-config.js';
 import { isError } from '../errors.js';
 import type { Output } from './output.js';
 
@@ -21,8 +20,9 @@ export function contextOf(options: GlobalOptions): Context {
   return { options, output: { json: options.json ?? false, quiet: options.quiet ?? false } };
 }
 
-/** @throws ConfigNotFound, ConfigInvalid */
+/** Loads what reads a config only now: it takes its time, and a shell that completes a word does not need it. @throws ConfigNotFound, ConfigInvalid */
 export async function configOf(context: Context): Promise<Config> {
+  const { loadConfig } = await import('../config/load-config.js');
   return await loadConfig(await findConfigFile(context.options.config));
 }
 

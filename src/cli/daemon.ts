@@ -6,6 +6,7 @@ import type { Config } from '../config/config.js';
 import { loadConfig } from '../config/load-config.js';
 import { JobBoard } from '../control/job-board.js';
 import { RequestDesk } from '../control/request-desk.js';
+import { ServiceManager } from '../control/service-manager.js';
 import { formatSettings, LiveSettings, parseSettings } from '../control/settings.js';
 import { SweepTimer } from '../control/sweep-timer.js';
 import { explainError } from '../error-text.js';
@@ -50,6 +51,7 @@ class Daemon {
   readonly #ears: GuestEars;
   readonly #alerts: DaemonAlerts;
   readonly #sweeps: SweepTimer;
+  readonly #manager: ServiceManager;
   #config: Config;
 
   constructor(house: House, settings: LiveSettings, log: Logger) {
@@ -83,6 +85,9 @@ class Daemon {
     this.#ears = new GuestEars({ desk: this.#desk, history, log, config });
     this.#sweeps = new SweepTimer(settings, () => jobs.sweep(this.#ending.signal));
     settings.watch((now) => log.info(now, 'settings changed'));
+    this.#manager = new ServiceManager(process.env, (problem) =>
+      log.error(`the service manager can't be told how we are: ${problem}`),
+    );
   }
 
   async run(): Promise<ExitCode> {
@@ -96,6 +101,7 @@ class Daemon {
       this.#alerts.start();
       const guests = scheduledGuests(this.#config).map(({ guest }) => guest);
       log.info({ guests, settings: formatSettings(settings.current) }, 'daemon runs');
+      this.#manager.ready(this.#scheduleText());
       const because = await ended;
       await Promise.all([this.#scheduler.stop(), this.#desk.close(because), this.#sweeps.stop()]);
       // Jobs that are being undone thaw their guests by the agents, whose answers come by our ears.
@@ -112,6 +118,7 @@ class Daemon {
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         process.on(signal, () => {
           this.#log.info({ signal }, 'ending: what is under way is undone, guests are resumed first');
+          this.#manager.stopping('Undoes what is under way; guests are resumed first.');
           const because = new UmlsnapError('Interrupted', { signal });
           this.#ending.abort(because);
           resolve(because);
@@ -120,8 +127,18 @@ class Daemon {
     });
   }
 
-  /** A bad config leaves the old one in force. Where our state lies can't change while we run. */
   async #reload(): Promise<void> {
+    this.#manager.reloading();
+    await this.#readConfig().finally(() => this.#manager.ready(this.#scheduleText()));
+  }
+
+  #scheduleText(): string {
+    const guests = scheduledGuests(this.#config).map(({ guest }) => guest);
+    return guests.length === 0 ? 'No guest has a schedule.' : `Runs the schedule of ${guests.join(', ')}.`;
+  }
+
+  /** A bad config leaves the old one in force. Where our state lies can't change while we run. */
+  async #readConfig(): Promise<void> {
     try {
       const config = await loadConfig(this.#config.file);
       if (config.state !== this.#config.state) {

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, contextOf, type GlobalOptions } from './context.js';
 import { emit, reportError } from './output.js';
+import { addSetUpVerbs } from './set-up-verbs.js';
 
 /**
  * The command line. Verbs are loaded when they are called: each brings libraries that take their time (kysely, zod).
@@ -34,6 +35,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addReadingVerbs(program, run);
   addLookingVerbs(program, run);
   addOtherVerbs(program, run);
+  addSetUpVerbs(program, run);
   return program;
 }
 
@@ -191,12 +193,6 @@ function addOtherVerbs(program: Command, run: Run): void {
     .action((options: Options) =>
       run(async (context) => (await import('./agent.js')).agentVerb(context, options)),
     );
-  program
-    .command('config')
-    .description('the config file')
-    .command('check')
-    .description('tell every problem of the config, or what it comes to')
-    .action(() => run(async (context) => (await import('./config-check.js')).configCheckVerb(context)));
 }
 
 const lastWordMs = 2000;

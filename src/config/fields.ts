@@ -1,12 +1,15 @@
 import { posix } from 'node:path';
 import { z } from 'zod';
-import type { CaptureChoice, TrackerChoice } from './config.js';
+import type { CaptureChoice, GuestConfig, TrackerChoice } from './config.js';
 import { isTimezone, problemOfCronExpression } from './cron-expression.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { requestNames } from './request-names.js';
 import { formatRate, parseRate } from './size.js';
 
-/** The values that stand in the config, each with what makes it a good one and its unit. */
+/**
+ * The values that stand in the config, each with what makes it a good one and its unit. What a transform takes can't be seen
+ * from outside: `meta` says it to editors, by the JSON Schema of the config.
+ */
 
 const minuteMs = 60_000;
 const dayMs = 86_400_000;
@@ -49,15 +52,8 @@ export const timezoneField = z
 export const captureField = oneOfField<CaptureChoice>(['auto', 'reflink', 'precopy', 'copy']);
 export const trackerField = oneOfField<TrackerChoice>(['auto', 'traced', 'compared']);
 
-export const requireField = z.string().transform((value, context) => {
-  if (value === 'frozen' || value === 'synced' || value === 'crash') return value;
-  return refuse(context, 'must be one of frozen, synced, crash');
-});
-
-export const agentField = z.string().transform((value, context) => {
-  if (value === 'auto' || value === 'off') return value;
-  return refuse(context, 'must be one of auto, off');
-});
+export const requireField = oneOfField<GuestConfig['require']>(['frozen', 'synced', 'crash']);
+export const agentField = oneOfField<GuestConfig['agent']>(['auto', 'off']);
 
 /** As for a guest's console; a guest's command line ends a word at a blank. */
 export const notifyField = pathField.refine(
@@ -140,7 +136,9 @@ export const disksField = z
 /** Slower, and a disk takes days; what is copied at once is then seconds apart. */
 const lowestBytesPerSecond = 64 * 1024;
 
-export const precopyRateField = z.string().transform((value, context): number => {
+const rateInput = z.string().meta({ pattern: String.raw`^\d+(\.\d+)?(B|[kKMGT]B|[KMGT]iB)/s$` });
+
+export const precopyRateField = rateInput.transform((value, context): number => {
   const bytesPerSecond = parseRate(value);
   if (bytesPerSecond === null) return refuse(context, 'must be a rate with its unit, such as 50MiB/s');
   if (bytesPerSecond >= lowestBytesPerSecond) return bytesPerSecond;
@@ -148,14 +146,17 @@ export const precopyRateField = z.string().transform((value, context): number =>
 });
 
 function oneOfField<T extends string>(known: T[]) {
-  return z.string().transform((value, context): T => {
+  const input = z.string().meta({ enum: known });
+  return input.transform((value, context): T => {
     const found = known.find((one) => one === value);
     return found ?? refuse(context, `must be one of ${known.join(', ')}`);
   });
 }
 
 function durationField(minMs: number, maxMs: number) {
-  return z.unknown().transform((value, context): number => {
+  const pattern = String.raw`^(\d+(\.\d+)?(ms|[wdhms]))+$`;
+  const input = z.unknown().meta({ anyOf: [{ type: 'string', pattern }, { const: 0 }] });
+  return input.transform((value, context): number => {
     const durationMs = value === 0 ? 0 : typeof value === 'string' ? parseDuration(value) : null;
     if (durationMs === null) {
       return refuse(context, 'must be a duration with its unit, such as 250ms, 5s, 10m, 1h, 1d, 2w');

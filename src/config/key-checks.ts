@@ -13,20 +13,27 @@ export function checkKeys(raw: Record<string, unknown>, report: Report): void {
   }
 }
 
+/** What the names are made of that people choose: also for editors, see json-schema.ts. */
+export const keyPatterns = {
+  name: /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/,
+  device: /^ubd(?:[0-9]|1[0-5])$/,
+  label: /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/,
+};
+
 /** Names of guests and stores become directory names, and stand before the `@` of a snapshot. */
 export function problemOfName(name: string): string | null {
   if (name === 'latest') return 'is a reserved word, as in guest@latest';
-  return /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/.test(name)
+  return keyPatterns.name.test(name)
     ? null
     : 'must be a name: a letter or digit, then letters, digits, _ or -, 63 at most';
 }
 
 function problemOfDevice(device: string): string | null {
-  return /^ubd(?:[0-9]|1[0-5])$/.test(device) ? null : 'must be a device from ubd0 to ubd15';
+  return keyPatterns.device.test(device) ? null : 'must be a device from ubd0 to ubd15';
 }
 
 function problemOfLabel(label: string): string | null {
-  return /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(label)
+  return keyPatterns.label.test(label)
     ? null
     : 'must be a label: a letter or digit, then letters, digits, . _ / or -, 63 at most';
 }

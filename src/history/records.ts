@@ -1,6 +1,6 @@
 /** The shapes of what the history keeps. Times are ISO 8601 strings in UTC, with milliseconds. */
 
-export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore' | 'import';
+export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore' | 'import' | 'doctor';
 export type JobStatus = 'running' | 'success' | 'warning' | 'failed' | 'skipped' | 'interrupted';
 /** `request`: asked of a daemon. `sweep`: a daemon looked for expired snapshots by itself. */
 export type Trigger = 'manual' | 'schedule' | 'catchUp' | 'request' | 'sweep';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatabaseSyncInstance } from '@photostructure/sqlite';
-import { Kysely, type Transaction } from 'kysely';
+import { Kysely, sql, type Transaction } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { whenNotUrgent } from '../urgency.js';
 import { type EventFilter, insertEvent, selectEvents } from './event-queries.js';
@@ -184,6 +184,13 @@ export class SqliteHistory {
         .onConflict((conflict) => conflict.column('store').doUpdateSet({ id }))
         .execute(),
     );
+  }
+
+  /** Has SQLite read all of the file; what it finds wrong, a line each. */
+  async integrityProblems(): Promise<string[]> {
+    const rows = await this.#read((db) => sql<{ quick_check: string }>`pragma quick_check(20)`.execute(db));
+    const lines = rows.rows.map(({ quick_check: line }) => line);
+    return lines.filter((line) => line !== 'ok');
   }
 
   /** Nothing may be under way. The file stays open until the binding's statements are garbage-collected. */

@@ -99,12 +99,12 @@ async function recoverLocked(found: FoundLease, stateDirectory: string): Promise
 
 async function recoverPause(found: FoundLease, guestIsOurs: boolean): Promise<RecoveredPause> {
   if ('damaged' in found) return unreadable(found.file, found.damaged);
-  const plan = planLease(factsOf(found.lease, guestIsOurs));
+  const plan = planLease(leaseFacts(found.lease, guestIsOurs));
   if (plan !== 'waitForGuardian') return await carryOut(plan, found.file, found.lease);
   await waitForDeath(found.lease.guardian);
   const reread = await readLease(found.file);
   if ('damaged' in reread) return unreadable(found.file, reread.damaged);
-  const newPlan = planLease(factsOf(reread.lease, guestIsOurs));
+  const newPlan = planLease(leaseFacts(reread.lease, guestIsOurs));
   if (newPlan !== 'waitForGuardian') return await carryOut(newPlan, reread.file, reread.lease);
   const { guest, guardian } = reread.lease;
   return {
@@ -165,7 +165,8 @@ async function resume(file: string, lease: Lease): Promise<RecoveredPause> {
   }
 }
 
-function factsOf(lease: Lease, guestIsOurs: boolean): LeaseFacts {
+/** What is known of a lease now. @param guestIsOurs the caller holds the guest's lock */
+export function leaseFacts(lease: Lease, guestIsOurs: boolean): LeaseFacts {
   // A job of this very process that has let go of the guest's lock no longer works on it.
   const isOurOwn = guestIsOurs && lease.orchestrator.pid === process.pid;
   return {

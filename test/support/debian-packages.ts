@@ -12,6 +12,8 @@ const always = [
   'zstd',
   'libarchive-tools',
 ];
+/** For what is shipped for shells, readers of manuals, and systemd. */
+const forSetUp = ['zsh', 'fish', 'mandoc', 'man-db', 'systemd'];
 const forTheShim = ['gcc', 'libc6-dev'];
 
 /** Those of `packages` that are not installed. */
@@ -35,7 +37,7 @@ export async function ensureDebianPackages(
   further: string[] = [],
 ): Promise<{ missing: string[] }> {
   for (const wanted of [
-    async () => [...always, ...further],
+    async () => [...always, ...forSetUp, ...further],
     async () => ((await needsXstateShim()) ? forTheShim : []),
   ]) {
     const missing = await missingOf(await wanted());

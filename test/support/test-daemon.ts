@@ -17,8 +17,12 @@ export class TestDaemon {
   }
 
   /** Returns once its schedule runs. */
-  static async start(house: TestHouse, settings: string[] = []): Promise<TestDaemon> {
-    const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 280_000 }));
+  static async start(
+    house: TestHouse,
+    settings: string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<TestDaemon> {
+    const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 280_000, env }));
     await daemon.untilLogged(/^daemon runs$/);
     return daemon;
   }

@@ -74,12 +74,17 @@ export async function removeStaleInstances(): Promise<string[]> {
   const tracefs = mountedTracefs();
   if (tracefs === undefined) return [];
   const removed: string[] = [];
-  for (const name of instancesIn(tracefs)) {
-    if (!isStale(name)) continue;
+  for (const name of instancesIn(tracefs).filter(isStale)) {
     // Who looks into it keeps it from being removed now, and nobody from working: the next time will do.
     if (await removeDirectory(`${tracefs}/instances/${name}`, staleLimitMs)) removed.push(name);
   }
   return removed;
+}
+
+/** The names of those that `removeStaleInstances` would remove; mounts and removes nothing. */
+export function staleInstances(): string[] {
+  const tracefs = mountedTracefs();
+  return tracefs === undefined ? [] : instancesIn(tracefs).filter(isStale);
 }
 
 /** Who may not look has made none. */

@@ -2,7 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { errnoOf } from '../../errors.js';
 import { mountTracefs } from './kernel-calls.js';
 
-const usualPlace = '/sys/kernel/tracing';
+/** Where it is mounted on nearly every host, and by us. */
+export const usualPlace = '/sys/kernel/tracing';
 
 export type Tracefs = { path: string } | { problem: string };
 

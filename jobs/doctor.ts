@@ -1,0 +1,246 @@
+import type { Config, GuestConfig } from '../src/config/config.js';
+import { type CaptureLook, tracingNeedOf } from '../src/doctor/check-capture.js';
+import { checkClock } from '../src/doctor/check-clock.js';
+import { checkDaemon, type DaemonLook } from '../src/doctor/check-daemon.js';
+import { checkGuardian } from '../src/doctor/check-guardian.js';
+import { type CheckableHistory, checkHistory } from '../src/doctor/check-history.js';
+import { checkPrograms } from '../src/doctor/check-programs.js';
+import { checkRights, lookAtRights } from '../src/doctor/check-rights.js';
+import { checkRoom } from '../src/doctor/check-room.js';
+import { checkState } from '../src/doctor/check-state.js';
+import type { RoundTrips } from '../src/doctor/check-stop-and-go.js';
+import { type CheckableStore, checkStore } from '../src/doctor/check-store.js';
+import { checkSyslog } from '../src/doctor/check-syslog.js';
+import { checkTimezone } from '../src/doctor/check-timezone.js';
+import { checkTracing, lookAtTracing } from '../src/doctor/check-tracing.js';
+import {
+  orphanedFreezes,
+  orphanedJobs,
+  orphanedLeases,
+  orphanedScratch,
+  orphanedSockets,
+  orphanedTraceInstances,
+} from '../src/doctor/find-orphans.js';
+import type { Finding } from '../src/doctor/finding.js';
+import { lookedAt } from '../src/doctor/looked-at.js';
+import { nearestDirectory } from '../src/doctor/nearest-directory.js';
+import { neededRoom, type RoomUser } from '../src/doctor/needed-room.js';
+import { checkOrphans, type Orphan } from '../src/doctor/orphans.js';
+import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { holderOf } from '../src/exclusive-lock.js';
+import { findGuestConsole } from '../src/guest/guest-console.js';
+import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
+import { readProcessStat } from '../src/process-identity.js';
+import type { Incoming } from '../src/store/incoming.js';
+import { freeRoom } from '../src/store/store-failure.js';
+import { type ExaminedGuest, examineGuest } from './examine-guest.js';
+import { storeLock } from './guest-locks.js';
+
+/** Only read: what is found is put right by `recover`, or by a person. */
+export interface DoctorHistory extends CheckableHistory {
+  jobs(filter: { limit: number }): Promise<JobRecord[]>;
+  runningJobs(): Promise<JobRecord[]>;
+  snapshots(filter: { store?: string }): Promise<SnapshotRecord[]>;
+  lastSlot(guest: string): Promise<string | null>;
+  storeId(store: string): Promise<string | null>;
+}
+
+export interface DoctorStore extends CheckableStore {
+  /** Of one that guests are captured into. */
+  incomings?(): Promise<Incoming[]>;
+}
+
+export interface DoctorHouse {
+  config: Config;
+  /** null: there is none yet; an error in its place says why it can't be used. */
+  history: DoctorHistory | UmlsnapError | null;
+  /** Those of every kind, and the directories in which snapshots wait for archives. */
+  stores: readonly DoctorStore[];
+  /** The one that this guest is captured into. */
+  capturedInto(guest: GuestConfig): DoctorStore;
+  daemon: DaemonLook;
+  /** Whether an agent answers in each guest, as a daemon of this config knows; null: there is no such daemon. */
+  agentsByDaemon: ReadonlyMap<string, boolean | null> | null;
+  /** Stops and resumes a guest; null: no guest is to be stopped. */
+  tryRoundTrips: ((guest: GuestConfig) => Promise<RoundTrips>) | null;
+}
+
+/**
+ * Looks whether backups will work, on this host and for these guests, and tells of each thing what it means and how to mend
+ * it. Changes nothing, but for the two moments that `tryRoundTrips` stops a guest.
+ */
+export async function doctor(house: DoctorHouse, guests: readonly GuestConfig[]): Promise<Finding[]> {
+  const now = new Date();
+  const { config } = house;
+  const host = [
+    await lookedAt('rights', null, () => checkRights(lookAtRights(guests))),
+    await lookedAt('state', null, () => checkState(config.state)),
+    await lookedAt('history', null, () => checkHistory(house.history)),
+    await lookedAt('clock', null, async () => checkClock(now, await newestRecord(house))),
+    await lookedAt('timezone', null, () => checkTimezone(timezonesOf(guests))),
+    checkDaemon(house.daemon),
+    checkPrograms(config),
+    await lookedAt('syslog', null, () => checkSyslog()),
+    await lookedAt('orphans', null, async () => checkOrphans(await findOrphans(house, now))),
+  ];
+  const tracing = await lookAtTracing();
+  const examined = await examineAll(guests, async (guest) =>
+    examineGuest({
+      ...{ config: guest, stateDirectory: config.state, store: house.capturedInto(guest), tracing, now },
+      lastSlot: await lastSlotOf(house, guest.name),
+      agentByDaemon: house.agentsByDaemon?.get(guest.name),
+      tryRoundTrips: house.tryRoundTrips,
+    }),
+  );
+  const needs = examined.flatMap(({ guest, capture }) => (capture ? [tracingNeedOf(guest, capture)] : []));
+  host.push(checkTracing(tracing, needs), ...(await tryGuardian(config, examined)));
+  const stores = await checkStores(house, examined, now);
+  return [...host, ...stores, ...examined.flatMap(({ findings }) => findings)];
+}
+
+type Examined = ExaminedGuest & { guest: GuestConfig };
+
+/** A guest that does not answer takes seconds, and a process is started for some looks. */
+const atOnce = 4;
+
+async function examineAll(
+  guests: readonly GuestConfig[],
+  examine: (guest: GuestConfig) => Promise<ExaminedGuest>,
+): Promise<Examined[]> {
+  const examined = new Map<string, Examined>();
+  const left = guests.values();
+  const work = async () => {
+    for (const guest of left) examined.set(guest.name, { ...(await examine(guest)), guest });
+  };
+  await Promise.all(Array.from({ length: atOnce }, work));
+  return guests.flatMap(({ name }) => examined.get(name) ?? []);
+}
+
+/** With the first guest that runs: a guardian is armed for a guest, and does not come up without one. */
+async function tryGuardian({ state }: Config, examined: readonly Examined[]): Promise<Finding[]> {
+  const running = examined.find(({ pid }) => pid !== null);
+  const main = running?.pid == null ? undefined : readProcessStat(running.pid);
+  if (!running || !main) return [];
+  const { guest } = running;
+  return [
+    await lookedAt('guardian', null, async () =>
+      checkGuardian({
+        ...{ guest: guest.name, socketPath: await findGuestConsole(guest), stateDirectory: state },
+        main: { pid: main.pid, startTicks: main.startTicks },
+      }),
+    ),
+  ];
+}
+
+async function checkStores(house: DoctorHouse, examined: readonly Examined[], now: Date): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const store of house.stores) {
+    const { name, path } = store;
+    const found = await lookedAt('store', name, async () =>
+      checkStore(store, (await usable(house)?.storeId(name)) ?? null),
+    );
+    findings.push(found);
+    const users = examined.filter(({ guest }) => [guest.store, ...guest.otherStores].includes(name));
+    // What room there is elsewhere nobody can tell us, nor how much an archive will take.
+    const isKnown = path.startsWith('/') && store.incomings !== undefined;
+    if (found.level !== 'ok' || users.length === 0 || !isKnown) continue;
+    findings.push(
+      await lookedAt('room', name, async () => {
+        const snapshots = (await usable(house)?.snapshots({ store: name })) ?? [];
+        const needed = users.map((user) => neededRoom(roomUserOf(user.guest, user.capture, snapshots), now));
+        return checkRoom(name, await freeRoom({ name, path: nearestDirectory(path) }), needed);
+      }),
+    );
+  }
+  return findings;
+}
+
+function roomUserOf(
+  { name: guest, schedule, timezone, keep }: GuestConfig,
+  capture: CaptureLook | null,
+  snapshots: readonly SnapshotRecord[],
+): RoomUser {
+  const own = snapshots.filter((snapshot) => snapshot.guest === guest);
+  return {
+    ...{ guest, schedule, timezone, keep },
+    snapshots: own.map(({ snapshot, takenAt, pinned, storedBytes, method }) => ({
+      ...{ snapshot, takenAt, pinned, good: true, storedBytes },
+      sharesBlocks: method === 'reflink',
+    })),
+    first: capture && {
+      dataBytes: capture.dataBytes,
+      sharesBlocks: capture.reflink.every(({ works }) => works),
+    },
+  };
+}
+
+/** Whether something in a store is a leftover is known by its guest's lock only. */
+async function findOrphans(house: DoctorHouse, now: Date): Promise<Orphan[]> {
+  const { config, daemon } = house;
+  const guests = Object.keys(config.guests);
+  return [
+    ...(await orphanedLeases(config.state)),
+    ...(await orphanedFreezes(config.state)),
+    ...orphanedJobs((await usable(house)?.runningJobs()) ?? []),
+    ...(await orphanedIncomings(house)),
+    ...orphanedTraceInstances(),
+    ...orphanedSockets(config.state, { daemonRuns: daemon.isRunning, guests }),
+    ...orphanedScratch(now),
+  ];
+}
+
+async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
+  const orphans: Orphan[] = [];
+  for (const store of house.stores) {
+    for (const { guest, directory } of await incomingsOf(house, store)) {
+      if ((await holderOf(storeLock(store.path, guest))) !== undefined) continue;
+      const what = `the incoming copy ${directory}`;
+      orphans.push({ kind: 'incoming', what, holdsGuest: false, mend: 'recover' });
+    }
+  }
+  return orphans;
+}
+
+/** Of a store that is away the check of the store tells. */
+async function incomingsOf(house: DoctorHouse, store: DoctorStore): Promise<Incoming[]> {
+  try {
+    const known = (await usable(house)?.storeId(store.name)) ?? null;
+    return (await store.isMounted(known)) ? ((await store.incomings?.()) ?? []) : [];
+  } catch (error) {
+    if (!(error instanceof UmlsnapError)) throw error;
+    return [];
+  }
+}
+
+function usable({ history }: DoctorHouse): DoctorHistory | null {
+  return history instanceof UmlsnapError ? null : history;
+}
+
+async function newestRecord(house: DoctorHouse): Promise<string | null> {
+  const history = usable(house);
+  if (!history) return null;
+  const jobs = (await history.jobs({ limit: 1 })).map(({ startedAt }) => startedAt);
+  const snapshots = (await history.snapshots({})).map(({ takenAt }) => takenAt);
+  return [...jobs, ...snapshots].sort().at(-1) ?? null;
+}
+
+async function lastSlotOf(house: DoctorHouse, guest: string): Promise<Date | null> {
+  try {
+    const slot = (await usable(house)?.lastSlot(guest)) ?? null;
+    return slot === null ? null : new Date(slot);
+  } catch (error) {
+    // Of a history that is damaged its own check tells.
+    if (!isHistoryFailure(error)) throw error;
+    return null;
+  }
+}
+
+function timezonesOf(guests: readonly GuestConfig[]) {
+  return {
+    environment: process.env.TZ,
+    system: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    scheduled: guests.flatMap(({ name, schedule, timezone }) =>
+      schedule === undefined ? [] : [{ guest: name, timezone }],
+    ),
+  };
+}

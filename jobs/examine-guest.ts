@@ -1,0 +1,143 @@
+import type { GuestConfig } from '../src/config/config.js';
+import { checkAgent } from '../src/doctor/check-agent.js';
+import { type CaptureLook, checkCapture, lookAtCapture } from '../src/doctor/check-capture.js';
+import { checkCondition } from '../src/doctor/check-condition.js';
+import { checkCpus } from '../src/doctor/check-cpus.js';
+import { checkDisks } from '../src/doctor/check-disks.js';
+import { checkKernel, stopFitnessOf } from '../src/doctor/check-kernel.js';
+import { checkSlots } from '../src/doctor/check-slots.js';
+import { checkStopAndGo, type RoundTrips } from '../src/doctor/check-stop-and-go.js';
+import { checkSysrq } from '../src/doctor/check-sysrq.js';
+import type { TracingLook } from '../src/doctor/check-tracing.js';
+import type { Finding } from '../src/doctor/finding.js';
+import { lookedAt } from '../src/doctor/looked-at.js';
+import { withOpenDisks } from '../src/doctor/open-disks.js';
+import { holderOf } from '../src/exclusive-lock.js';
+import { type Guest, withGuest } from '../src/guest/guest.js';
+import { conditionOf } from '../src/guest/guest-condition.js';
+import { leaseLock } from '../src/pause/lease.js';
+import { type NextRun, nextRunOf } from '../src/schedule/next-run.js';
+import { type AgentNow, findAgentNow } from './look-for-agent.js';
+
+export interface GuestExamination {
+  config: GuestConfig;
+  stateDirectory: string;
+  store: { name: string; path: string };
+  tracing: TracingLook;
+  /** Of its schedule; null where nothing has been recorded. */
+  lastSlot: Date | null;
+  now: Date;
+  /** Whether an agent answers, as the daemon knows that has the guest's ear; undefined: there is no such daemon. */
+  agentByDaemon: boolean | null | undefined;
+  /** null: guests are not to be stopped. */
+  tryRoundTrips: ((guest: GuestConfig) => Promise<RoundTrips>) | null;
+}
+
+export interface ExaminedGuest {
+  findings: Finding[];
+  /** null: its disks could not be looked at. */
+  capture: CaptureLook | null;
+  /** Of its main process; null: it does not run, or is being worked on. */
+  pid: number | null;
+}
+
+/**
+ * Looks at one guest. One that somebody works on is asked nothing: it may be stopped at any moment, and MUST NOT be sent
+ * anything then but what its pause needs (design §2). Takes no lock while it looks: a backup that falls due goes first.
+ */
+export async function examineGuest(examination: GuestExamination): Promise<ExaminedGuest> {
+  const { config, stateDirectory, now } = examination;
+  const { name } = config;
+  const worker = await holderOf(leaseLock(stateDirectory, name));
+  const condition = await conditionOf(config);
+  const next = nextRun(examination);
+  const findings = [checkCondition(name, condition, worker)];
+  if (config.schedule !== undefined) findings.push(checkSlots(config, next, now));
+  const capture = await examineCapture(examination, findings);
+  const isAsked = worker === undefined && ['running', 'unknown'].includes(condition.state);
+  if (!isAsked || condition.pid === null) return { findings, capture, pid: null };
+  const { pid, kernel } = condition;
+  findings.push(checkKernel(name, kernel ?? ''));
+  await askGuest(examination, findings);
+  findings.push(
+    await lookedAt('agent', name, async () => checkAgent(config, await agentOf(examination, pid))),
+  );
+  findings.push(await lookedAt('stopAndGo', name, () => stopAndGo(examination, kernel ?? '', next)));
+  return { findings, capture, pid };
+}
+
+async function examineCapture(
+  { config, store, tracing }: GuestExamination,
+  findings: Finding[],
+): Promise<CaptureLook | null> {
+  let found: CaptureLook | null = null;
+  findings.push(
+    await lookedAt('capture', config.name, () =>
+      withOpenDisks(config, async (disks) => {
+        found = await lookAtCapture(config, disks, store.path, tracing);
+        return checkCapture(config, store.name, found);
+      }),
+    ),
+  );
+  return found;
+}
+
+async function askGuest({ config }: GuestExamination, findings: Finding[]): Promise<void> {
+  const { name } = config;
+  const ask = (look: (guest: Guest) => Promise<Finding>) => () => withGuest(config, look);
+  findings.push(
+    await lookedAt(
+      'cpus',
+      name,
+      ask(async (guest) => checkCpus(config, await guest.cpuCount())),
+    ),
+    await lookedAt(
+      'disks',
+      name,
+      ask((guest) => withOpenDisks(config, (disks) => checkDisks(config, guest, disks))),
+    ),
+    await lookedAt(
+      'sysrq',
+      name,
+      ask(async (guest) =>
+        checkSysrq(config, { setting: await guest.sysrqSetting(), syncText: await guest.emergencySync() }),
+      ),
+    ),
+  );
+}
+
+async function agentOf(
+  { config, stateDirectory, agentByDaemon }: GuestExamination,
+  pid: number,
+): Promise<AgentNow> {
+  if (agentByDaemon === true) return { cause: 'ready', detail: '' };
+  const found = await findAgentNow({ config, stateDirectory, pid, source: null });
+  // The daemon holds the socket that we would listen at, and has said what it knows.
+  if (agentByDaemon === undefined || found.cause !== 'socketUnusable') return found;
+  return agentByDaemon === false
+    ? { cause: 'noAgent', detail: 'by the daemon' }
+    : { cause: 'notAsked', detail: '' };
+}
+
+/** A backup that falls due meanwhile would find the guest busy, and be skipped. */
+const dueSoonMs = 60_000;
+
+async function stopAndGo(
+  { config, tryRoundTrips, now }: GuestExamination,
+  kernel: string,
+  next: NextRun | null,
+): Promise<Finding> {
+  const { name } = config;
+  const notTried = (why: string) => checkStopAndGo(name, { tried: false, why });
+  if (tryRoundTrips === null) return notTried('no guest is to be stopped now');
+  if (stopFitnessOf(kernel) !== 'fit') return notTried('its kernel might lose its console by it');
+  if (next && next.at.getTime() - now.getTime() < dueSoonMs) return notTried('a backup of it falls due');
+  return checkStopAndGo(name, await tryRoundTrips(config));
+}
+
+function nextRun({ config, lastSlot, now }: GuestExamination): NextRun | null {
+  const { name: guest, schedule, timezone, catchUp, jitterMs } = config;
+  return schedule === undefined
+    ? null
+    : nextRunOf({ guest, schedule, timezone, catchUp, jitterMs, lastSlot }, now);
+}

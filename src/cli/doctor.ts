@@ -1,0 +1,117 @@
+import { type DoctorHouse, doctor } from '../../jobs/doctor.js';
+import { tryRoundTrips } from '../../jobs/round-trips.js';
+import { allStores, storesOf, withHistoryToRead, withHouse } from '../compose.js';
+import type { Config, GuestConfig } from '../config/config.js';
+import { ControlClient } from '../control/control-client.js';
+import { type DaemonStatus, digestOf } from '../control/daemon-status.js';
+import type { DaemonLook } from '../doctor/check-daemon.js';
+import type { RoundTrips } from '../doctor/check-stop-and-go.js';
+import { type Finding, worstLevel } from '../doctor/finding.js';
+import { pluginLine, pluginStatus } from '../doctor/plugin-line.js';
+import { explainError } from '../error-text.js';
+import { UmlsnapError } from '../errors.js';
+import { holderOf } from '../exclusive-lock.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { printableLine } from '../mconsole/printable.js';
+import { type Context, configOf, guestOf } from './context.js';
+import { daemonLock } from './daemon-lock.js';
+import { printFindings } from './doctor-report.js';
+import { withInterrupt } from './interrupt.js';
+import { statusByDaemon } from './status-by-daemon.js';
+
+export interface DoctorOptions {
+  /** As a monitoring plugin: one line, and its exit code. */
+  nagios?: boolean;
+  /** Stops each guest twice for a moment. */
+  stopGo: boolean;
+}
+
+/** `umlsnap doctor [GUEST]`: whether backups will work on this host, what is in their way, and how to mend it. */
+export async function doctorVerb(
+  context: Context,
+  guest: string | undefined,
+  options: DoctorOptions,
+): Promise<ExitCode> {
+  if (options.nagios) return await asPlugin(() => examine(context, guest, false));
+  const findings = await examine(context, guest, options.stopGo);
+  printFindings(context.output, findings);
+  const level = worstLevel(findings.map((finding) => finding.level));
+  if (level === 'critical') return exitCodes.failed;
+  return level === 'ok' ? exitCodes.done : exitCodes.warnings;
+}
+
+/** Whoever reads a plugin knows four exit codes and one line: a config that is wrong is told in these as well. */
+async function asPlugin(examineAll: () => Promise<Finding[]>): Promise<ExitCode> {
+  try {
+    const findings = await examineAll();
+    process.stdout.write(`${pluginLine(findings)}\n`);
+    return pluginStatus(worstLevel(findings.map(({ level }) => level)));
+  } catch (error) {
+    process.stdout.write(`UMLSNAP UNKNOWN - ${printableLine(explainError(error)).replaceAll('|', '/')}\n`);
+    return pluginStatus('unknown');
+  }
+}
+
+/** Does none of what every other command begins with: what dead processes have left is to be told, and not put right. */
+async function examine(context: Context, guest: string | undefined, stopGo: boolean): Promise<Finding[]> {
+  const config = await configOf(context);
+  const guests = guest === undefined ? Object.values(config.guests) : [guestOf(config, guest)];
+  return await withInterrupt((signal) =>
+    withHistoryToRead(config, async (history) => {
+      const house: DoctorHouse = {
+        ...{ config, history, daemon: await lookAtDaemon(config) },
+        stores: allStores(config),
+        capturedInto: (guest) => storesOf(config, guest).capturedInto,
+        agentsByDaemon: await agentsByDaemon(config),
+        tryRoundTrips: stopGo ? (wanted) => roundTripsOf(config, wanted, signal) : null,
+      };
+      const findings = await doctor(house, guests);
+      signal.throwIfAborted();
+      return findings;
+    }),
+  );
+}
+
+/** The history is opened to be written only now: a pause MUST stand in it before the `stop`. */
+async function roundTripsOf(config: Config, guest: GuestConfig, signal: AbortSignal): Promise<RoundTrips> {
+  signal.throwIfAborted();
+  return await withHouse(config, ({ history, stateDirectory }) => {
+    const storePath = storesOf(config, guest).capturedInto.path;
+    return tryRoundTrips(guest, { stateDirectory, storePath, history }, signal);
+  });
+}
+
+async function lookAtDaemon(config: Config): Promise<DaemonLook> {
+  const isRunning = (await holderOf(daemonLock(config.state).keys[0])) !== undefined;
+  const status = isRunning ? await statusOf(config) : null;
+  const scheduled = Object.values(config.guests).filter(({ schedule }) => schedule !== undefined);
+  return {
+    isRunning,
+    answer: status && {
+      ...{ pid: status.pid, configFile: status.configFile },
+      hasThisConfig: status.configDigest === digestOf(config),
+    },
+    configFile: config.file,
+    scheduled: scheduled.map(({ name }) => name),
+  };
+}
+
+async function statusOf(config: Config): Promise<DaemonStatus | null> {
+  try {
+    return await new ControlClient(config.state).status();
+  } catch (error) {
+    if (error instanceof UmlsnapError) return null;
+    throw error;
+  }
+}
+
+async function agentsByDaemon(config: Config): Promise<Map<string, boolean | null> | null> {
+  try {
+    const guests = await statusByDaemon(config);
+    return guests && new Map(guests.map(({ guest, agent }) => [guest, agent]));
+  } catch (error) {
+    // It went away while it was asked: then we look ourselves.
+    if (!(error instanceof UmlsnapError)) throw error;
+    return null;
+  }
+}

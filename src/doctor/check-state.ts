@@ -1,0 +1,43 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import { errnoOf } from '../errors.js';
+import { type Finding, fine, trouble } from './finding.js';
+import { nearestDirectory } from './nearest-directory.js';
+
+const about = { check: 'state', about: null } as const;
+
+/** The directory of history, leases and sockets: there or possible, ours to write, and nobody else's. */
+export function checkState(path: string): Finding {
+  const found = statSync(path, { throwIfNoEntry: false });
+  const place = found ? path : nearestDirectory(path);
+  const problem = problemOfWriting(place);
+  if (problem !== null) {
+    return trouble(about, {
+      level: 'critical',
+      what: `The state directory ${path} can't be ${found ? 'written' : 'made'}: ${place}: ${problem}.`,
+      means: 'Without it there is no history and no lease, and so no backup.',
+      mend: 'Set `state:` in the config to a directory of the user that runs umlsnap, or give that user this one.',
+      facts: { path, problem },
+    });
+  }
+  if (!found) return fine(about, `The state directory ${path} will be made by the first command.`, { path });
+  const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
+  if ((found.mode & 0o022) === 0) return fine(about, `State in ${path}, mode ${mode}.`, { path, mode });
+  return trouble(about, {
+    level: 'critical',
+    what: `The state directory ${path} has mode ${mode}: others may write into it.`,
+    means: 'A lease that somebody else has put there decides which guest is sent `go`.',
+    mend: `chmod go-w ${path}`,
+    facts: { path, mode },
+  });
+}
+
+function problemOfWriting(path: string): string | null {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
+    return null;
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    return errno === 'EROFS' ? 'read-only filesystem (EROFS)' : `no right to write (${errno})`;
+  }
+}

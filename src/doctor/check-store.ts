@@ -1,0 +1,16 @@
+import { type Finding, fine } from './finding.js';
+
+export interface CheckableStore {
+  readonly name: string;
+  readonly path: string;
+  /** @throws StoreNotMounted, StoreUnusable */
+  isMounted(expectedId: string | null): Promise<boolean>;
+}
+
+/** Whether the store is there, and the one that the history remembers. What speaks against it is thrown, and told as it is. */
+export async function checkStore(store: CheckableStore, expectedId: string | null): Promise<Finding> {
+  const about = { check: 'store', about: store.name } as const;
+  const facts = { path: store.path, id: expectedId };
+  if (await store.isMounted(expectedId)) return fine(about, `Is there: ${store.path}.`, facts);
+  return fine(about, `Will be made by the first backup: ${store.path}.`, facts);
+}

@@ -1,0 +1,112 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { staleInstances } from '../capture/tracing/trace-instance.js';
+import { controlSocketPath } from '../control/control-socket.js';
+import type { JobRecord } from '../history/records.js';
+import { findFreezeLeases } from '../pause/freeze-lease.js';
+import { readLeases } from '../pause/lease.js';
+import { leaseFacts, planLease } from '../pause/recover-pauses.js';
+import { bootId, goneOrForbidden, isAlive } from '../process-identity.js';
+import type { Orphan } from './orphans.js';
+
+/** Leases of pauses whose processes are dead. @throws StateUnusable */
+export async function orphanedLeases(stateDirectory: string): Promise<Orphan[]> {
+  const found = await readLeases(stateDirectory);
+  return found.flatMap((lease): Orphan[] => {
+    const kind = { kind: 'lease', mend: 'recover' } as const;
+    if ('damaged' in lease) {
+      return [{ ...kind, what: `the lease ${lease.file}, which can't be read`, holdsGuest: true }];
+    }
+    const plan = planLease(leaseFacts(lease.lease, false));
+    if (plan === 'leave' || plan === 'waitForGuardian') return [];
+    const holdsGuest = plan === 'resume';
+    const state = holdsGuest ? 'which may stand still' : 'which runs or is gone';
+    return [{ ...kind, what: `the lease of a pause of guest ${lease.lease.guest}, ${state}`, holdsGuest }];
+  });
+}
+
+/** Freezes whose processes are dead. @throws StateUnusable */
+export async function orphanedFreezes(stateDirectory: string): Promise<Orphan[]> {
+  const found = await findFreezeLeases(stateDirectory);
+  return found.flatMap((freeze): Orphan[] => {
+    const kind = { kind: 'freeze', mend: 'recover', holdsGuest: true } as const;
+    if ('damaged' in freeze) return [{ ...kind, what: `the freeze ${freeze.file}, which can't be read` }];
+    const { guest, orchestrator, bootId: boot } = freeze.lease;
+    if (boot === bootId() && isAlive(orchestrator)) return [];
+    return [{ ...kind, what: `a freeze of guest ${guest}` }];
+  });
+}
+
+/** Jobs that the history takes for running, of processes that are dead. */
+export function orphanedJobs(running: readonly JobRecord[]): Orphan[] {
+  return running
+    .filter(
+      ({ bootId: boot, pid, pidStartTicks }) =>
+        boot !== bootId() || !isAlive({ pid, startTicks: pidStartTicks }),
+    )
+    .map(({ job, guest }) => ({
+      ...{ kind: 'job', mend: 'recover', holdsGuest: false },
+      what: `job ${job} of guest ${guest ?? '-'}, which was cut short`,
+    }));
+}
+
+export function orphanedTraceInstances(): Orphan[] {
+  return staleInstances().map((name) => ({
+    ...{ kind: 'traceInstance', mend: 'recover', holdsGuest: false },
+    what: `the tracing ${name}`,
+  }));
+}
+
+/** The control socket of a daemon that was killed, and notify sockets of guests that no config has any more. */
+export function orphanedSockets(
+  stateDirectory: string,
+  { daemonRuns, guests }: { daemonRuns: boolean; guests: readonly string[] },
+): Orphan[] {
+  const paths: string[] = [];
+  const control = controlSocketPath(stateDirectory);
+  if (!daemonRuns && statSync(control, { throwIfNoEntry: false })?.isSocket()) paths.push(control);
+  for (const name of namesIn(join(stateDirectory, 'notify'))) {
+    const guest = /^(.*)\.sock$/.exec(name)?.[1];
+    if (guest !== undefined && !guests.includes(guest)) paths.push(join(stateDirectory, 'notify', name));
+  }
+  return paths.map((path) => removable('socket', `the socket ${path}`, path));
+}
+
+const replyDirectory = /^umlsnap-[A-Za-z0-9]{6}$/;
+/** A process that has just begun has made its directory and bound nothing in it yet. */
+const youngMs = 60_000;
+
+/** The directories for guests' answers (reply-directory.ts) that no process has a socket in any more. */
+export function orphanedScratch(now: Date): Orphan[] {
+  const bound = readFileSync('/proc/net/unix', 'utf8');
+  const bases = [process.env.XDG_RUNTIME_DIR, '/dev/shm', '/run', tmpdir(), '/tmp'];
+  const paths = [...new Set(bases.filter((base) => base !== undefined))].flatMap((base) =>
+    namesIn(base)
+      .filter((name) => replyDirectory.test(name))
+      .map((name) => join(base, name)),
+  );
+  return paths
+    .filter((path) => isForSocketsOnly(path, now) && !bound.includes(`${path}/`))
+    .map((path) => removable('scratch', `the directory ${path}`, path));
+}
+
+function isForSocketsOnly(path: string, now: Date): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found?.isDirectory() || found.uid !== process.geteuid?.()) return false;
+  const isOld = now.getTime() - found.mtimeMs > youngMs;
+  return isOld && namesIn(path).every((name) => /^[0-9a-f]{16}$/.test(name));
+}
+
+const removable = (kind: Orphan['kind'], what: string, path: string): Orphan => ({
+  ...{ kind, what, holdsGuest: false },
+  mend: { remove: path },
+});
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    return goneOrForbidden<string[]>([])(error);
+  }
+}

@@ -1,0 +1,116 @@
+import { chmod, mkdir, open, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { DatabaseSync } from '@photostructure/sqlite';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Config } from '../../src/config/config.js';
+import { resolveConfig } from '../../src/config/resolve.js';
+import { checkHistory } from '../../src/doctor/check-history.js';
+import { checkPrograms } from '../../src/doctor/check-programs.js';
+import { checkState } from '../../src/doctor/check-state.js';
+import { checkSyslog } from '../../src/doctor/check-syslog.js';
+import { orphanedScratch, orphanedSockets } from '../../src/doctor/find-orphans.js';
+import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+
+let dir: string;
+beforeAll(async () => {
+  dir = await makeTempDir();
+});
+afterAll(() => removeTempDir(dir));
+
+const configOf = (input: object): Config => resolveConfig('/config.yaml', input as never);
+
+test('a state directory that others may write into is critical: a lease decides which guest is resumed', async () => {
+  const state = join(dir, 'state');
+  expect(checkState(state).level).toBe('ok');
+  await mkdir(state, { mode: 0o700 });
+  expect(checkState(state).level).toBe('ok');
+  await chmod(state, 0o777);
+  expect(checkState(state)).toMatchObject({ level: 'critical', mend: `chmod go-w ${state}` });
+});
+
+test('a page of the history that was overwritten is found, though its file still opens', async () => {
+  const path = join(dir, 'history.db');
+  const history = await SqliteHistory.open(path);
+  for (let n = 0; n < 300; n++) await history.rememberStore(`store-${n}-${'x'.repeat(200)}`, `id-${n}`);
+  expect((await checkHistory(history)).level).toBe('ok');
+  history.close();
+  const database = new DatabaseSync(path);
+  database.exec('pragma wal_checkpoint(truncate)');
+  database.close();
+  const file = await open(path, 'r+');
+  const { size } = await file.stat();
+  await file.write(Buffer.alloc(4096, 0xa5), 0, 4096, size - 4096 * 4);
+  await file.close();
+  const damaged = await SqliteHistory.open(path, { readOnly: true });
+  try {
+    expect(await checkHistory(damaged)).toMatchObject({
+      level: 'critical',
+      facts: { problems: expect.any(Array) },
+    });
+  } finally {
+    damaged.close();
+  }
+  expect((await checkHistory(null)).level).toBe('ok');
+});
+
+test('a program counts as missing only where the config needs it', () => {
+  const local = configOf({ stores: { local: { type: 'directory', path: '/x' } } });
+  expect(checkPrograms(local, dir)).toMatchObject({ level: 'ok', facts: { needed: [] } });
+  const far = { ...local, stores: { far: { name: 'far', type: 'restic' } } } as unknown as Config;
+  const isThere = !(checkPrograms(local, dir).facts.missing as string[]).includes('restic');
+  if (!isThere)
+    expect(checkPrograms(far, dir)).toMatchObject({ level: 'critical', mend: 'apt install restic' });
+});
+
+test('a program is found where PATH says', async () => {
+  const config = configOf({});
+  await writeFile(join(dir, 'restic'), '#!/bin/sh\n', { mode: 0o755 });
+  expect(checkPrograms(config, `/nonexistent:${dir}`).facts.missing).not.toContain('restic');
+});
+
+test('no syslog is in order, and one that leads nowhere is told', async () => {
+  expect(checkSyslog(join(dir, 'nothing')).level).toBe('ok');
+  await symlink(join(dir, 'gone'), join(dir, 'log'));
+  expect(checkSyslog(join(dir, 'log')).level).toBe('warning');
+});
+
+test("sockets that no daemon and no guest of the config has any more are orphans, a living daemon's is none", async () => {
+  const state = join(dir, 's');
+  await mkdir(join(state, 'notify'), { recursive: true });
+  const server = createServer().listen(join(state, 'control.sock'));
+  await writeFile(join(state, 'notify/gone.sock'), '');
+  await writeFile(join(state, 'notify/debian.sock'), '');
+  const pathsOf = (daemonRuns: boolean) =>
+    orphanedSockets(state, { daemonRuns, guests: ['debian'] }).map(({ mend }) => mend);
+  const gone = { remove: join(state, 'notify/gone.sock') };
+  expect(pathsOf(true)).toEqual([gone]);
+  expect(pathsOf(false)).toEqual([{ remove: join(state, 'control.sock') }, gone]);
+  await new Promise((closed) => server.close(closed));
+});
+
+test('a directory for answers is an orphan when no socket is bound in it any more, and holds nothing else', async () => {
+  const runtime = join(dir, 'run');
+  await mkdir(join(runtime, 'umlsnap-aaaaaa'), { recursive: true });
+  await mkdir(join(runtime, 'umlsnap-bbbbbb'));
+  await mkdir(join(runtime, 'umlsnap-cccccc'));
+  await writeFile(join(runtime, 'umlsnap-bbbbbb/0123456789abcdef'), '');
+  await writeFile(join(runtime, 'umlsnap-cccccc/letters'), '');
+  const server = createServer().listen(join(runtime, 'umlsnap-aaaaaa/0123456789abcdef'));
+  const before = process.env.XDG_RUNTIME_DIR;
+  process.env.XDG_RUNTIME_DIR = runtime;
+  try {
+    const found = (at: number) =>
+      orphanedScratch(new Date(at))
+        .map(({ mend }) => mend)
+        .filter((mend) => mend !== 'recover' && mend.remove.startsWith(dir));
+    expect(found(Date.now())).toEqual([]);
+    expect(found(Date.now() + 120_000)).toEqual([{ remove: join(runtime, 'umlsnap-bbbbbb') }]);
+  } finally {
+    if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
+    else process.env.XDG_RUNTIME_DIR = before;
+    await new Promise((closed) => server.close(closed));
+  }
+  await rm(runtime, { recursive: true });
+});
