@@ -38,7 +38,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
     case 'verify':
       return await verifySnapshot(demand.snapshot, house, work);
     case 'prune':
-      return await pruneAll(guestsOf(house.config, demand.guest), demand.dryRun, house, work);
+      return await pruneAll(guestsOf(house.config, demand.guest), demand, house, work);
     case 'status': {
       const now = new Date();
       const { config, history, notificationsOf } = house;
@@ -81,7 +81,7 @@ async function verifySnapshot(name: string, house: DemandHouse, work: Work): Pro
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */
 async function pruneAll(
   guests: GuestConfig[],
-  dryRun: boolean,
+  { dryRun, clockIsRight = false }: { dryRun: boolean; clockIsRight?: boolean },
   { config, history, store }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
@@ -90,7 +90,10 @@ async function pruneAll(
     work.signal.throwIfAborted();
     const onJob = (job: string) => work.onJob({ job, kind: 'prune', guest: guest.name, trigger: 'request' });
     const house = { stateDirectory: config.state, history, store: store(guest.store) };
-    const code = put(await prune(guest, dryRun, house, { trigger: 'request', onJob }), work);
+    const code = put(
+      await prune(guest, { dryRun, clockIsRight }, house, { trigger: 'request', onJob }),
+      work,
+    );
     if (code !== exitCodes.done) worst = code;
   }
   return worst;

@@ -17,7 +17,7 @@ export interface PruneHouse {
  */
 export async function prune(
   config: GuestConfig,
-  dryRun: boolean,
+  { dryRun, clockIsRight = false }: { dryRun: boolean; clockIsRight?: boolean },
   house: PruneHouse,
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
@@ -27,7 +27,8 @@ export async function prune(
     recordedJob(history, { kind: 'prune', guest: config.name, trigger }, async (run) => {
       onJob?.(run.job);
       await store.prepare(await history.storeId(store.name));
-      const { kept, removed, warnings } = await retain(config, store, history, { now: new Date(), dryRun });
+      const options = { now: new Date(), dryRun, clockIsRight };
+      const { kept, removed, warnings } = await retain(config, store, history, options);
       run.facts = { dryRun, kept, removed };
       run.warnings = warnings;
     }),

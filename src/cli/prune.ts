@@ -6,33 +6,41 @@ import { printRows, reportSummary } from './output.js';
 import { withStartedHouse } from './start.js';
 import { throughDaemon } from './through-daemon.js';
 
+/** A line of `umlsnap prune`: what becomes of a snapshot, and why. */
 interface Row {
+  type: 'verdict';
   snapshot: string;
   verdict: 'keep' | 'remove';
-  reason: string;
+  reasons: string[];
 }
 
 /** `umlsnap prune [GUEST]`: the keep rules by hand, with the reason for each; by the daemon of this config if one runs. */
 export async function pruneVerb(
   context: Context,
   guest: string | undefined,
-  options: { dryRun?: boolean },
+  options: { dryRun?: boolean; clockIsRight?: boolean },
 ): Promise<ExitCode> {
   const config = await configOf(context);
   const guests = guest === undefined ? Object.values(config.guests) : [guestOf(config, guest)];
-  const dryRun = options.dryRun ?? false;
+  const { dryRun = false, clockIsRight = false } = options;
   let worst: ExitCode = exitCodes.done;
   const onSummary = (summary: JobSummary) => {
-    if (!context.output.json && !summary.error) printRows(context.output, rowsOf(summary), columns);
+    if (!summary.error) printRows(context.output, rowsOf(summary), columns);
     const code = reportSummary(context.output, summary);
     if (code !== exitCodes.done) worst = code;
   };
-  const request = { type: 'prune', text: guest ?? '', options: { dryRun } };
+  const request = { type: 'prune', text: guest ?? '', options: { dryRun, clockIsRight } };
   if (await throughDaemon({ config, request, onSummary })) return worst;
   await withStartedHouse(config, async (house) => {
     const { history, stateDirectory } = house;
     for (const one of guests)
-      onSummary(await prune(one, dryRun, { stateDirectory, history, store: house.store(one.store) }));
+      onSummary(
+        await prune(
+          one,
+          { dryRun, clockIsRight },
+          { stateDirectory, history, store: house.store(one.store) },
+        ),
+      );
   });
   return worst;
 }
@@ -40,14 +48,16 @@ export async function pruneVerb(
 const columns = {
   snapshot: (row: Row) => row.snapshot,
   verdict: (row: Row) => row.verdict,
-  reason: (row: Row) => row.reason,
+  reason: (row: Row) => row.reasons.join(', '),
 };
 
 function rowsOf(facts: Record<string, unknown>): Row[] {
   const kept = facts.kept as { snapshot: string; reasons: string[] }[];
   const removed = facts.removed as { snapshot: string; reason: string }[];
   return [
-    ...kept.map(({ snapshot, reasons }): Row => ({ snapshot, verdict: 'keep', reason: reasons.join(', ') })),
-    ...removed.map(({ snapshot, reason }): Row => ({ snapshot, verdict: 'remove', reason })),
+    ...kept.map(({ snapshot, reasons }): Row => ({ type: 'verdict', snapshot, verdict: 'keep', reasons })),
+    ...removed.map(
+      ({ snapshot, reason }): Row => ({ type: 'verdict', snapshot, verdict: 'remove', reasons: [reason] }),
+    ),
   ].sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
 }

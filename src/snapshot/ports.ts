@@ -6,6 +6,8 @@ import type { Incoming } from '../store/incoming.js';
 import type { Manifest } from '../store/manifest.js';
 import type { SealDraft } from '../store/seal.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import type { Findings } from './known-damage.js';
+import type { SweepLedger } from './sweep-memory.js';
 
 /** What the sequence needs of a store. `compose.ts` knows which class stands behind it. */
 export interface SnapshotStore {
@@ -25,7 +27,7 @@ export interface SnapshotStore {
 }
 
 /** What the sequence writes down. */
-export interface SnapshotHistory extends PauseLedger, EventLedger {
+export interface SnapshotHistory extends PauseLedger, EventLedger, SweepLedger, Findings {
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(

@@ -1,7 +1,31 @@
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
-import { applyKeepPolicy } from '../retention/apply-keep-policy.js';
-import type { SnapshotHistory, SnapshotStore } from './ports.js';
+import { applyKeepPolicy, type RetentionPlan } from '../retention/apply-keep-policy.js';
+import type { RetentionCandidate } from '../retention/candidate.js';
+import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import { type Findings, knownDamage } from './known-damage.js';
+import type { SnapshotStore } from './ports.js';
+import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.js';
+
+/** What retention needs of a store. */
+export type RetentionStore = Pick<SnapshotStore, 'name' | 'list' | 'moveToTrash' | 'emptyTrash'>;
+
+/** What retention reads in the history, and writes there. */
+export interface RetentionHistory extends SweepLedger, Findings {
+  forgetSnapshot(
+    store: string,
+    snapshot: string,
+    removal: { removedAt: string; reason: string },
+  ): Promise<void>;
+}
+
+export interface RetainOptions {
+  now: Date;
+  /** Tells, and changes nothing. */
+  dryRun?: boolean;
+  /** A person says that `now` is the time, whatever speaks against it. */
+  clockIsRight?: boolean;
+}
 
 export interface Retained {
   kept: { snapshot: string; reasons: string[] }[];
@@ -16,23 +40,14 @@ export interface Retained {
  */
 export async function retain(
   config: GuestConfig,
-  store: SnapshotStore,
-  history: SnapshotHistory,
-  options: { now: Date; dryRun?: boolean },
+  store: RetentionStore,
+  history: RetentionHistory,
+  options: RetainOptions,
 ): Promise<Retained> {
-  const candidates = (await store.list(config.name)).map((found) =>
-    'manifest' in found
-      ? {
-          snapshot: found.snapshot,
-          takenAt: found.manifest.takenAt,
-          pinned: found.manifest.pinned,
-          good: true,
-        }
-      : { snapshot: found.snapshot, takenAt: takenAtOf(found.snapshot), pinned: false, good: false },
-  );
-  const plan = applyKeepPolicy(candidates, config.keep, { now: options.now, timezone: config.timezone });
-  const retained: Retained = { kept: plan.keep, removed: [], warnings: [] };
-  if (options.dryRun) return { ...retained, removed: plan.remove };
+  const plan = await planRetention(config, store, history, options);
+  const { keep: kept, warnings } = plan;
+  if (options.dryRun) return { kept, removed: plan.remove, warnings };
+  const retained: Retained = { kept, removed: [], warnings: [...warnings] };
   for (const { snapshot, reason } of plan.remove) {
     try {
       await store.moveToTrash(snapshot);
@@ -43,7 +58,38 @@ export async function retain(
     }
   }
   await store.emptyTrash();
+  await rememberSweep(history, store.name, config.name, plan, options.now);
   return retained;
+}
+
+async function planRetention(
+  config: GuestConfig,
+  store: RetentionStore,
+  history: RetentionHistory,
+  { now, clockIsRight = false }: RetainOptions,
+): Promise<RetentionPlan> {
+  const damage = await knownDamage(history, config.name);
+  const candidates = (await store.list(config.name)).map((stored) => candidateOf(stored, damage));
+  const previous = await previousSweep(history, store.name, config.name);
+  return applyKeepPolicy(candidates, config.keep, {
+    ...{ now, timezone: config.timezone, previous, clockIsRight },
+  });
+}
+
+function candidateOf(stored: StoredSnapshot, damage: ReadonlyMap<string, string>): RetentionCandidate {
+  const { snapshot } = stored;
+  if (!('manifest' in stored)) {
+    return { snapshot, takenAt: takenAtOf(snapshot), pinned: false, good: false, problem: stored.damaged };
+  }
+  const { takenAt, pinned } = stored.manifest;
+  const problem = damage.get(snapshot);
+  return {
+    snapshot,
+    takenAt,
+    pinned,
+    good: problem === undefined,
+    ...(problem !== undefined && { problem }),
+  };
 }
 
 /** A snapshot whose manifest can't be read still carries its time in its name, `guest@20261121T031500Z`. */
