@@ -7,7 +7,13 @@ import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import type { SnapshotStore } from '../src/snapshot/ports.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
-import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
+import {
+  findSnapshot,
+  type ReadableStore,
+  recordedRows,
+  restoreSourceOf,
+  whileReading,
+} from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { prune } from './prune.js';
 import { exitCodeOfSummary, type JobSummary } from './recorded-job.js';
@@ -75,7 +81,8 @@ async function verifySnapshot(name: string, house: DemandHouse, work: Work): Pro
   const { guest } = found.stored;
   const source = restoreSourceOf(found, await recordedRows(history, guest));
   const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest, trigger: 'request' });
-  return put(await verify(source, history, work.signal, { trigger: 'request', onJob }), work);
+  const origin = { trigger: 'request' as const, onJob };
+  return put(await whileReading(found, () => verify(source, history, work.signal, origin)), work);
 }
 
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */

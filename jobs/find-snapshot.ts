@@ -11,6 +11,8 @@ export interface ReadableStore {
   read(snapshot: string): Promise<StoredSnapshot>;
   openFile(stored: StoredSnapshot, file: string): Promise<FileHandle>;
   openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle>;
+  /** Where a removal is kept from what is being read. */
+  whileReading?<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T>;
 }
 
 export interface FoundSnapshot<S extends ReadableStore> {
@@ -40,6 +42,14 @@ export async function findSnapshot<S extends ReadableStore>(
     }
   }
   throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+/** Runs `use`, which reads a snapshot, while nobody can remove it. @throws NoSuchSnapshot when somebody has by now */
+export async function whileReading<T>(
+  { store, stored }: FoundSnapshot<ReadableStore>,
+  use: () => Promise<T>,
+): Promise<T> {
+  return store.whileReading ? await store.whileReading(stored, use) : await use();
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */

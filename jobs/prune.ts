@@ -28,8 +28,8 @@ export async function prune(
       onJob?.(run.job);
       await store.prepare(await history.storeId(store.name));
       const options = { now: new Date(), dryRun, clockIsRight };
-      const { kept, removed, warnings } = await retain(config, store, history, options);
-      run.facts = { dryRun, kept, removed };
+      const { kept, removed, backings, warnings } = await retain(config, store, history, options);
+      run.facts = { dryRun, kept, removed, backings };
       run.warnings = warnings;
     }),
   );

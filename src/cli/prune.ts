@@ -1,8 +1,9 @@
 import { prune } from '../../jobs/prune.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { BackingSweep } from '../store/unneeded-backings.js';
 import { type Context, configOf, guestOf } from './context.js';
-import { printRows, reportSummary } from './output.js';
+import { printRows, reportSummary, tell } from './output.js';
 import { withStartedHouse } from './start.js';
 import { throughDaemon } from './through-daemon.js';
 
@@ -25,7 +26,10 @@ export async function pruneVerb(
   const { dryRun = false, clockIsRight = false } = options;
   let worst: ExitCode = exitCodes.done;
   const onSummary = (summary: JobSummary) => {
-    if (!summary.error) printRows(context.output, rowsOf(summary), columns);
+    if (!summary.error) {
+      printRows(context.output, rowsOf(summary), columns);
+      tellBackings(context, summary, dryRun);
+    }
     const code = reportSummary(context.output, summary);
     if (code !== exitCodes.done) worst = code;
   };
@@ -43,6 +47,14 @@ export async function pruneVerb(
       );
   });
   return worst;
+}
+
+function tellBackings({ output }: Context, facts: Record<string, unknown>, dryRun: boolean): void {
+  const { removed, held } = facts.backings as BackingSweep;
+  if (held !== null) tell(output, `Backing files stay for now: ${held}.`);
+  for (const file of removed) {
+    tell(output, `Backing file ${file}: no snapshot needs it, ${dryRun ? 'it goes' : 'removed'}.`);
+  }
 }
 
 const columns = {

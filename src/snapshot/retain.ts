@@ -1,14 +1,19 @@
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
-import { applyKeepPolicy, type RetentionPlan } from '../retention/apply-keep-policy.js';
+import { isError } from '../errors.js';
+import { applyKeepPolicy, type RemovedSnapshot, type RetentionPlan } from '../retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
 import { type Findings, knownDamage } from './known-damage.js';
 import type { SnapshotStore } from './ports.js';
 import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.js';
 
 /** What retention needs of a store. */
-export type RetentionStore = Pick<SnapshotStore, 'name' | 'list' | 'moveToTrash' | 'emptyTrash'>;
+export type RetentionStore = Pick<
+  SnapshotStore,
+  'name' | 'list' | 'moveToTrash' | 'emptyTrash' | 'sweepBackings'
+>;
 
 /** What retention reads in the history, and writes there. */
 export interface RetentionHistory extends SweepLedger, Findings {
@@ -30,6 +35,8 @@ export interface RetainOptions {
 export interface Retained {
   kept: { snapshot: string; reasons: string[] }[];
   removed: { snapshot: string; reason: string }[];
+  /** Backing files that no snapshot needs any more, and why none of them could be removed now. */
+  backings: BackingSweep;
   warnings: string[];
 }
 
@@ -45,21 +52,55 @@ export async function retain(
   options: RetainOptions,
 ): Promise<Retained> {
   const plan = await planRetention(config, store, history, options);
-  const { keep: kept, warnings } = plan;
-  if (options.dryRun) return { kept, removed: plan.remove, warnings };
-  const retained: Retained = { kept, removed: [], warnings: [...warnings] };
-  for (const { snapshot, reason } of plan.remove) {
-    try {
-      await store.moveToTrash(snapshot);
-      await history.forgetSnapshot(store.name, snapshot, { removedAt: options.now.toISOString(), reason });
-      retained.removed.push({ snapshot, reason });
-    } catch (error) {
-      retained.warnings.push(`expired snapshot ${snapshot} could not be removed: ${explainError(error)}`);
-    }
+  const { keep, remove, warnings } = plan;
+  const retained: Retained = { kept: [...keep], removed: [], backings: noBackings, warnings: [...warnings] };
+  if (options.dryRun) {
+    const without = new Set(remove.map(({ snapshot }) => snapshot));
+    const backings = await sweepBackings(store, { dryRun: true, without }, retained.warnings);
+    return { ...retained, removed: remove, backings };
   }
+  for (const expired of remove) await removeOne(expired, store, history, options.now, retained);
   await store.emptyTrash();
+  const backings = await sweepBackings(store, { dryRun: false, without: new Set() }, retained.warnings);
   await rememberSweep(history, store.name, config.name, plan, options.now);
-  return retained;
+  return { ...retained, backings };
+}
+
+/** The store MUST have let go of it durably before the history says so, and nothing of it is deleted before that. */
+async function removeOne(
+  { snapshot, reason }: RemovedSnapshot,
+  store: RetentionStore,
+  history: RetentionHistory,
+  now: Date,
+  retained: Retained,
+): Promise<void> {
+  try {
+    await store.moveToTrash(snapshot);
+    await history.forgetSnapshot(store.name, snapshot, { removedAt: now.toISOString(), reason });
+    retained.removed.push({ snapshot, reason });
+  } catch (error) {
+    if (isError(error, 'Busy')) {
+      retained.kept.push({ snapshot, reasons: ['expired, and being read now: it goes the next time'] });
+      return;
+    }
+    retained.warnings.push(`expired snapshot ${snapshot} could not be removed: ${explainError(error)}`);
+  }
+}
+
+const noBackings: BackingSweep = { removed: [], held: null };
+
+/** Snapshots come first: what goes wrong with files that nobody needs is a warning. */
+async function sweepBackings(
+  store: RetentionStore,
+  options: BackingSweepOptions,
+  warnings: string[],
+): Promise<BackingSweep> {
+  try {
+    return (await store.sweepBackings?.(options)) ?? noBackings;
+  } catch (error) {
+    warnings.push(`unneeded backing files could not be removed: ${explainError(error)}`);
+    return noBackings;
+  }
 }
 
 async function planRetention(

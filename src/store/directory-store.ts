@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
+import { holdForReading } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest } from './manifest.js';
@@ -19,6 +20,7 @@ import {
   type StoredSnapshot,
 } from './stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
+import { type BackingSweep, type BackingSweepOptions, sweepBackings } from './unneeded-backings.js';
 
 /**
  * Snapshots as directories of plain files, usable with `cp` and `tar` alone. The store is the truth, the history an index
@@ -124,7 +126,7 @@ export class DirectoryStore {
   /**
    * First half of a removal: when this has returned, the snapshot is in no list, also after a power cut. Then comes the
    * history's row, then `emptyTrash`.
-   * @throws NoSuchSnapshot
+   * @throws NoSuchSnapshot, Busy while somebody reads it, NotOurs when something else lies in its directory
    */
   async moveToTrash(snapshot: string): Promise<Trashed> {
     return this.#on(0, async () => trashSnapshot(this.#place, await findSnapshot(this.#place, snapshot)));
@@ -133,6 +135,21 @@ export class DirectoryStore {
   /** Second half of a removal, of all that were moved to the trash. */
   async emptyTrash(): Promise<void> {
     await this.#on(0, () => deleteTrash(this.#place));
+  }
+
+  /** Removes backing files that no snapshot needs any more, through the trash; as long as that can't be told, none. */
+  async sweepBackings(options: BackingSweepOptions): Promise<BackingSweep> {
+    return this.#on(0, () => sweepBackings(this.#place, options));
+  }
+
+  /** Runs `use`, which reads a snapshot, while no removal can take it away. @throws NoSuchSnapshot, Busy */
+  async whileReading<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T> {
+    const hold = await this.#on(0, () => holdForReading(stored));
+    try {
+      return await use();
+    } finally {
+      await hold.close();
+    }
   }
 
   /** Both halves, where there is no history to write between them. @throws NoSuchSnapshot */
