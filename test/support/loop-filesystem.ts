@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterOurDeath } from './death-watch.js';
 import { runTool } from './run-tool.js';
@@ -15,6 +15,8 @@ export interface LoopFilesystemOptions {
   inodes?: number;
   /** Options of mount(8), `ro` or `noatime`. */
   mountOptions?: string;
+  /** In memory, where there is that much of it: for what writes often, and is about the order of it and not the disk. */
+  inMemory?: boolean;
 }
 
 export interface LoopFilesystem {
@@ -53,7 +55,7 @@ export async function withLoopFilesystem<T>(
 
 /** As `withLoopFilesystem`, for beforeAll and afterAll. The loop device goes with its mount (autoclear). */
 export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promise<LoopFilesystem> {
-  const dir = await makeTempDir();
+  const dir = await makeTempDir(options.inMemory ? await roomInMemory() : undefined);
   const image = join(dir, 'filesystem.img');
   const mountPoint = join(dir, 'm');
   try {
@@ -78,6 +80,12 @@ export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promi
     await removeTempDir(dir);
   };
   return { mountPoint, image, remove };
+}
+
+async function roomInMemory(): Promise<string | undefined> {
+  const memory = '/dev/shm';
+  const { bavail, bsize } = await statfs(memory).catch(() => ({ bavail: 0, bsize: 0 }));
+  return bavail * bsize > 2 ** 31 ? memory : undefined;
 }
 
 function mkfsArgs({ type, inodes }: LoopFilesystemOptions): string[] {

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A fresh directory with a short name: the path of a unix socket in it has to fit in 107 bytes. */
-export function makeTempDir(): Promise<string> {
-  return mkdtemp(join(tmpdir(), 'us-'));
+export function makeTempDir(parent = tmpdir()): Promise<string> {
+  return mkdtemp(join(parent, 'us-'));
 }
 
 export async function removeTempDir(dir: string): Promise<void> {
