@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterOurDeath } from './death-watch.js';
 import { runTool } from './run-tool.js';
-import { makeTempDir, removeTempDir } from './temp-dir.js';
+import { makeTempDir, removeTempDir, roomInMemory } from './temp-dir.js';
 
 export type FilesystemType = 'ext4' | 'xfs' | 'btrfs';
 
@@ -80,12 +80,6 @@ export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promi
     await removeTempDir(dir);
   };
   return { mountPoint, image, remove };
-}
-
-async function roomInMemory(): Promise<string | undefined> {
-  const memory = '/dev/shm';
-  const { bavail, bsize } = await statfs(memory).catch(() => ({ bavail: 0, bsize: 0 }));
-  return bavail * bsize > 2 ** 31 ? memory : undefined;
 }
 
 function mkfsArgs({ type, inodes }: LoopFilesystemOptions): string[] {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -19,4 +19,11 @@ export async function withTempDir<T>(use: (dir: string) => Promise<T>): Promise<
   } finally {
     await removeTempDir(dir);
   }
+}
+
+/** Where there are two GiB of room in memory: for what syncs often, and is about the order of it and not the disk. */
+export async function roomInMemory(): Promise<string | undefined> {
+  const memory = '/dev/shm';
+  const { bavail, bsize } = await statfs(memory).catch(() => ({ bavail: 0, bsize: 0 }));
+  return bavail * bsize > 2 ** 31 ? memory : undefined;
 }
