@@ -11,6 +11,9 @@ const always = [
   'strace',
   'zstd',
   'libarchive-tools',
+  'restic',
+  // Serves restic's protocol over the network.
+  'rclone',
 ];
 const forTheShim = ['gcc', 'libc6-dev'];
 
