@@ -7,6 +7,7 @@ import { SqliteHistory } from './history/sqlite-history.js';
 import { DirectoryStore } from './store/directory-store.js';
 import { ResticStore } from './store/restic/restic-store.js';
 import type { Store } from './store/store.js';
+import { TarStore } from './store/tar/tar-store.js';
 
 /** The concrete house that a config describes: the one place that knows which classes stand behind the ports. */
 export class House {
@@ -22,12 +23,11 @@ export class House {
     return this.config.state;
   }
 
-  /** @throws NotAvailableYet */
   get stores(): Store[] {
     return allStores(this.config);
   }
 
-  /** @throws NoSuchStore, NotAvailableYet */
+  /** @throws NoSuchStore */
   storesOf(guest: GuestConfig): GuestStores {
     return storesOf(this.config, guest);
   }
@@ -67,7 +67,6 @@ export async function withHistoryIfAny<T>(
 
 /**
  * Every store, in the config's order; before an archive the directory in which snapshots wait for it, which is a store as well.
- * @throws NotAvailableYet
  */
 export function allStores(config: Config): Store[] {
   return Object.values(config.stores).flatMap((store) =>
@@ -75,7 +74,7 @@ export function allStores(config: Config): Store[] {
   );
 }
 
-/** @throws NoSuchStore, NotAvailableYet */
+/** @throws NoSuchStore */
 export function storesOf(config: Config, { store: first, otherStores }: GuestConfig): GuestStores {
   const store = storeConfigNamed(config, first);
   const others = otherStores.map((name) => buildStore(storeConfigNamed(config, name)));
@@ -128,13 +127,14 @@ function storeConfigNamed({ stores }: Config, name: string): StoreConfig {
 type ArchiveStoreConfig = TarStoreConfig | ResticStoreConfig;
 
 function buildStore(store: StoreConfig): Store {
-  return store.type === 'directory' ? new DirectoryStore(store) : buildArchive(store);
-}
-
-/** @throws NotAvailableYet */
-function buildArchive(store: ArchiveStoreConfig): Store {
-  if (store.type === 'restic') return new ResticStore(store);
-  throw new UmlsnapError('NotAvailableYet', { what: `${store.type} store` });
+  switch (store.type) {
+    case 'directory':
+      return new DirectoryStore(store);
+    case 'tar':
+      return new TarStore(store);
+    case 'restic':
+      return new ResticStore(store);
+  }
 }
 
 function historyPath(config: Config): string {

@@ -26,7 +26,9 @@ const rounds = Number(process.argv[2] ?? 5);
 
 /** Half of it can't be compressed; the other half is words. */
 async function fillImage(path: string): Promise<void> {
-  const words = Array.from({ length: 4000 }, () => randomBytes(2 + Math.floor(Math.random() * 6)).toString('hex'));
+  const words = Array.from({ length: 4000 }, () =>
+    randomBytes(2 + Math.floor(Math.random() * 6)).toString('hex'),
+  );
   const image = await open(path, 'r+');
   try {
     const pieceBytes = 2 ** 20;
@@ -35,7 +37,9 @@ async function fillImage(path: string): Promise<void> {
     for (let piece = 0; piece < pieces; piece++) {
       const data = Buffer.alloc(pieceBytes, ' ');
       if (piece % 2 === 0) randomBytes(pieceBytes).copy(data);
-      else for (let at = 0; at < pieceBytes; ) at += 1 + data.write(words[Math.floor(Math.random() * 4000)] ?? '', at);
+      else
+        for (let at = 0; at < pieceBytes; )
+          at += 1 + data.write(words[Math.floor(Math.random() * 4000)] ?? '', at);
       await image.write(data, 0, pieceBytes, piece * stride);
     }
   } finally {

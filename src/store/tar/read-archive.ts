@@ -123,18 +123,34 @@ class ByteBudget {
 /** The entries of a tar as they come; one whose body was not read to its end is passed over. */
 async function* tarEntries(chunks: AsyncGenerator<Buffer>): AsyncGenerator<TarEntry> {
   const parser = extract();
+  let failure: Error | undefined;
+  parser.on('error', (error) => {
+    failure ??= error;
+  });
   const feeding = feed(chunks, parser);
   // Told when the entries are at their end, or of no interest any more.
   feeding.catch(() => undefined);
   try {
     for await (const source of parser) {
-      yield { header: source.header, body: source as AsyncIterable<Buffer> };
+      yield { header: source.header, body: bodyOf(source as AsyncIterable<Buffer>, () => failure) };
       source.resume();
     }
     await feeding;
   } finally {
     parser.destroy();
     await feeding.catch(() => undefined);
+  }
+}
+
+/** A body that nobody had begun to read when the parser failed only says that it is gone: the parser says why. */
+async function* bodyOf(
+  source: AsyncIterable<Buffer>,
+  failureOfParser: () => Error | undefined,
+): AsyncGenerator<Buffer> {
+  try {
+    yield* source;
+  } catch (error) {
+    throw failureOfParser() ?? error;
   }
 }
 
