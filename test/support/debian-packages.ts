@@ -11,6 +11,9 @@ const always = [
   'strace',
   'zstd',
   'libarchive-tools',
+  'restic',
+  // Serves restic's protocol over the network.
+  'rclone',
 ];
 /** For what is shipped for shells, readers of manuals, and systemd. */
 const forSetUp = ['zsh', 'fish', 'mandoc', 'man-db', 'systemd'];

@@ -26,7 +26,7 @@ const byExitCode: Partial<Record<number, ResticFailure>> = {
 const noConfig =
   /unable to open config file:.*(?:no such file or directory|does not exist|NoSuchKey|NoSuchBucket|404)/is;
 const damaged =
-  /ciphertext verification failed|hash does not match|wrong hash|does not match id|invalid data returned|not found in (?:the )?(?:index|repository)|Pack ID does not match|\bEOF\b|no such file or directory|does not exist|404|repository contains errors|invalid character|Fatal: unable to load/i;
+  /ciphertext verification failed|hash does not match|wrong hash|does not match id|invalid data returned|not found in (?:the )?(?:index|repository)|Pack ID does not match|\bEOF\b|file is too short|no such file or directory|does not exist|404|repository contains errors|invalid character|panic: runtime error|Fatal: unable to load/i;
 
 export function failureOf({ facts }: UmlsnapError<'CommandFailed'>): ResticFailure {
   const { exitCode, problem } = facts;
@@ -40,9 +40,17 @@ export function failureOf({ facts }: UmlsnapError<'CommandFailed'>): ResticFailu
   return isDamage(problem) ? 'dataDamaged' : 'other';
 }
 
-/** Words for data that is there no more, or not as restic wrote it; said of a place that answers. */
+/**
+ * Words for data that is there no more, or not as restic wrote it; said of a place that answers. 0.18 panics over a directory that
+ * it can't read.
+ */
 export function isDamage(text: string): boolean {
   return damaged.test(text) && !/unable to open config file|connection refused|no such host/i.test(text);
+}
+
+/** What restic said, for the `problem` of an error: a panic of it has pages. */
+export function inOneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, ' / ').slice(0, 400);
 }
 
 /** The error of a store for what restic said. @param place its path without a password in it */
@@ -51,7 +59,7 @@ export async function storeError(
   error: UmlsnapError<'CommandFailed'>,
 ): Promise<UmlsnapError> {
   const { name: store, path } = place;
-  const said = error.facts.problem.replace(/\s*\n\s*/g, ' / ');
+  const said = inOneLine(error.facts.problem);
   const unusable = (problem: string) => new UmlsnapError('StoreUnusable', { store, path, problem });
   const failure = failureOf(error);
   if (failure === 'noRepository')

@@ -1,6 +1,6 @@
 import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent, ImagePiece } from '../../image/image-content.js';
-import { isDamage } from './restic-failure.js';
+import { inOneLine, isDamage } from './restic-failure.js';
 import { OutOfPatience } from './restic-patience.js';
 import type { ResticProgram } from './restic-program.js';
 
@@ -63,8 +63,7 @@ export async function dumpError(
     : error instanceof OutOfPatience
       ? error.said
       : '';
-  if (isDamage(said) && (await isReadable(restic)))
-    return damagedFile(file, said.replace(/\s*\n\s*/g, ' / '));
+  if (isDamage(said) && (await isReadable(restic))) return damagedFile(file, inOneLine(said));
   return await restic.named(error);
 }
 

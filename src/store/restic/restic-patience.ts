@@ -67,10 +67,10 @@ export class Patience {
   };
 
   /** It is not restic that we wait for, until the next progress. */
-  rest(): void {
+  readonly rest = (): void => {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-  }
+  };
 
   #restart(ms: number): void {
     clearTimeout(this.#timer);

@@ -52,22 +52,30 @@ export class ResticProgram {
     }
   }
 
-  /** As `run`, and gives what restic writes as it comes. @throws as `run`, with the piece that would come next */
+  /**
+   * As `run`, and gives what restic writes as it comes. Where no lock can be made, since the place is full or read-only, it is
+   * read without one: what can be restored MUST be.
+   * @throws as `run`, with the piece that would come next
+   */
   async *stream(args: string[], signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
     const access = await resticAccess(this.#config, signal);
     const untilMs = performance.now() + this.#limits.lockedMs;
+    let lock: string[] = [];
     for (let isFirst = true; ; isFirst = false) {
       let hasBegun = false;
       try {
-        for await (const piece of this.#streamOnce(args, access, signal)) {
+        for await (const piece of this.#streamOnce([...args, ...lock], access, signal)) {
           hasBegun = true;
           yield piece;
         }
         return;
       } catch (error) {
-        if (hasBegun || !isLocked(error) || performance.now() > untilMs) throw error;
+        if (hasBegun) throw error;
+        if (!cannotLock(error) || lock.length > 0) {
+          if (!isLocked(error) || performance.now() > untilMs) throw error;
+          await this.#waitForLock(isFirst, access, signal);
+        } else lock = ['--no-lock'];
       }
-      await this.#waitForLock(isFirst, access, signal);
     }
   }
 
@@ -75,12 +83,8 @@ export class ResticProgram {
   async named(error: unknown): Promise<unknown> {
     if (isError(error, 'CommandFailed')) return await storeError(this.place, error);
     if (!(error instanceof OutOfPatience)) return error;
-    const { name: store, path } = this.place;
-    return new UmlsnapError('StoreUnusable', {
-      store,
-      path,
-      problem: `restic gave no result: ${error.said}`,
-    });
+    const facts = { command: 'restic', exitCode: null, problem: `it got nowhere: ${error.said}` };
+    return await storeError(this.place, new UmlsnapError('CommandFailed', facts));
   }
 
   /** restic's `unlock` removes the locks of dead processes of this host, and those that nobody has renewed for half an hour. */
@@ -128,6 +132,13 @@ export class ResticProgram {
 
 function isLocked(error: unknown): boolean {
   return isError(error, 'CommandFailed') && failureOf(error) === 'locked';
+}
+
+function cannotLock(error: unknown): boolean {
+  if (error instanceof OutOfPatience) return /<lock\//.test(error.said);
+  return (
+    isError(error, 'CommandFailed') && !isLocked(error) && /unable to create lock/i.test(error.facts.problem)
+  );
 }
 
 function anyOf(signal: AbortSignal | undefined, other: AbortSignal): AbortSignal {

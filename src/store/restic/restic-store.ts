@@ -16,7 +16,7 @@ import { ManifestCache } from './manifest-cache.js';
 import { findRepository, prepareRepository } from './prepare-repository.js';
 import { idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
 import { pinnedTag } from './restic-entries.js';
-import { failureOf } from './restic-failure.js';
+import { failureOf, inOneLine } from './restic-failure.js';
 import { resticImage } from './restic-image.js';
 import { defaultPatience, type PatienceLimits } from './restic-patience.js';
 import { ResticProgram } from './restic-program.js';
@@ -149,7 +149,7 @@ export class ResticStore implements Store {
       return { ok: true };
     } catch (error) {
       const isVerdict = isError(error, 'CommandFailed') && failureOf(error) === 'dataDamaged';
-      if (isVerdict) return { ok: false, problem: error.facts.problem };
+      if (isVerdict) return { ok: false, problem: inOneLine(error.facts.problem) };
       throw await this.#restic.named(error);
     }
   }

@@ -1,4 +1,15 @@
-import { copyFile, mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
@@ -10,6 +21,7 @@ import { DirectoryStore } from '../../../src/store/directory-store.js';
 import type { ResticStore } from '../../../src/store/restic/restic-store.js';
 import { startScript } from '../../contracts/script-child.js';
 import { sha256sum } from '../../image/make-image.js';
+import { mountLoopFilesystem, whyNoLoopMount } from '../../support/loop-filesystem.js';
 import { runTool } from '../../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
@@ -330,6 +342,46 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   expect(await verifySnapshot(await contentIn(store, first), signal)).toEqual({ ok: true });
   expect((await readdir(work)).filter((entry) => entry.startsWith('debian'))).toEqual([]);
 });
+
+const noLoop = whyNoLoopMount('ext4');
+if (noLoop !== undefined) console.warn(`SKIPPED: restic on a full and on a read-only file system: ${noLoop}`);
+test.skipIf(noLoop !== undefined)(
+  'a place that is full takes nothing more, one that is read-only neither, and what both hold is restored all the same',
+  async () => {
+    await fresh();
+    const filesystem = await mountLoopFilesystem({ type: 'ext4', sizeMiB: 64 });
+    try {
+      await runTool('cp', ['-a', template, join(filesystem.mountPoint, 'repository')]);
+      const on = { ...config, repository: join(filesystem.mountPoint, 'repository') };
+      store = storeOf(on);
+      const { bavail, bsize } = await statfs(filesystem.mountPoint);
+      const filling = String(bavail * bsize - 2 * 1024 * 1024);
+      await runTool('fallocate', ['-l', filling, join(filesystem.mountPoint, 'filling')]);
+      const other = 'other@20261123T031500Z';
+      await sealSparse(source, other, {
+        ubd0: { sizeBytes: 9_000_000, pieces: [{ offset: 0, length: 9_000_000 }] },
+      });
+      await expect(receive(other)).rejects.toMatchObject({
+        code: 'StoreTooFull',
+        facts: { store: 'offsite', freeInodes: expect.any(Number) },
+      });
+      await runTool('sh', ['-c', 'cat /dev/zero > "$0"/rest || true', filesystem.mountPoint]);
+      const stillThere = async () => {
+        expect(await names()).toEqual([first]);
+        expect(await verifySnapshot(await contentIn(store, first), signal)).toEqual({ ok: true });
+      };
+      await stillThere();
+      await runTool('mount', ['-o', 'remount,ro', filesystem.mountPoint]);
+      await expect(receive(other)).rejects.toMatchObject({
+        code: 'StoreUnusable',
+        facts: { problem: expect.stringContaining('read-only file system') },
+      });
+      await stillThere();
+    } finally {
+      await filesystem.remove();
+    }
+  },
+);
 
 test('a lock of a dead process is removed, and one of a living process is named', async () => {
   await fresh();
