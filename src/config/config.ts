@@ -1,5 +1,6 @@
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { RequestName } from './request-names.js';
+import type { VerifyConfig } from './verify-fields.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
 export interface Config {
@@ -10,6 +11,7 @@ export interface Config {
   /** How many guests may be worked on at the same time by the daemon. */
   concurrency: number;
   control: ControlConfig;
+  verify: VerifyConfig;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
 }

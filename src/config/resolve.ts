@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
 import type { ConfigInput, GuestInput } from './schema.js';
+import { resolveVerify } from './verify-fields.js';
 
 /** The config of a file that has no problems: a guest's own settings first, then `defaults`, then what is built in. */
 export function resolveConfig(file: string, input: ConfigInput): Config {
@@ -16,6 +17,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     state,
     concurrency: input.concurrency ?? 2,
     control: { group: input.control?.group ?? null },
+    verify: resolveVerify(input.verify, input.defaults?.timezone ?? builtIn.timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };

@@ -13,7 +13,7 @@ import {
   pathField,
   pauseBudgetField,
   pauseTargetField,
-  precopyRateField,
+  rateField,
   requestsField,
   requireField,
   scheduleField,
@@ -23,6 +23,7 @@ import {
   timezoneField,
   trackerField,
 } from './fields.js';
+import { verifySchema } from './verify-fields.js';
 
 /** The shape of the config file. Every key is known here; any other is a problem. */
 
@@ -38,7 +39,7 @@ const settings = {
   agent: agentField.exactOptional(),
   capture: captureField.exactOptional(),
   /** null: no limit, whatever `defaults` say. */
-  precopyRate: precopyRateField.nullable().exactOptional(),
+  precopyRate: rateField.nullable().exactOptional(),
   precopyTracker: trackerField.exactOptional(),
   pauseTarget: pauseTargetField.exactOptional(),
   keep: keepField.exactOptional(),
@@ -67,6 +68,7 @@ export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
+  verify: verifySchema.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),
