@@ -137,6 +137,14 @@ const texts: Texts = {
     `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+  FilesystemBad: (f) =>
+    `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${f.problem}. Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
+  SnapshotsBad: (f) =>
+    [
+      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad:`,
+      ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
+    ].join('\n'),
+  ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>

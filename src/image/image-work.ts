@@ -1,10 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import { processEntry } from '../process-entry.js';
+import type { PaceState } from './pace.js';
 
 /** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
   | { kind: 'copy' | 'copyAndDigest'; sourceFd: number; targetFd: number }
-  | { kind: 'digest'; fd: number }
+  | { kind: 'digest'; fd: number; calmly?: PaceState }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
 
@@ -23,6 +24,11 @@ export interface ImageProgress {
 
 export interface ImageWorkOptions {
   signal?: AbortSignal;
+  /**
+   * Only of a digest: reads when nobody else does, at this pace, from the disk even where the kernel has it in memory, and leaves
+   * nothing there.
+   */
+  calmly?: PaceState;
   /** Called now and then, from the main thread. */
   onProgress?: (progress: ImageProgress) => void;
 }

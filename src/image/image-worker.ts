@@ -1,7 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
+import { setThreadUrgency } from '../urgency.js';
 import { copyExtents } from './copy-extents.js';
 import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import { forgetCached, setIdleIoPriority } from './linux-calls.js';
+import { Pace, type PaceState } from './pace.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
 import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
@@ -33,7 +36,8 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
       return copyAndDigest(work.sourceFd, work.targetFd);
     case 'digest': {
       const hash = createHash('sha256');
-      const pass = passOver(work.fd, hashing(hash, fileSize(work.fd)));
+      const visitor = hashing(hash, fileSize(work.fd));
+      const pass = passOver(work.fd, work.calmly ? calm(work.fd, work.calmly, visitor) : visitor);
       return { ...pass, sha256: hash.digest('hex') };
     }
     case 'countData':
@@ -84,6 +88,22 @@ function hashing(hash: Hash, sizeBytes: number): PassVisitor {
       hash.update(chunk);
       position = offset + chunk.length;
       report(position);
+    },
+  };
+}
+
+/** The same visitor, in nobody's way: see `ImageWorkOptions.calmly`. */
+function calm(fd: number, state: PaceState, { hole, data }: PassVisitor): PassVisitor {
+  setThreadUrgency('background');
+  setIdleIoPriority();
+  forgetCached(fd, 0, 0);
+  const pace = new Pace(state);
+  return {
+    hole,
+    data: (chunk, offset) => {
+      data(chunk, offset);
+      forgetCached(fd, offset, chunk.length);
+      pace.spend(chunk.length);
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { ImageProgress, ImageWorkOptions } from '../image/image-work.js';
+import type { PaceState } from '../image/pace.js';
 import type { Manifest, ManifestDisk } from '../store/manifest.js';
 
 /** What a restore reads from; whoever has a store of snapshots provides it. */
@@ -13,13 +14,19 @@ export interface RestoreSource {
 
 export interface RestoreOptions {
   signal: AbortSignal;
+  /** Of a verification: see `ImageWorkOptions`. */
+  calmly?: PaceState;
   /** `file` is the one that is being read, by its name in the store. */
   onProgress?: (file: string, progress: ImageProgress) => void;
 }
 
 /** The same for the work on one file. */
-export function workOn(file: string, { signal, onProgress }: RestoreOptions): ImageWorkOptions {
-  return onProgress ? { signal, onProgress: (progress) => onProgress(file, progress) } : { signal };
+export function workOn(file: string, { signal, calmly, onProgress }: RestoreOptions): ImageWorkOptions {
+  return {
+    signal,
+    ...(calmly && { calmly }),
+    ...(onProgress && { onProgress: (progress: ImageProgress) => onProgress(file, progress) }),
+  };
 }
 
 export interface RestoredDisk {
