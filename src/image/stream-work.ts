@@ -32,9 +32,7 @@ export async function runStreamWork(
   options: ImageWorkOptions = {},
 ): Promise<ImageWorkResult> {
   options.signal?.throwIfAborted();
-  return await runWorker('image-stream-worker', work, options, (worker) =>
-    feed(worker, pieces, options),
-  );
+  return await runWorker('image-stream-worker', work, options, (worker) => feed(worker, pieces, options));
 }
 
 async function feed(
