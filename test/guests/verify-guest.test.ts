@@ -22,8 +22,15 @@ beforeAll(async () => {
 });
 afterAll(() => house.remove());
 
+/** With the backing file of its COW disk. */
+const one = (more: Record<string, unknown> = {}) =>
+  settingsOf(guest, {
+    disks: Object.fromEntries(guest.disks.map(({ device, ...files }) => [device, files])),
+    ...more,
+  });
+
 async function taken(settings: Record<string, unknown>, ...options: string[]) {
-  await house.configure({ one: settingsOf(guest, settings) });
+  await house.configure({ one: one(settings) });
   const { summary, stderr } = resultOf(await house.run(['snapshot', 'one', '--json', ...options]));
   if (summary.snapshot === null) throw new Error(stderr);
   return { snapshot: summary.snapshot, consistency: summary.consistency };
@@ -59,14 +66,15 @@ describe('of a guest with a COW disk and a raw one', () => {
   });
 
   test('so does one that was taken in the middle of heavy writing, as after a power cut', async () => {
-    await guest.sh(
-      '(while [ ! -e /tmp/enough ]; do for i in 1 2 3 4; do dd if=/dev/urandom of=/ubd1/f$i bs=64k count=20; mkdir -p /ubd1/d$i; rm -rf /ubd1/d$i; done; done) > /dev/null 2>&1 &',
-    );
+    const step =
+      'i=$((i + 1)); echo $i >> /ubd1/log; [ $((i % 50)) = 0 ] && mkdir /ubd1/d$i && echo $i > /ubd1/d$i/f';
+    await guest.sh(`(i=0; while [ ! -e /tmp/enough ]; do ${step}; done) > /dev/null 2>&1 &`);
     const settings = { require: 'crash', syncTries: 1, settleTimeout: 0 };
-    const { snapshot } = await waitFor('a snapshot with something dirty', async () => {
-      const one = await taken(settings);
-      return one.consistency === 'crash' && one;
-    });
+    const isCrash = async () => {
+      const found = await taken(settings);
+      return found.consistency === 'crash' && found;
+    };
+    const { snapshot } = await waitFor('a snapshot with something dirty', isCrash, { limitMs: 150_000 });
     await guest.sh('touch /tmp/enough');
     const { exitCode, stdout, stderr } = await house.run(['verify', snapshot]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
@@ -105,22 +113,24 @@ describe('of a guest with a COW disk and a raw one', () => {
 });
 
 test('a daemon verifies on its schedule, beside its backups, and reads each snapshot once', async () => {
-  const guests = { one: settingsOf(guest) };
-  await house.configure(guests, {
-    concurrency: 1,
-    verify: { schedule: onceIn(4), timezone: 'UTC', within: '1m' },
-  });
   const before = await house.jobs();
+  const configure = (schedule: string) =>
+    house.configure({ one: one() }, { concurrency: 1, verify: { schedule, timezone: 'UTC', within: '1m' } });
+  await configure('0 0 1 1 *');
   const daemon = await TestDaemon.start(house);
   try {
-    const summary = await daemon.untilLogged(/^verify (done|failed)/);
+    await configure(onceIn(10));
+    await daemon.reload();
+    const pattern = /^verify (done|failed)/;
+    const summary = await waitFor('a verification', () => daemon.logged(pattern)[0], { limitMs: 120_000 });
     expect(summary).toMatchObject({ kind: 'verify', trigger: 'schedule', guest: null });
     const [job] = (await house.jobs()).filter(({ kind }) => kind === 'verify');
     expect(job).toMatchObject({ trigger: 'schedule', pid: daemon.pid, guest: null });
     expect(before.map(({ job: name }) => name)).not.toContain(job?.job);
-    expect(job?.summary).toMatchObject({ looked: 3, ok: 2, badFilesystem: 1 });
+    const listed = (await house.listed()).length;
+    expect(job?.summary).toMatchObject({ looked: listed, ok: listed - 1, badFilesystem: 1 });
     const verified = await house.withHistory((history) => history.verifications({}));
-    expect(verified.map((one) => one.job)).toEqual([job?.job, job?.job, job?.job]);
+    expect(verified.map(({ job: by }) => by)).toEqual(Array.from({ length: listed }, () => job?.job));
   } finally {
     await daemon.end();
   }
