@@ -1,9 +1,20 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { copyFile, mkdir, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  open as openFile,
+  readdir,
+  readFile,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { FilesystemRecord } from '../../../src/history/records.js';
+import type { ImageContent } from '../../../src/image/image-content.js';
+import { contentOfFile } from '../../../src/image/read-content.js';
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
 import type { RestoreSource } from '../../../src/restore/restore-source.js';
 import { withOpen } from '../../image/make-image.js';
@@ -11,7 +22,7 @@ import { canLoopMount, type LoopFilesystem, mountLoopFilesystem } from '../../su
 import { runTool, tryTool } from '../../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
-import { sourceOfImages } from '../stored-snapshot.js';
+import { sourceOf, sourceOfImages } from '../stored-snapshot.js';
 
 /** Filesystems of real mkfs, used by a real kernel where that needs root, damaged in known places. */
 
@@ -175,7 +186,7 @@ async function inUse(
     await mkdir(join(filesystem.mountPoint, 'dir'));
     for (let count = 0; count < 100; count += 1)
       await writeFile(join(filesystem.mountPoint, 'dir', `f${count}`), `${count}`);
-    const held = await open(join(filesystem.mountPoint, 'held'), 'w');
+    const held = await openFile(join(filesystem.mountPoint, 'held'), 'w');
     try {
       await runTool('rm', [join(filesystem.mountPoint, 'held')]);
       await runTool('sync', ['-f', filesystem.mountPoint]);
@@ -318,6 +329,65 @@ describe('the private copy', () => {
     });
   });
 });
+
+describe('a disk of two files, and one that comes as a stream', () => {
+  /** A COW file of UML's own make, over an ext4. */
+  async function pair(): Promise<RestoreSource> {
+    const base = join(store, 'base.img');
+    await runTool('cp', ['--sparse=always', join(made, 'ext4.img'), base]);
+    await runTool('uml_mkcow', [join(store, 'ubd0.cow'), base]);
+    const [cow, backing] = (await sourceOfImages(store, ['ubd0.cow', 'base.img'])).manifest.disks;
+    if (!cow || !backing) throw new Error('there are two files');
+    const { file, sizeBytes, sha256, mtime } = backing;
+    const open = async (name: string) => contentOfFile(await openFile(join(store, name)));
+    const disk = {
+      ...cow,
+      kind: 'cow' as const,
+      backing: { sourcePath: base, file, sizeBytes, sha256, mtime },
+    };
+    return { ...sourceOf(store, [disk]), openFile: open, openBacking: open };
+  }
+
+  /** The same, as an archive gives it. */
+  const streamed = (from: RestoreSource): RestoreSource => ({
+    manifest: from.manifest,
+    openFile: async (file) => await asStream(await from.openFile(file)),
+    openBacking: async (file) => await asStream(await from.openBacking(file)),
+  });
+
+  test.each([
+    ['of two files', async () => await pair()],
+    ['of two files that come as streams', async () => streamed(await pair())],
+    ['that comes as a stream', async () => stored('ext4').then(async () => streamed(await source()))],
+  ])('%s, is checked as its guest saw it, and leaves no copy', async (_, make) => {
+    expect(await checkDisks(await make(), optionsWith())).toMatchObject([{ type: 'ext4', verdict: 'sound' }]);
+    expect(await readdir(join(dir, 'scratch'))).toEqual([]);
+  });
+
+  test('is bad when its header is not one of these two', async () => {
+    const two = await pair();
+    await withOpen(join(store, 'ubd0.cow'), 'r+', (file) => file.write(Buffer.alloc(8, 0x7f), 0, 8, 12));
+    expect(await checkDisks(two, optionsWith())).toMatchObject([
+      {
+        type: 'COW',
+        verdict: 'bad',
+        reason: expect.stringContaining('not one of a backing file of 33554432'),
+      },
+    ]);
+  });
+});
+
+async function asStream(content: ImageContent): Promise<ImageContent> {
+  if (content.from === 'stream') return content;
+  const bytes = await content.handle.readFile();
+  async function* pieces() {
+    for (let offset = 0; offset < bytes.length; offset += 65_536) {
+      const data = bytes.subarray(offset, offset + 65_536);
+      if (data.some((byte) => byte !== 0)) yield { offset, data };
+    }
+  }
+  return { from: 'stream', pieces: pieces(), close: () => content.close() };
+}
 
 describe('a checker', () => {
   /** Of the processes whose working directory is below this one. */
