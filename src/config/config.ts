@@ -1,6 +1,6 @@
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { RequestName } from './request-names.js';
-import type { VerifyConfig } from './verify-fields.js';
+import type { VerifyConfig } from './verify-config.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
 export interface Config {
