@@ -31,6 +31,8 @@ const keptChars = { first: 1500, last: 3000 };
 /** A line that is longer ends the run: nothing that we start writes one. */
 const maxLineBytes = 256 * 1024;
 const searched = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/usr/bin', '/bin', '/usr/local/bin'];
+/** Of the programs that confine it, when the next one can't be run: no checker has these. */
+const notStarted = [126, 127];
 const anyExitCode = Array.from({ length: 256 }, (_, code) => code);
 
 /** Runs a checker to its end. */
@@ -51,12 +53,16 @@ export async function runChecker(
       onLine: output.take,
       onErrorLine: output.take,
     });
-    return { ended: 'byItself', exitCode, output: output.text() };
+    if (!notStarted.includes(exitCode)) return { ended: 'byItself', exitCode, output: output.text() };
+    return { ended: 'otherwise', reason: `${program} could not be started`, output: output.text() };
   } catch (error) {
     signal.throwIfAborted();
     if (!isError(error, 'CommandFailed')) throw error;
-    const [reason = ''] = error.facts.problem.split('; it said:');
-    return { ended: 'otherwise', reason: `${program}: ${reason}`, output: output.text() };
+    const { command, problem } = error.facts;
+    const [reason = ''] = problem.split('; it said:');
+    // Before it has become the checker, it is what confines it.
+    const who = reason.includes('not installed') ? command : program;
+    return { ended: 'otherwise', reason: `${who}: ${reason}`, output: output.text() };
   }
 }
 

@@ -1,20 +1,13 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import {
-  copyFile,
-  mkdir,
-  open as openFile,
-  readdir,
-  readFile,
-  stat,
-  truncate,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, open as openFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { FilesystemRecord } from '../../../src/history/records.js';
 import type { ImageContent } from '../../../src/image/image-content.js';
 import { contentOfFile } from '../../../src/image/read-content.js';
+import { checkFilesystem } from '../../../src/restore/filesystems/check-filesystem.js';
+import { runChecker } from '../../../src/restore/filesystems/checker-process.js';
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
 import type { RestoreSource } from '../../../src/restore/restore-source.js';
 import { withOpen } from '../../image/make-image.js';
@@ -481,12 +474,41 @@ async function nobody(): Promise<{ uid: string; gid: string }> {
   return { uid, gid };
 }
 
-test('a checker that is not installed leaves the filesystem unchecked, and says so', async () => {
-  // No package of this name: what is not there can't be found under any circumstances.
-  const { runChecker } = await import('../../../src/restore/filesystems/checker-process.js');
-  await copyFile(join(made, 'file'), join(dir, 'file'));
-  const options = { directory: dir, user: null, fileBytes: 1, signal: new AbortController().signal };
-  expect(await runChecker(['fsck.nothing', './file'], options)).toMatchObject({
-    ...{ ended: 'otherwise', reason: 'fsck.nothing is not installed' },
+describe('a checker that can not work', () => {
+  const options = () => ({ directory: dir, user: null, fileBytes: 1, signal: new AbortController().signal });
+
+  test('because it is not installed leaves the filesystem unchecked, and says so', async () => {
+    expect(await runChecker(['fsck.nothing', './file'], options())).toMatchObject({
+      ...{ ended: 'otherwise', reason: 'fsck.nothing is not installed' },
+    });
+  });
+
+  test('because what confines it does not let it is not taken at its exit code', async () => {
+    // As setpriv, prlimit and their kin say that there is nothing to run: for e2fsck, it would mean errors.
+    expect(await runChecker(['env', 'no-such-program'], options())).toMatchObject({
+      ...{ ended: 'otherwise', reason: 'env could not be started' },
+    });
+  });
+
+  test.each([
+    ['ext4', 1, 'prlimit: failed to set the AS resource limit: Operation not permitted'],
+    ['ext4', 8, 'e2fsck: unable to set superblock flags: Permission denied'],
+    ['ext4', 12, 'e2fsck: Memory allocation failed in the check of a corrupt inode'],
+    ['xfs', 1, 'setrlimit failed - current: -1, max: -1'],
+    ['btrfs', 1, "ERROR: cannot open './ubd0.img': Input/output error"],
+  ] as const)('says nothing of the %s, whatever it exits with (%i)', async (type, exitCode, output) => {
+    const filesystem = { type, sizeBytes: null, ext: null };
+    const ext = {
+      hasJournal: true,
+      needsRecovery: false,
+      hasOrphans: false,
+      isClean: true,
+      hasErrors: false,
+    };
+    const what = type === 'ext4' ? { ...filesystem, ext } : filesystem;
+    const said = async () => ({ ended: 'byItself' as const, exitCode, output });
+    expect(await checkFilesystem(what, 1, './ubd0.img', said)).toMatchObject({
+      ...{ verdict: 'notChecked', reason: expect.stringMatching(/^its checker gave up: \S/) },
+    });
   });
 });
