@@ -18,6 +18,8 @@ export interface VerifyOrder {
   history: SnapshotIndex | UmlsnapError;
   /** One for all snapshots of a job. */
   pace: PaceState;
+  /** What was read of each store, by its name: see `VerifyOptions`. */
+  soundBackings: Map<string, Set<string>>;
   signal: AbortSignal;
   onProgress?: RestoreOptions['onProgress'];
 }
@@ -69,7 +71,7 @@ async function judge(target: Target, order: VerifyOrder): Promise<Judgement> {
   const { filesystems: isToCheck, user } = order.config;
   const source = restoreSourceOf(target, await recordedRows(order.history, target.stored.guest));
   const options = optionsOf(order);
-  const read = await verifySnapshot(source, options);
+  const read = await verifySnapshot(source, { ...options, soundBackings: sharedBackings(target, order) });
   const { readBytes } = read;
   if (!read.ok) return { result: 'damaged', problem: read.problem, readBytes, filesystems: [] };
   if (!isToCheck) return { result: 'ok', problem: null, readBytes, filesystems: [] };
@@ -81,6 +83,13 @@ async function judge(target: Target, order: VerifyOrder): Promise<Judgement> {
 
 function optionsOf({ signal, pace, onProgress }: VerifyOrder): RestoreOptions {
   return { signal, calmly: pace, ...(onProgress && { onProgress }) };
+}
+
+/** Only a directory store has them once for all of its snapshots. */
+function sharedBackings({ store }: Target, { soundBackings }: VerifyOrder): Set<string> {
+  const known = (store.type === 'directory' && soundBackings.get(store.name)) || new Set<string>();
+  soundBackings.set(store.name, known);
+  return known;
 }
 
 function placesOf({ store }: Target, { config, scratch }: VerifyOrder): ScratchPlaces {

@@ -54,10 +54,11 @@ export async function verify(
     run.warnings.push(...warnings);
     const tally = new VerifyTally(targets, work.onProgress);
     const pace = newPace(house.config.verify.bytesPerSecond);
+    const soundBackings = new Map<string, Set<string>>();
     try {
       for (const target of targets) {
         work.signal.throwIfAborted();
-        await verifyOne(target, house, { job: run.job, pace, signal: work.signal }, tally);
+        await verifyOne(target, house, { job: run.job, pace, soundBackings, signal: work.signal }, tally);
       }
     } finally {
       run.facts = tally.facts(wish.of === 'snapshot');
@@ -70,7 +71,7 @@ export async function verify(
 async function verifyOne(
   target: Target,
   { config, history }: VerifyHouse,
-  job: Pick<VerifyOrder, 'job' | 'pace' | 'signal'>,
+  job: Pick<VerifyOrder, 'job' | 'pace' | 'soundBackings' | 'signal'>,
   tally: VerifyTally,
 ): Promise<void> {
   const scratch = join(config.state, 'scratch');

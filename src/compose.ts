@@ -26,8 +26,9 @@ export class House {
   /** Where private copies of a verification are made. */
   get scratchPlaces(): string[] {
     const { verify, state } = this.config;
+    const directories = this.stores.filter(({ type }) => type === 'directory');
     const own = verify.scratch === null ? [] : [verify.scratch];
-    return [...own, join(state, 'scratch'), ...this.stores.map(scratchDirectory)];
+    return [...own, join(state, 'scratch'), ...directories.map(scratchDirectory)];
   }
 
   /** @throws NoSuchStore */

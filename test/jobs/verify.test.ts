@@ -132,6 +132,21 @@ describe('a verification of many', () => {
     });
   });
 
+  test('reads a backing file once for all snapshots that share it, and a damaged one makes each of them bad', async () => {
+    const [backing, cow] = [join(scene.dir, 'base.img'), join(scene.dir, 'disk.cow')];
+    await makeImage(backing, 2_000_000, [{ offset: 0, length: 2_000_000 }]);
+    await makeImage(cow, 8192, [{ offset: 0, length: 4096 }]);
+    for (const day of [1, 2, 3])
+      await scene.keep('debian', `2026110${day}T000000Z`, { ubd0: { path: cow, backing } });
+    const { ok, readBytes } = await scene.verify();
+    expect(ok).toBe(3);
+    expect(Number(readBytes)).toBeLessThan(2_000_000 + 3 * 8192 + 4096);
+    const place = join(scene.store.path, '.backing');
+    const [stored = ''] = (await readdir(place)).filter((name) => name.endsWith('.img'));
+    await flipBit(join(place, stored), 1_000_000 * 8);
+    expect(await scene.verify()).toMatchObject({ status: 'failed', damaged: 3 });
+  });
+
   test('is given up when it is told so, and what it found until then is kept', async () => {
     const [, , oldest = ''] = await three();
     const abort = new AbortController();
