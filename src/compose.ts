@@ -6,6 +6,7 @@ import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
 import { DirectoryStore } from './store/directory-store.js';
+import { scratchDirectory } from './store/layout.js';
 import { ResticStore } from './store/restic/restic-store.js';
 import type { Store } from './store/store.js';
 import { TarStore } from './store/tar/tar-store.js';
@@ -26,6 +27,14 @@ export class House {
 
   get stores(): Store[] {
     return allStores(this.config);
+  }
+
+  /** Where private copies of a verification are made. */
+  get scratchPlaces(): string[] {
+    const { verify, state } = this.config;
+    const directories = this.stores.filter(({ type }) => type === 'directory');
+    const own = verify.scratch === null ? [] : [verify.scratch];
+    return [...own, join(state, 'scratch'), ...directories.map(scratchDirectory)];
   }
 
   /** @throws NoSuchStore */

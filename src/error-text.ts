@@ -142,6 +142,14 @@ const texts: Texts = {
   ExportFailed: (f) =>
     `Exporting ${f.snapshot} failed: ${f.problem}. What was written of the archive is no whole one: remove it.`,
   ImportFailed: (f) => `Importing ${f.file} failed: ${f.problem}. Nothing of it was kept.`,
+  FilesystemBad: (f) =>
+    `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${f.problem}. Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
+  SnapshotsBad: (f) =>
+    [
+      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad:`,
+      ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
+    ].join('\n'),
+  ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>

@@ -30,6 +30,13 @@ export interface ConfigProblem {
   message: string;
 }
 
+/** A snapshot that a verification of many has found to be bad. */
+export interface BadSnapshot {
+  snapshot: string;
+  store: string;
+  problem: string;
+}
+
 export interface FactsByCode {
   // usage and config
   Usage: { problem: string };
@@ -106,6 +113,10 @@ export interface FactsByCode {
   // export and import
   ExportFailed: { snapshot: string; problem: string };
   ImportFailed: { file: string; problem: string };
+  // verify
+  FilesystemBad: { snapshot: string; problem: string };
+  SnapshotsBad: { looked: number; bad: BadSnapshot[] };
+  ScratchUnusable: { path: string; problem: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for

@@ -4,6 +4,8 @@ import { backup } from '../../jobs/backup.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
+import { verify } from '../../jobs/verify.js';
+import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import { allStores, House, storesOf } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
@@ -15,7 +17,9 @@ import { isError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
+import { nextSlot } from '../schedule/cron-slots.js';
 import type { DueRun } from '../schedule/plan-tick.js';
+import { workOfEntry } from '../schedule/timetable.js';
 import type { DaemonAlerts } from './daemon-alerts.js';
 import { logRecovered } from './daemon-log.js';
 import { recoverAgain } from './start.js';
@@ -40,8 +44,20 @@ export class DaemonJobs {
     this.#options = options;
   }
 
-  /** A backup that is due. */
-  async runScheduled({ guest, trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+  /** What is due by the timetable. */
+  async runScheduled(run: DueRun, signal: AbortSignal): Promise<void> {
+    const due = workOfEntry(run.name);
+    switch (due?.is) {
+      case 'backup':
+        return await this.#backUp(due.guest, run, signal);
+      case 'verify':
+        return await this.#verifyDue(run, signal);
+      default:
+        this.#options.log.error({ entry: run.name }, 'nothing is known of this entry of the timetable');
+    }
+  }
+
+  async #backUp(guest: string, { trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
     const { history, board, log } = this.#options;
     const config = this.#options.config();
     const guestConfig = config.guests[guest];
@@ -73,6 +89,29 @@ export class DaemonJobs {
       log.warn(facts, `backup skipped: ${explainError(error)}`);
       await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
     }
+  }
+
+  /** As much as is due, so that each snapshot is read once in its time. */
+  async #verifyDue({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+    const { history, board, log } = this.#options;
+    const config = this.#options.config();
+    const { schedule, timezone, withinMs } = config.verify;
+    if (schedule === null) return;
+    const nextRun = nextSlot(schedule, timezone, new Date());
+    const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
+    const summary = await postOnBoard(board, silent, async (work) => {
+      const onProgress = (progress: VerifyProgress) => {
+        log.debug(progress, 'progress');
+        work.publish(progress);
+      };
+      const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
+      const house = { config, history, stores: allStores(config) };
+      const wish = { of: 'due' as const, withinMs, nextRun };
+      const done = await verify(wish, house, { signal, onProgress }, { trigger, onJob });
+      work.put(done);
+      return done;
+    });
+    this.#logSummary(summary, 'verify', { trigger, slot: slot.toISOString() });
   }
 
   /** What was asked for. @throws what a command by hand tells as an error */

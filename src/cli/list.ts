@@ -2,6 +2,7 @@ import { allStores, waitsFor } from '../compose.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { sizesOf } from '../store/manifest.js';
 import type { Store } from '../store/store.js';
@@ -10,6 +11,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { printRows, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
+import { resultText } from './verification.js';
 
 /** A line of `umlsnap list`: a snapshot as it lies in its store now. */
 interface ListedRow {
@@ -28,6 +30,8 @@ interface ListedRow {
   pinned: boolean | null;
   labels: Record<string, string>;
   problem: string | null;
+  /** Its last verification; null: never, or the history can't be used. */
+  verified: VerificationRecord | null;
 }
 
 /** `umlsnap list [GUEST]`: asks the stores, which are the truth; of a store that is away, what the history knows. */
@@ -47,11 +51,26 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
     }
     rows = withoutCarried(rows);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
+    if (!(history instanceof UmlsnapError)) problems += await addVerifications(rows, history);
     print(context, rows);
     for (const row of rows)
       if (row.state === 'damaged') warn(`warning: ${row.snapshot} is damaged: ${row.problem}`);
     return problems > 0 || rows.some((row) => row.state === 'damaged') ? exitCodes.warnings : exitCodes.done;
   });
+}
+
+/** @returns how many problems there were: the list is of use without them */
+async function addVerifications(rows: ListedRow[], history: SqliteHistory): Promise<number> {
+  try {
+    const verifications = await history.verifications({});
+    const byName = new Map(verifications.map((one) => [`${one.store} ${one.snapshot}`, one]));
+    for (const row of rows) row.verified = byName.get(`${row.store} ${row.snapshot}`) ?? null;
+    return 0;
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    warn(`warning: ${explainError(error)}`);
+    return 1;
+  }
 }
 
 async function listStore(
@@ -73,8 +92,7 @@ async function listStore(
       (record): ListedRow => ({
         ...record,
         store: waitsFor(store) ?? store.name,
-        state: 'unreachable',
-        problem: null,
+        ...{ state: 'unreachable', problem: null, verified: null },
       }),
     );
     return { rows, problem: explainError(error) };
@@ -98,14 +116,23 @@ function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
   if (!('manifest' in stored)) {
     const unknown = { takenAt: null, consistency: null, dirtyKib: null, method: null, pausedMs: null };
     const sizes = { sizeBytes: null, storedBytes: null, pinned: null, labels: {} };
-    return { snapshot, store, guest, state: 'damaged', ...unknown, ...sizes, problem: stored.damaged };
+    return {
+      snapshot,
+      store,
+      guest,
+      state: 'damaged',
+      ...unknown,
+      ...sizes,
+      problem: stored.damaged,
+      verified: null,
+    };
   }
   const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
     ...{ snapshot, store, guest, state: archive === undefined ? 'sound' : 'waiting' },
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     ...sizesOf(stored.manifest),
-    problem: null,
+    ...{ problem: null, verified: null },
   };
 }
 
@@ -124,5 +151,7 @@ function print(context: Context, rows: ListedRow[]): void {
     size: (row) => formatBytes(row.sizeBytes),
     stored: (row) => formatBytes(row.storedBytes),
     pinned: (row) => (row.pinned ? 'yes' : ''),
+    verified: (row) => formatTime(row.verified?.verifiedAt),
+    result: (row) => resultText(row.verified),
   });
 }

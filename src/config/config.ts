@@ -2,6 +2,7 @@ import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { AlertConfig, HooksConfig } from './alert-config.js';
 import type { RequestName } from './request-names.js';
 import type { StoreConfig } from './store-config.js';
+import type { VerifyConfig } from './verify-config.js';
 
 export type { StoreConfig } from './store-config.js';
 
@@ -16,6 +17,7 @@ export interface Config {
   control: ControlConfig;
   /** Who is told when something goes wrong. */
   alerts: AlertConfig[];
+  verify: VerifyConfig;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
 }

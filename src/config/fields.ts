@@ -69,6 +69,9 @@ export const groupField = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a group');
 
+/** Becomes a name in /etc/passwd. */
+export const userField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a user');
+
 /** A name, or a list of names: the first is captured into. */
 export const storeReferenceField = z.unknown().transform((value, context): [string, ...string[]] => {
   const [first, ...others] = Array.isArray(value) ? value : [value];
@@ -138,7 +141,7 @@ const lowestBytesPerSecond = 64 * 1024;
 
 const rateInput = z.string().meta({ pattern: String.raw`^\d+(\.\d+)?(B|[kKMGT]B|[KMGT]iB)/s$` });
 
-export const precopyRateField = rateInput.transform((value, context): number => {
+export const rateField = rateInput.transform((value, context): number => {
   const bytesPerSecond = parseRate(value);
   if (bytesPerSecond === null) return refuse(context, 'must be a rate with its unit, such as 50MiB/s');
   if (bytesPerSecond >= lowestBytesPerSecond) return bytesPerSecond;
@@ -153,7 +156,7 @@ function oneOfField<T extends string>(known: T[]) {
   });
 }
 
-function durationField(minMs: number, maxMs: number) {
+export function durationField(minMs: number, maxMs: number) {
   const pattern = String.raw`^(\d+(\.\d+)?(ms|[wdhms]))+$`;
   const input = z.unknown().meta({ anyOf: [{ type: 'string', pattern }, { const: 0 }] });
   return input.transform((value, context): number => {

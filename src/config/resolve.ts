@@ -4,6 +4,7 @@ import { resolveAlert, resolveHooks } from './alert-fields.js';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
 import type { ConfigInput, GuestInput } from './schema.js';
 import { resolveStore } from './store-fields.js';
+import { resolveVerify } from './verify-fields.js';
 
 /** The config of a file that has no problems: a guest's own settings first, then `defaults`, then what is built in. */
 export function resolveConfig(file: string, input: ConfigInput): Config {
@@ -19,6 +20,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     concurrency: input.concurrency ?? 2,
     alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
+    verify: resolveVerify(input.verify, input.defaults?.timezone ?? builtIn.timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };

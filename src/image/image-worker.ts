@@ -1,12 +1,20 @@
 import { workerData } from 'node:worker_threads';
-import { copyExtents } from './copy-extents.js';
+import { setThreadUrgency } from '../urgency.js';
+import { copyExtents, kernelChunkBytes } from './copy-extents.js';
 import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
 import type { DigestKind, ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import { forgetCached, setIdleIoPriority } from './linux-calls.js';
+import { mergeCow } from './merge-cow.js';
+import { Pace, type PaceState } from './pace.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
-import { fileSize, makeHole, type Pass, passOver, writeFully } from './sparse-pass.js';
+import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
+
+/** What is read at once where a rate is to be held. */
+const minPieceBytes = 16 * 1024;
+const maxPieceBytes = 1024 * 1024;
 
 say({ is: 'ready' });
 say(attempt(workerData as ImageWork));
@@ -26,15 +34,25 @@ function perform(work: ImageWork): Result {
   switch (work.kind) {
     case 'copy': {
       const report = reporter(fileSize(work.sourceFd));
-      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), ...noDigests };
+      const onCopied = work.calmly ? calmCopy(work.sourceFd, work.calmly, report) : report;
+      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, onCopied), ...noDigests };
     }
     case 'copyAndDigest':
       return copyAndDigest(work.sourceFd, work.targetFd, work.digest);
     case 'digest': {
       const sizeBytes = work.firstBytes ?? fileSize(work.fd);
       const hashes = hashing(work.digest, reporter(sizeBytes));
-      const pass = passOver(work.fd, hashes, undefined, sizeBytes);
+      const pass = work.calmly
+        ? passCalmly(work.fd, work.calmly, hashes, sizeBytes)
+        : passOver(work.fd, hashes, undefined, sizeBytes);
       return { ...pass, ...hashes.digests(pass.sizeBytes) };
+    }
+    case 'mergeCow': {
+      const { cowFd, targetFd, layout } = work;
+      setThreadUrgency('background');
+      setIdleIoPriority();
+      const dataBytes = mergeCow(cowFd, targetFd, layout);
+      return { sizeBytes: layout.sizeBytes, dataBytes, ...noDigests };
     }
     case 'countData':
       return { ...countData(work.fd), ...noDigests };
@@ -63,4 +81,47 @@ function countData(fd: number): Pass {
   let dataBytes = 0;
   for (const extent of dataExtents(fd, sizeBytes)) dataBytes += extent.length;
   return { sizeBytes, dataBytes };
+}
+
+/** Passes over a file in nobody's way: see `ImageWorkOptions.calmly`. */
+function passCalmly(fd: number, state: PaceState, { hole, data }: PassVisitor, sizeBytes: number): Pass {
+  const pace = becomeCalm(fd, state);
+  const visitor: PassVisitor = {
+    hole,
+    data: (chunk, offset) => {
+      data(chunk, offset);
+      forgetCached(fd, offset, chunk.length);
+      pace.spend(chunk.length);
+    },
+  };
+  // In pieces that take no longer than a moment each, so that what is told of them is no older.
+  const { bytesPerSecond } = state;
+  const pieceBytes = Math.min(
+    maxPieceBytes,
+    Math.max(minPieceBytes, Math.ceil((bytesPerSecond ?? Infinity) / 4)),
+  );
+  return passOver(fd, visitor, Buffer.allocUnsafeSlow(pieceBytes), sizeBytes);
+}
+
+/** The same for a copy, which tells where it has come to. */
+function calmCopy(
+  fd: number,
+  state: PaceState,
+  report: (endOffset: number) => void,
+): (endOffset: number) => void {
+  const pace = becomeCalm(fd, state);
+  let doneBytes = 0;
+  return (endOffset) => {
+    report(endOffset);
+    // With the holes between: a copy in the kernel does not tell of them, and they are few where this matters.
+    pace.spend(Math.max(0, Math.min(endOffset - doneBytes, kernelChunkBytes)));
+    doneBytes = endOffset;
+  };
+}
+
+function becomeCalm(fd: number, state: PaceState): Pace {
+  setThreadUrgency('background');
+  setIdleIoPriority();
+  forgetCached(fd, 0, 0);
+  return new Pace(state);
 }

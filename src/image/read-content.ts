@@ -28,11 +28,13 @@ export async function digestContent(
   sizeBytes: number,
   options: ImageWorkOptions = {},
   digest: DigestKind = 'whole',
-): Promise<{ sizeBytes: number } & Digests> {
+): Promise<{ sizeBytes: number; dataBytes: number } & Digests> {
   if (content.from === 'stream') {
     return await runStreamWork({ sizeBytes, targetFd: null, digest }, content.pieces, options);
   }
-  return await runImageWork({ kind: 'digest', fd: content.handle.fd, digest }, options);
+  const { calmly } = options;
+  const work = { kind: 'digest' as const, fd: content.handle.fd, digest, ...(calmly && { calmly }) };
+  return await runImageWork(work, options);
 }
 
 /** An open file as an image to read. */

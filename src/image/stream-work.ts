@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { errnoOf, problemOf } from '../errors.js';
 import type { ImagePiece } from './image-content.js';
@@ -8,6 +9,7 @@ import {
   runWorker,
   type WorkerWord,
 } from './image-work.js';
+import { Pace } from './pace.js';
 import type { Extent } from './sparse-map.js';
 
 /** What the thread behind `runStreamWork` is started with. */
@@ -38,17 +40,16 @@ export async function runStreamWork(
   options: ImageWorkOptions = {},
 ): Promise<ImageWorkResult> {
   options.signal?.throwIfAborted();
-  return await runWorker('image-stream-worker', work, options, (worker) =>
-    feed(worker, pieces, options.signal),
-  );
+  return await runWorker('image-stream-worker', work, options, (worker) => feed(worker, pieces, options));
 }
 
 async function feed(
   worker: Worker,
   pieces: AsyncIterable<ImagePiece>,
-  signal: AbortSignal | undefined,
+  { signal, calmly }: ImageWorkOptions,
 ): Promise<void> {
   const sender = new BatchSender(worker);
+  const pace = new Pace(calmly ?? null);
   const iterator = pieces[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -56,6 +57,9 @@ async function feed(
       if (next === 'over') return signal?.throwIfAborted();
       if (next.done) return await sender.finish();
       await sender.send(next.value);
+      const waitMs = pace.waitMsAfter(next.value.data.length);
+      // Whoever makes the stream is held back by our not asking for more.
+      if (waitMs > 0) await sender.unlessOver(sleep(waitMs));
     }
   } finally {
     // Not waited for: a stream that hangs would keep us, and whoever opened it closes it.

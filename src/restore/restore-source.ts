@@ -1,4 +1,5 @@
 import type { ImageProgress, ImageWorkOptions } from '../image/image-work.js';
+import type { PaceState } from '../image/pace.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import type { SnapshotContent } from '../store/store.js';
 
@@ -7,13 +8,19 @@ export type RestoreSource = SnapshotContent;
 
 export interface RestoreOptions {
   signal: AbortSignal;
+  /** Of a verification: see `ImageWorkOptions`. */
+  calmly?: PaceState;
   /** `file` is the one that is being read, by its name in the store. */
   onProgress?: (file: string, progress: ImageProgress) => void;
 }
 
 /** The same for the work on one file. */
-export function workOn(file: string, { signal, onProgress }: RestoreOptions): ImageWorkOptions {
-  return onProgress ? { signal, onProgress: (progress) => onProgress(file, progress) } : { signal };
+export function workOn(file: string, { signal, calmly, onProgress }: RestoreOptions): ImageWorkOptions {
+  return {
+    signal,
+    ...(calmly && { calmly }),
+    ...(onProgress && { onProgress: (progress: ImageProgress) => onProgress(file, progress) }),
+  };
 }
 
 export interface RestoredDisk {

@@ -76,11 +76,20 @@ export async function copyStoredFile(
   }
 }
 
-/** Reads the file and holds it against the manifest. @throws SnapshotDamaged */
-export async function checkStoredFile(stored: StoredFile, options: ImageWorkOptions = {}): Promise<void> {
-  await withStoredFile(stored, async (content) => {
+/**
+ * Reads the file and holds it against the manifest.
+ * @returns how many bytes of data there were
+ * @throws SnapshotDamaged
+ */
+export async function checkStoredFile(
+  stored: StoredFile,
+  options: ImageWorkOptions = {},
+): Promise<{ dataBytes: number }> {
+  return await withStoredFile(stored, async (content) => {
     try {
-      requireSound(stored, await digestContent(content, stored.sizeBytes, options, digestOf(stored)));
+      const read = await digestContent(content, stored.sizeBytes, options, digestOf(stored));
+      requireSound(stored, read);
+      return { dataBytes: read.dataBytes };
     } catch (error) {
       throw unreadable(stored, error);
     }

@@ -7,6 +7,7 @@ import { keepField } from '../../src/config/fields.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { configSchema, controlSchema, guestSchema, settingsSchema } from '../../src/config/schema.js';
 import { directoryStoreSchema, resticStoreSchema, tarStoreSchema } from '../../src/config/store-fields.js';
+import { verifySchema } from '../../src/config/verify-fields.js';
 
 const exampleFile = fileURLToPath(new URL('../../config.example.yaml', import.meta.url));
 
@@ -24,7 +25,7 @@ test('the example shows every key that a config can have, under a comment that e
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
   const stores = [directoryStoreSchema, tarStoreSchema, resticStoreSchema];
   const ofGuests = [settingsSchema, guestSchema, keepField.in, hooksSchema];
-  const schemas = [configSchema, controlSchema, ...stores, ...ofGuests];
+  const schemas = [configSchema, controlSchema, verifySchema, ...stores, ...ofGuests];
   const keys = schemas.flatMap((schema: z.ZodObject) => Object.keys(schema.shape));
   const waysOfAlerts = Object.keys(alertSchema.shape).filter(
     (way) => !lines.some((line) => line.includes(` ${way}: `)),

@@ -428,3 +428,29 @@ defaults:
     '8:51 defaults.hooks.between: is no key that umlsnap knows here',
   ]);
 });
+
+describe('verification', () => {
+  test('is by hand only, of filesystems too, until the config says otherwise', async () => {
+    const { verify } = await loadConfig(
+      await configFile(`defaults: { timezone: Europe/Rome }\n${guest('')}`),
+    );
+    expect(verify).toEqual({
+      ...{ schedule: null, timezone: 'Europe/Rome', withinMs: 30 * 86_400_000, bytesPerSecond: null },
+      ...{ filesystems: true, scratch: null, user: 'nobody' },
+    });
+  });
+
+  test('has every problem told with its line', async () => {
+    const problems = await problemsOf(
+      `verify:\n  schedule: "99 * * * *"\n  within: 5\n  rate: 50\n  scratch: tmp\n  user: "a:b"\n  fast: true\n${guest('')}`,
+    );
+    expect(problems).toEqual([
+      expect.stringMatching(/^2:.*verify.schedule: is no cron expression/),
+      expect.stringMatching(/^3:.*verify.within: must be a duration/),
+      expect.stringMatching(/^4:.*verify.rate: must be text/),
+      expect.stringMatching(/^5:.*verify.scratch: must be an absolute path/),
+      expect.stringMatching(/^6:.*verify.user: must be the name of a user/),
+      expect.stringMatching(/^7:.*verify.fast: is no key/),
+    ]);
+  });
+});

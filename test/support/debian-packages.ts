@@ -8,6 +8,7 @@ const always = [
   'busybox-static',
   'e2fsprogs',
   'xfsprogs',
+  'btrfs-progs',
   'strace',
   'zstd',
   'libarchive-tools',

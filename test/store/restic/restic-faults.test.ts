@@ -90,7 +90,7 @@ afterEach(() => {
 const names = async (of = store) => (await of.list()).map(({ snapshot }) => snapshot);
 const receive = async (snapshot: string, to = store) =>
   await to.receive(await contentIn(source, snapshot), {});
-const verdict = async () => await verifySnapshot(await contentIn(storeOf(config), first), signal);
+const verdict = async () => await verifySnapshot(await contentIn(storeOf(config), first), { signal });
 const repositoryBytes = async () =>
   Number((await runTool('du', ['-sb', config.repository])).toString().split('\t')[0]);
 
@@ -194,7 +194,7 @@ test('a byte flipped in a pack, one cut short and one gone are found, and nothin
     expect(await verdict()).toEqual({ ok: false, problem: expect.stringMatching(what) });
     await rename(`${pack}.kept`, pack);
   }
-  expect(await verdict()).toEqual({ ok: true });
+  expect(await verdict()).toMatchObject({ ok: true });
   expect(await store.checkRepository(100)).toEqual({ ok: true });
 });
 
@@ -339,7 +339,7 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   expect(listed.filter((stored) => 'damaged' in stored)).toEqual([]);
   if (listed.length > 0) await store.moveToTrash(first);
   await receive(first);
-  expect(await verifySnapshot(await contentIn(store, first), signal)).toEqual({ ok: true });
+  expect(await verifySnapshot(await contentIn(store, first), { signal })).toMatchObject({ ok: true });
   expect((await readdir(work)).filter((entry) => entry.startsWith('debian'))).toEqual([]);
 });
 
@@ -368,7 +368,7 @@ test.skipIf(noLoop !== undefined)(
       await runTool('sh', ['-c', 'cat /dev/zero > "$0"/rest || true', filesystem.mountPoint]);
       const stillThere = async () => {
         expect(await names()).toEqual([first]);
-        expect(await verifySnapshot(await contentIn(store, first), signal)).toEqual({ ok: true });
+        expect(await verifySnapshot(await contentIn(store, first), { signal })).toMatchObject({ ok: true });
       };
       await stillThere();
       await runTool('mount', ['-o', 'remount,ro', filesystem.mountPoint]);

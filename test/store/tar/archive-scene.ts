@@ -86,8 +86,8 @@ export async function tarStoreIn(dir: string, compression: Compression): Promise
 /** What verify says of a snapshot; of one that is listed as damaged, what is wrong with it. */
 export async function verdictOf(store: Store, snapshot: string): Promise<Verdict> {
   const stored = await store.read(snapshot);
-  if (!('manifest' in stored)) return { ok: false, problem: stored.damaged };
-  return verifySnapshot(await contentIn(store, snapshot), signal);
+  if (!('manifest' in stored)) return { ok: false, problem: stored.damaged, readBytes: 0 };
+  return verifySnapshot(await contentIn(store, snapshot), { signal });
 }
 
 /** Restores to a fresh directory; null when it went well, otherwise what was thrown. */

@@ -48,7 +48,7 @@ async function fillAndReceive(
     await rm(filler);
     ends.add(failure === null ? 'received' : 'full');
     if (failure === null) {
-      expect(await verdictOf(store, pair)).toEqual({ ok: true });
+      expect(await verdictOf(store, pair)).toMatchObject({ ok: true });
       await store.moveToTrash(pair);
       await store.emptyTrash();
     } else {
@@ -80,7 +80,7 @@ describe('a receive that is killed', () => {
         const listed = await store.list();
         outcomes.add(listed.length);
         for (const { snapshot } of listed) {
-          expect(await verdictOf(store, snapshot)).toEqual({ ok: true });
+          expect(await verdictOf(store, snapshot)).toMatchObject({ ok: true });
           await store.moveToTrash(snapshot);
         }
       }
