@@ -7,6 +7,7 @@ import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import type { SnapshotStore } from '../src/snapshot/ports.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
+import { drill } from './drill.js';
 import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { prune } from './prune.js';
@@ -37,6 +38,8 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
       return await takeSnapshot(demand, house, work);
     case 'verify':
       return await verifySnapshot(demand.snapshot, house, work);
+    case 'drill':
+      return await drillOne(demand.snapshot, house, work);
     case 'prune':
       return await pruneAll(guestsOf(house.config, demand.guest), demand.dryRun, house, work);
     case 'status': {
@@ -76,6 +79,18 @@ async function verifySnapshot(name: string, house: DemandHouse, work: Work): Pro
   const source = restoreSourceOf(found, await recordedRows(history, guest));
   const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest, trigger: 'request' });
   return put(await verify(source, history, work.signal, { trigger: 'request', onJob }), work);
+}
+
+/** Of several that are asked for at once, one is drilled after the other. */
+async function drillOne(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
+  const { config, history, stores } = house;
+  const found = await findSnapshot(stores, name, history);
+  const { snapshot, guest } = found.stored;
+  const rows = await recordedRows(history, guest);
+  const source = () => restoreSourceOf(found, rows);
+  const order = { snapshot, guest, source, config: config.drill, wait: true, signal: work.signal };
+  const onJob = (job: string) => work.onJob({ job, kind: 'drill', guest, trigger: 'request' });
+  return put(await drill(order, history, { trigger: 'request', onJob }), work);
 }
 
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */

@@ -1,4 +1,5 @@
 import {
+  type DrillFailure,
   type ErrorCode,
   type FactsByCode,
   type GuestState,
@@ -36,6 +37,23 @@ const notFrozenText: Record<NotFrozenCause, (detail: string) => string> = {
   tookTooLong: (text) => `it was not frozen in time: ${text}`,
   noAnswer: (waited) => `its agent did not answer the order to freeze within ${waited}`,
   endedEarly: (how) => `the freeze did not hold until the end: ${how}`,
+};
+
+const drillFailureText: Record<DrillFailure, (detail: string) => string> = {
+  kernelDidNotStart: (detail) => `the kernel did not come up (${detail})`,
+  rootNotMounted: (detail) => `its root filesystem can't be mounted (${detail})`,
+  noInit: (detail) => `there is no init that can be run (${detail})`,
+  initDied: (detail) => `its init ended (${detail})`,
+  panicked: (detail) => `its kernel panicked (${detail})`,
+  ended: (detail) => `it ended before it had proved that it lives (${detail})`,
+  consoleSilent: (detail) => `its kernel did not answer on its management console ${detail}`,
+  initNotSeen: (detail) => `its kernel runs, and no program on a root filesystem was seen ${detail}`,
+  notExpected: (detail) => `it runs, and did not say what is expected: ${detail}`,
+  agentSilent: (detail) => `it runs, and its agent did not run the hooks for a drill: ${detail}`,
+  hookFailed: (detail) => `it runs, and its hook ${detail}`,
+  wroteTooMuch: (detail) => `it filled the disk that it was drilled on: ${detail}`,
+  tookTooMuchMemory: (detail) => `its processes took too much memory: ${detail}`,
+  damaged: (detail) => `it is damaged, and was not booted: ${detail}`,
 };
 
 const texts: Texts = {
@@ -137,6 +155,9 @@ const texts: Texts = {
     `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+  DrillImpossible: (f) => `The drill could not be done: ${f.problem}. This says nothing of the snapshot.`,
+  DrillFailed: (f) =>
+    `Snapshot ${f.snapshot} failed its drill: ${drillFailureText[f.failure](f.detail)}. The snapshot is unchanged; try an earlier one, and look at the end of the console with \`umlsnap show JOB\`.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>
@@ -154,7 +175,6 @@ const texts: Texts = {
   NoSuchRequest: (f) => `No request with the id ${f.id} is under way.`,
   NotAllowed: (f) =>
     `Guest ${f.guest} may not ask for ${f.request}: the config's \`requests\` says what it may ask for.`,
-  NotAvailableYet: (f) => `A ${f.what} isn't available yet: nothing was done.`,
   HistoryUnusable: (f) =>
     `The history ${f.path} can't be used: ${f.problem}. Snapshots are safe in their stores; with the file moved away, the list of them is rebuilt from there.`,
   HistoryLocked: (f) =>

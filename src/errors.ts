@@ -21,6 +21,26 @@ export type NotFrozenCause =
   | 'noAnswer'
   | 'endedEarly';
 
+/** Why a drill failed: each says something else about the snapshot. */
+export type DrillFailure =
+  /** The kernel ended, or was killed, before it said anything on its management console. */
+  | 'kernelDidNotStart'
+  | 'rootNotMounted'
+  | 'noInit'
+  | 'initDied'
+  | 'panicked'
+  /** It shut itself down, or its kernel ended without a word. */
+  | 'ended'
+  | 'consoleSilent'
+  | 'initNotSeen'
+  | 'notExpected'
+  | 'agentSilent'
+  | 'hookFailed'
+  | 'wroteTooMuch'
+  | 'tookTooMuchMemory'
+  /** The files of the snapshot are not as they were captured: it was not booted. */
+  | 'damaged';
+
 export interface ConfigProblem {
   /** 1-based; 0 when the problem belongs to no line (an empty file). */
   line: number;
@@ -102,6 +122,9 @@ export interface FactsByCode {
   TargetExists: { path: string };
   SnapshotDamaged: { snapshot: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
+  // drills
+  DrillImpossible: { problem: string };
+  DrillFailed: { snapshot: string; failure: DrillFailure; detail: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for
@@ -115,7 +138,6 @@ export interface FactsByCode {
   RequestIdTaken: { id: number };
   NoSuchRequest: { id: number };
   NotAllowed: { guest: string; request: string };
-  NotAvailableYet: { what: string };
   // history, locks, the rest
   HistoryUnusable: { path: string; problem: string };
   HistoryLocked: { path: string; waitedMs: number };

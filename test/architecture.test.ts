@@ -12,6 +12,8 @@ const floors: Record<string, number> = {
   'src/compose.ts': 7,
   'jobs/': 6,
   'src/snapshot/': 5,
+  'src/drill/': 5,
+  'src/files/': 5,
   'src/pause/': 4,
   'src/restore/': 4,
   'src/dashboard/': 4,

@@ -79,6 +79,13 @@ function addSnapshotVerbs(program: Command, run: Run): void {
       run(async (context) => (await import('./verify.js')).verifyVerb(context, name)),
     );
   program
+    .command('drill <name>')
+    .description('boot a snapshot in a box of its own, to prove that it can be booted')
+    .option('--wait', 'wait while another snapshot is drilled')
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./drill.js')).drillVerb(context, name, options)),
+    );
+  program
     .command('prune [guest]')
     .description('remove expired snapshots by the keep rules, with the reason for each')
     .option('--dry-run', 'only tell')

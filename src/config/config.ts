@@ -1,3 +1,4 @@
+import type { DrillConfig } from './drill-fields.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { RequestName } from './request-names.js';
 
@@ -10,6 +11,7 @@ export interface Config {
   /** How many guests may be worked on at the same time by the daemon. */
   concurrency: number;
   control: ControlConfig;
+  drill: DrillConfig;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
 }

@@ -161,7 +161,7 @@ function oneOfField<T extends string>(known: T[]) {
   });
 }
 
-function durationField(minMs: number, maxMs: number) {
+export function durationField(minMs: number, maxMs: number) {
   return z.unknown().transform((value, context): number => {
     const durationMs = value === 0 ? 0 : typeof value === 'string' ? parseDuration(value) : null;
     if (durationMs === null) {
@@ -174,7 +174,7 @@ function durationField(minMs: number, maxMs: number) {
   });
 }
 
-function refuse(context: z.RefinementCtx, message: string): never {
+export function refuse(context: z.RefinementCtx, message: string): never {
   context.addIssue(message);
   return z.NEVER;
 }

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
+import { resolveDrill } from './drill-fields.js';
 import type { ConfigInput, GuestInput } from './schema.js';
 
 /** The config of a file that has no problems: a guest's own settings first, then `defaults`, then what is built in. */
@@ -16,12 +17,13 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     state,
     concurrency: input.concurrency ?? 2,
     control: { group: input.control?.group ?? null },
+    drill: resolveDrill(input.drill, input.guests ?? {}, state),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };
 }
 
-type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify'>>;
+type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify' | 'drill'>>;
 
 function builtInSettings(stores: StoreConfig[]): BuiltIn {
   return {
@@ -54,7 +56,7 @@ function resolveGuest(
   guest: GuestInput,
   settings: BuiltIn & GuestInput,
 ): GuestConfig {
-  const { disks: _, schedule, jitter, ...others } = settings;
+  const { disks: _, drill: __, schedule, jitter, ...others } = settings;
   const { pauseBudget, pauseTarget, precopyRate, settleTimeout, freezeTimeout, ...sameNames } = others;
   return {
     name,

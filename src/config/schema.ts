@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { drillField, guestDrillField } from './drill-fields.js';
 import {
   agentField,
   captureField,
@@ -56,6 +57,7 @@ export const guestSchema = z.strictObject({
   mconsole: mconsoleField,
   disks: disksField,
   notify: notifyField.exactOptional(),
+  drill: guestDrillField.exactOptional(),
   ...settings,
 });
 
@@ -67,6 +69,7 @@ export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
+  drill: drillField.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),

@@ -82,6 +82,15 @@ export interface EventsTable {
   missed: number;
 }
 
+export interface DrillsTable {
+  snapshot: string;
+  guest: string;
+  job: string;
+  drilled_at: string;
+  passed: number;
+  problem: string | null;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -90,4 +99,5 @@ export interface Tables {
   slots: SlotsTable;
   stores: StoresTable;
   events: EventsTable;
+  drills: DrillsTable;
 }
