@@ -1,3 +1,4 @@
+import { removeDeadDrill } from '../src/drill/drill-place.js';
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
@@ -35,12 +36,13 @@ export interface RecoverStore {
 export interface RecoverHouse {
   history: RecoverHistory;
   stores: RecoverStore[];
+  drillScratch: string;
 }
 
 /**
  * Puts everything right that a death can leave behind, beyond what every start does:
  * 1. the incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
- * hold. Adds to what the start has `recovered`.
+ * hold; 3. the copies of disks that a dead drill has left are removed. Adds to what the start has `recovered`.
  * @throws HistoryUnusable, HistoryLocked
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
@@ -55,6 +57,7 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
       recovered.problems.push(explainError(error));
     }
   }
+  if (await removeDeadDrill(house.drillScratch, 'umlsnap recover')) recovered.drills.push(house.drillScratch);
 }
 
 /** A store that was never used is not made here, and one that should be there and is not is told. */

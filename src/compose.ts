@@ -18,6 +18,10 @@ export class House {
     return this.config.state;
   }
 
+  get drillScratch(): string {
+    return this.config.drill.scratch;
+  }
+
   get stores(): DirectoryStore[] {
     return allStores(this.config);
   }

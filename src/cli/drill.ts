@@ -46,8 +46,11 @@ export interface DrillStepFact {
 
 function tellSteps({ output }: Context, summary: JobSummary): void {
   const steps = summary.steps as DrillStepFact[];
-  const told = steps.map(({ step, tookMs, outcome }) => `${step} ${formatMs(tookMs)}${outcome === 'done' ? '' : ', in vain'}`);
+  const told = steps.map(
+    ({ step, tookMs, outcome }) => `${step} ${formatMs(tookMs)}${outcome === 'done' ? '' : ', in vain'}`,
+  );
   if (told.length > 0) tell(output, told.join('; '));
-  if (summary.drill === 'failed') for (const line of summary.console as string[]) tell(output, `| ${printable(line)}`);
+  if (summary.drill === 'failed')
+    for (const line of summary.console as string[]) tell(output, `| ${printable(line)}`);
   if (!summary.error) tell(output, `${summary.snapshot} was booted and lives.`);
 }

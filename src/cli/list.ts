@@ -26,6 +26,9 @@ interface ListedRow {
   storedBytes: number | null;
   pinned: boolean | null;
   labels: Record<string, string>;
+  /** Its last drill, if it has had one: null as well where the history can't be read. */
+  drilledAt: string | null;
+  drill: 'passed' | 'failed' | null;
   problem: string | null;
 }
 
@@ -44,6 +47,7 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
       warn(`warning: ${listed.problem}`);
       problems += 1;
     }
+    await addDrills(rows, history);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
     print(context, rows);
     for (const row of rows)
@@ -67,8 +71,30 @@ async function listStore(
     }
     const remembered =
       (await history?.snapshots({ store: store.name, ...(guest !== undefined && { guest }) })) ?? [];
-    const rows = remembered.map((record): ListedRow => ({ ...record, state: 'unreachable', problem: null }));
+    const rows = remembered.map(
+      (record): ListedRow => ({
+        ...record,
+        ...{ state: 'unreachable', ...notDrilled, problem: null },
+      }),
+    );
     return { rows, problem: explainError(error) };
+  }
+}
+
+const notDrilled = { drilledAt: null, drill: null };
+
+/** Of a history that can't be read has been told already. */
+async function addDrills(rows: ListedRow[], history: SqliteHistory | UmlsnapError): Promise<void> {
+  if (history instanceof UmlsnapError) return;
+  try {
+    const drills = new Map((await history.drills()).map((drill) => [drill.snapshot, drill]));
+    for (const row of rows) {
+      const drill = drills.get(row.snapshot);
+      if (drill)
+        Object.assign(row, { drilledAt: drill.drilledAt, drill: drill.passed ? 'passed' : 'failed' });
+    }
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
   }
 }
 
@@ -77,13 +103,23 @@ function rowOf(store: string, stored: StoredSnapshot): ListedRow {
   if (!('manifest' in stored)) {
     const unknown = { takenAt: null, consistency: null, dirtyKib: null, method: null, pausedMs: null };
     const sizes = { sizeBytes: null, storedBytes: null, pinned: null, labels: {} };
-    return { snapshot, store, guest, state: 'damaged', ...unknown, ...sizes, problem: stored.damaged };
+    return {
+      snapshot,
+      store,
+      guest,
+      state: 'damaged',
+      ...unknown,
+      ...sizes,
+      ...notDrilled,
+      problem: stored.damaged,
+    };
   }
   const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
     ...{ snapshot, store, guest, state: 'sound' },
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     ...sizesOf(stored.manifest),
+    ...notDrilled,
     problem: null,
   };
 }
@@ -103,5 +139,6 @@ function print(context: Context, rows: ListedRow[]): void {
     size: (row) => formatBytes(row.sizeBytes),
     stored: (row) => formatBytes(row.storedBytes),
     pinned: (row) => (row.pinned ? 'yes' : ''),
+    drill: (row) => (row.drill === null ? '' : `${row.drill} ${formatTime(row.drilledAt).slice(0, 10)}`),
   });
 }

@@ -74,7 +74,11 @@ export const guestDrillField = z.strictObject(ofGuests);
 export const drillField = z.strictObject({
   ...ofGuests,
   /** Never root, and nobody who has a process: see `drill-box.ts`. */
-  user: z.int().min(1).max(2 ** 32 - 2).exactOptional(),
+  user: z
+    .int()
+    .min(1)
+    .max(2 ** 32 - 2)
+    .exactOptional(),
   scratch: pathField.exactOptional(),
   schedule: scheduleField.exactOptional(),
   timezone: timezoneField.exactOptional(),
@@ -93,7 +97,9 @@ export function resolveDrill(
   state: string,
 ): DrillConfig {
   const ours = input ?? {};
-  const byName = Object.entries(guests).map(([name, { drill }]) => [name, settingsOf({ ...ours, ...drill })] as const);
+  const byName = Object.entries(guests).map(
+    ([name, { drill }]) => [name, settingsOf({ ...ours, ...drill })] as const,
+  );
   return {
     user: ours.user ?? nobodysNumber,
     scratch: ours.scratch ?? join(state, 'drill'),

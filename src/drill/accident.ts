@@ -10,6 +10,9 @@ export interface Accident {
 const filesystems = ['EXT4-fs', 'EXT3-fs', 'EXT2-fs', 'XFS', 'BTRFS', 'F2FS', 'JFS', 'REISERFS'];
 const complaints = ['error', 'bad', 'corrupt', 'invalid', "can't", 'failed', 'unable'];
 
+/** A root filesystem is tried as one type after the other: what its own type makes of it counts. */
+const otherTypes = ['unsupported optional features', 'feature incompatibilities'];
+
 const maxLineChars = 400;
 
 /**
@@ -23,7 +26,8 @@ export function accidentOn(console: string): Accident | null {
   if (panic === undefined) return null;
   if (panic.includes('VFS: Unable to mount root fs')) {
     const complaint = lines.findLast(isFilesystemComplaint) ?? newest('VFS: Cannot open root device');
-    return { failure: 'rootNotMounted', detail: complaint ?? panic };
+    const detail = complaint ?? `it holds no filesystem that its kernel knows: ${panic}`;
+    return { failure: 'rootNotMounted', detail };
   }
   if (panic.includes('No working init found') || panic.includes('Requested init')) {
     const reason = newest("exists but couldn't execute", 'Failed to execute');
@@ -34,7 +38,11 @@ export function accidentOn(console: string): Accident | null {
 
 function isFilesystemComplaint(line: string): boolean {
   const lower = line.toLowerCase();
-  return filesystems.some((name) => line.includes(name)) && complaints.some((word) => lower.includes(word));
+  return (
+    filesystems.some((name) => line.includes(name)) &&
+    complaints.some((word) => lower.includes(word)) &&
+    !otherTypes.some((words) => line.includes(words))
+  );
 }
 
 /** The same for a guest whose processes are gone, which is an accident by itself. Pure. */

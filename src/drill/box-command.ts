@@ -29,6 +29,8 @@ export type RootEntry = { path: string; linkTo: string | null };
 /** Where the guest has its own files: `/h/.uml/drill/mconsole` is its console. */
 export const boxHome = '/h';
 export const boxUmid = 'drill';
+/** Directories that bwrap makes on the way to a file are closed to all but root: here there are none. */
+const kernelInBox = '/kernel';
 const memoryDirectory = '/dev/shm';
 
 const mebibyte = 2 ** 20;
@@ -54,10 +56,19 @@ export function boxCommand(order: BoxOrder): { command: string; args: string[] }
 
 function wall(order: BoxOrder): string[] {
   const { kernel, disks, sharedDirectory, user, rootEntries } = order;
-  const files = disks.flatMap(({ path, backingPath }) => (backingPath === null ? [path] : [path, backingPath]));
+  const files = disks.flatMap(({ path, backingPath }) =>
+    backingPath === null ? [path] : [path, backingPath],
+  );
   return [
     ...(user === null ? ['--unshare-user'] : []),
-    ...['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--die-with-parent', '--new-session'],
+    ...[
+      '--unshare-pid',
+      '--unshare-net',
+      '--unshare-ipc',
+      '--unshare-uts',
+      '--die-with-parent',
+      '--new-session',
+    ],
     ...['--info-fd', '3'],
     ...['--ro-bind', '/usr', '/usr', '--tmpfs', '/usr/local'],
     ...rootEntries.flatMap(({ path, linkTo }) =>
@@ -67,7 +78,7 @@ function wall(order: BoxOrder): string[] {
     // The guest's memory is a file in it: this is what bounds it, whatever the kernel is made to do.
     ...smallTmpfs(memoryDirectory, memoryFileBytes(order)),
     ...smallTmpfs(boxHome, homeBytes),
-    ...['--ro-bind', kernel, kernel],
+    ...['--ro-bind', kernel, kernelInBox],
     // File by file: no directory of the host can be written.
     ...['--dir', '/disks', ...[...new Set(files)].flatMap((path) => ['--bind', path, inBox(path)])],
     ...['--ro-bind', sharedDirectory, sharedDirectory],
@@ -84,7 +95,7 @@ const smallTmpfs = (path: string, sizeBytes: number) => [
 const inBox = (path: string) => `/disks/${path.slice(path.lastIndexOf('/') + 1)}`;
 
 function boundedKernel(order: BoxOrder): string[] {
-  const { kernel, user, disks, settings } = order;
+  const { user, disks, settings } = order;
   const largestFile = Math.max(memoryFileBytes(order), ...disks.map(({ sizeBytes }) => sizeBytes));
   const identity = user === null ? [] : [`--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
   return [
@@ -95,7 +106,7 @@ function boundedKernel(order: BoxOrder): string[] {
     ...[`--nofile=${maxOpenFiles}`, `--cpu=${Math.ceil(settings.timeoutMs / 1000) + 10}`],
     // Counted per user: one that has other processes would have to share.
     ...(user === null ? [] : [`--nproc=${maxProcesses}`]),
-    ...['--', kernel, ...kernelArguments(order)],
+    ...['--', kernelInBox, ...kernelArguments(order)],
   ];
 }
 

@@ -30,7 +30,11 @@ export async function withBoxedGuest<T>(
   use: (guest: BoxedGuest) => Promise<T>,
 ): Promise<T> {
   const { command, args } = boxCommand(order);
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], cwd: '/', env: boxEnvironment() });
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    cwd: '/',
+    env: boxEnvironment(),
+  });
   const closed = new Promise<void>((resolve) => void child.once('close', () => resolve()));
   child.stdout?.on('data', (bytes: Buffer) => watch.takeConsole(bytes));
   // Its kernel's early words come this way, and those of whatever kept the box from being made.
@@ -53,7 +57,9 @@ async function started(child: ChildProcess): Promise<void> {
     await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
   } catch (error) {
     const missing = errnoOf(error) === 'ENOENT';
-    const problem = missing ? 'bwrap is not installed (bubblewrap)' : `bwrap can't be started: ${String(error)}`;
+    const problem = missing
+      ? 'bwrap is not installed (bubblewrap)'
+      : `bwrap can't be started: ${String(error)}`;
     throw new UmlsnapError('DrillImpossible', { problem }, error);
   }
 }
@@ -80,7 +86,9 @@ function wordsOfEnd({ exitCode, signalCode }: ChildProcess): string | null {
   if (signalCode !== null) return `its kernel was ended by ${signalCode}`;
   if (exitCode === null) return null;
   // bwrap gives a signal's number as a shell does.
-  return exitCode > 128 ? `its kernel was ended by signal ${exitCode - 128}` : `its kernel exited with ${exitCode}`;
+  return exitCode > 128
+    ? `its kernel was ended by signal ${exitCode - 128}`
+    : `its kernel exited with ${exitCode}`;
 }
 
 /** `close` comes when the last process that could still write to the console is gone. */

@@ -72,5 +72,9 @@ const maxKeptChars = 4000;
 
 /** The newest lines of a console, as they are kept in the history. Pure. */
 export function keptLines(tail: string): string[] {
-  return tail.slice(-maxKeptChars).split('\n').filter((line) => line.trim() !== '').slice(-maxKeptLines);
+  return tail
+    .slice(-maxKeptChars)
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .slice(-maxKeptLines);
 }

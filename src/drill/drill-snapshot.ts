@@ -10,7 +10,14 @@ import type { BoxDisk, BoxOrder } from './box-command.js';
 import { privateBytesOfBox } from './box-memory.js';
 import { type BoxedGuest, rootEntries, withBoxedGuest } from './boxed-guest.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
-import { type DrillPlace, freeBytesIn, giveTo, requireRoom, spareBytes, withDrillPlace } from './drill-place.js';
+import {
+  type DrillPlace,
+  freeBytesIn,
+  giveTo,
+  requireRoom,
+  spareBytes,
+  withDrillPlace,
+} from './drill-place.js';
 import { findKernel } from './find-kernel.js';
 import { type DrillStep, NoLife, proveLife } from './proof-of-life.js';
 
@@ -79,16 +86,38 @@ async function bootCopies(
   const user = process.geteuid?.() === 0 ? order.user : null;
   const disks = await order.step('restore', () => copyDisks(source, place, user, signal));
   const notifySocket = join(place.sockets, 'notify');
-  const listening = { socketPath: notifySocket, holder: order.holder, ...(user !== null && { guestUid: user }) };
+  const listening = {
+    socketPath: notifySocket,
+    holder: order.holder,
+    ...(user !== null && { guestUid: user }),
+  };
   await NotifyListener.listenWhile(listening, async (notifications) => {
     const entries = await rootEntries();
     const sharedDirectory = place.sockets;
-    const box: BoxOrder = { kernel, settings, disks, user, sharedDirectory, notifySocket, rootEntries: entries };
+    const box: BoxOrder = {
+      kernel,
+      settings,
+      disks,
+      user,
+      sharedDirectory,
+      notifySocket,
+      rootEntries: entries,
+    };
     await withBoxedGuest(box, watch, async (guest) => {
       await withTroubleWatch(guest, place.scratch, settings.memoryBytes, async (trouble) => {
         const { step } = order;
         try {
-          await proveLife({ settings, guest, watch, notifications, sharedDirectory, user, trouble, signal, step });
+          await proveLife({
+            settings,
+            guest,
+            watch,
+            notifications,
+            sharedDirectory,
+            user,
+            trouble,
+            signal,
+            step,
+          });
         } catch (error) {
           throw boxProblem(error, watch.tail) ?? error;
         }
@@ -107,7 +136,10 @@ async function copyDisks(
   const neededBytes = disks.reduce((sum, disk) => sum + disk.storedBytes + (disk.backing?.sizeBytes ?? 0), 0);
   await requireRoom(scratch, neededBytes);
   const restored = await restoreToDirectory(source, scratch, { signal });
-  await giveTo(user, restored.flatMap(({ path, backing }) => (backing ? [path, backing.path] : [path])));
+  await giveTo(
+    user,
+    restored.flatMap(({ path, backing }) => (backing ? [path, backing.path] : [path])),
+  );
   return await Promise.all(restored.map(boxDisk));
 }
 
@@ -134,12 +166,18 @@ async function withTroubleWatch<T>(
   const look = async () => {
     const freeBytes = await freeBytesIn(scratch);
     if (freeBytes < spareBytes / 4) {
-      found ??= { failure: 'wroteTooMuch', detail: `${Math.floor(freeBytes / 2 ** 20)} MiB are left in ${scratch}` };
+      found ??= {
+        failure: 'wroteTooMuch',
+        detail: `${Math.floor(freeBytes / 2 ** 20)} MiB are left in ${scratch}`,
+      };
     }
     const pid = Number(/^\/proc\/(\d+)\//.exec(guest.root() ?? '')?.[1] ?? 0);
     const privateBytes = pid === 0 ? 0 : await privateBytesOfBox(pid);
     if (privateBytes > memoryBytes + spareBytes) {
-      found ??= { failure: 'tookTooMuchMemory', detail: `${Math.floor(privateBytes / 2 ** 20)} MiB beside its own` };
+      found ??= {
+        failure: 'tookTooMuchMemory',
+        detail: `${Math.floor(privateBytes / 2 ** 20)} MiB beside its own`,
+      };
     }
   };
   const timer = setInterval(() => {

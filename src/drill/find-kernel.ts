@@ -20,7 +20,9 @@ export async function findKernel(configured: string | null): Promise<string> {
       throw new UmlsnapError('DrillImpossible', { problem }, error);
     }
   }
-  const directories = (process.env.PATH ?? '/usr/bin').split(delimiter).filter((path) => path.startsWith('/'));
+  const directories = (process.env.PATH ?? '/usr/bin')
+    .split(delimiter)
+    .filter((path) => path.startsWith('/'));
   for (const name of usualNames) {
     for (const directory of directories) {
       const found = await executable(join(directory, name)).catch(() => null);

@@ -21,5 +21,9 @@ export async function selectDrills(db: Kysely<Tables>): Promise<DrillRecord[]> {
     .orderBy('drilled_at', 'desc')
     .orderBy('snapshot', 'desc')
     .execute();
-  return rows.map(({ drilled_at, passed, ...same }) => ({ ...same, drilledAt: drilled_at, passed: passed !== 0 }));
+  return rows.map(({ drilled_at, passed, ...same }) => ({
+    ...same,
+    drilledAt: drilled_at,
+    passed: passed !== 0,
+  }));
 }
