@@ -1,17 +1,11 @@
-import type { FileHandle } from 'node:fs/promises';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
+import type { Store } from '../src/store/store.js';
 import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
 
-export interface ReadableStore {
-  readonly name: string;
-  readonly path: string;
-  isMounted(expectedId: string | null): Promise<boolean>;
-  read(snapshot: string): Promise<StoredSnapshot>;
-  openFile(stored: StoredSnapshot, file: string): Promise<FileHandle>;
-  openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle>;
-}
+/** A store of any kind, to read from. */
+export type ReadableStore = Pick<Store, 'name' | 'path' | 'isMounted' | 'read' | 'openFile' | 'openBacking'>;
 
 export interface FoundSnapshot<S extends ReadableStore> {
   store: S;

@@ -17,7 +17,7 @@ export async function verify(
   return await recordedIfPossible(history, { kind: 'verify', guest, trigger }, async (run) => {
     run.facts = { snapshot };
     onJob?.(run.job);
-    const verdict = await verifySnapshot(source, signal);
+    const verdict = await verifySnapshot(source, { signal });
     if (!verdict.ok) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: verdict.problem });
   });
 }

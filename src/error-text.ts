@@ -158,6 +158,14 @@ const texts: Texts = {
   DrillImpossible: (f) => `The drill could not be done: ${f.problem}. This says nothing of the snapshot.`,
   DrillFailed: (f) =>
     `Snapshot ${f.snapshot} failed its drill: ${drillFailureText[f.failure](f.detail)}. The snapshot is unchanged; try an earlier one, and look at the end of the console with \`umlsnap show JOB\`.`,
+  FilesystemBad: (f) =>
+    `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${f.problem}. Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
+  SnapshotsBad: (f) =>
+    [
+      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad:`,
+      ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
+    ].join('\n'),
+  ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>

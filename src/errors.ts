@@ -50,6 +50,13 @@ export interface ConfigProblem {
   message: string;
 }
 
+/** A snapshot that a verification of many has found to be bad. */
+export interface BadSnapshot {
+  snapshot: string;
+  store: string;
+  problem: string;
+}
+
 export interface FactsByCode {
   // usage and config
   Usage: { problem: string };
@@ -125,6 +132,10 @@ export interface FactsByCode {
   // drills
   DrillImpossible: { problem: string };
   DrillFailed: { snapshot: string; failure: DrillFailure; detail: string };
+  // verify
+  FilesystemBad: { snapshot: string; problem: string };
+  SnapshotsBad: { looked: number; bad: BadSnapshot[] };
+  ScratchUnusable: { path: string; problem: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for

@@ -37,6 +37,7 @@ const ground = [
   'src/errors.ts',
   'src/exclusive-lock.ts',
   'src/exit-codes.ts',
+  'src/line-splitter.ts',
   'src/process-entry.ts',
   'src/process-identity.ts',
   'src/token-bucket.ts',

@@ -16,6 +16,7 @@ import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import type { DueRun } from '../schedule/plan-tick.js';
+import { workOfEntry } from '../schedule/timetable.js';
 import { logRecovered } from './daemon-log.js';
 import { recoverAgain } from './start.js';
 
@@ -38,8 +39,18 @@ export class DaemonJobs {
     this.#options = options;
   }
 
-  /** A backup that is due. */
-  async runScheduled({ guest, trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+  /** What is due by the timetable. */
+  async runScheduled(run: DueRun, signal: AbortSignal): Promise<void> {
+    const due = workOfEntry(run.name);
+    switch (due?.is) {
+      case 'backup':
+        return await this.#backUp(due.guest, run, signal);
+      default:
+        this.#options.log.error({ entry: run.name }, 'nothing is known of this entry of the timetable');
+    }
+  }
+
+  async #backUp(guest: string, { trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
     const { history, board, log } = this.#options;
     const config = this.#options.config();
     const guestConfig = config.guests[guest];

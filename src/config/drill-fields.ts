@@ -9,8 +9,8 @@ export interface DrillConfig {
   user: number;
   /** Directory for the copies of the disks; absolute. */
   scratch: string;
-  /** node-cron expression; absent: by hand only. */
-  schedule?: string;
+  /** node-cron expression; null: by hand only. */
+  schedule: string | null;
   /** IANA name. */
   timezone: string;
   /** How many snapshots a scheduled run drills, each of another guest. */
@@ -80,7 +80,7 @@ export const drillField = z.strictObject({
     .max(2 ** 32 - 2)
     .exactOptional(),
   scratch: pathField.exactOptional(),
-  schedule: scheduleField.exactOptional(),
+  schedule: scheduleField.nullable().exactOptional(),
   timezone: timezoneField.exactOptional(),
   sample: z.int().min(1).max(1000).exactOptional(),
 });
@@ -94,17 +94,18 @@ const nobodysNumber = 1_879_050_000;
 export function resolveDrill(
   input: DrillInput | undefined,
   guests: Record<string, { drill?: GuestDrillInput }>,
-  state: string,
+  house: { state: string; timezone: string },
 ): DrillConfig {
   const ours = input ?? {};
+  const { state, timezone } = house;
   const byName = Object.entries(guests).map(
     ([name, { drill }]) => [name, settingsOf({ ...ours, ...drill })] as const,
   );
   return {
     user: ours.user ?? nobodysNumber,
     scratch: ours.scratch ?? join(state, 'drill'),
-    ...(ours.schedule !== undefined && { schedule: ours.schedule }),
-    timezone: ours.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
+    schedule: ours.schedule ?? null,
+    timezone: ours.timezone ?? timezone,
     sample: ours.sample ?? 1,
     others: settingsOf(ours),
     guests: Object.assign(Object.create(null), Object.fromEntries(byName)),

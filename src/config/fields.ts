@@ -73,6 +73,9 @@ export const groupField = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a group');
 
+/** Becomes a name in /etc/passwd. */
+export const userField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a user');
+
 export const storeTypeField = z.string().transform((value, context) => {
   if (value === 'directory') return 'directory' as const;
   if (value === 'tar' || value === 'restic')
@@ -147,7 +150,7 @@ export const disksField = z
 /** Slower, and a disk takes days; what is copied at once is then seconds apart. */
 const lowestBytesPerSecond = 64 * 1024;
 
-export const precopyRateField = z.string().transform((value, context): number => {
+export const rateField = z.string().transform((value, context): number => {
   const bytesPerSecond = parseRate(value);
   if (bytesPerSecond === null) return refuse(context, 'must be a rate with its unit, such as 50MiB/s');
   if (bytesPerSecond >= lowestBytesPerSecond) return bytesPerSecond;

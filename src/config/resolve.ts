@@ -3,12 +3,14 @@ import { join } from 'node:path';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
 import { resolveDrill } from './drill-fields.js';
 import type { ConfigInput, GuestInput } from './schema.js';
+import { resolveVerify } from './verify-fields.js';
 
 /** The config of a file that has no problems: a guest's own settings first, then `defaults`, then what is built in. */
 export function resolveConfig(file: string, input: ConfigInput): Config {
   const stores = Object.entries(input.stores ?? {}).map(([name, store]): StoreConfig => ({ name, ...store }));
   const builtIn = builtInSettings(stores);
   const state = input.state ?? defaultState();
+  const timezone = input.defaults?.timezone ?? builtIn.timezone;
   const guests = Object.entries(input.guests ?? {}).map(([name, guest]) =>
     resolveGuest(name, state, guest, { ...builtIn, ...input.defaults, ...guest }),
   );
@@ -17,7 +19,8 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     state,
     concurrency: input.concurrency ?? 2,
     control: { group: input.control?.group ?? null },
-    drill: resolveDrill(input.drill, input.guests ?? {}, state),
+    drill: resolveDrill(input.drill, input.guests ?? {}, { state, timezone }),
+    verify: resolveVerify(input.verify, timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };

@@ -14,7 +14,7 @@ import {
   pathField,
   pauseBudgetField,
   pauseTargetField,
-  precopyRateField,
+  rateField,
   requestsField,
   requireField,
   scheduleField,
@@ -24,6 +24,7 @@ import {
   timezoneField,
   trackerField,
 } from './fields.js';
+import { verifySchema } from './verify-fields.js';
 
 /** The shape of the config file. Every key is known here; any other is a problem. */
 
@@ -39,7 +40,7 @@ const settings = {
   agent: agentField.exactOptional(),
   capture: captureField.exactOptional(),
   /** null: no limit, whatever `defaults` say. */
-  precopyRate: precopyRateField.nullable().exactOptional(),
+  precopyRate: rateField.nullable().exactOptional(),
   precopyTracker: trackerField.exactOptional(),
   pauseTarget: pauseTargetField.exactOptional(),
   keep: keepField.exactOptional(),
@@ -70,6 +71,7 @@ export const configSchema = z.strictObject({
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
   drill: drillField.exactOptional(),
+  verify: verifySchema.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),

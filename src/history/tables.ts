@@ -64,6 +64,7 @@ export interface SnapshotsTable {
 }
 
 export interface SlotsTable {
+  /** The entry of the timetable: a guest, or a job of the house under a name that no guest can have. */
   guest: string;
   slot: string;
 }
@@ -91,6 +92,18 @@ export interface DrillsTable {
   problem: string | null;
 }
 
+export interface VerificationsTable {
+  store: string;
+  snapshot: string;
+  job: string | null;
+  verified_at: string;
+  result: string;
+  problem: string | null;
+  read_bytes: number;
+  /** JSON array of FilesystemRecords. */
+  filesystems: string;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -100,4 +113,5 @@ export interface Tables {
   stores: StoresTable;
   events: EventsTable;
   drills: DrillsTable;
+  verifications: VerificationsTable;
 }

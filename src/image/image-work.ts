@@ -1,10 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import { processEntry } from '../process-entry.js';
+import type { PaceState } from './pace.js';
 
 /** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
   | { kind: 'copy' | 'copyAndDigest'; sourceFd: number; targetFd: number }
-  | { kind: 'digest'; fd: number }
+  | { kind: 'digest'; fd: number; calmly?: PaceState }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
 
@@ -23,6 +24,11 @@ export interface ImageProgress {
 
 export interface ImageWorkOptions {
   signal?: AbortSignal;
+  /**
+   * Only of a digest: reads at this pace. A file is read when nobody else reads, from the disk even where the kernel has it in
+   * memory, and leaves nothing there.
+   */
+  calmly?: PaceState;
   /** Called now and then, from the main thread. */
   onProgress?: (progress: ImageProgress) => void;
 }
@@ -30,6 +36,8 @@ export interface ImageWorkOptions {
 /** What the worker says, as plain data: an error's class and cause don't survive the way between threads. */
 export type WorkerWord =
   | { is: 'progress'; progress: ImageProgress }
+  /** Of a thread that is fed: it is done with one batch. */
+  | { is: 'taken' }
   | { is: 'done'; result: ImageWorkResult }
   | { is: 'failed'; message: string; code: string | undefined; syscall: string | undefined };
 
@@ -44,14 +52,26 @@ export async function runImageWork(
   options: ImageWorkOptions = {},
 ): Promise<ImageWorkResult> {
   options.signal?.throwIfAborted();
-  const worker = new Worker(processEntry('image-worker', import.meta.url), {
-    workerData: work,
-    execArgv: [],
-  });
+  return await runWorker('image-worker', work, options);
+}
+
+/** Runs one thread to its end; `feed` may talk to it meanwhile. The same promise, and the same errors. */
+export async function runWorker(
+  script: string,
+  workerData: unknown,
+  options: ImageWorkOptions,
+  feed: (worker: Worker) => Promise<void> = async () => {},
+): Promise<ImageWorkResult> {
+  const worker = new Worker(processEntry(script, import.meta.url), { workerData, execArgv: [] });
   const abort = () => void worker.terminate();
   options.signal?.addEventListener('abort', abort, { once: true });
+  const end = lastWord(worker, options);
   try {
-    const word = await lastWord(worker, options);
+    await feed(worker).catch(async (error: unknown) => {
+      await worker.terminate();
+      throw error;
+    });
+    const word = await end;
     if (word?.is === 'done') return word.result;
     options.signal?.throwIfAborted();
     if (word?.is === 'failed') throw Object.assign(new Error(word.message), withoutUndefined(word));
@@ -67,7 +87,7 @@ function lastWord(worker: Worker, options: ImageWorkOptions): Promise<WorkerWord
     let last: WorkerWord | null = null;
     worker.on('message', (word: WorkerWord) => {
       if (word.is === 'progress') options.onProgress?.(word.progress);
-      else last = word;
+      else if (word.is !== 'taken') last = word;
     });
     worker.on('error', (error) => {
       last ??= { is: 'failed', message: error.message, code: undefined, syscall: undefined };

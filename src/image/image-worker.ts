@@ -1,15 +1,16 @@
-import { createHash, type Hash } from 'node:crypto';
-import { parentPort, workerData } from 'node:worker_threads';
+import { createHash } from 'node:crypto';
+import { workerData } from 'node:worker_threads';
+import { setThreadUrgency } from '../urgency.js';
 import { copyExtents } from './copy-extents.js';
+import { failed, hashing, reporter, say } from './hash-pass.js';
 import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import { forgetCached, setIdleIoPriority } from './linux-calls.js';
+import { Pace, type PaceState } from './pace.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
 import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
-
-const progressEveryMs = 200;
-const zeros = Buffer.alloc(1024 * 1024);
 
 say(attempt(workerData as ImageWork));
 
@@ -18,8 +19,7 @@ function attempt(work: ImageWork): WorkerWord {
   try {
     return { is: 'done', result: { ...perform(work), elapsedMs: performance.now() - startedMs } };
   } catch (error) {
-    const { message, code, syscall } = error as NodeJS.ErrnoException;
-    return { is: 'failed', message, code, syscall };
+    return failed(error);
   }
 }
 
@@ -33,7 +33,8 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
       return copyAndDigest(work.sourceFd, work.targetFd);
     case 'digest': {
       const hash = createHash('sha256');
-      const pass = passOver(work.fd, hashing(hash, fileSize(work.fd)));
+      const visitor = hashing(hash, reporter(fileSize(work.fd)));
+      const pass = passOver(work.fd, work.calmly ? calm(work.fd, work.calmly, visitor) : visitor);
       return { ...pass, sha256: hash.digest('hex') };
     }
     case 'countData':
@@ -47,7 +48,7 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
 function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult, 'elapsedMs'> {
   const sizeBytes = fileSize(sourceFd);
   const hash = createHash('sha256');
-  const { hole, data } = hashing(hash, sizeBytes);
+  const { hole, data } = hashing(hash, reporter(sizeBytes));
   makeHole(targetFd, sizeBytes);
   const pass = passOver(sourceFd, {
     hole,
@@ -66,38 +67,18 @@ function countData(fd: number): Pass {
   return { sizeBytes, dataBytes };
 }
 
-/** Hashes what passes by, holes as the zeros that a reader would get. */
-function hashing(hash: Hash, sizeBytes: number): PassVisitor {
-  const report = reporter(sizeBytes);
-  let position = 0;
+/** The same visitor, in nobody's way: see `ImageWorkOptions.calmly`. */
+function calm(fd: number, state: PaceState, { hole, data }: PassVisitor): PassVisitor {
+  setThreadUrgency('background');
+  setIdleIoPriority();
+  forgetCached(fd, 0, 0);
+  const pace = new Pace(state);
   return {
-    hole(length) {
-      const end = position + length;
-      while (position < end) {
-        const piece = Math.min(end - position, zeros.length);
-        hash.update(piece === zeros.length ? zeros : zeros.subarray(0, piece));
-        position += piece;
-        report(position);
-      }
-    },
-    data(chunk, offset) {
-      hash.update(chunk);
-      position = offset + chunk.length;
-      report(position);
+    hole,
+    data: (chunk, offset) => {
+      data(chunk, offset);
+      forgetCached(fd, offset, chunk.length);
+      pace.spend(chunk.length);
     },
   };
-}
-
-/** Says now and then how far the work is. */
-function reporter(sizeBytes: number): (doneBytes: number) => void {
-  let reportedMs = performance.now();
-  return (doneBytes) => {
-    if (performance.now() - reportedMs < progressEveryMs) return;
-    reportedMs = performance.now();
-    say({ is: 'progress', progress: { doneBytes, sizeBytes } });
-  };
-}
-
-function say(word: WorkerWord): void {
-  parentPort?.postMessage(word);
 }

@@ -23,6 +23,7 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 const SYNC_FILE_RANGE_WAIT_BEFORE = 1;
 const SYNC_FILE_RANGE_WRITE = 2;
 const SYNC_FILE_RANGE_WAIT_AFTER = 4;
+const POSIX_FADV_DONTNEED = 4;
 const IOPRIO_WHO_PROCESS = 1;
 const IOPRIO_IDLE = 3 << 13;
 /** The C library has no function for `ioprio_set`, and its number differs from machine to machine. */
@@ -47,6 +48,7 @@ const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int
 const syncFileRange = libc.func(
   'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
 );
+const posixFadvise = libc.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
 const systemCall = libc.func('long syscall(long number, long a, long b, long c)');
 const prctl = libc.func(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
@@ -101,6 +103,14 @@ export function startWriteBack(fd: number, offset: number, length: number): void
 export function writeBackBlocking(fd: number, offset: number, length: number): void {
   const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   if (syncFileRange(fd, offset, length, flags) === -1) throw lastError('sync_file_range');
+}
+
+/**
+ * Has the kernel forget what it holds of a stretch of the file in memory, apart from what is not written yet; a length of 0 means
+ * up to the end. What is read next comes from the disk. It is advice: where it is not taken, nothing changes.
+ */
+export function forgetCached(fd: number, offset: number, length: number): void {
+  posixFadvise(fd, offset, length, POSIX_FADV_DONTNEED);
 }
 
 /**

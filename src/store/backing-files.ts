@@ -3,12 +3,14 @@ import { join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { sha256OfOpenFile } from '../image/digest.js';
 import { ensureDirectory, syncDirectory } from '../image/durable-file.js';
+import type { ImageWorkOptions } from '../image/image-work.js';
 import { describeChange, type Stamp, stampOf } from '../image/open-disk.js';
 import { copySparse, failedSide } from '../image/sparse-copy.js';
 import { findBySource, isStored, noteSource } from './backing-notes.js';
 import type { Incoming } from './incoming.js';
 import { backingDirectory, type StorePlace } from './layout.js';
 import type { ManifestDisk } from './manifest.js';
+import { copyStoredFile, type StoredFile, withStoredFile } from './stored-file.js';
 
 /**
  * Backing files of COW disks lie in the store once each, by content. They are read-only to their guests, so a file whose
@@ -66,7 +68,6 @@ function describe(sha256: string, backing: BackingSource, stamp: Stamp): StoredB
   };
 }
 
-/** The content MUST be durable under its final name before a note or a manifest speaks of it. */
 async function copyIn(
   directory: string,
   incoming: Incoming,
@@ -75,20 +76,55 @@ async function copyIn(
   sha256: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const content = { device: backing.device, sha256, mtimeMs: Number(stamp.mtimeNs / 1_000_000n) };
+  await placeBacking(directory, incoming, content, signal, async (target) => {
+    await copyContent(incoming.guest, backing, target, signal);
+    await requireUnchanged(incoming.guest, backing, stamp);
+  });
+}
+
+/**
+ * Puts a backing file that comes with a snapshot of another store into this one, unless its content is there.
+ * @throws SnapshotDamaged, CaptureDamaged
+ */
+export async function receiveBackingFile(
+  place: StorePlace,
+  incoming: Incoming,
+  { device, backing, stored }: { device: string; backing: StoredBacking; stored: StoredFile },
+  options: ImageWorkOptions,
+): Promise<void> {
+  const directory = backingDirectory(place);
+  await ensureDirectory(directory);
+  const { sha256, sizeBytes, mtime } = backing;
+  if (await isStored(directory, sha256, sizeBytes)) return;
+  const content = { device, sha256, mtimeMs: Date.parse(mtime) };
+  await placeBacking(directory, incoming, content, options.signal, (target) =>
+    withStoredFile(stored, async (source) => {
+      await copyStoredFile(stored, source, target.fd, options);
+    }),
+  );
+}
+
+/** The content MUST be durable under its final name before a note or a manifest speaks of it. */
+async function placeBacking(
+  directory: string,
+  incoming: Incoming,
+  content: { device: string; sha256: string; mtimeMs: number },
+  signal: AbortSignal | undefined,
+  write: (target: FileHandle) => Promise<void>,
+): Promise<void> {
   // In the job's own directory, so that it is swept with it.
-  const temporary = incoming.pathOf(`backing-${backing.device}`);
+  const temporary = incoming.pathOf(`backing-${content.device}`);
   const target = await open(temporary, 'wx+', 0o600);
   try {
-    await copyContent(incoming.guest, backing, target, signal);
+    await write(target);
     // UML compares the backing file's mtime with the COW header's, in whole seconds (uml-facts §5). Milliseconds, since
     // a number of seconds with nanoseconds would be rounded up into the next one.
-    const mtimeSeconds = Number(stamp.mtimeNs / 1_000_000n) / 1000;
-    await target.utimes(mtimeSeconds, mtimeSeconds);
+    await target.utimes(content.mtimeMs / 1000, content.mtimeMs / 1000);
     await target.sync();
     const copied = await sha256OfOpenFile(target.fd, signal === undefined ? {} : { signal });
-    await requireUnchanged(incoming.guest, backing, stamp);
-    if (copied.sha256 !== sha256) throw damaged(incoming.guest, backing);
-    await rename(temporary, join(directory, `${sha256}.img`));
+    if (copied.sha256 !== content.sha256) throw damaged(incoming.guest, content.device);
+    await rename(temporary, join(directory, `${content.sha256}.img`));
   } finally {
     await target.close();
     await rm(temporary, { force: true });
@@ -134,7 +170,7 @@ function unreadable(guest: string, backing: BackingSource, error: unknown): unkn
   return new UmlsnapError('CaptureFailed', { guest, device: backing.device, problem }, error);
 }
 
-function damaged(guest: string, backing: BackingSource): UmlsnapError {
-  const problem = `the copy of its backing file ${backing.path} reads differently from what was written`;
-  return new UmlsnapError('CaptureDamaged', { guest, device: backing.device, problem });
+function damaged(guest: string, device: string): UmlsnapError {
+  const problem = 'the copy of its backing file reads differently from what was written';
+  return new UmlsnapError('CaptureDamaged', { guest, device, problem });
 }

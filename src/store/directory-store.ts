@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
+import type { ImageContent } from '../image/image-content.js';
+import type { ImageWorkOptions } from '../image/image-work.js';
+import { contentOfFile } from '../image/read-content.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest } from './manifest.js';
+import { receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
+import type { SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
 import { mountedStore, prepareStore } from './store-marker.js';
 import {
@@ -27,7 +31,8 @@ import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
  * Every method throws StoreTooFull or StoreUnusable for what the filesystem says against it. After either, what was under
  * way is thrown away and never tried again.
  */
-export class DirectoryStore {
+export class DirectoryStore implements Store {
+  readonly type = 'directory';
   readonly #place: StorePlace;
 
   constructor(place: StorePlace) {
@@ -91,6 +96,16 @@ export class DirectoryStore {
     return this.#on(neededBytes, () => sealSnapshot(this.#place, incoming, draft, signal));
   }
 
+  /**
+   * Takes a copy of a snapshot that lies elsewhere. Its manifest stays as it is, but for what the copy takes of the room here.
+   * Whoever calls holds the lock of this guest's part of the store: its incoming copies are taken for leftovers and removed.
+   * @throws SnapshotExists, SnapshotDamaged (the source is)
+   */
+  async receive(source: SnapshotContent, options: ImageWorkOptions = {}): Promise<Manifest> {
+    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
+    return this.#on(neededBytes, () => receiveSnapshot(this.#place, source, options));
+  }
+
   /** Throws a snapshot in the making away; nothing happens when it is gone already. */
   async discard(incoming: Incoming): Promise<void> {
     await this.#on(0, () => discardIncoming(incoming));
@@ -112,13 +127,13 @@ export class DirectoryStore {
   }
 
   /** Opens a file of a snapshot for reading; the caller closes it. @throws SnapshotDamaged */
-  async openFile(stored: StoredSnapshot, file: string): Promise<FileHandle> {
-    return this.#on(0, () => openStoredFile(stored, file));
+  async openFile(stored: StoredSnapshot, file: string): Promise<ImageContent> {
+    return this.#on(0, async () => contentOfFile(await openStoredFile(stored, file)));
   }
 
   /** Opens the backing file that a snapshot's manifest names; the caller closes it. @throws SnapshotDamaged */
-  async openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle> {
-    return this.#on(0, () => openBackingFile(this.#place, stored.snapshot, file));
+  async openBacking(stored: StoredSnapshot, file: string): Promise<ImageContent> {
+    return this.#on(0, async () => contentOfFile(await openBackingFile(this.#place, stored.snapshot, file)));
   }
 
   /**

@@ -62,6 +62,7 @@ export function splitSnapshotName(snapshot: string): SnapshotName | undefined {
   return directory === 'latest' || isSnapshotDirectory(directory) ? { guest, directory } : undefined;
 }
 
+export const isPlainName = (name: string) => plainName.test(name);
 export const isGuestDirectory = (entry: string) => plainName.test(entry);
 export const isSnapshotDirectory = (entry: string) => snapshotDirectoryName.test(entry);
 /** Ours to delete: only what a removal has put there. */

@@ -11,6 +11,7 @@ import {
   settingsSchema,
   storeSchema,
 } from '../../src/config/schema.js';
+import { verifySchema } from '../../src/config/verify-fields.js';
 
 const exampleFile = fileURLToPath(new URL('../../config.example.yaml', import.meta.url));
 
@@ -26,9 +27,8 @@ test('the example is a config without problems', async () => {
 
 test('the example shows every key that a config can have, under a comment that explains it', async () => {
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
-  const keys = [configSchema, controlSchema, storeSchema, settingsSchema, guestSchema, keepField.in].flatMap(
-    (schema: z.ZodObject) => Object.keys(schema.shape),
-  );
+  const schemas = [configSchema, controlSchema, storeSchema, verifySchema, settingsSchema, guestSchema];
+  const keys = [...schemas, keepField.in].flatMap((schema: z.ZodObject) => Object.keys(schema.shape));
   expect(keys).toContain('within');
   const missing = new Set(keys.filter((key) => !lines.some((line) => line.trim().startsWith(`${key}:`))));
   expect([...missing]).toEqual([]);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SqliteHistory } from '../../src/history/sqlite-history.js';
-import { jobEnd, jobStart, pauseIntent, phase, snapshot } from '../history/records-of-tests.js';
+import { jobEnd, jobStart, pauseIntent, phase, snapshot, verification } from '../history/records-of-tests.js';
 
 /** What any class behind the history's port promises. `open` gives an empty history of its own to each test. */
 export type History = Omit<SqliteHistory, never>;
@@ -163,6 +163,37 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
       expect(await history.snapshots({})).toEqual([]);
       await history.recordSnapshot(snapshot(name));
       expect(await history.snapshots({})).toEqual([snapshot(name)]);
+    });
+  });
+
+  describe('verifications', () => {
+    it('come back as they were recorded, one of each snapshot and store, longest ago first', async () => {
+      const [a, b] = ['debian@20261120T000000Z', 'debian@20261121T000000Z'];
+      const bad = [
+        ...[
+          { disk: 'ubd0', type: 'ext4', verdict: 'bad', reason: 'why', output: '\u001b[31m \u0000' } as const,
+        ],
+        ...[{ disk: 'ubd1', type: 'swap', verdict: 'none', reason: null, output: null } as const],
+      ];
+      const first = verification(a, { verifiedAt: '2026-11-22T00:00:00.000Z' });
+      const elsewhere = verification(a, {
+        verifiedAt: '2026-11-23T00:00:00.000Z',
+        store: 'offsite',
+        job: null,
+      });
+      const worse = { result: 'badFilesystem', problem: 'ubd0: why', filesystems: bad } as const;
+      const second = verification(b, { verifiedAt: '2026-11-24T00:00:00.000Z', ...worse });
+      for (const record of [second, elsewhere, first]) await history.recordVerification(record);
+      expect(await history.verifications({})).toEqual([first, elsewhere, second]);
+      expect(await history.verifications({ store: 'local' })).toEqual([first, second]);
+      expect(await history.verifications({ snapshot: a })).toEqual([first, elsewhere]);
+      const again = verification(a, {
+        verifiedAt: '2026-11-25T00:00:00.000Z',
+        result: 'damaged',
+        problem: 'x',
+      });
+      await history.recordVerification(again);
+      expect(await history.verifications({ store: 'local' })).toEqual([second, again]);
     });
   });
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { resolveDrill } from '../../src/config/drill-fields.js';
+import { resolveVerify } from '../../src/config/verify-fields.js';
 import { ControlClient } from '../../src/control/control-client.js';
 import { withControlServer } from '../../src/control/control-server.js';
 import { controlSocketPath, groupIdOf } from '../../src/control/control-socket.js';
@@ -284,7 +285,8 @@ test('a digest tells one config from another', () => {
     state: '/s',
     concurrency: 2,
     control: { group: null },
-    drill: resolveDrill(undefined, {}, '/s'),
+    drill: resolveDrill(undefined, {}, { state: '/s', timezone: 'UTC' }),
+    verify: resolveVerify(undefined, 'UTC'),
     stores: {},
     guests: {},
   };

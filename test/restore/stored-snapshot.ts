@@ -1,5 +1,6 @@
 import { mkdir, open, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { contentOfFile } from '../../src/image/read-content.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { type Manifest, sealManifest } from '../../src/store/manifest.js';
 import { makeImage, type Piece, sha256sum } from '../image/make-image.js';
@@ -56,8 +57,8 @@ export function sourceOf(dir: string, disks: Manifest['disks']): RestoreSource {
   });
   return {
     manifest,
-    openFile: (file) => open(join(dir, file)),
-    openBacking: (file) => open(join(dir, 'backing', file)),
+    openFile: async (file) => contentOfFile(await open(join(dir, file))),
+    openBacking: async (file) => contentOfFile(await open(join(dir, 'backing', file))),
   };
 }
 
