@@ -166,6 +166,8 @@ const texts: Texts = {
       ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
     ].join('\n'),
   ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
+  FilesImpossible: (f) => `Files can't be taken out of the snapshot: ${f.problem}.`,
+  NoSuchFile: (f) => `${f.path} on ${f.disk} of ${f.snapshot}: ${f.problem}.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>

@@ -136,6 +136,9 @@ export interface FactsByCode {
   FilesystemBad: { snapshot: string; problem: string };
   SnapshotsBad: { looked: number; bad: BadSnapshot[] };
   ScratchUnusable: { path: string; problem: string };
+  // files out of a snapshot
+  FilesImpossible: { problem: string };
+  NoSuchFile: { snapshot: string; disk: string; path: string; problem: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for

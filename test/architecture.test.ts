@@ -40,6 +40,7 @@ const ground = [
   'src/line-splitter.ts',
   'src/process-entry.ts',
   'src/process-identity.ts',
+  'src/root-links.ts',
   'src/token-bucket.ts',
   'src/urgency.ts',
 ];

@@ -1,4 +1,5 @@
 import type { DrillSettings } from '../config/drill-fields.js';
+import type { RootEntry } from '../root-links.js';
 
 /** A disk of the guest in the box: copies of ours, which it may write as it likes. */
 export interface BoxDisk {
@@ -23,8 +24,6 @@ export interface BoxOrder {
   /** What the host has at its root, as links or directories: `/lib`, `/lib64`, `/bin`, … */
   rootEntries: RootEntry[];
 }
-
-export type RootEntry = { path: string; linkTo: string | null };
 
 /** Where the guest has its own files: `/h/.uml/drill/mconsole` is its console. */
 export const boxHome = '/h';

@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { lstat, readlink } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { type BoxOrder, boxCommand, boxHome, boxUmid, type RootEntry } from './box-command.js';
+import { type BoxOrder, boxCommand, boxHome, boxUmid } from './box-command.js';
 import type { ConsoleWatch } from './console-watch.js';
 
 /** The guest of a drill, in its box. */
@@ -102,17 +101,4 @@ async function endBox(child: ChildProcess, closed: Promise<void>): Promise<void>
   if (outcome === 'late') {
     throw new UmlsnapError('DrillImpossible', { problem: `the box of process ${child.pid} does not end` });
   }
-}
-
-/** What programs expect at the host's root: links into /usr, or directories where the host keeps them apart. */
-export async function rootEntries(): Promise<RootEntry[]> {
-  const entries: RootEntry[] = [];
-  for (const path of ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32']) {
-    const found = await lstat(path).catch((error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return null;
-      throw error;
-    });
-    if (found !== null) entries.push({ path, linkTo: found.isSymbolicLink() ? await readlink(path) : null });
-  }
-  return entries;
 }

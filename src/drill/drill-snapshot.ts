@@ -5,10 +5,11 @@ import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
+import { rootLinks } from '../root-links.js';
 import type { Accident } from './accident.js';
 import type { BoxDisk, BoxOrder } from './box-command.js';
 import { privateBytesOfBox } from './box-memory.js';
-import { type BoxedGuest, rootEntries, withBoxedGuest } from './boxed-guest.js';
+import { type BoxedGuest, withBoxedGuest } from './boxed-guest.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
 import {
   type DrillPlace,
@@ -92,8 +93,7 @@ async function bootCopies(
     ...(user !== null && { guestUid: user }),
   };
   await NotifyListener.listenWhile(listening, async (notifications) => {
-    const entries = await rootEntries();
-    const sharedDirectory = place.sockets;
+        const sharedDirectory = place.sockets;
     const box: BoxOrder = {
       kernel,
       settings,
@@ -101,7 +101,7 @@ async function bootCopies(
       user,
       sharedDirectory,
       notifySocket,
-      rootEntries: entries,
+      rootEntries: await rootLinks(),
     };
     await withBoxedGuest(box, watch, async (guest) => {
       await withTroubleWatch(guest, place.scratch, settings.memoryBytes, async (trouble) => {
