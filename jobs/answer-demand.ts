@@ -8,17 +8,19 @@ import type { SnapshotStore } from '../src/snapshot/ports.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
 import { drill } from './drill.js';
-import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
+import { findSnapshot, recordedRows, restoreSourceOf } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { prune } from './prune.js';
 import { exitCodeOfSummary, type JobSummary } from './recorded-job.js';
 import { verify } from './verify.js';
+import type { VerifyProgress } from './verify-tally.js';
+import { guestOfWish, type VerifiableStore, type VerifyWish } from './verify-targets.js';
 import { withSnapshotOptions } from './with-snapshot-options.js';
 
 export interface DemandHouse {
   config: Config;
   history: SqliteHistory;
-  stores: ReadableStore[];
+  stores: VerifiableStore[];
   /** @throws NoSuchStore */
   store(name: string): SnapshotStore;
   /** Whoever listens to this guest already. */
@@ -37,7 +39,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
     case 'snapshot':
       return await takeSnapshot(demand, house, work);
     case 'verify':
-      return await verifySnapshot(demand.snapshot, house, work);
+      return await verifyWished(wishOf(demand, house.config), house, work);
     case 'drill':
       return await drillOne(demand.snapshot, house, work);
     case 'prune':
@@ -72,13 +74,22 @@ async function takeSnapshot(
   return put(summary, work);
 }
 
-async function verifySnapshot(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
-  const { history, stores } = house;
-  const found = await findSnapshot(stores, name, history);
-  const { guest } = found.stored;
-  const source = restoreSourceOf(found, await recordedRows(history, guest));
-  const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest, trigger: 'request' });
-  return put(await verify(source, history, work.signal, { trigger: 'request', onJob }), work);
+async function verifyWished(
+  wish: VerifyWish,
+  { config, history, stores }: DemandHouse,
+  work: Work,
+): Promise<ExitCode> {
+  const { signal } = work;
+  const onProgress = (progress: VerifyProgress) => work.publish(progress);
+  const onJob = (job: string) =>
+    work.onJob({ job, kind: 'verify', guest: guestOfWish(wish), trigger: 'request' });
+  const origin = { trigger: 'request' as const, onJob };
+  return put(await verify(wish, { config, history, stores }, { signal, onProgress }, origin), work);
+}
+
+function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>, config: Config): VerifyWish {
+  if ('snapshot' in demand) return { of: 'snapshot', snapshot: demand.snapshot };
+  return { of: 'guest', guest: demand.guest === null ? null : guestNamed(config, demand.guest).name };
 }
 
 /** Of several that are asked for at once, one is drilled after the other. */

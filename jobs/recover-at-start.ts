@@ -24,8 +24,8 @@ export interface Recovered {
   thawed: string[];
   closedJobs: string[];
   discarded: string[];
-  /** Directories that held the disks of drills that died. */
-  drills: string[];
+  /** Private copies of disks that a verification or a drill had made. */
+  scratch: string[];
   indexed: string[];
   forgotten: string[];
   /** Trace instances of the kernel that dead jobs had made. */
@@ -81,7 +81,7 @@ export async function recoverWithoutHistory(pauses: RecoveredPause[]): Promise<R
 
 function nothingYet(): Recovered {
   return {
-    ...{ resumed: [], thawed: [], closedJobs: [], discarded: [], drills: [], indexed: [], forgotten: [] },
+    ...{ resumed: [], thawed: [], closedJobs: [], discarded: [], scratch: [], indexed: [], forgotten: [] },
     ...{ traceInstances: [], mayBePaused: [], problems: [] },
   };
 }

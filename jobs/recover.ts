@@ -1,8 +1,9 @@
 import { removeDeadDrill } from '../src/drill/drill-place.js';
 import { explainError } from '../src/error-text.js';
-import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { isError, isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
+import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Incoming } from '../src/store/incoming.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
@@ -37,15 +38,18 @@ export interface RecoverHouse {
   history: RecoverHistory;
   stores: RecoverStore[];
   drillScratch: string;
+  /** Where private copies may lie that a killed verification has left. */
+  scratchPlaces: string[];
 }
 
 /**
  * Puts everything right that a death can leave behind, beyond what every start does:
- * 1. the incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
- * hold; 3. the copies of disks that a dead drill has left are removed. Adds to what the start has `recovered`.
+ * 1. the scratch copies, incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
+ * hold. Adds to what the start has `recovered`.
  * @throws HistoryUnusable, HistoryLocked
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
+  await clearScratch(house.scratchPlaces, recovered);
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;
@@ -57,7 +61,18 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
       recovered.problems.push(explainError(error));
     }
   }
-  if (await removeDeadDrill(house.drillScratch, 'umlsnap recover')) recovered.drills.push(house.drillScratch);
+  if (await removeDeadDrill(house.drillScratch, 'umlsnap recover'))
+    recovered.scratch.push(house.drillScratch);
+}
+
+async function clearScratch(places: string[], recovered: Recovered): Promise<void> {
+  for (const place of places) {
+    try {
+      recovered.scratch.push(...(await removeScratchLeftovers(place)));
+    } catch (error) {
+      recovered.problems.push(`scratch directory ${place}: ${problemOf(error)}`);
+    }
+  }
 }
 
 /** A store that was never used is not made here, and one that should be there and is not is told. */

@@ -3,6 +3,7 @@ import type { Config, StoreConfig } from './config/config.js';
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
 import { DirectoryStore } from './store/directory-store.js';
+import { scratchDirectory } from './store/layout.js';
 
 /** The concrete house that a config describes: the one place that knows which classes stand behind the ports. */
 export class House {
@@ -24,6 +25,13 @@ export class House {
 
   get stores(): DirectoryStore[] {
     return allStores(this.config);
+  }
+
+  /** Where private copies of a verification are made. */
+  get scratchPlaces(): string[] {
+    const { verify, state } = this.config;
+    const own = verify.scratch === null ? [] : [verify.scratch];
+    return [...own, join(state, 'scratch'), ...this.stores.map(scratchDirectory)];
   }
 
   /** @throws NoSuchStore */

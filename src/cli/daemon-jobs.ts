@@ -5,6 +5,8 @@ import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { drillSample } from '../../jobs/drill-sample.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
+import { verify } from '../../jobs/verify.js';
+import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import { allStores, House, storeNamed } from '../compose.js';
 import type { Config } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
@@ -16,6 +18,7 @@ import { isError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
+import { nextSlot } from '../schedule/cron-slots.js';
 import type { DueRun } from '../schedule/plan-tick.js';
 import { workOfEntry } from '../schedule/timetable.js';
 import { logRecovered } from './daemon-log.js';
@@ -48,6 +51,8 @@ export class DaemonJobs {
         return await this.#backUp(due.guest, run, signal);
       case 'drill':
         return await this.#drillSample(run, signal);
+      case 'verify':
+        return await this.#verifyDue(run, signal);
       default:
         this.#options.log.error({ entry: run.name }, 'nothing is known of this entry of the timetable');
     }
@@ -99,6 +104,29 @@ export class DaemonJobs {
       );
       for (const summary of summaries) this.#logSummary(summary, 'drill', { slot: slot.toISOString() });
     });
+  }
+
+  /** As much as is due, so that each snapshot is read once in its time. */
+  async #verifyDue({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+    const { history, board, log } = this.#options;
+    const config = this.#options.config();
+    const { schedule, timezone, withinMs } = config.verify;
+    if (schedule === null) return;
+    const nextRun = nextSlot(schedule, timezone, new Date());
+    const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
+    const summary = await postOnBoard(board, silent, async (work) => {
+      const onProgress = (progress: VerifyProgress) => {
+        log.debug(progress, 'progress');
+        work.publish(progress);
+      };
+      const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
+      const house = { config, history, stores: allStores(config) };
+      const wish = { of: 'due' as const, withinMs, nextRun };
+      const done = await verify(wish, house, { signal, onProgress }, { trigger, onJob });
+      work.put(done);
+      return done;
+    });
+    this.#logSummary(summary, 'verify', { trigger, slot: slot.toISOString() });
   }
 
   /** What was asked for. @throws what a command by hand tells as an error */

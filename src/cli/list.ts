@@ -2,6 +2,7 @@ import { allStores } from '../compose.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { DirectoryStore } from '../store/directory-store.js';
 import { sizesOf } from '../store/manifest.js';
@@ -10,6 +11,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { printRows, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
+import { resultText } from './verification.js';
 
 /** A line of `umlsnap list`: a snapshot as it lies in its store now. */
 interface ListedRow {
@@ -30,6 +32,8 @@ interface ListedRow {
   drilledAt: string | null;
   drill: 'passed' | 'failed' | null;
   problem: string | null;
+  /** Its last verification; null: never, or the history can't be used. */
+  verified: VerificationRecord | null;
 }
 
 /** `umlsnap list [GUEST]`: asks the stores, which are the truth; of a store that is away, what the history knows. */
@@ -49,11 +53,26 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
     }
     await addDrills(rows, history);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
+    if (!(history instanceof UmlsnapError)) problems += await addVerifications(rows, history);
     print(context, rows);
     for (const row of rows)
       if (row.state === 'damaged') warn(`warning: ${row.snapshot} is damaged: ${row.problem}`);
     return problems > 0 || rows.some((row) => row.state === 'damaged') ? exitCodes.warnings : exitCodes.done;
   });
+}
+
+/** @returns how many problems there were: the list is of use without them */
+async function addVerifications(rows: ListedRow[], history: SqliteHistory): Promise<number> {
+  try {
+    const verifications = await history.verifications({});
+    const byName = new Map(verifications.map((one) => [`${one.store} ${one.snapshot}`, one]));
+    for (const row of rows) row.verified = byName.get(`${row.store} ${row.snapshot}`) ?? null;
+    return 0;
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    warn(`warning: ${explainError(error)}`);
+    return 1;
+  }
 }
 
 async function listStore(
@@ -74,7 +93,7 @@ async function listStore(
     const rows = remembered.map(
       (record): ListedRow => ({
         ...record,
-        ...{ state: 'unreachable', ...notDrilled, problem: null },
+        ...{ state: 'unreachable', problem: null, verified: null, ...notDrilled },
       }),
     );
     return { rows, problem: explainError(error) };
@@ -112,6 +131,7 @@ function rowOf(store: string, stored: StoredSnapshot): ListedRow {
       ...sizes,
       ...notDrilled,
       problem: stored.damaged,
+      verified: null,
     };
   }
   const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
@@ -120,7 +140,7 @@ function rowOf(store: string, stored: StoredSnapshot): ListedRow {
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     ...sizesOf(stored.manifest),
     ...notDrilled,
-    problem: null,
+    ...{ problem: null, verified: null },
   };
 }
 
@@ -139,6 +159,8 @@ function print(context: Context, rows: ListedRow[]): void {
     size: (row) => formatBytes(row.sizeBytes),
     stored: (row) => formatBytes(row.storedBytes),
     pinned: (row) => (row.pinned ? 'yes' : ''),
+    verified: (row) => formatTime(row.verified?.verifiedAt),
+    result: (row) => resultText(row.verified),
     drill: (row) => (row.drill === null ? '' : `${row.drill} ${formatTime(row.drilledAt).slice(0, 10)}`),
   });
 }

@@ -73,10 +73,13 @@ function addSnapshotVerbs(program: Command, run: Run): void {
       run(async (context) => (await import('./restore.js')).restoreVerb(context, name, options)),
     );
   program
-    .command('verify <name>')
-    .description('read a snapshot again and hold it against its checksums')
-    .action((name: string) =>
-      run(async (context) => (await import('./verify.js')).verifyVerb(context, name)),
+    .command('verify [name]')
+    .description(
+      'read a snapshot again, or all of them, hold them against their checksums and check the filesystems in them',
+    )
+    .option('--guest <guest>', 'all snapshots of this guest')
+    .action((name: string | undefined, options: Options) =>
+      run(async (context) => (await import('./verify.js')).verifyVerb(context, name, options)),
     );
   program
     .command('drill <name>')

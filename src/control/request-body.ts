@@ -62,6 +62,8 @@ function demandOf(type: RequestName, text: string, options: SnapshotOptions): De
     case 'snapshot':
       return { type, guest: needed(text, 'the name of a guest'), options };
     case 'verify':
+      if (!text.includes('@')) return { type, guest: text === '' ? null : text };
+      return { type, snapshot: text };
     case 'drill':
       return { type, snapshot: needed(text, 'the name of a snapshot') };
     case 'prune':

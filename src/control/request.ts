@@ -19,6 +19,8 @@ export interface SnapshotOptions {
 export type Demand =
   | { type: 'snapshot'; guest: string; options: SnapshotOptions }
   | { type: 'verify'; snapshot: string }
+  /** All snapshots of a guest, or of all. */
+  | { type: 'verify'; guest: string | null }
   | { type: 'prune'; guest: string | null; dryRun: boolean }
   | { type: 'status'; guest: string | null }
   | { type: 'drill'; snapshot: string }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { chown, mkdir, rm, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
-import { isError, problemOf, UmlsnapError } from '../errors.js';
+import { chown, mkdir, rm } from 'node:fs/promises';
+import { errnoOf, isError, problemOf, UmlsnapError } from '../errors.js';
 import { withLocks } from '../exclusive-lock.js';
+import { freeBytesIn, withScratch } from '../restore/filesystems/scratch.js';
 
 /** The directories of a drill, both its own. */
 export interface DrillPlace {
@@ -13,9 +13,9 @@ export interface DrillPlace {
 }
 
 /**
- * Runs `use` with the directories of a drill, which are gone afterwards. One drill at a time for each scratch directory: so
- * whatever lies there was left by one that was killed, and goes first.
- * @throws Busy, DrillImpossible
+ * Runs `use` with the directories of a drill, which are gone afterwards. One drill at a time for each scratch directory, so that
+ * what is found there was left by one that was killed, and goes first.
+ * @throws Busy, ScratchUnusable, DrillImpossible
  */
 export async function withDrillPlace<T>(
   scratchRoot: string,
@@ -23,60 +23,45 @@ export async function withDrillPlace<T>(
   use: (place: DrillPlace) => Promise<T>,
 ): Promise<T> {
   const request = { ...options, keys: [lockKey(scratchRoot)], what: 'A drill' };
+  const sockets = socketsOf(scratchRoot);
   return await withLocks(request, async () => {
-    const place = placeOf(scratchRoot);
-    await removePlace(place);
+    await makeSockets(sockets);
     try {
-      await makePlace(scratchRoot, place);
-      return await use(place);
+      return await withScratch(scratchRoot, null, (scratch) => use({ scratch, sockets }));
     } finally {
-      await removePlace(place);
+      await rm(sockets, { recursive: true, force: true });
     }
   });
 }
 
-/** Removes what a killed drill has left; its guest died with it. @returns false when there was nothing */
-export async function removeDeadDrill(scratchRoot: string, holder: string): Promise<boolean> {
+/** Removes the sockets that a killed drill has left; its guest died with it. Its copies are scratch as any other. */
+export async function removeDeadDrill(scratchRoot: string, holder: string): Promise<void> {
   const request = { keys: [lockKey(scratchRoot)], what: 'A drill', holder, wait: false };
   try {
-    return await withLocks(request, () => removePlace(placeOf(scratchRoot)));
+    await withLocks(request, () => rm(socketsOf(scratchRoot), { recursive: true, force: true }));
   } catch (error) {
     // One is at work: nothing there is dead.
-    if (isError(error, 'Busy')) return false;
-    throw error;
+    if (!isError(error, 'Busy')) throw error;
   }
 }
 
 const lockKey = (scratchRoot: string) => `drill ${scratchRoot}`;
 
-function placeOf(scratchRoot: string): DrillPlace {
+function socketsOf(scratchRoot: string): string {
   const name = createHash('sha256').update(scratchRoot).digest('hex').slice(0, 16);
-  return { scratch: join(scratchRoot, 'umlsnap-drill'), sockets: `/dev/shm/umlsnap-drill-${name}` };
+  return `/dev/shm/umlsnap-drill-${name}`;
 }
 
-async function makePlace(scratchRoot: string, { scratch, sockets }: DrillPlace): Promise<void> {
+/** To be passed by the guest's user; never a directory that is there already, which may be anybody's. */
+async function makeSockets(sockets: string): Promise<void> {
   try {
-    await mkdir(scratchRoot, { recursive: true, mode: 0o700 });
-    await mkdir(scratch, { mode: 0o700 });
-    // To be passed by the guest's user; never one that is there already, which may be anybody's.
+    await rm(sockets, { recursive: true, force: true });
     await mkdir(sockets, { mode: 0o711 });
   } catch (error) {
-    const problem = `no place for it: ${problemOf(error)}`;
+    if (errnoOf(error) === undefined) throw error;
+    const problem = `no place for its sockets: ${problemOf(error)}`;
     throw new UmlsnapError('DrillImpossible', { problem }, error);
   }
-}
-
-async function removePlace({ scratch, sockets }: DrillPlace): Promise<boolean> {
-  let found = false;
-  for (const directory of [scratch, sockets]) {
-    try {
-      await rm(directory, { recursive: true });
-      found = true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
-  }
-  return found;
 }
 
 /** Room that stays free for others, and that a guest may need for what it writes while it boots. */
@@ -89,11 +74,6 @@ export async function requireRoom(directory: string, neededBytes: number): Promi
   const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   const problem = `${directory} has ${mib(freeBytes)} free, and ${mib(neededBytes)} are needed for a copy of the disks, beside ${mib(spareBytes)} to spare`;
   throw new UmlsnapError('DrillImpossible', { problem });
-}
-
-export async function freeBytesIn(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory);
-  return bavail * bsize;
 }
 
 /** The guest's user can then open its disks, and nothing else of ours. */

@@ -93,7 +93,7 @@ async function bootCopies(
     ...(user !== null && { guestUid: user }),
   };
   await NotifyListener.listenWhile(listening, async (notifications) => {
-        const sharedDirectory = place.sockets;
+    const sharedDirectory = place.sockets;
     const box: BoxOrder = {
       kernel,
       settings,

@@ -38,13 +38,26 @@ export async function runInToolBox(
   const path = await realpath(`/usr/sbin/${program}`).catch((error: unknown) => {
     throw new UmlsnapError('FilesImpossible', { problem: `${program} is not installed (e2fsprogs)` }, error);
   });
-  const argv = [...(await wall(box)), ...bounds(box), path, ...args.map((one) => (one === '{image}' ? imageInBox : one))];
+  const argv = [
+    ...(await wall(box)),
+    ...bounds(box),
+    path,
+    ...args.map((one) => (one === '{image}' ? imageInBox : one)),
+  ];
   try {
-    const { stdout } = await runCommand(['bwrap', ...argv], { ...options, timeoutMs: limitMs, maxOutputBytes });
+    const { stdout } = await runCommand(['bwrap', ...argv], {
+      ...options,
+      timeoutMs: limitMs,
+      maxOutputBytes,
+    });
     return stdout;
   } catch (error) {
     if (!isError(error, 'CommandFailed') || !/not installed|bwrap: /.test(error.facts.problem)) throw error;
-    throw new UmlsnapError('FilesImpossible', { problem: `bwrap (bubblewrap): ${error.facts.problem}` }, error);
+    throw new UmlsnapError(
+      'FilesImpossible',
+      { problem: `bwrap (bubblewrap): ${error.facts.problem}` },
+      error,
+    );
   }
 }
 
@@ -52,7 +65,14 @@ async function wall({ image, isImageWritable, outputDirectory, user }: ToolBox):
   const links = await rootLinks();
   return [
     ...(user === null ? ['--unshare-user'] : []),
-    ...['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--die-with-parent', '--new-session'],
+    ...[
+      '--unshare-pid',
+      '--unshare-net',
+      '--unshare-ipc',
+      '--unshare-uts',
+      '--die-with-parent',
+      '--new-session',
+    ],
     ...['--ro-bind', '/usr', '/usr', '--tmpfs', '/usr/local'],
     ...links.flatMap(({ path, linkTo }) =>
       linkTo === null ? ['--ro-bind', path, path] : ['--symlink', linkTo, path],

@@ -1,10 +1,13 @@
 import { Worker } from 'node:worker_threads';
 import { processEntry } from '../process-entry.js';
+import type { CowLayout } from './cow-file.js';
 import type { PaceState } from './pace.js';
 
 /** What an image worker can be asked for. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
-  | { kind: 'copy' | 'copyAndDigest'; sourceFd: number; targetFd: number }
+  | { kind: 'copy'; sourceFd: number; targetFd: number; calmly?: PaceState }
+  | { kind: 'copyAndDigest'; sourceFd: number; targetFd: number }
+  | { kind: 'mergeCow'; cowFd: number; targetFd: number; layout: CowLayout }
   | { kind: 'digest'; fd: number; calmly?: PaceState }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
@@ -25,7 +28,7 @@ export interface ImageProgress {
 export interface ImageWorkOptions {
   signal?: AbortSignal;
   /**
-   * Only of a digest: reads at this pace. A file is read when nobody else reads, from the disk even where the kernel has it in
+   * Only of a digest and a plain copy: reads at this pace. A file is read when nobody else reads, from the disk even where the kernel has it in
    * memory, and leaves nothing there.
    */
   calmly?: PaceState;

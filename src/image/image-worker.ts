@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { workerData } from 'node:worker_threads';
 import { setThreadUrgency } from '../urgency.js';
-import { copyExtents } from './copy-extents.js';
+import { copyExtents, kernelChunkBytes } from './copy-extents.js';
 import { failed, hashing, reporter, say } from './hash-pass.js';
 import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
 import { forgetCached, setIdleIoPriority } from './linux-calls.js';
+import { mergeCow } from './merge-cow.js';
 import { Pace, type PaceState } from './pace.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
@@ -27,7 +28,8 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
   switch (work.kind) {
     case 'copy': {
       const report = reporter(fileSize(work.sourceFd));
-      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), sha256: null };
+      const onCopied = work.calmly ? calmCopy(work.sourceFd, work.calmly, report) : report;
+      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, onCopied), sha256: null };
     }
     case 'copyAndDigest':
       return copyAndDigest(work.sourceFd, work.targetFd);
@@ -36,6 +38,13 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
       const visitor = hashing(hash, reporter(fileSize(work.fd)));
       const pass = passOver(work.fd, work.calmly ? calm(work.fd, work.calmly, visitor) : visitor);
       return { ...pass, sha256: hash.digest('hex') };
+    }
+    case 'mergeCow': {
+      const { cowFd, targetFd, layout } = work;
+      setThreadUrgency('background');
+      setIdleIoPriority();
+      const dataBytes = mergeCow(cowFd, targetFd, layout);
+      return { sizeBytes: layout.sizeBytes, dataBytes, sha256: null };
     }
     case 'countData':
       return { ...countData(work.fd), sha256: null };
@@ -69,10 +78,7 @@ function countData(fd: number): Pass {
 
 /** The same visitor, in nobody's way: see `ImageWorkOptions.calmly`. */
 function calm(fd: number, state: PaceState, { hole, data }: PassVisitor): PassVisitor {
-  setThreadUrgency('background');
-  setIdleIoPriority();
-  forgetCached(fd, 0, 0);
-  const pace = new Pace(state);
+  const pace = becomeCalm(fd, state);
   return {
     hole,
     data: (chunk, offset) => {
@@ -81,4 +87,27 @@ function calm(fd: number, state: PaceState, { hole, data }: PassVisitor): PassVi
       pace.spend(chunk.length);
     },
   };
+}
+
+/** The same for a copy, which tells where it has come to. */
+function calmCopy(
+  fd: number,
+  state: PaceState,
+  report: (endOffset: number) => void,
+): (endOffset: number) => void {
+  const pace = becomeCalm(fd, state);
+  let doneBytes = 0;
+  return (endOffset) => {
+    report(endOffset);
+    // With the holes between: a copy in the kernel does not tell of them, and they are few where this matters.
+    pace.spend(Math.max(0, Math.min(endOffset - doneBytes, kernelChunkBytes)));
+    doneBytes = endOffset;
+  };
+}
+
+function becomeCalm(fd: number, state: PaceState): Pace {
+  setThreadUrgency('background');
+  setIdleIoPriority();
+  forgetCached(fd, 0, 0);
+  return new Pace(state);
 }

@@ -11,7 +11,9 @@ export async function copySparse(
   targetFd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ dataBytes: number }> {
-  const { dataBytes } = await runImageWork({ kind: 'copy', sourceFd, targetFd }, options);
+  const { calmly } = options;
+  const work = { kind: 'copy' as const, sourceFd, targetFd, ...(calmly && { calmly }) };
+  const { dataBytes } = await runImageWork(work, options);
   return { dataBytes };
 }
 

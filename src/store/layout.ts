@@ -9,6 +9,7 @@ import { UmlsnapError } from '../errors.js';
  *     STORE/GUEST/.incoming-JOB/                  a snapshot in the making, never listed
  *     STORE/.backing/SHA256.img                   backing files, once each; SHA256.json remembers where they came from
  *     STORE/.trash/                               what is being removed
+ *     STORE/.scratch/                             private copies of a verification, while it is at work
  *
  * Names of guests and jobs never begin with a dot, so that nothing of theirs can meet what is ours.
  */
@@ -29,6 +30,7 @@ export const manifestName = 'manifest.json';
 
 export const markerPath = (place: StorePlace) => join(place.path, '.umlsnap-store');
 export const backingDirectory = (place: StorePlace) => join(place.path, '.backing');
+export const scratchDirectory = (place: Pick<StorePlace, 'path'>) => join(place.path, '.scratch');
 export const trashDirectory = (place: StorePlace) => join(place.path, '.trash');
 
 /** @throws Internal for a name that could lead elsewhere */

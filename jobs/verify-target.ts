@@ -1,0 +1,96 @@
+import { explainError } from '../src/error-text.js';
+import { isError, type UmlsnapError } from '../src/errors.js';
+import type { FilesystemRecord, VerificationRecord } from '../src/history/records.js';
+import type { PaceState } from '../src/image/pace.js';
+import type { VerifyConfig } from '../src/config/verify-fields.js';
+import { checkDisks, type ScratchPlaces } from '../src/restore/filesystems/check-disks.js';
+import type { RestoreOptions } from '../src/restore/restore-source.js';
+import { verifySnapshot } from '../src/restore/verify-snapshot.js';
+import { scratchDirectory } from '../src/store/layout.js';
+import { recordedRows, restoreSourceOf, type SnapshotIndex } from './find-snapshot.js';
+import type { Target } from './verify-targets.js';
+
+export interface VerifyOrder {
+  job: string;
+  config: VerifyConfig;
+  /** Where private copies are made that nothing else says a place for. */
+  scratch: string;
+  history: SnapshotIndex | UmlsnapError;
+  /** One for all snapshots of a job. */
+  pace: PaceState;
+  signal: AbortSignal;
+  onProgress?: RestoreOptions['onProgress'];
+}
+
+export type Verified =
+  | {
+      found: 'verdict';
+      verdict: VerificationRecord;
+      /** What kept it from being read; null: it was read. */
+      notRead: unknown;
+    }
+  /** It was removed while we read it, which says nothing against it. */
+  | { found: 'gone' };
+
+/**
+ * Verifies one snapshot: its bytes first, and what lies in them only if they are as they were captured. What is wrong with it
+ * is no failure of ours.
+ * @throws the signal's reason
+ */
+export async function verifyTarget(target: Target, order: VerifyOrder): Promise<Verified> {
+  const { snapshot, guest } = target.stored;
+  const sum: Pick<VerificationRecord, 'result' | 'problem' | 'readBytes' | 'filesystems'> = {
+    ...{ result: 'ok', problem: null, readBytes: 0, filesystems: [] },
+  };
+  let notRead: unknown = null;
+  try {
+    const source = restoreSourceOf(target, await recordedRows(order.history, guest));
+    const options = optionsOf(order);
+    const read = await verifySnapshot(source, options);
+    sum.readBytes = read.readBytes;
+    if (!read.ok) Object.assign(sum, { result: 'damaged', problem: read.problem });
+    else if (order.config.filesystems) {
+      const { user } = order.config;
+      sum.filesystems = await checkDisks(source, { ...options, places: placesOf(target, order), user });
+      const bad = sum.filesystems.find(({ verdict }) => verdict === 'bad');
+      if (bad) Object.assign(sum, { result: 'badFilesystem', problem: describeBad(bad) });
+    }
+  } catch (error) {
+    order.signal.throwIfAborted();
+    if (isError(error, 'SnapshotDamaged'))
+      Object.assign(sum, { result: 'damaged', problem: error.facts.problem });
+    else {
+      notRead = error;
+      Object.assign(sum, { result: 'notRead', problem: explainError(error) });
+    }
+  }
+  if (sum.result !== 'ok' && (await isGone(target))) return { found: 'gone' };
+  const verdict = {
+    ...{ snapshot, store: target.store.name, job: order.job, verifiedAt: new Date().toISOString() },
+    ...sum,
+  };
+  return { found: 'verdict', verdict, notRead };
+}
+
+function optionsOf({ signal, pace, onProgress }: VerifyOrder): RestoreOptions {
+  return { signal, calmly: pace, ...(onProgress && { onProgress }) };
+}
+
+function placesOf({ store }: Target, { config, scratch }: VerifyOrder): ScratchPlaces {
+  const beside =
+    store.type === 'directory' ? { directory: store.path, scratch: scratchDirectory(store) } : null;
+  return { configured: config.scratch, beside, otherwise: scratch };
+}
+
+const describeBad = ({ disk, type, reason }: FilesystemRecord) =>
+  `${disk} (${type}): ${reason ?? 'it is not sound'}`;
+
+/** A store that can't say so does not have it removed. */
+async function isGone({ store, stored }: Target): Promise<boolean> {
+  try {
+    await store.read(stored.snapshot);
+    return false;
+  } catch (error) {
+    return isError(error, 'NoSuchSnapshot');
+  }
+}
