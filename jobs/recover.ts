@@ -38,7 +38,7 @@ export interface RecoverHouse {
   history: RecoverHistory;
   stores: RecoverStore[];
   drillScratch: string;
-  /** Where private copies may lie that a killed verification has left. */
+  /** Where private copies may lie that a killed job has left. */
   scratchPlaces: string[];
 }
 
@@ -50,6 +50,7 @@ export interface RecoverHouse {
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
   await clearScratch(house.scratchPlaces, recovered);
+  await removeDeadDrill(house.drillScratch, 'umlsnap recover');
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;
@@ -61,8 +62,6 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
       recovered.problems.push(explainError(error));
     }
   }
-  if (await removeDeadDrill(house.drillScratch, 'umlsnap recover'))
-    recovered.scratch.push(house.drillScratch);
 }
 
 async function clearScratch(places: string[], recovered: Recovered): Promise<void> {

@@ -31,7 +31,7 @@ export class House {
   get scratchPlaces(): string[] {
     const { verify, state } = this.config;
     const own = verify.scratch === null ? [] : [verify.scratch];
-    return [...own, join(state, 'scratch'), ...this.stores.map(scratchDirectory)];
+    return [...own, join(state, 'scratch'), this.config.drill.scratch, ...this.stores.map(scratchDirectory)];
   }
 
   /** @throws NoSuchStore */

@@ -5,20 +5,14 @@ import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
+import { freeBytesIn } from '../restore/filesystems/scratch.js';
 import { rootLinks } from '../root-links.js';
 import type { Accident } from './accident.js';
 import type { BoxDisk, BoxOrder } from './box-command.js';
 import { privateBytesOfBox } from './box-memory.js';
 import { type BoxedGuest, withBoxedGuest } from './boxed-guest.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
-import {
-  type DrillPlace,
-  freeBytesIn,
-  giveTo,
-  requireRoom,
-  spareBytes,
-  withDrillPlace,
-} from './drill-place.js';
+import { type DrillPlace, giveTo, requireRoom, spareBytes, withDrillPlace } from './drill-place.js';
 import { findKernel } from './find-kernel.js';
 import { type DrillStep, NoLife, proveLife } from './proof-of-life.js';
 

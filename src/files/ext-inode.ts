@@ -93,12 +93,3 @@ function isFileName(name: Buffer): boolean {
   const text = name.toString('latin1');
   return text !== '' && text !== '.' && text !== '..' && !/[/\0]/.test(text);
 }
-
-const superblockOffset = 1024;
-export const superblockEnd = superblockOffset + 1024;
-
-/** What the first bytes of a disk say of its filesystem; null when it is none of ext2, ext3 and ext4. Pure. */
-export function parseExtSuperblock(start: Buffer): { needsRecovery: boolean } | null {
-  if (start.length < superblockEnd || start.readUInt16LE(superblockOffset + 56) !== 0xef53) return null;
-  return { needsRecovery: (start.readUInt32LE(superblockOffset + 96) & 4) !== 0 };
-}
