@@ -12,13 +12,15 @@ const maxLineChars = 4096;
  */
 export class ConsoleWatch {
   readonly #decoder = new StringDecoder('utf8');
-  readonly #isExpected: (line: string) => boolean;
+  /** null: nothing is looked for, or it has been found. */
+  #isExpected: ((line: string) => boolean) | null;
   #tail = '';
+  /** The line that has not ended yet, as it came. */
   #line = '';
   #foundLine: string | null = null;
 
   constructor(expect: string | null) {
-    this.#isExpected = expect === null ? () => false : matcherOf(expect);
+    this.#isExpected = expect === null ? null : matcherOf(expect);
   }
 
   /** The first line that held what is expected; also one that has not ended yet, such as a prompt. */
@@ -34,19 +36,24 @@ export class ConsoleWatch {
   takeConsole(bytes: Buffer): void {
     const text = this.#decoder.write(bytes);
     this.#tail = (this.#tail + printable(text)).slice(-maxTailChars);
-    for (const [index, part] of text.split('\n').entries()) {
-      if (index > 0) this.#line = '';
-      this.#line = (this.#line + part).slice(0, maxLineChars);
-      this.#look(printable(this.#line));
-    }
+    if (this.#isExpected === null) return;
+    // An escape sequence may have come in two pieces: a line is made harmless as a whole.
+    const lines = this.#line + text;
+    this.#look(lines);
+    this.#line = lines.slice(lines.lastIndexOf('\n') + 1).slice(0, maxLineChars);
   }
 
   takeNotification(text: string): void {
-    for (const line of text.split('\n')) this.#look(line);
+    this.#look(text);
   }
 
-  #look(line: string): void {
-    if (this.#foundLine === null && this.#isExpected(line)) this.#foundLine = line.trim();
+  #look(text: string): void {
+    const isExpected = this.#isExpected;
+    if (isExpected === null) return;
+    const line = printable(text).split('\n').find(isExpected);
+    if (line === undefined) return;
+    this.#foundLine = line.slice(0, maxLineChars).trim();
+    this.#isExpected = null;
   }
 }
 

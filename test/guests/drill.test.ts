@@ -8,6 +8,7 @@ import { drillKernel } from '../support/drill-kernel.js';
 import { bootedLine, buildRootfs } from '../support/guest-image.js';
 import { runTool } from '../support/run-tool.js';
 import { storeImage } from '../support/stored-image.js';
+import { onceIn, TestDaemon } from '../support/test-daemon.js';
 import { settingsOf, TestHouse } from '../support/test-house.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -302,4 +303,27 @@ describe('a drill', () => {
       await expectNothingLeft();
     },
   );
+
+  test('is done by a daemon at its time, for those guests whose last one is the longest ago, and when it is asked', async () => {
+    const broken = await script('broken-again', 'exit 3');
+    await configure({ kernel: broken, schedule: onceIn(4), timezone: 'UTC', sample: 1 });
+    await imageWith('never', async () => {});
+    const daemon = await TestDaemon.start(house);
+    await daemon.untilLogged(/^drill failed$/);
+    const [job, ...others] = await house.withHistory((history) =>
+      history.jobs({ kind: 'drill', guest: 'never' }),
+    );
+    expect(others).toEqual([]);
+    expect(job).toMatchObject({ status: 'failed', pid: daemon.pid });
+    expect(['schedule', 'catchUp']).toContain(job?.trigger);
+    const asked = await house.run(['drill', 'zeroed@latest']);
+    expect(asked.exitCode).toBe(1);
+    expect(await house.newestJob('zeroed')).toMatchObject({
+      kind: 'drill',
+      trigger: 'request',
+      pid: daemon.pid,
+    });
+    await daemon.end();
+    await expectNothingLeft();
+  });
 });
