@@ -2,7 +2,7 @@ import { explainError } from '../src/error-text.js';
 import { isError, type UmlsnapError } from '../src/errors.js';
 import type { FilesystemRecord, VerificationRecord } from '../src/history/records.js';
 import type { PaceState } from '../src/image/pace.js';
-import type { VerifyConfig } from '../src/config/verify-fields.js';
+import type { VerifyConfig } from '../src/config/verify-config.js';
 import { checkDisks, type ScratchPlaces } from '../src/restore/filesystems/check-disks.js';
 import type { RestoreOptions } from '../src/restore/restore-source.js';
 import { verifySnapshot } from '../src/restore/verify-snapshot.js';
@@ -38,38 +38,45 @@ export type Verified =
  * @throws the signal's reason
  */
 export async function verifyTarget(target: Target, order: VerifyOrder): Promise<Verified> {
-  const { snapshot, guest } = target.stored;
-  const sum: Pick<VerificationRecord, 'result' | 'problem' | 'readBytes' | 'filesystems'> = {
-    ...{ result: 'ok', problem: null, readBytes: 0, filesystems: [] },
-  };
-  let notRead: unknown = null;
+  const { judgement, notRead } = await judgeOrTell(target, order);
+  if (judgement.result !== 'ok' && (await isGone(target))) return { found: 'gone' };
+  const { snapshot } = target.stored;
+  const verifiedAt = new Date().toISOString();
+  const verdict = { snapshot, store: target.store.name, job: order.job, verifiedAt, ...judgement };
+  return { found: 'verdict', verdict, notRead };
+}
+
+type Judgement = Pick<VerificationRecord, 'result' | 'problem' | 'readBytes' | 'filesystems'>;
+
+async function judgeOrTell(
+  target: Target,
+  order: VerifyOrder,
+): Promise<{ judgement: Judgement; notRead: unknown }> {
+  const unread = { readBytes: 0, filesystems: [] };
   try {
-    const source = restoreSourceOf(target, await recordedRows(order.history, guest));
-    const options = optionsOf(order);
-    const read = await verifySnapshot(source, options);
-    sum.readBytes = read.readBytes;
-    if (!read.ok) Object.assign(sum, { result: 'damaged', problem: read.problem });
-    else if (order.config.filesystems) {
-      const { user } = order.config;
-      sum.filesystems = await checkDisks(source, { ...options, places: placesOf(target, order), user });
-      const bad = sum.filesystems.find(({ verdict }) => verdict === 'bad');
-      if (bad) Object.assign(sum, { result: 'badFilesystem', problem: describeBad(bad) });
-    }
+    return { judgement: await judge(target, order), notRead: null };
   } catch (error) {
     order.signal.throwIfAborted();
-    if (isError(error, 'SnapshotDamaged'))
-      Object.assign(sum, { result: 'damaged', problem: error.facts.problem });
-    else {
-      notRead = error;
-      Object.assign(sum, { result: 'notRead', problem: explainError(error) });
+    if (isError(error, 'SnapshotDamaged')) {
+      const { problem } = error.facts;
+      return { judgement: { result: 'damaged', problem, ...unread }, notRead: null };
     }
+    return { judgement: { result: 'notRead', problem: explainError(error), ...unread }, notRead: error };
   }
-  if (sum.result !== 'ok' && (await isGone(target))) return { found: 'gone' };
-  const verdict = {
-    ...{ snapshot, store: target.store.name, job: order.job, verifiedAt: new Date().toISOString() },
-    ...sum,
-  };
-  return { found: 'verdict', verdict, notRead };
+}
+
+async function judge(target: Target, order: VerifyOrder): Promise<Judgement> {
+  const { filesystems: isToCheck, user } = order.config;
+  const source = restoreSourceOf(target, await recordedRows(order.history, target.stored.guest));
+  const options = optionsOf(order);
+  const read = await verifySnapshot(source, options);
+  const { readBytes } = read;
+  if (!read.ok) return { result: 'damaged', problem: read.problem, readBytes, filesystems: [] };
+  if (!isToCheck) return { result: 'ok', problem: null, readBytes, filesystems: [] };
+  const filesystems = await checkDisks(source, { ...options, places: placesOf(target, order), user });
+  const bad = filesystems.find(({ verdict }) => verdict === 'bad');
+  if (!bad) return { result: 'ok', problem: null, readBytes, filesystems };
+  return { result: 'badFilesystem', problem: describeBad(bad), readBytes, filesystems };
 }
 
 function optionsOf({ signal, pace, onProgress }: VerifyOrder): RestoreOptions {

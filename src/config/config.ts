@@ -1,7 +1,7 @@
 import type { DrillConfig } from './drill-fields.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { RequestName } from './request-names.js';
-import type { VerifyConfig } from './verify-fields.js';
+import type { VerifyConfig } from './verify-config.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
 export interface Config {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { durationField, pathField, rateField, scheduleField, timezoneField, userField } from './fields.js';
+import type { VerifyConfig } from './verify-config.js';
 
 const dayMs = 86_400_000;
 
@@ -17,24 +18,6 @@ export const verifySchema = z.strictObject({
 });
 
 export type VerifyInput = z.infer<typeof verifySchema>;
-
-/** How snapshots are verified, after defaults are applied. */
-export interface VerifyConfig {
-  /** node-cron expression; null: by hand only. */
-  schedule: string | null;
-  /** Of the schedule; IANA name. */
-  timezone: string;
-  /** Scheduled runs read each snapshot once in this time. */
-  withinMs: number;
-  /** Limits what is read of the stores; null: no limit. */
-  bytesPerSecond: number | null;
-  /** Whether the filesystems in the images are checked as well. */
-  filesystems: boolean;
-  /** Where the private copies of that are made; null: in the store where it has reflinks, in the state directory elsewhere. */
-  scratch: string | null;
-  /** Whom the checkers run as, where we are root. */
-  user: string;
-}
 
 /** @param timezone of `defaults`, or the system's */
 export function resolveVerify(input: VerifyInput | undefined, timezone: string): VerifyConfig {

@@ -13,6 +13,10 @@ import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully }
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
 
+/** What is read at once where a rate is to be held. */
+const minPieceBytes = 16 * 1024;
+const maxPieceBytes = 1024 * 1024;
+
 say(attempt(workerData as ImageWork));
 
 function attempt(work: ImageWork): WorkerWord {
@@ -36,7 +40,7 @@ function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
     case 'digest': {
       const hash = createHash('sha256');
       const visitor = hashing(hash, reporter(fileSize(work.fd)));
-      const pass = passOver(work.fd, work.calmly ? calm(work.fd, work.calmly, visitor) : visitor);
+      const pass = work.calmly ? passCalmly(work.fd, work.calmly, visitor) : passOver(work.fd, visitor);
       return { ...pass, sha256: hash.digest('hex') };
     }
     case 'mergeCow': {
@@ -76,10 +80,10 @@ function countData(fd: number): Pass {
   return { sizeBytes, dataBytes };
 }
 
-/** The same visitor, in nobody's way: see `ImageWorkOptions.calmly`. */
-function calm(fd: number, state: PaceState, { hole, data }: PassVisitor): PassVisitor {
+/** Passes over a file in nobody's way: see `ImageWorkOptions.calmly`. */
+function passCalmly(fd: number, state: PaceState, { hole, data }: PassVisitor): Pass {
   const pace = becomeCalm(fd, state);
-  return {
+  const visitor: PassVisitor = {
     hole,
     data: (chunk, offset) => {
       data(chunk, offset);
@@ -87,6 +91,13 @@ function calm(fd: number, state: PaceState, { hole, data }: PassVisitor): PassVi
       pace.spend(chunk.length);
     },
   };
+  // In pieces that take no longer than a moment each, so that what is told of them is no older.
+  const { bytesPerSecond } = state;
+  const pieceBytes = Math.min(
+    maxPieceBytes,
+    Math.max(minPieceBytes, Math.ceil((bytesPerSecond ?? Infinity) / 4)),
+  );
+  return passOver(fd, visitor, Buffer.allocUnsafeSlow(pieceBytes));
 }
 
 /** The same for a copy, which tells where it has come to. */

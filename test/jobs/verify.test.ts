@@ -1,12 +1,16 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { open, readdir, rm, stat } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import { UmlsnapError } from '../../src/errors.js';
+import { readProcessStat } from '../../src/process-identity.js';
 import { makeImage } from '../image/make-image.js';
+import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
 import { VerifyScene } from './verify-scene.js';
 
 /** What a verification of many snapshots comes to: none of them is ever mounted or booted here. */
@@ -65,14 +69,17 @@ describe('one flipped bit, wherever it is', () => {
       ];
       expect(files).toHaveLength(4);
       expect(await scene.verify()).toMatchObject({ status: 'success', ok: 1 });
-      for (let count = 0; count < 50; count += 1) {
-        const file = files[count % files.length] ?? '';
-        const bit = randomInt((await stat(file)).size * 8);
-        await flipBit(file, bit);
-        const found = await scene.verify();
-        expect({ file, bit, found }).toMatchObject({ found: { status: 'failed', damaged: 1, ok: 0 } });
-        await flipBit(file, bit);
-      }
+      await scene.withHouse(async (house) => {
+        const { signal } = new AbortController();
+        for (let count = 0; count < 50; count += 1) {
+          const file = files[count % files.length] ?? '';
+          const bit = randomInt((await stat(file)).size * 8);
+          await flipBit(file, bit);
+          const found = await verify({ of: 'guest', guest: null }, house, { signal });
+          expect({ file, bit, found }).toMatchObject({ found: { status: 'failed', damaged: 1, ok: 0 } });
+          await flipBit(file, bit);
+        }
+      });
       expect(await scene.verify()).toMatchObject({ status: 'success', ok: 1 });
     },
   );
@@ -216,3 +223,74 @@ test('a store that is away is a warning, and the others are read', async () => {
     warnings: [expect.stringContaining('Store local')],
   });
 });
+
+describe('killed in the middle of a check', () => {
+  /** Scratch copies that are there now. */
+  const copies = async () =>
+    (
+      await Promise.all([join(scene.state, 'scratch'), join(scene.store.path, '.scratch')].map(namesIn))
+    ).flat();
+
+  async function killedWhileChecking(): Promise<string> {
+    const large = join(scene.dir, 'large.img');
+    await writeFile(large, '');
+    await runTool('mke2fs', [
+      '-q',
+      '-F',
+      '-t',
+      'ext4',
+      '-N',
+      '200000',
+      '-E',
+      'lazy_itable_init=0',
+      large,
+      '256M',
+    ]);
+    const snapshot = await scene.keep('debian', '20261101T000000Z', { ubd0: { path: large } });
+    await scene.configure({});
+    const running = scene.start('verify', snapshot);
+    const checker = await waitFor('a checker at work', () => checkerOf(running.pid), { everyMs: 2 });
+    expect(await copies()).toHaveLength(1);
+    running.kill('SIGKILL');
+    await running.exited;
+    await waitFor('the checker to end with us', () => readProcessStat(checker) === undefined);
+    expect(await copies()).toHaveLength(1);
+    return snapshot;
+  }
+
+  test('it takes its checker with it, and `recover` removes what it had copied', async () => {
+    await killedWhileChecking();
+    const { exitCode, stdout } = await scene.run('recover');
+    expect({ exitCode, stdout }).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/removed .*scratch/),
+    });
+    expect(await copies()).toEqual([]);
+  });
+
+  test('the next run removes what it had copied', async () => {
+    const snapshot = await killedWhileChecking();
+    expect(await scene.verify({ of: 'snapshot', snapshot })).toMatchObject({
+      ...{ status: 'success', filesystems: [{ type: 'ext4', verdict: 'sound' }] },
+    });
+    expect(await copies()).toEqual([]);
+  });
+});
+
+const namesIn = (directory: string) => readdir(directory).catch((): string[] => []);
+
+/** The e2fsck among the children of this process. */
+function checkerOf(parentPid: number): number | undefined {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .find((pid) => readProcessStat(pid)?.parentPid === parentPid && commandOf(pid) === 'e2fsck');
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return ''; // it ended since we looked
+  }
+}

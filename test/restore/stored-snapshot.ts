@@ -38,6 +38,16 @@ export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<Re
   return sourceOf(dir, disks);
 }
 
+/** The port of a restore on images that lie in `dir` already, `ubd0.img`, whatever has become of them there. */
+export async function sourceOfImages(dir: string, files: string[]): Promise<RestoreSource> {
+  const disks = files.map(async (file) => ({
+    ...{ device: file.replace(/\..*/, ''), kind: 'raw' as const, sourcePath: `/srv/uml/${file}` },
+    ...(await described(join(dir, file))),
+    mtime: '2026-01-02T03:04:05.678Z',
+  }));
+  return sourceOf(dir, await Promise.all(disks));
+}
+
 /** The port of a restore on files that lie in a directory. */
 export function sourceOf(dir: string, disks: Manifest['disks']): RestoreSource {
   const manifest = sealManifest({

@@ -3,7 +3,8 @@ import { needsXstateShim } from './xstate-shim.js';
 
 /** What the tests and the demo need of Debian beside Node. */
 const always = [
-  ...['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'strace', 'bubblewrap'],
+  ...['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'btrfs-progs', 'strace'],
+  'bubblewrap',
 ];
 const forTheShim = ['gcc', 'libc6-dev'];
 

@@ -13,6 +13,8 @@ export interface LoopFilesystemOptions {
   sizeMiB: number;
   /** ext4 only. */
   inodes?: number;
+  /** Done to the image before it is mounted. */
+  prepare?: (image: string) => Promise<unknown>;
   /** Options of mount(8), `ro` or `noatime`. */
   mountOptions?: string;
 }
@@ -60,6 +62,7 @@ export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promi
     await writeFile(image, '');
     await runTool('truncate', ['-s', `${options.sizeMiB}M`, image]);
     await runTool(`mkfs.${options.type}`, [...mkfsArgs(options), image]);
+    await options.prepare?.(image);
     await mkdir(mountPoint);
     const given = options.mountOptions ? `,${options.mountOptions}` : '';
     await runTool('mount', ['-o', `loop${given}`, '-t', options.type, image, mountPoint]);

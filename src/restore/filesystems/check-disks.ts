@@ -7,7 +7,7 @@ import type { FilesystemRecord } from '../../history/records.js';
 import { countDataBytes } from '../../image/sparse-copy.js';
 import type { ManifestDisk } from '../../store/manifest.js';
 import type { RestoreOptions, RestoreSource } from '../restore-source.js';
-import { checkFilesystem, type Finding } from './check-filesystem.js';
+import { type Check, checkFilesystem, type Finding } from './check-filesystem.js';
 import { checkerUser, runChecker } from './checker-process.js';
 import { copyDisk } from './private-copy.js';
 import { freeBytesIn, withScratch } from './scratch.js';
@@ -87,8 +87,8 @@ async function checkCopy(
   if (user) await chown(path, user.uid, user.gid);
   const diskBytes = disk.backing?.sizeBytes ?? disk.sizeBytes;
   const { signal } = options;
-  const check = (argv: readonly [string, ...string[]]) =>
-    runChecker(argv, { directory, user, signal, fileBytes: diskBytes });
+  const check: Check = (argv, more) =>
+    runChecker(argv, { directory, user, signal, fileBytes: more?.setsOwnFileLimit ? null : diskBytes });
   const found = await checkFilesystem(content.filesystem, diskBytes, `./${image}`, check);
   const ranOut = found.verdict === 'bad' && (await freeBytesIn(directory)) < noRoomBytes;
   await rm(path, { force: true });

@@ -12,7 +12,10 @@ export interface Finding {
   output: string | null;
 }
 
-export type Check = (argv: readonly [string, ...string[]]) => Promise<CheckerEnd>;
+export type Check = (
+  argv: readonly [string, ...string[]],
+  more?: { setsOwnFileLimit: boolean },
+) => Promise<CheckerEnd>;
 
 /** @param image as the checker's own working directory has it; it may be written to */
 export async function checkFilesystem(
@@ -41,7 +44,7 @@ async function checkExt(state: ExtState, image: string, check: Check): Promise<F
     if (replayed.ended === 'otherwise') return notChecked(replayed);
     // 1: it has replayed something. 4: something else is wrong as well, which the check will find.
     if (![0, 1, 4].includes(replayed.exitCode))
-      return badUnlessRefused(replayed, 'its journal can not be replayed');
+      return badIf(aboutExt, replayed, 'its journal can not be replayed');
   }
   const checked = await check(['e2fsck', '-fn', image]);
   if (checked.ended === 'otherwise') return notChecked(checked);
@@ -52,7 +55,7 @@ async function checkExt(state: ExtState, image: string, check: Check): Promise<F
     const reason = 'it has no journal and was in use: as after a power cut, it needs an fsck';
     return { verdict: 'unproven', reason, output: checked.output };
   }
-  return badUnlessRefused(checked, `e2fsck finds errors: ${complaintsOf(checked.output)}`);
+  return badIf(aboutExt, checked, `e2fsck finds errors: ${complaintsOf(checked.output)}`);
 }
 
 /**
@@ -61,7 +64,7 @@ async function checkExt(state: ExtState, image: string, check: Check): Promise<F
  * complaints says nothing: booting the snapshot does.
  */
 async function checkXfs(image: string, check: Check): Promise<Finding> {
-  const checked = await check(['xfs_repair', '-n', '-P', image]);
+  const checked = await check(['xfs_repair', '-n', '-P', image], { setsOwnFileLimit: true });
   if (checked.ended === 'otherwise') return notChecked(checked);
   if (checked.exitCode === 0) return sound(checked.output);
   const isHeadless = /primary superblock|no_modify mode|not a valid/i.test(checked.output);
@@ -69,18 +72,19 @@ async function checkXfs(image: string, check: Check): Promise<Finding> {
     const reason = 'its log is not replayed, as after a power cut, and only a mount replays it';
     return { verdict: 'unproven', reason, output: checked.output };
   }
-  return badUnlessRefused(checked, `xfs_repair finds errors: ${complaintsOf(checked.output)}`);
+  return badIf(aboutXfs, checked, `xfs_repair finds errors: ${complaintsOf(checked.output)}`);
 }
 
+/** `--force`: to know that nobody has the copy mounted would take rights that the checker does not have. */
 async function checkBtrfs(image: string, check: Check): Promise<Finding> {
-  const checked = await check(['btrfs', 'check', '--readonly', image]);
+  const checked = await check(['btrfs', 'check', '--readonly', '--force', image]);
   if (checked.ended === 'otherwise') return notChecked(checked);
   if (checked.exitCode === 0) return sound(checked.output);
   if (/device .*missing|missing device|devid \d+ .*missing/i.test(checked.output)) {
     const reason = 'it lies on several disks, which can not be checked one by one';
     return { verdict: 'notChecked', reason, output: checked.output };
   }
-  return badUnlessRefused(checked, `btrfs check finds errors: ${complaintsOf(checked.output)}`);
+  return badIf(aboutBtrfs, checked, `btrfs check finds errors: ${complaintsOf(checked.output)}`);
 }
 
 const sound = (output: string): Finding => ({ verdict: 'sound', reason: null, output });
@@ -90,14 +94,24 @@ function notChecked({ reason, output }: Extract<CheckerEnd, { ended: 'otherwise'
   return { verdict: 'notChecked', reason, output: output === '' ? null : output };
 }
 
-/** A checker that lacks memory, or is older than the filesystem, says nothing of it. */
-function badUnlessRefused({ output }: { output: string }, reason: string): Finding {
-  const [refusal] =
-    /.*(?:unsupported (?:read-only )?feature|newer version of|not enough memory|cannot allocate|memory allocation failed|couldn't malloc).*/i.exec(
-      output,
-    ) ?? [];
-  if (refusal === undefined) return bad(output, reason);
-  return { verdict: 'notChecked', reason: `its checker gave up: ${refusal.trim()}`, output };
+/** What only a checker says that has begun to look at a filesystem, or at what should be its superblock. */
+type About = (checked: { exitCode: number; output: string }) => boolean;
+const aboutExt: About = ({ exitCode, output }) =>
+  (exitCode & 4) !== 0 || /superblock|super-block|corrupt/i.test(output);
+const aboutXfs: About = ({ output }) => /^Phase \d|superblock/m.test(output);
+const aboutBtrfs: About = ({ output }) =>
+  /^\[\d\/\d\]|superblock|No valid Btrfs|tree block|transid|corrupt/m.test(output);
+
+const refusals =
+  /.*(?:unsupported (?:read-only )?feature|newer version of|not enough memory|cannot allocate|memory allocation failed|couldn't malloc|permission denied|operation not permitted).*/i;
+
+/** A filesystem MUST NOT be called bad because its checker could not work: that says nothing of it. */
+function badIf(isAbout: About, checked: { exitCode: number; output: string }, reason: string): Finding {
+  const { exitCode, output } = checked;
+  const [refusal] = refusals.exec(output) ?? [];
+  if (refusal === undefined && isAbout(checked)) return bad(output, reason);
+  const why = refusal?.trim() ?? `it exited ${exitCode}: ${complaintsOf(output)}`;
+  return { verdict: 'notChecked', reason: `its checker gave up: ${why}`, output };
 }
 
 const notComplaints =

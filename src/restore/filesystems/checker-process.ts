@@ -13,8 +13,8 @@ export interface CheckerOptions {
   directory: string;
   /** null: as ourselves, who are not root. */
   user: { uid: number; gid: number } | null;
-  /** The largest file that it may write. */
-  fileBytes: number;
+  /** The largest file that it may write; null: no limit, for a checker that wants to set this by itself, and ends where it may not. */
+  fileBytes: number | null;
   signal: AbortSignal;
 }
 
@@ -26,7 +26,8 @@ export type CheckerEnd =
 /** Enough for some TiB; a checker that asks for more is refused it, and ends. */
 const memoryBytes = 4 * 2 ** 30;
 const timeLimitMs = 2 * 60 * 60_000;
-const outputKeptChars = 4000;
+/** Of its beginning, where the first complaint stands, and of its end. */
+const keptChars = { first: 1500, last: 3000 };
 /** A line that is longer ends the run: nothing that we start writes one. */
 const maxLineBytes = 256 * 1024;
 const searched = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/usr/bin', '/bin', '/usr/local/bin'];
@@ -39,7 +40,7 @@ export async function runChecker(
 ): Promise<CheckerEnd> {
   const file = await findProgram(program);
   if (file === undefined) return { ended: 'otherwise', reason: `${program} is not installed`, output: '' };
-  const tail = new Tail();
+  const output = new KeptOutput();
   const { directory, user, signal } = options;
   try {
     const { exitCode } = await runCommand([...confinement(options), file, ...args], {
@@ -47,23 +48,23 @@ export async function runChecker(
       env: { PATH: searched.join(':'), LC_ALL: 'C', HOME: '/nonexistent' },
       ...(user && { uid: user.uid, gid: user.gid }),
       okExitCodes: anyExitCode,
-      onLine: tail.take,
-      onErrorLine: tail.take,
+      onLine: output.take,
+      onErrorLine: output.take,
     });
-    return { ended: 'byItself', exitCode, output: tail.text() };
+    return { ended: 'byItself', exitCode, output: output.text() };
   } catch (error) {
     signal.throwIfAborted();
     if (!isError(error, 'CommandFailed')) throw error;
     const [reason = ''] = error.facts.problem.split('; it said:');
-    return { ended: 'otherwise', reason: `${program}: ${reason}`, output: tail.text() };
+    return { ended: 'otherwise', reason: `${program}: ${reason}`, output: output.text() };
   }
 }
 
 /** Each of them becomes the next, so that what is ended is the checker itself. */
 function confinement({ fileBytes }: CheckerOptions): [string, ...string[]] {
   const limits = [
-    ...[`--as=${memoryBytes}`, `--cpu=${timeLimitMs / 1000}`, `--fsize=${fileBytes}`],
-    ...['--core=0', '--nofile=64'],
+    ...[`--as=${memoryBytes}`, `--cpu=${timeLimitMs / 1000}`, '--core=0', '--nofile=64'],
+    ...(fileBytes === null ? [] : [`--fsize=${fileBytes}`]),
   ];
   return [
     ...(['setpriv', '--no-new-privs', '--pdeathsig', 'KILL', '--'] as const),
@@ -84,17 +85,26 @@ async function findProgram(program: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** The end of an output that may have no end, without what would act on a terminal. */
-class Tail {
-  #text = '';
+/** The ends of an output that may have none, without what would act on a terminal. */
+class KeptOutput {
+  #first = '';
+  #last = '';
+  #isCut = false;
 
   readonly take = (line: string): void => {
     const printable = line.replace(/[^\P{Cc}\t]/gu, '?').trimEnd();
-    if (printable !== '') this.#text = `${this.#text}${printable}\n`.slice(-outputKeptChars);
+    if (printable === '') return;
+    if (this.#last === '' && this.#first.length + printable.length < keptChars.first) {
+      this.#first += `${printable}\n`;
+      return;
+    }
+    const last = `${this.#last}${printable}\n`;
+    this.#isCut ||= last.length > keptChars.last;
+    this.#last = last.slice(-keptChars.last);
   };
 
   text(): string {
-    return this.#text.trimEnd();
+    return `${this.#first}${this.#isCut ? '…\n' : ''}${this.#last}`.trimEnd();
   }
 }
 

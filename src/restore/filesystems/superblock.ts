@@ -64,6 +64,8 @@ const journal = { compat: 0x4, recover: 0x4 };
 /** EXTENTS, 64BIT, FLEX_BG; HUGE_FILE, GDT_CSUM, DIR_NLINK, EXTRA_ISIZE, METADATA_CSUM: ext3 has none of them. */
 const ext4Features = { incompat: 0x40 | 0x80 | 0x200, readOnly: 0x8 | 0x10 | 0x20 | 0x40 | 0x400 };
 const has64Bit = 0x80;
+/** ORPHAN_PRESENT: they are listed in a file, which newer kernels have in the place of a chain. */
+const orphanFile = 0x10000;
 
 function extOf(bytes: Buffer): Filesystem | undefined {
   const at = (offset: number) => superblockOfExt + offset;
@@ -84,7 +86,7 @@ function extOf(bytes: Buffer): Filesystem | undefined {
     ext: {
       hasJournal,
       needsRecovery: (incompat & journal.recover) !== 0,
-      hasOrphans: bytes.readUInt32LE(at(0xe8)) !== 0,
+      hasOrphans: bytes.readUInt32LE(at(0xe8)) !== 0 || (readOnly & orphanFile) !== 0,
       isClean: (state & 1) !== 0,
       hasErrors: (state & 2) !== 0,
     },
