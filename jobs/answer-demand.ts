@@ -6,6 +6,8 @@ import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
+import { drill } from './drill.js';
+import { findSnapshot, recordedRows, restoreSourceOf } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { prune } from './prune.js';
@@ -38,6 +40,8 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
       return await takeSnapshot(demand, house, work);
     case 'verify':
       return await verifyWished(wishOf(demand, house.config), house, work);
+    case 'drill':
+      return await drillOne(demand.snapshot, house, work);
     case 'prune':
       return await pruneAll(guestsOf(house.config, demand.guest), demand, house, work);
     case 'status': {
@@ -86,6 +90,18 @@ async function verifyWished(
 function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>, config: Config): VerifyWish {
   if ('snapshot' in demand) return { of: 'snapshot', snapshot: demand.snapshot };
   return { of: 'guest', guest: demand.guest === null ? null : guestNamed(config, demand.guest).name };
+}
+
+/** Of several that are asked for at once, one is drilled after the other. */
+async function drillOne(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
+  const { config, history, stores } = house;
+  const found = await findSnapshot(stores, name, history);
+  const { snapshot, guest } = found.stored;
+  const rows = await recordedRows(history, guest);
+  const source = () => restoreSourceOf(found, rows);
+  const order = { snapshot, guest, source, config: config.drill, wait: true, signal: work.signal };
+  const onJob = (job: string) => work.onJob({ job, kind: 'drill', guest, trigger: 'request' });
+  return put(await drill(order, history, { trigger: 'request', onJob }), work);
 }
 
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */

@@ -24,7 +24,7 @@ export interface Recovered {
   thawed: string[];
   closedJobs: string[];
   discarded: string[];
-  /** Private copies that a verification had made. */
+  /** Private copies of disks that a verification or a drill had made. */
   scratch: string[];
   indexed: string[];
   forgotten: string[];

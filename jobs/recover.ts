@@ -1,3 +1,4 @@
+import { removeDeadDrill } from '../src/drill/drill-place.js';
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
@@ -37,7 +38,8 @@ export interface RecoverStore {
 export interface RecoverHouse {
   history: RecoverHistory;
   stores: RecoverStore[];
-  /** Where private copies may lie that a killed verification has left. */
+  drillScratch: string;
+  /** Where private copies may lie that a killed job has left. */
   scratchPlaces: string[];
 }
 
@@ -49,6 +51,7 @@ export interface RecoverHouse {
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
   await clearScratch(house.scratchPlaces, recovered);
+  await removeDeadDrill(house.drillScratch, 'umlsnap recover');
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;

@@ -25,6 +25,10 @@ export class House {
     return this.config.state;
   }
 
+  get drillScratch(): string {
+    return this.config.drill.scratch;
+  }
+
   get stores(): Store[] {
     return allStores(this.config);
   }
@@ -34,7 +38,7 @@ export class House {
     const { verify, state } = this.config;
     const directories = this.stores.filter(({ type }) => type === 'directory');
     const own = verify.scratch === null ? [] : [verify.scratch];
-    return [...own, join(state, 'scratch'), ...directories.map(scratchDirectory)];
+    return [...own, join(state, 'scratch'), this.config.drill.scratch, ...directories.map(scratchDirectory)];
   }
 
   /** @throws NoSuchStore */

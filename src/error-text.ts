@@ -1,4 +1,5 @@
 import {
+  type DrillFailure,
   type ErrorCode,
   type FactsByCode,
   type GuestState,
@@ -36,6 +37,23 @@ const notFrozenText: Record<NotFrozenCause, (detail: string) => string> = {
   tookTooLong: (text) => `it was not frozen in time: ${text}`,
   noAnswer: (waited) => `its agent did not answer the order to freeze within ${waited}`,
   endedEarly: (how) => `the freeze did not hold until the end: ${how}`,
+};
+
+const drillFailureText: Record<DrillFailure, (detail: string) => string> = {
+  kernelDidNotStart: (detail) => `the kernel did not come up (${detail})`,
+  rootNotMounted: (detail) => `its root filesystem can't be mounted (${detail})`,
+  noInit: (detail) => `there is no init that can be run (${detail})`,
+  initDied: (detail) => `its init ended (${detail})`,
+  panicked: (detail) => `its kernel panicked (${detail})`,
+  ended: (detail) => `it ended before it had proved that it lives (${detail})`,
+  consoleSilent: (detail) => `its kernel did not answer on its management console ${detail}`,
+  initNotSeen: (detail) => `its kernel runs, and no program on a root filesystem was seen ${detail}`,
+  notExpected: (detail) => `it runs, and did not say what is expected: ${detail}`,
+  agentSilent: (detail) => `it runs, and its agent did not run the hooks for a drill: ${detail}`,
+  hookFailed: (detail) => `it runs, and its hook ${detail}`,
+  wroteTooMuch: (detail) => `it filled the disk that it was drilled on: ${detail}`,
+  tookTooMuchMemory: (detail) => `its processes took too much memory: ${detail}`,
+  damaged: (detail) => `it is damaged, and was not booted: ${detail}`,
 };
 
 const texts: Texts = {
@@ -142,6 +160,9 @@ const texts: Texts = {
   ExportFailed: (f) =>
     `Exporting ${f.snapshot} failed: ${f.problem}. What was written of the archive is no whole one: remove it.`,
   ImportFailed: (f) => `Importing ${f.file} failed: ${f.problem}. Nothing of it was kept.`,
+  DrillImpossible: (f) => `The drill could not be done: ${f.problem}. This says nothing of the snapshot.`,
+  DrillFailed: (f) =>
+    `Snapshot ${f.snapshot} failed its drill: ${drillFailureText[f.failure](f.detail)}. The snapshot is unchanged; try an earlier one, and look at the end of the console with \`umlsnap show JOB\`.`,
   FilesystemBad: (f) =>
     `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${f.problem}. Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
   SnapshotsBad: (f) =>
@@ -150,6 +171,8 @@ const texts: Texts = {
       ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
     ].join('\n'),
   ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
+  FilesImpossible: (f) => `Files can't be taken out of the snapshot: ${f.problem}.`,
+  NoSuchFile: (f) => `${f.path} on ${f.disk} of ${f.snapshot}: ${f.problem}.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>
@@ -167,7 +190,6 @@ const texts: Texts = {
   NoSuchRequest: (f) => `No request with the id ${f.id} is under way.`,
   NotAllowed: (f) =>
     `Guest ${f.guest} may not ask for ${f.request}: the config's \`requests\` says what it may ask for.`,
-  NotAvailableYet: (f) => `A ${f.what} isn't available yet: nothing was done.`,
   HistoryUnusable: (f) =>
     `The history ${f.path} can't be used: ${f.problem}. Snapshots are safe in their stores; with the file moved away, the list of them is rebuilt from there.`,
   HistoryLocked: (f) =>

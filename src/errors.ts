@@ -21,6 +21,26 @@ export type NotFrozenCause =
   | 'noAnswer'
   | 'endedEarly';
 
+/** Why a drill failed: each says something else about the snapshot. */
+export type DrillFailure =
+  /** The kernel ended, or was killed, before it said anything on its management console. */
+  | 'kernelDidNotStart'
+  | 'rootNotMounted'
+  | 'noInit'
+  | 'initDied'
+  | 'panicked'
+  /** It shut itself down, or its kernel ended without a word. */
+  | 'ended'
+  | 'consoleSilent'
+  | 'initNotSeen'
+  | 'notExpected'
+  | 'agentSilent'
+  | 'hookFailed'
+  | 'wroteTooMuch'
+  | 'tookTooMuchMemory'
+  /** The files of the snapshot are not as they were captured: it was not booted. */
+  | 'damaged';
+
 export interface ConfigProblem {
   /** 1-based; 0 when the problem belongs to no line (an empty file). */
   line: number;
@@ -113,10 +133,16 @@ export interface FactsByCode {
   // export and import
   ExportFailed: { snapshot: string; problem: string };
   ImportFailed: { file: string; problem: string };
+  // drills
+  DrillImpossible: { problem: string };
+  DrillFailed: { snapshot: string; failure: DrillFailure; detail: string };
   // verify
   FilesystemBad: { snapshot: string; problem: string };
   SnapshotsBad: { looked: number; bad: BadSnapshot[] };
   ScratchUnusable: { path: string; problem: string };
+  // files out of a snapshot
+  FilesImpossible: { problem: string };
+  NoSuchFile: { snapshot: string; disk: string; path: string; problem: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for
@@ -130,7 +156,6 @@ export interface FactsByCode {
   RequestIdTaken: { id: number };
   NoSuchRequest: { id: number };
   NotAllowed: { guest: string; request: string };
-  NotAvailableYet: { what: string };
   // history, locks, the rest
   HistoryUnusable: { path: string; problem: string };
   HistoryLocked: { path: string; waitedMs: number };

@@ -23,6 +23,7 @@ const special: Partial<Record<ErrorCode, ExitCode>> = {
   NoSuchSnapshot: exitCodes.noSuchThing,
   NoSuchJob: exitCodes.noSuchThing,
   NoSuchStore: exitCodes.noSuchThing,
+  NoSuchFile: exitCodes.noSuchThing,
   NoDaemon: exitCodes.noSuchThing,
   NoSuchRequest: exitCodes.noSuchThing,
   UnknownRequest: exitCodes.usage,

@@ -13,6 +13,8 @@ const floors: Record<string, number> = {
   'jobs/': 6,
   'src/snapshot/': 5,
   'src/doctor/': 5,
+  'src/drill/': 5,
+  'src/files/': 5,
   'src/pause/': 4,
   'src/restore/': 4,
   'src/dashboard/': 4,
@@ -41,6 +43,7 @@ const ground = [
   'src/line-splitter.ts',
   'src/process-entry.ts',
   'src/process-identity.ts',
+  'src/root-links.ts',
   'src/token-bucket.ts',
   'src/urgency.ts',
 ];

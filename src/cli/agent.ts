@@ -54,7 +54,8 @@ function instructions(): string {
     'Hooks: executable files in /etc/umlsnap/freeze.d run before a freeze, in the order of their names; one that fails, or',
     'runs for more than UMLSNAP_DEADLINE seconds, calls it off, and the first line that it printed is told. Those in',
     '/etc/umlsnap/thaw.d run afterwards, whatever happened, and perhaps twice. UMLSNAP_JOB is the name of the job on the',
-    'host. Orders are taken from the kernel only; whoever is root in the guest can answer in its place.',
+    'host. Those in /etc/umlsnap/drill.d run in a snapshot that is drilled with hooks: true, and all of them must succeed.',
+    'Orders are taken from the kernel only; whoever is root in the guest can answer in its place.',
     '',
     bootHint,
   ].join('\n');

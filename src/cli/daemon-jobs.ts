@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import { answerDemand, keeping } from '../../jobs/answer-demand.js';
 import { backup } from '../../jobs/backup.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
+import { drillSample } from '../../jobs/drill-sample.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
 import { verify } from '../../jobs/verify.js';
@@ -50,6 +51,8 @@ export class DaemonJobs {
     switch (due?.is) {
       case 'backup':
         return await this.#backUp(due.guest, run, signal);
+      case 'drill':
+        return await this.#drillSample(run, signal);
       case 'verify':
         return await this.#verifyDue(run, signal);
       default:
@@ -89,6 +92,23 @@ export class DaemonJobs {
       log.warn(facts, `backup skipped: ${explainError(error)}`);
       await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
     }
+  }
+
+  async #drillSample({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+    const { history, board, log } = this.#options;
+    const config = this.#options.config();
+    const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
+    await postOnBoard(board, silent, async (work) => {
+      const summaries = await drillSample(
+        { config: config.drill, stores: allStores(config), history },
+        {
+          ...{ trigger, signal },
+          onJob: (job, guest) => work.onJob({ job, kind: 'drill', guest, trigger }),
+          onProblem: (error) => log.warn(`drill: ${explainError(error)}`),
+        },
+      );
+      for (const summary of summaries) this.#logSummary(summary, 'drill', { slot: slot.toISOString() });
+    });
   }
 
   /** As much as is due, so that each snapshot is read once in its time. */

@@ -7,7 +7,7 @@ export function timetableOf(config: Config): ScheduledEntry[] {
   const backups = Object.values(config.guests).flatMap(({ name, schedule, timezone, catchUp, jitterMs }) =>
     schedule === undefined ? [] : [{ name, schedule, timezone, catchUp, jitterMs }],
   );
-  return [...backups, ...houseJob('verify', config.verify)];
+  return [...backups, ...houseJob('verify', config.verify), ...houseJob('drill', config.drill)];
 }
 
 /** A run that was missed is made up for once: nobody stands still for it. */

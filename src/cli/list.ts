@@ -29,6 +29,9 @@ interface ListedRow {
   storedBytes: number | null;
   pinned: boolean | null;
   labels: Record<string, string>;
+  /** Its last drill, if it has had one: null as well where the history can't be read. */
+  drilledAt: string | null;
+  drill: 'passed' | 'failed' | null;
   problem: string | null;
   /** Its last verification; null: never, or the history can't be used. */
   verified: VerificationRecord | null;
@@ -50,6 +53,7 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
       problems += 1;
     }
     rows = withoutCarried(rows);
+    await addDrills(rows, history);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
     if (!(history instanceof UmlsnapError)) problems += await addVerifications(rows, history);
     print(context, rows);
@@ -92,10 +96,27 @@ async function listStore(
       (record): ListedRow => ({
         ...record,
         store: waitsFor(store) ?? store.name,
-        ...{ state: 'unreachable', problem: null, verified: null },
+        ...{ state: 'unreachable', problem: null, verified: null, ...notDrilled },
       }),
     );
     return { rows, problem: explainError(error) };
+  }
+}
+
+const notDrilled = { drilledAt: null, drill: null };
+
+/** Of a history that can't be read has been told already. */
+async function addDrills(rows: ListedRow[], history: SqliteHistory | UmlsnapError): Promise<void> {
+  if (history instanceof UmlsnapError) return;
+  try {
+    const drills = new Map((await history.drills()).map((drill) => [drill.snapshot, drill]));
+    for (const row of rows) {
+      const drill = drills.get(row.snapshot);
+      if (drill)
+        Object.assign(row, { drilledAt: drill.drilledAt, drill: drill.passed ? 'passed' : 'failed' });
+    }
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
   }
 }
 
@@ -123,6 +144,7 @@ function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
       state: 'damaged',
       ...unknown,
       ...sizes,
+      ...notDrilled,
       problem: stored.damaged,
       verified: null,
     };
@@ -132,6 +154,7 @@ function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
     ...{ snapshot, store, guest, state: archive === undefined ? 'sound' : 'waiting' },
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     ...sizesOf(stored.manifest),
+    ...notDrilled,
     ...{ problem: null, verified: null },
   };
 }
@@ -153,5 +176,6 @@ function print(context: Context, rows: ListedRow[]): void {
     pinned: (row) => (row.pinned ? 'yes' : ''),
     verified: (row) => formatTime(row.verified?.verifiedAt),
     result: (row) => resultText(row.verified),
+    drill: (row) => (row.drill === null ? '' : `${row.drill} ${formatTime(row.drilledAt).slice(0, 10)}`),
   });
 }

@@ -70,6 +70,11 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .command('restore <name>')
     .description("bring a snapshot's disks back; NAME is guest@time or guest@latest")
     .option('--to <directory>', 'into this directory')
+    .option(
+      '--path <path>',
+      'with --to: only this file or directory of a disk with an ext2, ext3 or ext4 filesystem',
+    )
+    .option('--disk <device>', 'with --path: of this disk', 'ubd0')
     .option('--in-place', "in the place of the guest's own disks; the guest must be halted")
     .option('--keep-replaced', 'with --in-place: keep the disks that were replaced')
     .action((name: string, options: Options) =>
@@ -83,6 +88,20 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .option('--guest <guest>', 'all snapshots of this guest')
     .action((name: string | undefined, options: Options) =>
       run(async (context) => (await import('./verify.js')).verifyVerb(context, name, options)),
+    );
+  program
+    .command('files <name> [path]')
+    .description('what a directory of a snapshot holds, on an ext2, ext3 or ext4 filesystem')
+    .option('--disk <device>', 'of this disk', 'ubd0')
+    .action((name: string, path: string | undefined, options: Options) =>
+      run(async (context) => (await import('./files.js')).filesVerb(context, name, path ?? '/', options)),
+    );
+  program
+    .command('drill <name>')
+    .description('boot a snapshot in a box of its own, to prove that it can be booted')
+    .option('--wait', 'wait while another snapshot is drilled')
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./drill.js')).drillVerb(context, name, options)),
     );
   program
     .command('prune [guest]')

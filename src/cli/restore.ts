@@ -5,6 +5,7 @@ import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { RestoredDisk } from '../restore/restore-source.js';
+import { restoreFilesTo } from './files.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
@@ -14,6 +15,8 @@ export interface RestoreOptions {
   to?: string;
   inPlace?: boolean;
   keepReplaced?: boolean;
+  path?: string;
+  disk?: string;
 }
 
 /** `umlsnap restore NAME --to DIR` or `--in-place`. Works without a history: snapshots lie in their stores. */
@@ -24,6 +27,11 @@ export async function restoreVerb(
 ): Promise<ExitCode> {
   if ((options.to === undefined) === !options.inPlace) {
     throw new UmlsnapError('Usage', { problem: 'restore needs either --to DIR or --in-place.' });
+  }
+  const { path, disk: device = 'ubd0', to } = options;
+  if (path !== undefined) {
+    if (to === undefined) throw new UmlsnapError('Usage', { problem: '--path needs --to DIR.' });
+    return await restoreFilesTo(context, { name, path, device, directory: resolve(to) });
   }
   const config = await configOf(context);
   return await withInterrupt((signal) =>

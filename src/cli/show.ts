@@ -3,7 +3,7 @@ import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
-import type { VerificationRecord } from '../history/records.js';
+import type { DrillRecord, VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { printable } from '../mconsole/printable.js';
 import type { Manifest } from '../store/manifest.js';
@@ -26,6 +26,7 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
     if (!('manifest' in stored))
       throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
     const job = await history.job(stored.manifest.job);
+    const drill = (await history.drills()).find((one) => one.snapshot === snapshot);
     const verified = await lastVerification(history, store.name, snapshot);
     if (context.output.json) {
       emit(context.output, {
@@ -35,10 +36,11 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
         ...stored.manifest,
         job: job ?? null,
         verified,
+        drill: drill ?? null,
       });
       return exitCodes.done;
     }
-    printManifest(stored.manifest, store.name, stored.directory);
+    printManifest(stored.manifest, store.name, stored.directory, drill);
     printVerification(verified);
     if (job) showJob(context, job);
     return exitCodes.done;
@@ -59,7 +61,12 @@ async function jobNamed(history: SqliteHistory, job: string): Promise<JobWithDet
   return found;
 }
 
-function printManifest(manifest: Manifest, store: string, directory: string): void {
+function printManifest(
+  manifest: Manifest,
+  store: string,
+  directory: string,
+  drill: DrillRecord | undefined,
+): void {
   const { snapshot, takenAt, kernel, consistency, dirtyKib, method, pausedMs, pinned, labels } = manifest;
   const lines = [
     ['snapshot', snapshot],
@@ -69,6 +76,12 @@ function printManifest(manifest: Manifest, store: string, directory: string): vo
     ['consistency', `${consistency}, ${dirtyKib} KiB dirty at the stop`],
     ['capture', `${method}, pause ${formatMs(pausedMs)}`],
     ['pinned', pinned ? 'yes' : 'no'],
+    [
+      'drilled',
+      drill
+        ? `${drill.passed ? 'passed' : 'failed'}, ${formatTime(drill.drilledAt)}, job ${drill.job}`
+        : 'never',
+    ],
     [
       'labels',
       Object.entries(labels)
@@ -127,4 +140,8 @@ function showJob(context: Context, job: JobWithDetails): void {
         .map(([key, value]) => formatFigure(key, value))
         .join(' '),
   });
+  // Of a drill: what its guest said at the end.
+  const console = job.summary?.console;
+  if (!Array.isArray(console)) return;
+  for (const line of console) process.stdout.write(`| ${printable(String(line))}\n`);
 }

@@ -1,3 +1,4 @@
+import type { DrillConfig } from './drill-fields.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { AlertConfig, HooksConfig } from './alert-config.js';
 import type { RequestName } from './request-names.js';
@@ -17,6 +18,7 @@ export interface Config {
   control: ControlConfig;
   /** Who is told when something goes wrong. */
   alerts: AlertConfig[];
+  drill: DrillConfig;
   verify: VerifyConfig;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;

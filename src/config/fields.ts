@@ -171,7 +171,7 @@ export function durationField(minMs: number, maxMs: number) {
   });
 }
 
-function refuse(context: z.RefinementCtx, message: string): never {
+export function refuse(context: z.RefinementCtx, message: string): never {
   context.addIssue(message);
   return z.NEVER;
 }

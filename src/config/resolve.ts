@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { resolveAlert, resolveHooks } from './alert-fields.js';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
+import { resolveDrill } from './drill-fields.js';
 import type { ConfigInput, GuestInput } from './schema.js';
 import { resolveStore } from './store-fields.js';
 import { resolveVerify } from './verify-fields.js';
@@ -11,6 +12,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
   const state = input.state ?? defaultState();
   const stores = Object.entries(input.stores ?? {}).map(([name, store]) => resolveStore(name, state, store));
   const builtIn = builtInSettings(stores);
+  const timezone = input.defaults?.timezone ?? builtIn.timezone;
   const guests = Object.entries(input.guests ?? {}).map(([name, guest]) =>
     resolveGuest(name, state, guest, { ...builtIn, ...input.defaults, ...guest }),
   );
@@ -20,13 +22,14 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     concurrency: input.concurrency ?? 2,
     alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
-    verify: resolveVerify(input.verify, input.defaults?.timezone ?? builtIn.timezone),
+    drill: resolveDrill(input.drill, input.guests ?? {}, { state, timezone }),
+    verify: resolveVerify(input.verify, timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };
 }
 
-type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify'>>;
+type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify' | 'drill'>>;
 
 function builtInSettings(stores: StoreConfig[]): BuiltIn {
   return {
@@ -60,7 +63,7 @@ function resolveGuest(
   guest: GuestInput,
   settings: BuiltIn & GuestInput,
 ): GuestConfig {
-  const { disks: _, store, schedule, jitter, hooks, ...others } = settings;
+  const { disks: _, drill: __, store, schedule, jitter, hooks, ...others } = settings;
   const [firstStore, ...otherStores] = store;
   const { pauseBudget, pauseTarget, precopyRate, settleTimeout, freezeTimeout, ...sameNames } = others;
   return {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { alertSchema, hooksSchema } from './alert-fields.js';
+import { drillField, guestDrillField } from './drill-fields.js';
 import {
   agentField,
   captureField,
@@ -59,6 +60,7 @@ export const guestSchema = z.strictObject({
   mconsole: mconsoleField,
   disks: disksField,
   notify: notifyField.exactOptional(),
+  drill: guestDrillField.exactOptional(),
   ...settings,
 });
 
@@ -69,6 +71,7 @@ export const configSchema = z.strictObject({
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
   alerts: z.array(alertSchema).max(32).exactOptional(),
+  drill: drillField.exactOptional(),
   verify: verifySchema.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),

@@ -28,7 +28,6 @@ export function decideRequest(request: Request, state: DeskState): Decision {
   if (demand?.type === 'prune' && settings.keep && !demand.dryRun) return refuse('KeepIsOn', {});
   if (!listensTo(settings, number)) return refuse('NotListening', { number, type: settings.type });
   if (!demand) return refuse('UnknownRequest', { number });
-  if (demand.type === 'drill') return refuse('NotAvailableYet', { what: 'drill' });
   // Whatever is under way, it can be ended.
   if (demand.type === 'cancel') return { does: 'run', demand };
   if (state.idIsTaken) return refuse('RequestIdTaken', { id });

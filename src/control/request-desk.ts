@@ -7,7 +7,7 @@ import { type Answer, answerOf, type Demand, type Request, type Requester } from
 import type { Settings } from './settings.js';
 
 /** What somebody else carries out for the desk. */
-export type CarriedDemand = Exclude<Demand, { type: 'drill' | 'cancel' }>;
+export type CarriedDemand = Exclude<Demand, { type: 'cancel' }>;
 
 /** One request at work, as whoever carries it out sees it. */
 export interface Work {
@@ -142,8 +142,6 @@ export class RequestDesk {
   async #carryOut(demand: Demand, requester: Requester, work: Work): Promise<ExitCode> {
     if (this.#isClosed) throw this.#isClosed;
     switch (demand.type) {
-      case 'drill':
-        throw new UmlsnapError('NotAvailableYet', { what: 'drill' });
       case 'cancel':
         if (!(await this.withdraw(requester, demand.of, 'a request to cancel')))
           throw new UmlsnapError('NoSuchRequest', { id: demand.of });

@@ -2,6 +2,7 @@ import { type Kysely, type Migration, Migrator } from 'kysely';
 import { jobsAndSnapshots } from './migrations/0001-jobs-and-snapshots.js';
 import { guestEvents } from './migrations/0002-guest-events.js';
 import { verifications } from './migrations/0003-verifications.js';
+import { drills } from './migrations/0004-drills.js';
 import { retentionSweeps } from './migrations/0005-retention-sweeps.js';
 import type { Tables } from './tables.js';
 
@@ -10,6 +11,7 @@ const migrations: Record<string, Migration> = {
   '0001-jobs-and-snapshots': jobsAndSnapshots,
   '0002-guest-events': guestEvents,
   '0003-verifications': verifications,
+  '0004-drills': drills,
   '0005-retention-sweeps': retentionSweeps,
 };
 

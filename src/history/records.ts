@@ -99,6 +99,17 @@ export interface GuestEventRecord extends GuestEvent {
   number: number;
 }
 
+/** The last drill of a snapshot that came to an outcome. */
+export interface DrillRecord {
+  snapshot: string;
+  guest: string;
+  job: string;
+  drilledAt: string;
+  passed: boolean;
+  /** Why it did not pass, for people. */
+  problem: string | null;
+}
+
 export interface SnapshotRecord {
   /** `debian@20261121T031500Z` */
   snapshot: string;

@@ -3,6 +3,7 @@ import type { DatabaseSyncInstance } from '@photostructure/sqlite';
 import { Kysely, sql, type Transaction } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { whenNotUrgent } from '../urgency.js';
+import { selectDrills, upsertDrill } from './drill-queries.js';
 import { type EventFilter, insertEvent, selectEvents } from './event-queries.js';
 import {
   endJob,
@@ -16,6 +17,7 @@ import {
 import { migrate, schemaState } from './migrate.js';
 import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import type {
+  DrillRecord,
   GuestEvent,
   GuestEventRecord,
   JobEnd,
@@ -171,6 +173,16 @@ export class SqliteHistory {
   /** The newest of them, in the order in which they came. */
   async events(filter: EventFilter): Promise<GuestEventRecord[]> {
     return this.#read((db) => selectEvents(db, filter));
+  }
+
+  /** Records how a drill ended; only the last one of a snapshot is kept here, all of them are jobs. */
+  async recordDrill(drill: DrillRecord): Promise<void> {
+    await this.#write((db) => upsertDrill(db, drill));
+  }
+
+  /** The last drill of each snapshot that has had one, newest first; also of snapshots that are gone. */
+  async drills(): Promise<DrillRecord[]> {
+    return this.#read((db) => selectDrills(db));
   }
 
   /** The last slot of an entry of the timetable that was dealt with: of a guest, by its name, or of a job of the house. */

@@ -93,6 +93,15 @@ export interface SweepsTable {
   uptime_ms: number;
 }
 
+export interface DrillsTable {
+  snapshot: string;
+  guest: string;
+  job: string;
+  drilled_at: string;
+  passed: number;
+  problem: string | null;
+}
+
 export interface VerificationsTable {
   store: string;
   snapshot: string;
@@ -114,5 +123,6 @@ export interface Tables {
   stores: StoresTable;
   events: EventsTable;
   sweeps: SweepsTable;
+  drills: DrillsTable;
   verifications: VerificationsTable;
 }

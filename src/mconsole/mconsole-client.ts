@@ -23,6 +23,14 @@ export interface RequestOptions {
   beside?: boolean;
 }
 
+/** A guest in a mount namespace of its own. */
+export interface GuestBox {
+  /** Its `/`, for us: `/proc/PID/root`. */
+  root: string;
+  /** A directory that it sees by the same path as we do: it can answer to sockets there. */
+  sharedDirectory: string;
+}
+
 /** Speaks mconsole, version 2, with one guest (uml-facts §1). */
 export class MconsoleClient {
   /** Absolute. */
@@ -42,12 +50,13 @@ export class MconsoleClient {
 
   /**
    * Pins the guest's socket; sends nothing. To be closed.
+   * @param box where the guest lives, if it sees other files than we do
    * @throws SocketPathTooLong, NoMconsoleSocket, NotASocket, SocketNotAllowed, StateUnusable
    */
-  static async open(socketPath: string): Promise<MconsoleClient> {
-    const guest = await PinnedSocket.open(socketPath);
+  static async open(socketPath: string, box?: GuestBox): Promise<MconsoleClient> {
+    const guest = await PinnedSocket.open(socketPath, box?.root);
     try {
-      return new MconsoleClient(guest, await ReplyDirectory.make(guest.ownerUid));
+      return new MconsoleClient(guest, await ReplyDirectory.make(guest.ownerUid, box?.sharedDirectory));
     } catch (error) {
       guest.close();
       throw error;

@@ -18,16 +18,21 @@ export class PinnedSocket {
   readonly ownerUid: number;
   readonly #descriptor: number;
   readonly #identity: Stats;
+  readonly #root: string;
 
-  private constructor(path: string, descriptor: number, identity: Stats) {
+  private constructor(path: string, root: string, descriptor: number, identity: Stats) {
     this.path = path;
+    this.#root = root;
     this.ownerUid = identity.uid;
     this.#descriptor = descriptor;
     this.#identity = identity;
   }
 
-  /** @throws SocketPathTooLong, NoMconsoleSocket, NotASocket, SocketNotAllowed */
-  static async open(givenPath: string): Promise<PinnedSocket> {
+  /**
+   * @param root the guest's own `/`, where that is not ours: the names that it binds begin there
+   * @throws SocketPathTooLong, NoMconsoleSocket, NotASocket, SocketNotAllowed
+   */
+  static async open(givenPath: string, root = ''): Promise<PinnedSocket> {
     const socketPath = resolve(givenPath);
     const lengthBytes = Buffer.byteLength(socketPath);
     if (lengthBytes > maxSocketPathBytes) {
@@ -40,7 +45,7 @@ export class PinnedSocket {
       await access(`/proc/self/fd/${descriptor}`, constants.W_OK).catch((error: unknown) => {
         throw new UmlsnapError('SocketNotAllowed', { socketPath, cause: problemOf(error) }, error);
       });
-      return new PinnedSocket(socketPath, descriptor, identity);
+      return new PinnedSocket(socketPath, root, descriptor, identity);
     } catch (error) {
       closeSync(descriptor);
       throw error;
@@ -59,7 +64,7 @@ export class PinnedSocket {
    */
   isSender(name: string): boolean {
     if (name === this.path) return true;
-    const path = isAbsolute(name) ? name : this.#inGuestsDirectory(name);
+    const path = isAbsolute(name) ? `${this.#root}${name}` : this.#inGuestsDirectory(name);
     return path !== undefined && this.#isHere(statOrNothing(path));
   }
 

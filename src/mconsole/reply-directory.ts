@@ -28,21 +28,22 @@ export class ReplyDirectory {
   /**
    * Makes the directory; it goes with `remove`, or with the process.
    * @param guestUid owner of the guest's socket: it must be able to answer
+   * @param base where to make it, for a guest that does not see all that we see
    * @throws StateUnusable when there is no place for it
    */
-  static async make(guestUid: number): Promise<ReplyDirectory> {
+  static async make(guestUid: number, base?: string): Promise<ReplyDirectory> {
     let failure = new UmlsnapError('StateUnusable', {
       path: tmpdir(),
       problem: 'no place for reply sockets',
     });
-    for (const base of basesFor(guestUid)) {
+    for (const place of base === undefined ? basesFor(guestUid) : [base]) {
       try {
-        const path = await mkdtemp(join(base, 'umlsnap-'));
+        const path = await mkdtemp(join(place, 'umlsnap-'));
         removeAtExit(path);
         if (isForeign(guestUid)) await chmod(path, 0o711);
         return new ReplyDirectory(path, guestUid);
       } catch (error) {
-        failure = new UmlsnapError('StateUnusable', { path: base, problem: problemOf(error) }, error);
+        failure = new UmlsnapError('StateUnusable', { path: place, problem: problemOf(error) }, error);
       }
     }
     throw failure;

@@ -166,6 +166,21 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
     });
   });
 
+  it('keeps the last drill of each snapshot, newest first', async () => {
+    const drill = (snapshotName: string, drilledAt: string, problem: string | null) => ({
+      ...{ snapshot: snapshotName, guest: 'debian', job: `job-${drilledAt}`, drilledAt },
+      ...{ passed: problem === null, problem },
+    });
+    const [first, second] = ['debian@20261121T031500Z', 'debian@20261122T031500Z'] as const;
+    await history.recordDrill(drill(first, '2026-11-22T00:00:00.000Z', null));
+    await history.recordDrill(drill(second, '2026-11-23T00:00:00.000Z', null));
+    await history.recordDrill(drill(first, '2026-11-24T00:00:00.000Z', 'its init ended'));
+    expect(await history.drills()).toEqual([
+      drill(first, '2026-11-24T00:00:00.000Z', 'its init ended'),
+      drill(second, '2026-11-23T00:00:00.000Z', null),
+    ]);
+  });
+
   describe('verifications', () => {
     it('come back as they were recorded, one of each snapshot and store, longest ago first', async () => {
       const [a, b] = ['debian@20261120T000000Z', 'debian@20261121T000000Z'];

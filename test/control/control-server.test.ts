@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { resolveDrill } from '../../src/config/drill-fields.js';
 import { resolveVerify } from '../../src/config/verify-fields.js';
 import { ControlClient } from '../../src/control/control-client.js';
 import { withControlServer } from '../../src/control/control-server.js';
@@ -285,6 +286,7 @@ test('a digest tells one config from another', () => {
     concurrency: 2,
     control: { group: null },
     alerts: [],
+    drill: resolveDrill(undefined, {}, { state: '/s', timezone: 'UTC' }),
     verify: resolveVerify(undefined, 'UTC'),
     stores: {},
     guests: {},

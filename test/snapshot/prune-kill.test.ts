@@ -123,7 +123,10 @@ async function expectFinishedByTheNext(store: DirectoryStore, history: SqliteHis
   expect(contents).toEqual([neededBacking]);
   // A row that the history was not told to close is closed by recover, as at every start of a daemon.
   const recovered = { discarded: [], indexed: [], forgotten: [], problems: [] } as unknown as Recovered;
-  await recover({ history, stores: [store], scratchPlaces: [] }, recovered);
+  await recover(
+    { history, stores: [store], scratchPlaces: [], drillScratch: join(store.path, 'no-drills') },
+    recovered,
+  );
   expect((await history.snapshots({})).map(({ snapshot }) => snapshot).sort()).toEqual(kept);
 }
 

@@ -15,6 +15,7 @@ const always = [
   'restic',
   // Serves restic's protocol over the network.
   'rclone',
+  'bubblewrap',
 ];
 /** For what is shipped for shells, readers of manuals, and systemd. */
 const forSetUp = ['zsh', 'fish', 'mandoc', 'man-db', 'systemd'];

@@ -34,6 +34,8 @@ export type ThawOutcome =
   | { thawed: 'unknown' }
   | { thawed: 'silent'; waitedMs: number };
 
+export type DrillHooksOutcome = { ran: number } | { failed: FailedHook } | { silentForMs: number };
+
 export interface FreezeOrder {
   run: string;
   job: string;
@@ -102,6 +104,15 @@ export class AgentExchange {
       hooks.stop();
       throw error;
     }
+  }
+
+  /** Has the agent run the hooks of a drill. */
+  async drill(run: string, limitMs: number, signal?: AbortSignal): Promise<DrillHooksOutcome> {
+    const limitSeconds = Math.max(1, Math.ceil(limitMs / 1000));
+    const patienceMs = 1000 * limitSeconds + answerSlackMs;
+    const order: AgentOrder = { order: 'drill', nonce: newNonce(), run, limitSeconds };
+    const answer = await this.#ask(order, ['drilled'], patienceMs, signal);
+    return answer?.said === 'drilled' ? answer.outcome : { silentForMs: patienceMs };
   }
 
   async #ask(

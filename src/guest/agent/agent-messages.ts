@@ -5,6 +5,8 @@ import { printableLine } from '../../mconsole/printable.js';
 export type AgentOrder =
   | { order: 'ping'; nonce: string }
   | { order: 'freeze'; nonce: string; run: string; job: string; limitSeconds: number; timerSeconds: number }
+  /** Only to a snapshot that was booted to prove it. */
+  | { order: 'drill'; nonce: string; run: string; limitSeconds: number }
   /** `of` is the nonce of the freeze that is to end. */
   | { order: 'thaw'; nonce: string; run: string; of: string };
 
@@ -18,6 +20,8 @@ export type AgentAnswer =
   | { said: 'thawed'; nonce: string; held: 'yes' | 'no' | 'unknown' }
   /** After the hooks that follow a thaw; null when all of them succeeded. */
   | { said: 'after'; nonce: string; failed: FailedHook | null }
+  /** After the hooks of a drill: how many have run, all with success, or the first that has not. */
+  | { said: 'drilled'; nonce: string; outcome: { ran: number } | { failed: FailedHook } }
   /** The guest's own timer has ended the freeze of this nonce. */
   | { said: 'timer'; nonce: string }
   | { said: 'tooNew'; nonce: string };
@@ -46,6 +50,8 @@ export function formatOrder(order: AgentOrder): string {
       return `${prefix}ping nonce=${nonce}`;
     case 'freeze':
       return `${prefix}freeze nonce=${nonce} run=${order.run} job=${order.job} limit=${order.limitSeconds} timer=${order.timerSeconds}`;
+    case 'drill':
+      return `${prefix}drill nonce=${nonce} run=${order.run} limit=${order.limitSeconds}`;
     case 'thaw':
       return `${prefix}thaw nonce=${nonce} run=${order.run} of=${order.of}`;
   }
@@ -78,6 +84,12 @@ function answerOf(said: string, nonce: string, rest: string): AgentAnswer | unde
     case 'after': {
       const failed = rest === 'ok=yes' ? null : failedHookOf(rest);
       return failed === undefined ? undefined : { said, nonce, failed };
+    }
+    case 'drilled': {
+      const ran = /^ok=(\d{1,5})$/.exec(rest)?.[1];
+      if (ran !== undefined) return { said, nonce, outcome: { ran: Number(ran) } };
+      const failed = failedHookOf(rest);
+      return failed && { said, nonce, outcome: { failed } };
     }
     case 'timer':
       return { said, nonce };

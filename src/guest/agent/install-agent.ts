@@ -28,7 +28,7 @@ export async function installAgent(givenRoot: string): Promise<InstalledAgent> {
   ];
   const written: string[] = [];
   for (const file of files) if (await putFile(root, file)) written.push(file.path);
-  for (const hooks of ['/etc/umlsnap/freeze.d', '/etc/umlsnap/thaw.d']) {
+  for (const hooks of ['/etc/umlsnap/freeze.d', '/etc/umlsnap/thaw.d', '/etc/umlsnap/drill.d']) {
     await makeDirectories(root, hooks);
   }
   return { written, enable: present.length > 0 ? present : [...initSetups] };

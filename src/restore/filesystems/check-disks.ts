@@ -134,7 +134,11 @@ interface Place {
 }
 
 /** Where a copy shares its blocks with the store it takes next to no room and no time; else it does not belong there. */
-async function placeFor(source: RestoreSource, disk: ManifestDisk, places: ScratchPlaces): Promise<Place> {
+export async function placeFor(
+  source: RestoreSource,
+  disk: ManifestDisk,
+  places: ScratchPlaces,
+): Promise<Place> {
   const { configured, beside, otherwise } = places;
   const path = configured ?? otherwise;
   const content = await (disk.backing ? source.openBacking(disk.backing.file) : source.openFile(disk.file));
@@ -153,7 +157,7 @@ async function placeFor(source: RestoreSource, disk: ManifestDisk, places: Scrat
 }
 
 /** @throws ScratchUnusable */
-async function requireRoom(directory: string, disk: ManifestDisk, copiedBytes: number): Promise<void> {
+export async function requireRoom(directory: string, disk: ManifestDisk, copiedBytes: number): Promise<void> {
   const neededBytes = copiedBytes + Math.min(reserveBytes, disk.sizeBytes);
   const freeBytes = await freeBytesIn(directory);
   if (freeBytes >= neededBytes) return;

@@ -1,0 +1,98 @@
+import type { DrillConfig } from '../src/config/drill-fields.js';
+import { UmlsnapError } from '../src/errors.js';
+import type { DrillRecord, Trigger } from '../src/history/records.js';
+import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { type DrillHistory, drill } from './drill.js';
+import {
+  type FoundSnapshot,
+  type ReadableStore,
+  recordedRows,
+  restoreSourceOf,
+  type SnapshotIndex,
+} from './find-snapshot.js';
+import type { JobSummary, OnJob } from './recorded-job.js';
+
+export type ListedStore = ReadableStore & { list(): Promise<StoredSnapshot[]> };
+
+export interface SampleHouse {
+  config: DrillConfig;
+  stores: ListedStore[];
+  history: DrillHistory &
+    SnapshotIndex & {
+      drills(): Promise<DrillRecord[]>;
+      storeId(store: string): Promise<string | null>;
+    };
+}
+
+export interface SampleOrder {
+  trigger: Trigger;
+  signal: AbortSignal;
+  onJob?: (job: string, guest: string) => void;
+  /** A store that could not be asked. */
+  onProblem(error: UmlsnapError): void;
+}
+
+/**
+ * Drills the newest snapshot of some guests: of those whose last drill is the longest ago, so many as the config says, one after
+ * the other.
+ */
+export async function drillSample(house: SampleHouse, order: SampleOrder): Promise<JobSummary[]> {
+  const { history, config } = house;
+  const newest = await newestOfGuests(house, order);
+  const guests = longestNotDrilled([...newest.keys()], await history.drills()).slice(0, config.sample);
+  const summaries: JobSummary[] = [];
+  for (const guest of guests) {
+    const found = newest.get(guest);
+    if (!found || order.signal.aborted) continue;
+    summaries.push(await drillFound(found, house, order));
+  }
+  return summaries;
+}
+
+async function drillFound(
+  found: FoundSnapshot<ListedStore>,
+  { config, history }: SampleHouse,
+  { trigger, signal, onJob }: SampleOrder,
+): Promise<JobSummary> {
+  const { snapshot, guest } = found.stored;
+  const rows = await recordedRows(history, guest);
+  const source = () => restoreSourceOf(found, rows);
+  const tellJob: OnJob = (job) => onJob?.(job, guest);
+  const order = { snapshot, guest, source, config, wait: true, signal };
+  return await drill(order, history, { trigger, onJob: tellJob });
+}
+
+/** Damaged ones as well: that the newest snapshot of a guest can't be booted is what a drill is there to tell. */
+async function newestOfGuests(
+  { stores, history }: SampleHouse,
+  { onProblem }: SampleOrder,
+): Promise<Map<string, FoundSnapshot<ListedStore>>> {
+  const newest = new Map<string, FoundSnapshot<ListedStore>>();
+  for (const store of stores) {
+    try {
+      if (!(await store.isMounted(await history.storeId(store.name)))) continue;
+      for (const stored of await store.list()) {
+        const before = newest.get(stored.guest);
+        if (before && before.stored.snapshot >= stored.snapshot) continue;
+        newest.set(stored.guest, { store, stored });
+      }
+    } catch (error) {
+      if (!(error instanceof UmlsnapError)) throw error;
+      onProblem(error);
+    }
+  }
+  return newest;
+}
+
+/** Those that were never drilled first, then by their last drill, of whatever snapshot. Pure. */
+export function longestNotDrilled(
+  guests: string[],
+  drills: Pick<DrillRecord, 'guest' | 'drilledAt'>[],
+): string[] {
+  const last = new Map<string, string>();
+  for (const { guest, drilledAt } of drills) {
+    if (drilledAt > (last.get(guest) ?? '')) last.set(guest, drilledAt);
+  }
+  const key = (guest: string) => `${last.get(guest) ?? ''} ${guest}`;
+  return [...guests].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+}

@@ -1,0 +1,130 @@
+import { type DrillConfig, drillSettingsOf } from '../src/config/drill-fields.js';
+import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
+import type { DrillStep } from '../src/drill/proof-of-life.js';
+import { explainError } from '../src/error-text.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import type { DrillRecord, PhaseRecord } from '../src/history/records.js';
+import type { RestoreSource } from '../src/restore/restore-source.js';
+import {
+  type JobHistory,
+  type JobOrigin,
+  type JobRun,
+  type JobSummary,
+  recordedIfPossible,
+} from './recorded-job.js';
+
+export interface DrillJobOrder {
+  snapshot: string;
+  guest: string;
+  /** @throws SnapshotDamaged, which is an outcome of the drill */
+  source: () => RestoreSource;
+  config: DrillConfig;
+  /** Wait for the drill that is at work, instead of giving up at once. */
+  wait: boolean;
+  signal: AbortSignal;
+}
+
+export interface DrillHistory extends JobHistory {
+  recordPhase(job: string, phase: PhaseRecord): Promise<void>;
+  recordDrill(drill: DrillRecord): Promise<void>;
+}
+
+/**
+ * Boots a snapshot to prove that it can be booted:
+ * 1. the job stands in the history;
+ * 2. the snapshot's disks are copied, and the copies booted in a box, until the guest has proved that it lives;
+ * 3. box and copies are gone;
+ * 4. how it ended stands with the snapshot, if it came to an outcome, and the job's end in the history.
+ * A snapshot that does not pass is a failed job. A drill works without a history, as a restore does.
+ * @param history an error in its place says why there is none
+ */
+export async function drill(
+  order: DrillJobOrder,
+  history: DrillHistory | UmlsnapError,
+  { trigger, onJob }: JobOrigin = { trigger: 'manual' },
+): Promise<JobSummary> {
+  const { snapshot, guest } = order;
+  return await recordedIfPossible(history, { kind: 'drill', guest, trigger }, async (run) => {
+    run.facts = { snapshot, drill: null, steps: [], console: [], foundLine: null };
+    onJob?.(run.job);
+    const steps = new StepBook(run);
+    const outcome = await outcomeOf(order, run, steps);
+    const failed = outcome.accident && failureOf(snapshot, outcome.accident);
+    Object.assign(run.facts, {
+      drill: failed ? 'failed' : 'passed',
+      ...{ console: outcome.console, foundLine: outcome.foundLine },
+    });
+    const problem = failed ? explainError(failed) : null;
+    await record(history, run, steps.phases, { snapshot, guest, passed: !failed, problem });
+    if (failed) throw failed;
+  });
+}
+
+async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Promise<DrillOutcome> {
+  const { guest, config, wait, signal } = order;
+  const holder = `drill of ${order.snapshot} (pid ${process.pid}, job ${run.job})`;
+  const { scratch, user } = config;
+  const settings = drillSettingsOf(config, guest);
+  try {
+    const source = order.source();
+    return await drillSnapshot({ source, settings, scratch, user, holder, wait, signal, step: steps.step });
+  } catch (error) {
+    if (!isError(error, 'SnapshotDamaged')) throw error;
+    const accident = { failure: 'damaged' as const, detail: error.facts.problem };
+    return { accident, console: [], foundLine: null };
+  }
+}
+
+function failureOf(
+  snapshot: string,
+  { failure, detail }: NonNullable<DrillOutcome['accident']>,
+): UmlsnapError<'DrillFailed'> {
+  return new UmlsnapError('DrillFailed', { snapshot, failure, detail });
+}
+
+/** What the history can't take changes nothing of what came out. */
+async function record(
+  history: DrillHistory | UmlsnapError,
+  { job, warnings }: JobRun,
+  phases: PhaseRecord[],
+  outcome: Omit<DrillRecord, 'job' | 'drilledAt'>,
+): Promise<void> {
+  if (history instanceof UmlsnapError) return;
+  try {
+    for (const phase of phases) await history.recordPhase(job, phase);
+    await history.recordDrill({ ...outcome, job, drilledAt: new Date().toISOString() });
+  } catch (error) {
+    // Of a job whose beginning it would not take it has been told already.
+    if (isError(error, 'NoSuchJob')) return;
+    if (!isHistoryFailure(error)) throw error;
+    warnings.push(explainError(error));
+  }
+}
+
+/** The steps of a drill, each with its time. */
+class StepBook {
+  readonly phases: PhaseRecord[] = [];
+  readonly #run: JobRun;
+
+  constructor(run: JobRun) {
+    this.#run = run;
+  }
+
+  readonly step = async <T>(step: DrillStep, work: () => Promise<T>): Promise<T> => {
+    this.#run.phase = step;
+    const startedAt = new Date().toISOString();
+    const startedMs = performance.now();
+    let outcome: PhaseRecord['outcome'] = 'failed';
+    try {
+      const result = await work();
+      outcome = 'done';
+      return result;
+    } finally {
+      const durationMs = Math.round(performance.now() - startedMs);
+      this.phases.push({ phase: step, startedAt, durationMs, outcome, facts: {} });
+      this.#run.facts.steps = this.phases.map(({ phase, durationMs: tookMs, outcome: ended }) => ({
+        ...{ step: phase, tookMs, outcome: ended },
+      }));
+    }
+  };
+}

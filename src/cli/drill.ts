@@ -1,0 +1,56 @@
+import { drill } from '../../jobs/drill.js';
+import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import type { JobSummary } from '../../jobs/recorded-job.js';
+import { allStores } from '../compose.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { printable } from '../mconsole/printable.js';
+import { type Context, configOf } from './context.js';
+import { formatMs } from './format.js';
+import { withInterrupt } from './interrupt.js';
+import { reportSummary, tell } from './output.js';
+import { withStartedHistoryIfAny } from './start.js';
+import { throughDaemon } from './through-daemon.js';
+
+/** `umlsnap drill NAME`: boots a snapshot to prove that it can be booted; by the daemon of this config if one runs. */
+export async function drillVerb(
+  context: Context,
+  name: string,
+  options: { wait?: boolean },
+): Promise<ExitCode> {
+  const config = await configOf(context);
+  return await withInterrupt(async (signal) => {
+    let exitCode: ExitCode = exitCodes.failed;
+    const onSummary = (summary: JobSummary) => {
+      tellSteps(context, summary);
+      exitCode = reportSummary(context.output, summary);
+    };
+    const request = { type: 'drill', text: name };
+    if (await throughDaemon({ config, request, onSummary, signal })) return exitCode;
+    await withStartedHistoryIfAny(config, async (history) => {
+      const found = await findSnapshot(allStores(config), name, history);
+      const { snapshot, guest } = found.stored;
+      const rows = await recordedRows(history, guest);
+      const source = () => restoreSourceOf(found, rows);
+      const order = { snapshot, guest, source, config: config.drill, wait: options.wait ?? false, signal };
+      onSummary(await drill(order, history));
+    });
+    return exitCode;
+  });
+}
+
+export interface DrillStepFact {
+  step: string;
+  tookMs: number;
+  outcome: string;
+}
+
+function tellSteps({ output }: Context, summary: JobSummary): void {
+  const steps = summary.steps as DrillStepFact[];
+  const told = steps.map(
+    ({ step, tookMs, outcome }) => `${step} ${formatMs(tookMs)}${outcome === 'done' ? '' : ', in vain'}`,
+  );
+  if (told.length > 0) tell(output, told.join('; '));
+  if (summary.drill === 'failed')
+    for (const line of summary.console as string[]) tell(output, `| ${printable(line)}`);
+  if (!summary.error) tell(output, `${summary.snapshot} was booted and lives.`);
+}

@@ -1,0 +1,96 @@
+import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
+import { allStores } from '../compose.js';
+import type { Config } from '../config/config.js';
+import type { UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { findFile } from '../files/find-file.js';
+import { type ListedFile, listFiles } from '../files/list-files.js';
+import { withExtImage } from '../files/with-ext-image.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+import { type Context, configOf } from './context.js';
+import { formatTime } from './format.js';
+import { withInterrupt } from './interrupt.js';
+import { printRows, reportSummary, tell, warn } from './output.js';
+import { withStartedHistoryIfAny } from './start.js';
+
+/** `umlsnap files NAME [PATH]`: what a directory of a disk of a snapshot holds. */
+export async function filesVerb(
+  context: Context,
+  name: string,
+  path: string,
+  options: { disk?: string },
+): Promise<ExitCode> {
+  const config = await configOf(context);
+  const device = options.disk ?? 'ubd0';
+  return await withInterrupt((signal) =>
+    withStartedHistoryIfAny(config, async (history) => {
+      const { source, files } = await filesOf(config, history, name, device, signal);
+      return await withExtImage(source, files, async ({ image, warnings }) => {
+        const { snapshot } = source.manifest;
+        const listing = await listFiles(image, await findFile(image, path, { snapshot, device }));
+        printFiles(context, listing.files);
+        if (listing.unreadable > 0) warnings.push(`${listing.unreadable} files can't be read`);
+        for (const warning of warnings) warn(`warning: ${warning}`);
+        return warnings.length > 0 ? exitCodes.warnings : exitCodes.done;
+      });
+    }),
+  );
+}
+
+/** `umlsnap restore NAME --path PATH --to DIR`. */
+export async function restoreFilesTo(
+  context: Context,
+  { name, path, device, directory }: { name: string; path: string; device: string; directory: string },
+): Promise<ExitCode> {
+  const config = await configOf(context);
+  return await withInterrupt((signal) =>
+    withStartedHistoryIfAny(config, async (history) => {
+      const { source, files } = await filesOf(config, history, name, device, signal);
+      const summary = await restoreFiles({ source, path, directory, files }, history);
+      const restored = summary.restored as { path: string } | undefined;
+      if (restored) tell(context.output, restored.path);
+      return reportSummary(context.output, summary);
+    }),
+  );
+}
+
+async function filesOf(
+  config: Config,
+  history: SqliteHistory | UmlsnapError,
+  name: string,
+  device: string,
+  signal: AbortSignal,
+) {
+  const found = await findSnapshot(allStores(config), name, history);
+  const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
+  const places = filesPlaces(found.store, config);
+  return { source, files: { device, places, user: config.drill.user, signal } };
+}
+
+const letters: Record<ListedFile['type'], string> = {
+  ...{ file: '-', directory: 'd', symlink: 'l', fifo: 'p', socket: 's' },
+  ...{ charDevice: 'c', blockDevice: 'b', unknown: '?' },
+};
+
+function printFiles({ output }: Context, files: ListedFile[]): void {
+  if (files.length === 0) return;
+  printRows(output, files, {
+    mode: ({ type, mode }) => `${letters[type]}${permissions(Number.parseInt(mode, 8))}`,
+    owner: ({ uid, gid }) => `${uid}:${gid}`,
+    size: ({ sizeBytes }) => String(sizeBytes),
+    'changed (local time)': ({ mtime }) => formatTime(mtime),
+    name: ({ name, linkTo }) => (linkTo === null ? name : `${name} -> ${linkTo}`),
+  });
+}
+
+/** As ls(1) writes them. */
+export function permissions(mode: number): string {
+  const triple = (shift: number, special: number, letter: string) => {
+    const bits = (mode >> shift) & 7;
+    const run = (bits & 1) !== 0;
+    const last = (mode & special) === 0 ? (run ? 'x' : '-') : run ? letter : letter.toUpperCase();
+    return `${bits & 4 ? 'r' : '-'}${bits & 2 ? 'w' : '-'}${last}`;
+  };
+  return triple(6, 0o4000, 's') + triple(3, 0o2000, 's') + triple(0, 0o1000, 't');
+}

@@ -1,0 +1,129 @@
+import type { DrillSettings } from '../config/drill-fields.js';
+import type { RootEntry } from '../root-links.js';
+
+/** A disk of the guest in the box: copies of ours, which it may write as it likes. */
+export interface BoxDisk {
+  device: string;
+  path: string;
+  /** There exactly when it is a COW pair. */
+  backingPath: string | null;
+  /** Of the largest of its files. */
+  sizeBytes: number;
+}
+
+export interface BoxOrder {
+  /** Absolute path of the UML kernel. */
+  kernel: string;
+  settings: DrillSettings;
+  disks: BoxDisk[];
+  /** Seen by us and by the guest under the same name, and not to be written by it: our sockets are there. */
+  sharedDirectory: string;
+  notifySocket: string;
+  /** User and group that the guest runs as; null: we are no root, and it runs as ourselves. */
+  user: number | null;
+  /** What the host has at its root, as links or directories: `/lib`, `/lib64`, `/bin`, … */
+  rootEntries: RootEntry[];
+}
+
+/** Where the guest has its own files: `/h/.uml/drill/mconsole` is its console. */
+export const boxHome = '/h';
+export const boxUmid = 'drill';
+/** Directories that bwrap makes on the way to a file are closed to all but root: here there are none. */
+const kernelInBox = '/kernel';
+const memoryDirectory = '/dev/shm';
+
+const mebibyte = 2 ** 20;
+/** The kernel rounds its memory up, and has some small files beside it. */
+const memorySlackBytes = 16 * mebibyte;
+const homeBytes = mebibyte;
+/** Private memory of each of its processes; the guest's own memory is shared (uml-facts §8), and counts elsewhere. */
+const privateBytes = 64 * mebibyte;
+/** Each process of the guest is one of the host. */
+const maxProcesses = 1024;
+const maxOpenFiles = 256;
+
+/**
+ * The command that boots the guest of a snapshot in a box: a file system of its own that holds the kernel, the system's
+ * programs (read-only) and copies of the disks; no network, not even the host's abstract sockets; no other process to be
+ * seen; no right that could be gained; bounds on memory, files, processes and time. UML brings `hostfs`: a root in the guest sees
+ * what the kernel's process sees, which is why there is nothing to be seen. When bwrap ends, or whoever started it, all that is
+ * in the box is killed. Pure.
+ */
+export function boxCommand(order: BoxOrder): { command: string; args: string[] } {
+  return { command: 'bwrap', args: [...wall(order), '--', ...boundedKernel(order)] };
+}
+
+function wall(order: BoxOrder): string[] {
+  const { kernel, disks, sharedDirectory, user, rootEntries } = order;
+  const files = disks.flatMap(({ path, backingPath }) =>
+    backingPath === null ? [path] : [path, backingPath],
+  );
+  return [
+    ...(user === null ? ['--unshare-user'] : []),
+    ...[
+      '--unshare-pid',
+      '--unshare-net',
+      '--unshare-ipc',
+      '--unshare-uts',
+      '--die-with-parent',
+      '--new-session',
+    ],
+    ...['--info-fd', '3'],
+    ...['--ro-bind', '/usr', '/usr', '--tmpfs', '/usr/local'],
+    ...rootEntries.flatMap(({ path, linkTo }) =>
+      linkTo === null ? ['--ro-bind', path, path] : ['--symlink', linkTo, path],
+    ),
+    ...['--proc', '/proc', '--dev', '/dev'],
+    // The guest's memory is a file in it: this is what bounds it, whatever the kernel is made to do.
+    ...smallTmpfs(memoryDirectory, memoryFileBytes(order)),
+    ...smallTmpfs(boxHome, homeBytes),
+    ...['--ro-bind', kernel, kernelInBox],
+    // File by file: no directory of the host can be written.
+    ...['--dir', '/disks', ...[...new Set(files)].flatMap((path) => ['--bind', path, inBox(path)])],
+    ...['--ro-bind', sharedDirectory, sharedDirectory],
+    ...['--chdir', boxHome, '--clearenv', '--setenv', 'HOME', boxHome, '--setenv', 'TMPDIR', memoryDirectory],
+    ...['--setenv', 'PATH', '/usr/bin:/bin'],
+  ];
+}
+
+const smallTmpfs = (path: string, sizeBytes: number) => [
+  ...['--perms', '1777', '--size', String(sizeBytes), '--tmpfs', path],
+];
+
+/** In the box only their names are left. */
+const inBox = (path: string) => `/disks/${path.slice(path.lastIndexOf('/') + 1)}`;
+
+function boundedKernel(order: BoxOrder): string[] {
+  const { user, disks, settings } = order;
+  const largestFile = Math.max(memoryFileBytes(order), ...disks.map(({ sizeBytes }) => sizeBytes));
+  const identity = user === null ? [] : [`--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
+  return [
+    ...['setpriv', ...identity, '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs', '--'],
+    // UML takes the gap that randomness leaves before its heap for memory of the guest.
+    ...['setarch', '--addr-no-randomize'],
+    ...['prlimit', '--core=0', `--data=${privateBytes}`, `--fsize=${largestFile}`],
+    ...[`--nofile=${maxOpenFiles}`, `--cpu=${Math.ceil(settings.timeoutMs / 1000) + 10}`],
+    // Counted per user: one that has other processes would have to share.
+    ...(user === null ? [] : [`--nproc=${maxProcesses}`]),
+    ...['--', kernelInBox, ...kernelArguments(order)],
+  ];
+}
+
+function memoryFileBytes({ settings }: Pick<BoxOrder, 'settings'>): number {
+  return settings.memoryBytes + memorySlackBytes;
+}
+
+function kernelArguments({ settings, disks, notifySocket }: BoxOrder): string[] {
+  return [
+    ...[`mem=${Math.floor(settings.memoryBytes / mebibyte)}M`, `umid=${boxUmid}`],
+    ...disks.map(diskArgument),
+    ...settings.arguments,
+    ...['con=null', 'con0=null,fd:1', 'ssl=null', `mconsole=notify:${notifySocket}`],
+  ];
+}
+
+/** `d`: a raw disk may carry a COW header that its guest has forged (uml-facts, fact 14). */
+function diskArgument({ device, path, backingPath }: BoxDisk): string {
+  if (backingPath === null) return `${device}d=${inBox(path)}`;
+  return `${device}=${inBox(path)},${inBox(backingPath)}`;
+}

@@ -1,0 +1,198 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DrillSettings } from '../config/drill-fields.js';
+import { isError, UmlsnapError } from '../errors.js';
+import { NotifyListener } from '../mconsole/notify-listener.js';
+import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';
+import { restoreToDirectory } from '../restore/restore-to-directory.js';
+import { freeBytesIn } from '../restore/filesystems/scratch.js';
+import { rootLinks } from '../root-links.js';
+import type { Accident } from './accident.js';
+import type { BoxDisk, BoxOrder } from './box-command.js';
+import { privateBytesOfBox } from './box-memory.js';
+import { type BoxedGuest, withBoxedGuest } from './boxed-guest.js';
+import { ConsoleWatch, keptLines } from './console-watch.js';
+import { type DrillPlace, giveTo, requireRoom, spareBytes, withDrillPlace } from './drill-place.js';
+import { findKernel } from './find-kernel.js';
+import { type DrillStep, NoLife, proveLife } from './proof-of-life.js';
+
+export interface DrillOrder {
+  source: RestoreSource;
+  settings: DrillSettings;
+  /** Directory for the copies of the disks. */
+  scratch: string;
+  /** User and group that the guest runs as where we are root. */
+  user: number;
+  /** Told to whoever wants to drill as well. */
+  holder: string;
+  wait: boolean;
+  signal: AbortSignal;
+  /** Runs a step, and notes it. */
+  step<T>(step: DrillStep, work: () => Promise<T>): Promise<T>;
+}
+
+export interface DrillOutcome {
+  /** null: it passed. */
+  accident: Accident | null;
+  /** The end of the console, for people. */
+  console: string[];
+  /** The line that held what was expected. */
+  foundLine: string | null;
+}
+
+/**
+ * Boots a snapshot in a box until it has proved that it lives:
+ * 1. its disks are restored to a scratch directory, by which every byte is held against its checksum. A copy, and not the snapshot's own
+ *    files or a reflink of them: whatever the store, nothing of it is ever opened by what is booted, and the copies can belong
+ *    to a user who may read nothing else of ours;
+ * 2. they are booted, and looked at by `proveLife`, all within the time;
+ * 3. everything of it is killed and removed.
+ * What the guest does is an outcome; what keeps us from drilling is an error, and says nothing of the snapshot.
+ * @throws DrillImpossible, Busy, RestoreFailed, or the signal's reason
+ */
+export async function drillSnapshot(order: DrillOrder): Promise<DrillOutcome> {
+  const { scratch, holder, wait, signal, settings } = order;
+  const kernel = await findKernel(settings.kernel);
+  return await withDrillPlace(scratch, { holder, wait, signal }, async (place) => {
+    const watch = new ConsoleWatch(settings.expect);
+    const accident = await accidentOf(() => bootCopies(order, kernel, place, watch));
+    return { accident, console: keptLines(watch.tail), foundLine: watch.foundLine };
+  });
+}
+
+async function accidentOf(work: () => Promise<void>): Promise<Accident | null> {
+  try {
+    await work();
+    return null;
+  } catch (error) {
+    if (error instanceof NoLife) return error.accident;
+    if (isError(error, 'SnapshotDamaged')) return { failure: 'damaged', detail: error.facts.problem };
+    throw error;
+  }
+}
+
+async function bootCopies(
+  order: DrillOrder,
+  kernel: string,
+  place: DrillPlace,
+  watch: ConsoleWatch,
+): Promise<void> {
+  const { source, settings, signal } = order;
+  const user = process.geteuid?.() === 0 ? order.user : null;
+  const disks = await order.step('restore', () => copyDisks(source, place, user, signal));
+  const notifySocket = join(place.sockets, 'notify');
+  const listening = {
+    socketPath: notifySocket,
+    holder: order.holder,
+    ...(user !== null && { guestUid: user }),
+  };
+  await NotifyListener.listenWhile(listening, async (notifications) => {
+    const sharedDirectory = place.sockets;
+    const box: BoxOrder = {
+      kernel,
+      settings,
+      disks,
+      user,
+      sharedDirectory,
+      notifySocket,
+      rootEntries: await rootLinks(),
+    };
+    await withBoxedGuest(box, watch, async (guest) => {
+      await withTroubleWatch(guest, place.scratch, settings.memoryBytes, async (trouble) => {
+        const { step } = order;
+        try {
+          await proveLife({
+            settings,
+            guest,
+            watch,
+            notifications,
+            sharedDirectory,
+            user,
+            trouble,
+            signal,
+            step,
+          });
+        } catch (error) {
+          throw boxProblem(error, watch.tail) ?? error;
+        }
+      });
+    });
+  });
+}
+
+async function copyDisks(
+  source: RestoreSource,
+  { scratch }: DrillPlace,
+  user: number | null,
+  signal: AbortSignal,
+): Promise<BoxDisk[]> {
+  const { disks } = source.manifest;
+  const neededBytes = disks.reduce((sum, disk) => sum + disk.storedBytes + (disk.backing?.sizeBytes ?? 0), 0);
+  await requireRoom(scratch, neededBytes);
+  const restored = await restoreToDirectory(source, scratch, { signal });
+  await giveTo(
+    user,
+    restored.flatMap(({ path, backing }) => (backing ? [path, backing.path] : [path])),
+  );
+  return await Promise.all(restored.map(boxDisk));
+}
+
+async function boxDisk({ device, path, backing, sizeBytes }: RestoredDisk): Promise<BoxDisk> {
+  if (backing === null) return { device, path, backingPath: null, sizeBytes };
+  const { size } = await stat(backing.path);
+  return { device, path, backingPath: backing.path, sizeBytes: Math.max(sizeBytes, size) };
+}
+
+const troubleEveryMs = 1000;
+
+/**
+ * Looks now and then at what no bound of a single process or file bounds: the room that the guest takes by filling the holes of its disks,
+ * and the private memory of all of its processes together.
+ */
+async function withTroubleWatch<T>(
+  guest: BoxedGuest,
+  scratch: string,
+  memoryBytes: number,
+  use: (trouble: () => Accident | null) => Promise<T>,
+): Promise<T> {
+  let found: Accident | null = null;
+  let failure: unknown;
+  const look = async () => {
+    const freeBytes = await freeBytesIn(scratch);
+    if (freeBytes < spareBytes / 4) {
+      found ??= {
+        failure: 'wroteTooMuch',
+        detail: `${Math.floor(freeBytes / 2 ** 20)} MiB are left in ${scratch}`,
+      };
+    }
+    const pid = Number(/^\/proc\/(\d+)\//.exec(guest.root() ?? '')?.[1] ?? 0);
+    const privateBytes = pid === 0 ? 0 : await privateBytesOfBox(pid);
+    if (privateBytes > memoryBytes + spareBytes) {
+      found ??= {
+        failure: 'tookTooMuchMemory',
+        detail: `${Math.floor(privateBytes / 2 ** 20)} MiB beside its own`,
+      };
+    }
+  };
+  const timer = setInterval(() => {
+    look().catch((error: unknown) => {
+      failure ??= error;
+    });
+  }, troubleEveryMs);
+  try {
+    return await use(() => {
+      if (failure !== undefined) throw failure;
+      return found;
+    });
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** What kept the box or the kernel in it from being started says nothing of the snapshot. */
+function boxProblem(error: unknown, tail: string): UmlsnapError | null {
+  if (!(error instanceof NoLife) || error.accident.failure !== 'kernelDidNotStart') return null;
+  const lastLine = tail.trimEnd().split('\n').at(-1) ?? '';
+  if (!/^(?:bwrap|setpriv|setarch|prlimit): /.test(lastLine)) return null;
+  return new UmlsnapError('DrillImpossible', { problem: lastLine.slice(0, 400) }, error);
+}

@@ -1,0 +1,200 @@
+import { mkdir, open, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sha256sum } from '../image/make-image.js';
+import type { CliResult } from '../support/cli.js';
+import { runTool } from '../support/run-tool.js';
+import { storeImage } from '../support/stored-image.js';
+import { TestHouse } from '../support/test-house.js';
+
+const isRoot = process.getuid?.() === 0;
+const at = new Date('2026-01-02T03:04:05Z');
+const odd = 'sp ace "quoted" $(id) `id` <2> -R';
+const notUtf8 = Buffer.from([0x6e, 0xff, 0xfe, 0x6f]);
+const farLink = `/${'long/'.repeat(20)}`;
+
+let house: TestHouse;
+beforeAll(async () => {
+  house = await TestHouse.build();
+  await house.configure({});
+  await storeImage(house.store, 'debian', await ordinaryImage(), at);
+});
+afterAll(() => house.remove());
+
+/** What a guest's disk may hold, whoever made it. */
+async function ordinaryImage(): Promise<string> {
+  const tree = join(house.dir, 'tree');
+  await mkdir(join(tree, 'etc/deep/er'), { recursive: true });
+  await mkdir(join(tree, 'usr/bin'), { recursive: true });
+  await writeFile(join(tree, 'etc/passwd'), 'root:x:0:0\n', { mode: 0o640 });
+  await writeFile(join(tree, 'etc', odd), 'odd\n');
+  await writeFile(join(tree, 'etc', 'two\nlines'), 'two\n');
+  await writeFile(Buffer.concat([Buffer.from(`${tree}/etc/`), notUtf8]), 'bytes\n');
+  await writeFile(join(tree, 'etc/deep/er/large'), Buffer.alloc(3_000_000, 'large '));
+  await writeFile(join(tree, 'usr/bin/tool'), 'tool\n');
+  await symlink('usr/bin', join(tree, 'bin'));
+  await symlink('/etc/shadow', join(tree, 'etc/out'));
+  await symlink(farLink, join(tree, 'etc/far'));
+  const image = join(house.dir, 'debian.img');
+  await runTool('mke2fs', ['-q', '-t', 'ext4', '-d', tree, image, '16M']);
+  const owner = ['sif /etc/passwd uid 70000', 'sif /etc/passwd gid 12', 'sif /etc/passwd mode 0104755'];
+  const devices = ['cd /etc', 'mknod pipe p', 'mknod disk b 8 0'];
+  await debugfs(image, [...owner, ...devices, 'ln /usr/bin/tool /etc/tool2']);
+  return image;
+}
+
+async function debugfs(image: string, requests: string[]): Promise<void> {
+  const script = `${image}.requests`;
+  await writeFile(script, `${requests.join('\n')}\n`);
+  await runTool('debugfs', ['-w', '-f', script, image]);
+}
+
+function ok(result: CliResult, exitCode = 0): CliResult {
+  expect(result, result.stderr).toMatchObject({ exitCode });
+  return result;
+}
+
+let directories = 0;
+async function restored(path: string, exitCode = 0, snapshot = 'debian@latest') {
+  directories += 1;
+  const dir = join(house.dir, `out-${directories}`);
+  const { stderr } = ok(await house.run(['restore', snapshot, '--path', path, '--to', dir]), exitCode);
+  return { dir, stderr };
+}
+
+describe('the files of a snapshot', () => {
+  test('are listed as ls does, whatever their names are', async () => {
+    const { stdout } = ok(await house.run(['files', 'debian@latest']));
+    expect(stdout).toMatch(/^drwxr-xr-x +0:0 +\d+ .* etc\s*$/m);
+    expect(stdout).toMatch(/^lrwxrwxrwx .* bin -> usr\/bin\s*$/m);
+    const { json } = ok(await house.run(['--json', 'files', 'debian@latest', '/etc']));
+    const names = json.map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining([odd, 'passwd', 'deep', 'out', 'far', 'pipe', 'disk']));
+    expect(json.find(({ name }) => name === 'passwd')).toMatchObject({
+      ...{ type: 'file', mode: '4755', uid: 70_000, gid: 12, sizeBytes: 11 },
+    });
+    expect(json.find(({ name }) => name === 'far')).toMatchObject({ linkTo: farLink });
+    const base64 = json.map(({ nameBase64 }) => nameBase64);
+    expect(base64).toContain(notUtf8.toString('base64'));
+    expect(base64).toContain(Buffer.from('two\nlines').toString('base64'));
+  });
+
+  test('are found through links of the image, and what is not there is told', async () => {
+    const { stdout } = ok(await house.run(['files', 'debian@latest', 'bin/tool']));
+    expect(stdout).toContain('tool');
+    for (const [path, words] of [
+      ['/etc/nothing', 'there is no nothing in etc'],
+      ['/etc/passwd/x', 'passwd is a file'],
+      ['/etc/out/x', 'there is no shadow in etc'],
+    ] as const) {
+      expect(ok(await house.run(['files', 'debian@latest', path]), 10).stderr).toContain(words);
+    }
+    expect(ok(await house.run(['files', 'debian@latest', '--disk', 'ubd7']), 10).stderr).toContain(
+      'has ubd0',
+    );
+  });
+
+  test('come back as a single file with its owner and mode, but no right of another user', async () => {
+    const { dir, stderr } = await restored('/etc/passwd', 3);
+    expect(stderr).toContain('1 files have lost their setuid or setgid');
+    const file = join(dir, 'passwd');
+    expect(await readFile(file, 'utf8')).toBe('root:x:0:0\n');
+    const { mode, uid, gid } = await stat(file);
+    expect(mode & 0o7777).toBe(0o755);
+    if (isRoot) expect({ uid, gid }).toEqual({ uid: 70_000, gid: 12 });
+    const again = await house.run(['restore', 'debian@latest', '--path', '/etc/passwd', '--to', dir]);
+    expect(ok(again, 1).stderr).toContain('exists already');
+  });
+
+  test('come back as a whole tree: links as links, and what the host should not have is left out', async () => {
+    const { dir, stderr } = await restored('/etc', 3);
+    expect(stderr).toMatch(/left out: .*1 devices/);
+    expect(stderr).toMatch(/left out: .*1 FIFOs and sockets/);
+    const etc = join(dir, 'etc');
+    expect(await readlink(join(etc, 'out'))).toBe('/etc/shadow');
+    expect(await readlink(join(etc, 'far'))).toBe(farLink);
+    expect(await readFile(join(etc, odd), 'utf8')).toBe('odd\n');
+    expect(await readFile(join(etc, 'two\nlines'), 'utf8')).toBe('two\n');
+    expect(await readFile(Buffer.concat([Buffer.from(`${etc}/`), notUtf8]), 'utf8')).toBe('bytes\n');
+    const large = await readFile(join(etc, 'deep/er/large'));
+    expect(large.equals(Buffer.alloc(3_000_000, 'large '))).toBe(true);
+    expect(await readdir(etc)).not.toContain('pipe');
+    expect(await readdir(dir)).toEqual(['etc']);
+  });
+
+  test('come back as the whole disk, by the name of the disk', async () => {
+    const { dir } = await restored('/', 3);
+    const names = await readdir(join(dir, 'ubd0'));
+    expect(names).toEqual(expect.arrayContaining(['etc', 'usr', 'bin', 'lost+found']));
+    const tool = await stat(join(dir, 'ubd0/usr/bin/tool'));
+    expect((await stat(join(dir, 'ubd0/etc/tool2'))).ino).toBe(tool.ino);
+  });
+
+  test('are no longer to be had from a snapshot that has changed, and the snapshot is never touched', async () => {
+    const file = join(house.store, 'debian', '20260102T030405Z', 'ubd0.img');
+    const before = [(await stat(file)).mtimeMs, await sha256sum(file)];
+    await restored('/usr');
+    expect([(await stat(file)).mtimeMs, await sha256sum(file)]).toEqual(before);
+
+    await storeImage(house.store, 'changed', join(house.dir, 'debian.img'), at);
+    const changed = join(house.store, 'changed', '20260102T030405Z', 'ubd0.img');
+    const handle = await open(changed, 'r+');
+    await handle.write('x', 9_000_000).finally(() => handle.close());
+    const result = await house.run([
+      'restore',
+      'changed@latest',
+      '--path',
+      '/usr',
+      '--to',
+      `${house.dir}/no`,
+    ]);
+    expect(ok(result, 1).stderr).toContain('ubd0.img does not match its checksum');
+  });
+});
+
+describe('an image that its guest has made to harm whoever reads it', () => {
+  test('can not name a file outside of the directory, nor fill the disk, nor lead round in a circle', async () => {
+    const image = join(house.dir, 'evil.img');
+    const tree = join(house.dir, 'evil-tree');
+    await mkdir(join(tree, 'loop/inner'), { recursive: true });
+    for (const name of ['AAAAAA', 'BBB', 'huge']) await writeFile(join(tree, name), 'escaped\n');
+    await runTool('mke2fs', ['-q', '-t', 'ext4', '-O', '^metadata_csum', '-d', tree, image, '8M']);
+    await debugfs(image, ['ln /loop /loop/inner/again', 'sif /huge size 0x7fffffffffff']);
+    // As no kernel writes them: names of a directory that lead elsewhere.
+    const bytes = await readFile(image);
+    bytes.write('../esc', bytes.indexOf('AAAAAA'), 'latin1');
+    bytes.write('/ab', bytes.indexOf('BBB'), 'latin1');
+    await writeFile(image, bytes);
+    await storeImage(house.store, 'evil', image, at);
+
+    const { json } = ok(await house.run(['--json', 'files', 'evil@latest']));
+    expect(json.map(({ name }) => name).sort()).toEqual(['huge', 'loop', 'lost+found']);
+    const { dir, stderr } = await restored('/loop', 3, 'evil@latest');
+    expect(stderr).toContain('1 directories that hold themselves');
+    expect(await readdir(join(dir, 'loop/inner'))).toEqual([]);
+    const out = join(house.dir, 'huge-out');
+    const huge = await house.run(['restore', 'evil@latest', '--path', '/', '--to', out]);
+    expect(ok(huge, 1).stderr).toMatch(/it takes \d+ MiB .* and there are \d+ MiB free/);
+    expect(await readdir(out)).toEqual([]);
+  });
+
+  test('is told apart from a disk without a filesystem that files can be taken out of', async () => {
+    const empty = join(house.dir, 'empty.img');
+    await runTool('truncate', ['-s', '1M', empty]);
+    await storeImage(house.store, 'empty', empty, at);
+    expect(ok(await house.run(['files', 'empty@latest']), 1).stderr).toContain('(empty)');
+    const xfs = join(house.dir, 'xfs.img');
+    await runTool('truncate', ['-s', '320M', xfs]);
+    await runTool('mkfs.xfs', ['-q', xfs]);
+    await storeImage(house.store, 'xfs', xfs, at);
+    expect(ok(await house.run(['files', 'xfs@latest']), 1).stderr).toContain('of type xfs');
+  });
+
+  test('leaves nothing in the places that were used for it', async () => {
+    const inStore = (await readdir(house.store)).filter((name) => name.startsWith('.'));
+    for (const name of inStore.filter((hidden) => hidden.includes('scratch'))) {
+      expect(await readdir(join(house.store, name))).toEqual([]);
+    }
+    expect(await readdir(join(house.state, 'scratch')).catch(() => [])).toEqual([]);
+  });
+});
