@@ -122,9 +122,10 @@ function factsOf({ manifest, plan, precopy, tries, removed }: SnapshotTaken): Re
 }
 
 function warningsOf(filled: Filled[]): string[] {
-  return filled.flatMap(({ store, problems }) =>
-    problems.map((problem) => `store ${store} does not have all of the guest's snapshots yet: ${problem}`),
-  );
+  return filled.flatMap(({ store, problems, warnings }) => [
+    ...problems.map((problem) => `store ${store} does not have all of the guest's snapshots yet: ${problem}`),
+    ...warnings.map((warning) => `store ${store}: ${warning}`),
+  ]);
 }
 
 function hopesMissed({ manifest }: SnapshotTaken): string[] {

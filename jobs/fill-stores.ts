@@ -25,6 +25,8 @@ export interface Filled {
   removed: string[];
   /** Empty: the store has all that it should have now. */
   problems: string[];
+  /** What its retention had to say. */
+  warnings: string[];
 }
 
 export interface FillOrder {
@@ -60,7 +62,8 @@ export async function fillStores(order: FillOrder, ports: FillPorts): Promise<Fi
 
 async function fillOne(order: FillOrder, target: Store, { history }: FillPorts): Promise<Filled> {
   const { config, stores, signal } = order;
-  const filled: Filled = { store: target.name, carried: [], carriedBytes: 0, removed: [], problems: [] };
+  const nothing = { carried: [], carriedBytes: 0, removed: [], problems: [], warnings: [] };
+  const filled: Filled = { store: target.name, ...nothing };
   try {
     await withPartOf(target, order, async () => {
       await checkStore(target, history);
@@ -70,7 +73,7 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
       await carry(missing, target, await recordedRows(history, config.name), { signal, history }, filled);
       const { removed, warnings } = await retain(config, target, history, { now: new Date() });
       filled.removed = removed.map(({ snapshot }) => snapshot);
-      filled.problems.push(...warnings);
+      filled.warnings = warnings;
       if (stores.isStaging && target === stores.filled[0]) {
         await clearStaging(config, stores.capturedInto, target, history, new Date());
       }
