@@ -28,8 +28,8 @@ export async function openEntry(
     );
     try {
       requireSame(stored, archive.manifest);
-      const { pieces } = await entryOf(snapshot, archive, kind, name);
-      return contentOf(stored, file, archive, pieces);
+      const found = await entryOf(snapshot, archive, kind, name);
+      return contentOf(stored, file, archive, found);
     } catch (error) {
       await archive.close();
       throw error;
@@ -44,7 +44,7 @@ function contentOf(
   { snapshot, directory: path }: SoundSnapshot,
   file: FileHandle,
   archive: { close(): Promise<void> },
-  pieces: AsyncIterable<ImagePiece>,
+  { pieces, others }: FoundEntry,
 ): ImageContent {
   const leaving = new AbortController();
   const problem = problemOfWhole(snapshot, path, leaving.signal);
@@ -52,6 +52,8 @@ function contentOf(
   problem.catch(() => undefined);
   async function* untilKnown(): AsyncGenerator<ImagePiece> {
     yield* pieces;
+    // To the archive's end, whatever is in it: somebody else's has no tail, and may be cut short behind this image.
+    for (let next = await others.next(); !next.done; next = await others.next());
     const found = await problem;
     if (found !== null) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: found });
   }
@@ -84,15 +86,21 @@ function requireSame({ snapshot, manifest, manifestSha256: known }: SoundSnapsho
   throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
 }
 
+interface FoundEntry {
+  pieces: AsyncIterable<ImagePiece>;
+  /** Those behind it. */
+  others: AsyncIterator<ArchiveEntry>;
+}
+
 async function entryOf(
   snapshot: string,
   { entries }: OpenArchive,
   kind: ArchiveEntry['kind'],
   name: string,
-): Promise<ArchiveEntry> {
-  const iterator = entries[Symbol.asyncIterator]();
-  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
-    if (next.value.kind === kind && next.value.file === name) return next.value;
+): Promise<FoundEntry> {
+  const others = entries[Symbol.asyncIterator]();
+  for (let next = await others.next(); !next.done; next = await others.next()) {
+    if (next.value.kind === kind && next.value.file === name) return { pieces: next.value.pieces, others };
   }
   throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: `${name} is missing` });
 }

@@ -123,16 +123,13 @@ class ByteBudget {
 /** The entries of a tar as they come; one whose body was not read to its end is passed over. */
 async function* tarEntries(chunks: AsyncGenerator<Buffer>): AsyncGenerator<TarEntry> {
   const parser = extract();
-  let failure: Error | undefined;
-  parser.on('error', (error) => {
-    failure ??= error;
-  });
+  const failure = firstError(parser);
   const feeding = feed(chunks, parser);
   // Told when the entries are at their end, or of no interest any more.
   feeding.catch(() => undefined);
   try {
     for await (const source of parser) {
-      yield { header: source.header, body: bodyOf(source as AsyncIterable<Buffer>, () => failure) };
+      yield { header: source.header, body: bodyOf(source as AsyncIterable<Buffer>, failure) };
       source.resume();
     }
     await feeding;
@@ -142,16 +139,21 @@ async function* tarEntries(chunks: AsyncGenerator<Buffer>): AsyncGenerator<TarEn
   }
 }
 
-/** A body that nobody had begun to read when the parser failed only says that it is gone: the parser says why. */
-async function* bodyOf(
-  source: AsyncIterable<Buffer>,
-  failureOfParser: () => Error | undefined,
-): AsyncGenerator<Buffer> {
+/** Of a stream that breaks in the middle of an entry, the entry says only that it is gone: the parser knows why. */
+async function* bodyOf(source: AsyncIterable<Buffer>, failure: Promise<unknown>): AsyncGenerator<Buffer> {
   try {
     yield* source;
   } catch (error) {
-    throw failureOfParser() ?? error;
+    throw (await failure) ?? error;
   }
+}
+
+/** What the parser ended with; undefined when it came to no harm. */
+function firstError(parser: ReturnType<typeof extract>): Promise<unknown> {
+  return new Promise((resolve) => {
+    parser.once('error', resolve);
+    parser.once('close', () => resolve(undefined));
+  });
 }
 
 /** Whatever speaks against the bytes becomes the parser's error, and so that of whoever reads from it. */

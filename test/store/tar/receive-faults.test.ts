@@ -27,6 +27,7 @@ describe.skipIf(noLoop !== undefined)('a full store of archives', () => {
         }
       });
     },
+    180_000,
   );
 });
 
