@@ -6,7 +6,13 @@ import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
-import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
+import {
+  findSnapshot,
+  type ReadableStore,
+  recordedRows,
+  restoreSourceOf,
+  whileReading,
+} from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { prune } from './prune.js';
@@ -38,7 +44,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
     case 'verify':
       return await verifySnapshot(demand.snapshot, house, work);
     case 'prune':
-      return await pruneAll(guestsOf(house.config, demand.guest), demand.dryRun, house, work);
+      return await pruneAll(guestsOf(house.config, demand.guest), demand, house, work);
     case 'status': {
       const now = new Date();
       const { config, history, notificationsOf } = house;
@@ -75,13 +81,14 @@ async function verifySnapshot(name: string, house: DemandHouse, work: Work): Pro
   const { guest } = found.stored;
   const source = restoreSourceOf(found, await recordedRows(history, guest));
   const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest, trigger: 'request' });
-  return put(await verify(source, history, work.signal, { trigger: 'request', onJob }), work);
+  const origin = { trigger: 'request' as const, onJob };
+  return put(await whileReading(found, () => verify(source, history, work.signal, origin)), work);
 }
 
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */
 async function pruneAll(
   guests: GuestConfig[],
-  dryRun: boolean,
+  { dryRun, clockIsRight = false }: { dryRun: boolean; clockIsRight?: boolean },
   { config, history, storesOf }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
@@ -90,7 +97,10 @@ async function pruneAll(
     work.signal.throwIfAborted();
     const onJob = (job: string) => work.onJob({ job, kind: 'prune', guest: guest.name, trigger: 'request' });
     const house = { stateDirectory: config.state, history, stores: everyStoreOf(storesOf(guest)) };
-    const code = put(await prune(guest, dryRun, house, { trigger: 'request', onJob }), work);
+    const code = put(
+      await prune(guest, { dryRun, clockIsRight }, house, { trigger: 'request', onJob }),
+      work,
+    );
     if (code !== exitCodes.done) worst = code;
   }
   return worst;

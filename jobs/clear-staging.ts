@@ -1,5 +1,5 @@
 import type { GuestConfig } from '../src/config/config.js';
-import { planRetention } from '../src/snapshot/retain.js';
+import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import type { Store } from '../src/store/store.js';
@@ -12,17 +12,12 @@ export async function clearStaging(
   config: GuestConfig,
   staging: Store,
   archive: Store,
-  history: Pick<SnapshotHistory, 'forgetSnapshot'>,
+  history: SnapshotHistory,
   now: Date,
 ): Promise<void> {
-  const waiting = await staging.list(config.name);
-  for (const { snapshot, reason } of noLongerWaiting(
-    waiting,
-    await archive.list(config.name),
-    archive,
-    config,
-    now,
-  )) {
+  const planner = await retentionPlanner(config, archive.name, history, { now });
+  const [waiting, archived] = [await staging.list(config.name), await archive.list(config.name)];
+  for (const { snapshot, reason } of noLongerWaiting(waiting, archived, archive, planner)) {
     await staging.moveToTrash(snapshot);
     await history.forgetSnapshot(staging.name, snapshot, { removedAt: now.toISOString(), reason });
   }
@@ -33,12 +28,11 @@ function noLongerWaiting(
   waiting: StoredSnapshot[],
   archived: StoredSnapshot[],
   archive: Store,
-  config: GuestConfig,
-  now: Date,
+  planner: RetentionPlanner,
 ): { snapshot: string; reason: string }[] {
   const carried = waiting.filter((one) => archived.some((other) => isSameSnapshot(one, other)));
   const left = waiting.filter((one) => !archived.some(({ snapshot }) => snapshot === one.snapshot));
-  const { remove } = planRetention(config, [...archived, ...left], now);
+  const { remove } = planner([...archived, ...left]);
   const isLeft = new Set(left.map(({ snapshot }) => snapshot));
   return [
     ...carried.map(({ snapshot }) => ({ snapshot, reason: `it was carried into store ${archive.name}` })),

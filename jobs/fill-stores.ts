@@ -7,11 +7,11 @@ import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
-import { retain } from '../src/snapshot/retain.js';
+import { retain, retentionPlanner } from '../src/snapshot/retain.js';
 import { sizesOf } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { clearStaging } from './clear-staging.js';
-import { recordedRows, restoreSourceOf, type SnapshotIndex } from './find-snapshot.js';
+import { recordedRows, restoreSourceOf, type SnapshotIndex, whileReading } from './find-snapshot.js';
 import { storeLock } from './guest-locks.js';
 import type { GuestStores } from './guest-stores.js';
 import { type Carriable, carriableFrom, missingIn } from './missing-snapshots.js';
@@ -65,7 +65,8 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
     await withPartOf(target, order, async () => {
       await checkStore(target, history);
       const carriable = await carriableInto(target, order, filled);
-      const missing = missingIn(await target.list(config.name), carriable, config, new Date());
+      const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
+      const missing = missingIn(await target.list(config.name), carriable, planner);
       await carry(missing, target, await recordedRows(history, config.name), { signal, history }, filled);
       const { removed, warnings } = await retain(config, target, history, { now: new Date() });
       filled.removed = removed.map(({ snapshot }) => snapshot);
@@ -110,7 +111,8 @@ async function carry(
   for (const found of missing) {
     signal.throwIfAborted();
     try {
-      const kept = await target.receive(restoreSourceOf(found, rows), { signal });
+      const source = restoreSourceOf(found, rows);
+      const kept = await whileReading(found, () => target.receive(source, { signal }));
       await history.recordSnapshot(recordOf(target.name, kept));
       filled.carried.push(kept.snapshot);
       filled.carriedBytes += sizesOf(kept).storedBytes;

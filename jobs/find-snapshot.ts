@@ -5,7 +5,13 @@ import type { Store } from '../src/store/store.js';
 import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /** A store of any kind, to read from. */
-export type ReadableStore = Pick<Store, 'name' | 'path' | 'isMounted' | 'read' | 'openFile' | 'openBacking'>;
+export type ReadableStore = Pick<
+  Store,
+  'name' | 'path' | 'isMounted' | 'read' | 'openFile' | 'openBacking'
+> & {
+  /** Where a removal is kept from what is being read. */
+  whileReading?<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T>;
+};
 
 export interface FoundSnapshot<S extends ReadableStore> {
   store: S;
@@ -34,6 +40,14 @@ export async function findSnapshot<S extends ReadableStore>(
     }
   }
   throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+/** Runs `use`, which reads a snapshot, while nobody can remove it. @throws NoSuchSnapshot when somebody has by now */
+export async function whileReading<T>(
+  { store, stored }: FoundSnapshot<ReadableStore>,
+  use: () => Promise<T>,
+): Promise<T> {
+  return store.whileReading ? await store.whileReading(stored, use) : await use();
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */

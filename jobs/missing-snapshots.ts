@@ -1,5 +1,4 @@
-import type { GuestConfig } from '../src/config/config.js';
-import { planRetention } from '../src/snapshot/retain.js';
+import type { RetentionPlanner } from '../src/snapshot/retain.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import type { Store } from '../src/store/store.js';
 
@@ -27,12 +26,11 @@ export async function carriableFrom(stores: Store[], guest: string): Promise<Car
 export function missingIn(
   have: StoredSnapshot[],
   carriable: Carriable[],
-  config: GuestConfig,
-  now: Date,
+  planner: RetentionPlanner,
 ): Carriable[] {
   const names = new Set(have.map(({ snapshot }) => snapshot));
   const missing = carriable.filter(({ stored }) => !names.has(stored.snapshot));
-  const { remove } = planRetention(config, [...have, ...missing.map(({ stored }) => stored)], now);
+  const { remove } = planner([...have, ...missing.map(({ stored }) => stored)]);
   const expired = new Set(remove.map(({ snapshot }) => snapshot));
   return missing
     .filter(({ stored }) => !expired.has(stored.snapshot))

@@ -4,7 +4,7 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
-import { type Retained, retain } from '../src/snapshot/retain.js';
+import { type Retained, type RetainOptions, retain } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from './recorded-job.js';
@@ -26,7 +26,7 @@ type Pruned = { store: string } & Retained;
  */
 export async function prune(
   config: GuestConfig,
-  dryRun: boolean,
+  { dryRun, clockIsRight = false }: { dryRun: boolean; clockIsRight?: boolean },
   house: PruneHouse,
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
@@ -36,11 +36,13 @@ export async function prune(
   return await withLocks({ ...locks, wait: false }, () =>
     recordedJob(history, { kind: 'prune', guest: config.name, trigger }, async (run) => {
       onJob?.(run.job);
-      const { pruned, failures } = await pruneEach(stores, config, dryRun, history);
+      const options = { now: new Date(), dryRun, clockIsRight };
+      const { pruned, failures } = await pruneEach(stores, config, options, history);
       run.facts = {
         dryRun,
         kept: pruned.flatMap(({ store, kept }) => kept.map((one) => ({ ...one, store }))),
         removed: pruned.flatMap(({ store, removed }) => removed.map((one) => ({ ...one, store }))),
+        backings: pruned.map(({ store, backings }) => ({ ...backings, store })),
       };
       if (failures.length === stores.length) throw failures[0];
       run.warnings = [...failures.map(explainError), ...pruned.flatMap(({ warnings }) => warnings)];
@@ -51,7 +53,7 @@ export async function prune(
 async function pruneEach(
   stores: Store[],
   config: GuestConfig,
-  dryRun: boolean,
+  options: RetainOptions,
   history: PruneHouse['history'],
 ): Promise<{ pruned: Pruned[]; failures: UmlsnapError[] }> {
   const pruned: Pruned[] = [];
@@ -61,7 +63,7 @@ async function pruneEach(
       // One that was never used has nothing to remove, and is not made for that.
       if (!(await store.isMounted(await history.storeId(store.name)))) continue;
       await checkStore(store, history);
-      const retained = await retain(config, store, history, { now: new Date(), dryRun });
+      const retained = await retain(config, store, history, options);
       pruned.push({ store: store.name, ...retained });
     } catch (error) {
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;

@@ -39,7 +39,7 @@ export async function sweepGuest(
     return {
       guest,
       found: 'expired',
-      summary: await prune(config, false, { stateDirectory, stores, history }, origin),
+      summary: await prune(config, { dryRun: false }, { stateDirectory, stores, history }, origin),
     };
   } catch (error) {
     // Somebody works on the guest, or its store or the history can't be read now.

@@ -133,6 +133,8 @@ const texts: Texts = {
     `${f.path} is in use${f.pid === null ? '' : ` by process ${f.pid}`}: halt the guest first. Nothing was changed.`,
   TargetExists: (f) =>
     `${f.path} exists already and is left as it is. Choose an empty place, or restore --in-place.`,
+  NotOurs: (f) =>
+    `${f.path} was not put there by umlsnap: nothing was removed. Look at it, and move it elsewhere.`,
   SnapshotDamaged: (f) =>
     `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
   RestoreFailed: (f) =>

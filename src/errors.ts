@@ -100,6 +100,7 @@ export interface FactsByCode {
   // restore
   TargetInUse: { path: string; pid: number | null };
   TargetExists: { path: string };
+  NotOurs: { path: string };
   SnapshotDamaged: { snapshot: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
   // export and import

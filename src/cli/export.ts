@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
-import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { allStores } from '../compose.js';
 import type { Compression } from '../config/store-config.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
@@ -37,12 +37,14 @@ export async function exportVerb(
       const found = await findSnapshot(allStores(config), name, history);
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       await withOutput(async (fd) => {
-        await writeArchive(source, { fd, compression }, { signal }).catch((error: unknown) => {
-          signal.throwIfAborted();
-          if (errnoOf(error) === undefined) throw error;
-          const { snapshot } = source.manifest;
-          throw new UmlsnapError('ExportFailed', { snapshot, problem: problemOf(error) }, error);
-        });
+        await whileReading(found, () => writeArchive(source, { fd, compression }, { signal })).catch(
+          (error: unknown) => {
+            signal.throwIfAborted();
+            if (errnoOf(error) === undefined) throw error;
+            const { snapshot } = source.manifest;
+            throw new UmlsnapError('ExportFailed', { snapshot, problem: problemOf(error) }, error);
+          },
+        );
       });
       return exitCodes.done;
     }),

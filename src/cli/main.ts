@@ -83,6 +83,7 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .command('prune [guest]')
     .description('remove expired snapshots by the keep rules, with the reason for each')
     .option('--dry-run', 'only tell')
+    .option('--clock-is-right', 'remove also what was held back because the clock seemed wrong')
     .action((guest: string | undefined, options: Options) =>
       run(async (context) => (await import('./prune.js')).pruneVerb(context, guest, options)),
     );

@@ -1,4 +1,4 @@
-import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { verify } from '../../jobs/verify.js';
 import { allStores } from '../compose.js';
@@ -23,7 +23,7 @@ export async function verifyVerb(context: Context, name: string): Promise<ExitCo
     await withStartedHistoryIfAny(config, async (history) => {
       const found = await findSnapshot(allStores(config), name, history);
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
-      onSummary(await verify(source, history, signal));
+      onSummary(await whileReading(found, () => verify(source, history, signal)));
     });
     return exitCode;
   });

@@ -117,3 +117,18 @@ export interface SnapshotRecord {
   /** SHA-256 of manifest.json as it lies in the store. */
   manifestSha256: string;
 }
+
+/** What a sweep of a guest's snapshots in a store leaves for the next one. */
+export interface SweepRecord {
+  store: string;
+  guest: string;
+  /** By the wall clock. */
+  sweptAt: string;
+  /** When the newest snapshot that counted was taken. */
+  newestTakenAt: string | null;
+  /** Snapshots up to here lie in the future because a clock was wrong once. */
+  aheadUntil: string | null;
+  /** Milliseconds since the boot of this id: a clock that nobody sets. */
+  bootId: string;
+  uptimeMs: number;
+}

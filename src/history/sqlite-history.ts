@@ -26,6 +26,7 @@ import type {
   PauseRecord,
   PhaseRecord,
   SnapshotRecord,
+  SweepRecord,
 } from './records.js';
 import {
   markRemoved,
@@ -37,6 +38,7 @@ import {
 import { sqliteDialect } from './sqlite-dialect.js';
 import { sqliteFailure } from './sqlite-failure.js';
 import { openSqliteFile } from './sqlite-file.js';
+import { selectSweep, upsertSweep } from './sweep-queries.js';
 import type { Tables } from './tables.js';
 
 export interface HistoryOptions {
@@ -138,6 +140,15 @@ export class SqliteHistory {
   /** Snapshots that are there, newest first. */
   async snapshots(filter: SnapshotFilter): Promise<SnapshotRecord[]> {
     return this.#read((db) => selectSnapshots(db, filter));
+  }
+
+  /** Remembers the last sweep of a guest's snapshots in a store, in the place of the one before. */
+  async recordSweep(sweep: SweepRecord): Promise<void> {
+    await this.#write((db) => upsertSweep(db, sweep));
+  }
+
+  async lastSweep(store: string, guest: string): Promise<SweepRecord | null> {
+    return this.#read((db) => selectSweep(db, store, guest));
   }
 
   /** Records what a guest said. The oldest of its type give way: it may say whatever it likes. */

@@ -82,6 +82,16 @@ export interface EventsTable {
   missed: number;
 }
 
+export interface SweepsTable {
+  store: string;
+  guest: string;
+  swept_at: string;
+  newest_taken_at: string | null;
+  ahead_until: string | null;
+  boot_id: string;
+  uptime_ms: number;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -90,4 +100,5 @@ export interface Tables {
   slots: SlotsTable;
   stores: StoresTable;
   events: EventsTable;
+  sweeps: SweepsTable;
 }

@@ -5,6 +5,7 @@ import type { StreamBatch, StreamWork } from './stream-work.js';
 
 /** The thread behind `runStreamWork`. */
 
+say({ is: 'ready' });
 const { sizeBytes, targetFd, digest } = workerData as StreamWork;
 const startedMs = performance.now();
 const pass = hashing(digest, reporter(sizeBytes));

@@ -38,6 +38,8 @@ export interface ImageWorkOptions {
 
 /** What the worker says, as plain data: an error's class and cause don't survive the way between threads. */
 export type WorkerWord =
+  /** Its modules are loaded: from here on it may be ended by force. */
+  | { is: 'ready' }
   | { is: 'progress'; progress: ImageProgress }
   /** Of a thread that is fed: it is done with one batch. */
   | { is: 'taken' }
@@ -66,12 +68,13 @@ export async function runWorker(
   feed: (worker: Worker) => Promise<void> = async () => {},
 ): Promise<ImageWorkResult> {
   const worker = new Worker(processEntry(script, import.meta.url), { workerData, execArgv: [] });
-  const abort = () => void worker.terminate();
+  const terminate = terminator(worker);
+  const abort = () => void terminate();
   options.signal?.addEventListener('abort', abort, { once: true });
   const end = lastWord(worker, options);
   try {
     await feed(worker).catch(async (error: unknown) => {
-      await worker.terminate();
+      await terminate();
       throw error;
     });
     const word = await end;
@@ -84,13 +87,28 @@ export async function runWorker(
   }
 }
 
+/**
+ * Ends the thread by force, and waits for that. It MUST NOT happen while the thread loads its modules: koffi, stopped in the
+ * middle of that, aborts the whole process (seen, with koffi 3.3).
+ */
+function terminator(worker: Worker): () => Promise<void> {
+  const loaded = new Promise<void>((resolve) => {
+    worker.on('message', (word: WorkerWord) => word.is === 'ready' && resolve());
+    worker.once('exit', () => resolve());
+  });
+  return async () => {
+    await loaded;
+    await worker.terminate();
+  };
+}
+
 /** The worker's result or failure, once its thread has ended; null when it was cut short. */
 function lastWord(worker: Worker, options: ImageWorkOptions): Promise<WorkerWord | null> {
   return new Promise((resolve) => {
     let last: WorkerWord | null = null;
     worker.on('message', (word: WorkerWord) => {
       if (word.is === 'progress') options.onProgress?.(word.progress);
-      else if (word.is !== 'taken') last = word;
+      else if (word.is === 'done' || word.is === 'failed') last = word;
     });
     worker.on('error', (error) => {
       last ??= { is: 'failed', message: error.message, code: undefined, syscall: undefined };

@@ -8,6 +8,7 @@ import { fileSize, makeHole, type Pass, passOver, writeFully } from './sparse-pa
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
 
+say({ is: 'ready' });
 say(attempt(workerData as ImageWork));
 
 function attempt(work: ImageWork): WorkerWord {

@@ -15,6 +15,9 @@ const FICLONERANGE = 0x4020940d;
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
 const F_OFD_SETLK = 37;
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
 const F_WRLCK = 1;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
@@ -43,6 +46,7 @@ const ioctlBuffer = libc.func('int ioctl(int fd, unsigned long request, void *ar
 const sendfile = libc.func('int64_t sendfile(int target, int source, void *sourceOffset, size_t length)');
 const renameat2 = libc.func('int renameat2(int fromDir, str from, int toDir, str to, unsigned int flags)');
 const fcntlBuffer = libc.func('int fcntl(int fd, int command, void *argument)');
+const flock = libc.func('int flock(int fd, int operation)');
 const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
 const syncFileRange = libc.func(
   'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
@@ -144,6 +148,18 @@ export function lockWholeFile(fd: number): boolean {
   if (fcntlBuffer(fd, F_OFD_SETLK, lock) === 0) return true;
   const error = lastError('fcntl(F_OFD_SETLK)');
   if (error.code === 'EAGAIN' || error.code === 'EACCES') return false;
+  throw error;
+}
+
+/**
+ * Takes a lock on an open file or directory, without waiting. It belongs to what was opened and is gone with its last
+ * descriptor, at the latest with this process.
+ * @returns false when others hold one that does not go with it
+ */
+export function tryFlock(fd: number, kind: 'shared' | 'exclusive'): boolean {
+  if (flock(fd, (kind === 'shared' ? LOCK_SH : LOCK_EX) | LOCK_NB) === 0) return true;
+  const error = lastError('flock');
+  if (error.code === 'EAGAIN' || error.code === 'EWOULDBLOCK') return false;
   throw error;
 }
 

@@ -6,6 +6,7 @@ import type { ImageContent } from '../image/image-content.js';
 import type { ImageWorkOptions } from '../image/image-work.js';
 import { contentOfFile } from '../image/read-content.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
+import { holdForReading } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest, sizesOf } from './manifest.js';
@@ -23,6 +24,7 @@ import {
   type StoredSnapshot,
 } from './stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
+import { type BackingSweep, type BackingSweepOptions, sweepBackings } from './unneeded-backings.js';
 
 /**
  * Snapshots as directories of plain files, usable with `cp` and `tar` alone. The store is the truth, the history an index
@@ -149,7 +151,7 @@ export class DirectoryStore implements Store {
   /**
    * First half of a removal: when this has returned, the snapshot is in no list, also after a power cut. Then comes the
    * history's row, then `emptyTrash`.
-   * @throws NoSuchSnapshot
+   * @throws NoSuchSnapshot, Busy while somebody reads it, NotOurs when something else lies in its directory
    */
   async moveToTrash(snapshot: string): Promise<Trashed> {
     return this.#on(0, async () => trashSnapshot(this.#place, await findSnapshot(this.#place, snapshot)));
@@ -158,6 +160,21 @@ export class DirectoryStore implements Store {
   /** Second half of a removal, of all that were moved to the trash. */
   async emptyTrash(): Promise<void> {
     await this.#on(0, () => deleteTrash(this.#place));
+  }
+
+  /** Removes backing files that no snapshot needs any more, through the trash; as long as that can't be told, none. */
+  async sweepBackings(options: BackingSweepOptions): Promise<BackingSweep> {
+    return this.#on(0, () => sweepBackings(this.#place, options));
+  }
+
+  /** Runs `use`, which reads a snapshot, while no removal can take it away. @throws NoSuchSnapshot, Busy */
+  async whileReading<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T> {
+    const hold = await this.#on(0, () => holdForReading(stored));
+    try {
+      return await use();
+    } finally {
+      await hold.close();
+    }
   }
 
   /** Both halves, where there is no history to write between them. @throws NoSuchSnapshot */

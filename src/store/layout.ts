@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
+import type { LockRequest } from '../exclusive-lock.js';
 
 /**
  * Where everything lies in a directory store:
@@ -25,7 +26,8 @@ export interface StorePlace {
 const incomingPrefix = '.incoming-';
 const plainName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const snapshotDirectoryName = /^\d{8}T\d{6}Z(?:-\d{1,3})?$/;
-const trashName = /^[A-Za-z0-9][A-Za-z0-9._-]*@\d{8}T\d{6}Z(?:-\d{1,3})?\.[0-9a-f]{8}$/;
+const trashedSnapshot = /^[A-Za-z0-9][A-Za-z0-9._-]*@\d{8}T\d{6}Z(?:-\d{1,3})?\.[0-9a-f]{8}$/;
+const backingEntry = /^(?:([0-9a-f]{64})\.(?:img|json)|\.([0-9a-f]{64})\.[0-9a-f]{8})$/;
 
 export const manifestName = 'manifest.json';
 
@@ -67,8 +69,27 @@ export function splitSnapshotName(snapshot: string): SnapshotName | undefined {
 export const isPlainName = (name: string) => plainName.test(name);
 export const isGuestDirectory = (entry: string) => plainName.test(entry);
 export const isSnapshotDirectory = (entry: string) => snapshotDirectoryName.test(entry);
-/** Ours to delete: only what a removal has put there. */
-export const isTrash = (entry: string) => trashName.test(entry);
+/** The content that a file in the backing directory belongs to: itself, its note, or a note that was cut short. */
+export function sha256OfBackingEntry(entry: string): string | undefined {
+  const [, content, cutShort] = backingEntry.exec(entry) ?? [];
+  return content ?? cutShort;
+}
+/** What a manifest was to be replaced by, when that was cut short. */
+export const isManifestLeftover = (entry: string) => /^manifest\.json\.[0-9a-f]{8}$/.test(entry);
+/** Names that a removal gives to a snapshot's directory. */
+export const isTrashedSnapshot = (entry: string) => trashedSnapshot.test(entry);
+/** Names that a removal gives to a file that lay in the backing directory. */
+export const isTrashedFile = (entry: string) =>
+  /\.[0-9a-f]{8}$/.test(entry) && sha256OfBackingEntry(entry.slice(0, -9)) !== undefined;
+
+/**
+ * Held while backing files are removed, and for the instant in which a snapshot in the making gets its directory: between
+ * the two nothing that is about to be needed is found unneeded.
+ */
+export function backingsLock(place: StorePlace): LockRequest {
+  const what = `The backing files of store ${place.name}`;
+  return { keys: [`backings ${place.path}`], holder: `umlsnap (pid ${process.pid})`, what, wait: true };
+}
 
 /** @throws Internal */
 export function requirePlainName(name: string): string {

@@ -7,7 +7,8 @@ import { TarStore } from '../../src/store/tar/tar-store.js';
 import { writeArchive } from '../../src/store/tar/write-archive.js';
 import type { SnapshotContent } from '../../src/store/store.js';
 import { contentIn, sealSparse } from '../store/sparse-snapshots.js';
-import { allocatedBytes, sha256sum } from '../image/make-image.js';
+import { contentOfFile, digestContent } from '../../src/image/read-content.js';
+import { allocatedBytes } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { median } from './statistics.js';
@@ -88,9 +89,10 @@ async function round(dir: string, content: SnapshotContent, image: string, times
   if ((await allocatedBytes(join(dir, 'restored', 'ubd0.img'))) > (await allocatedBytes(image)) + 2 ** 20) {
     throw new Error('what came back is not as sparse');
   }
-  if ((await sha256sum(join(dir, 'restored', 'ubd0.img'))) !== content.manifest.disks[0]?.sha256) {
-    throw new Error('what came back differs');
-  }
+  const restored = contentOfFile(await open(join(dir, 'restored', 'ubd0.img')));
+  const { dataSha256 } = await digestContent(restored, sizeBytes, {}, 'data');
+  await restored.close();
+  if (dataSha256 !== content.manifest.disks[0]?.dataSha256) throw new Error('what came back differs');
   for (const made of ['by-tar', 'by-tar.tar.zst', 'plain.tar.zst', 'archives', 'restored']) {
     await rm(join(dir, made), { recursive: true });
   }

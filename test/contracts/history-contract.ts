@@ -179,6 +179,26 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
     });
   });
 
+  describe('sweeps', () => {
+    it('remember the last one of each guest in each store, and its nulls', async () => {
+      expect(await history.lastSweep('local', 'debian')).toBeNull();
+      const sweep = {
+        ...{ store: 'local', guest: 'debian', sweptAt: '2026-11-21T03:15:00.000Z' },
+        ...{ newestTakenAt: null, aheadUntil: null, bootId: 'a boot', uptimeMs: 2 ** 40 },
+      };
+      const later = {
+        ...{ ...sweep, sweptAt: '2026-11-22T03:15:00.000Z', newestTakenAt: '2026-11-22T03:14:00.000Z' },
+        ...{ aheadUntil: '2100-01-01T00:00:00.000Z', bootId: 'another', uptimeMs: 0 },
+      };
+      await history.recordSweep(sweep);
+      expect(await history.lastSweep('local', 'debian')).toEqual(sweep);
+      await history.recordSweep(later);
+      await history.recordSweep({ ...sweep, guest: 'other' });
+      await history.recordSweep({ ...sweep, store: 'offsite' });
+      expect(await history.lastSweep('local', 'debian')).toEqual(later);
+    });
+  });
+
   describe('events', () => {
     const event = (guest: string, type: 'message' | 'panic', text: string) => ({
       ...{ at: '2026-11-21T03:15:00.000Z', guest, type, text, missed: 0 },

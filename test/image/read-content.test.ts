@@ -127,3 +127,22 @@ describe('an image that comes as a stream', () => {
     await expect(copyOf(streamOf(hanging()), 100_000, giveUp.signal)).rejects.toThrow('enough');
   });
 });
+
+describe('work on an image that is given up', () => {
+  test('at any moment of the start of its thread ends with the reason, and the process lives on', async () => {
+    const source = join(dir, 'given-up');
+    await makeImage(source, 1_000_000, [{ offset: 0, length: 100_000 }]);
+    await withOpen(source, 'r', async (file) => {
+      for (let waitMs = 0; waitMs < 120; waitMs += 8) {
+        const signal = AbortSignal.timeout(waitMs);
+        const digest = digestContent(contentOfFile(file), 0, { signal }).catch((reason: unknown) => reason);
+        const hung = digestContent(streamOf(never()), 1000, { signal }).catch((reason: unknown) => reason);
+        expect([await digest, await hung].at(1)).toBe(signal.reason);
+      }
+    });
+  });
+});
+
+async function* never(): AsyncGenerator<ImagePiece> {
+  await new Promise(() => {});
+}

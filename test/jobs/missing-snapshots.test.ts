@@ -1,17 +1,22 @@
 import { rm } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { carriableFrom, missingIn } from '../../jobs/missing-snapshots.js';
-import type { GuestConfig } from '../../src/config/config.js';
+import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import type { DamagedSnapshot, SoundSnapshot } from '../../src/store/stored-snapshots.js';
+import type { DamagedSnapshot, SoundSnapshot, StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { storeSnapshot } from '../store/capture-of-tests.js';
 import { withTempDir } from '../support/temp-dir.js';
 
 const now = new Date('2026-11-28T12:00:00.000Z');
 const store = new DirectoryStore({ name: 'local', path: '/nowhere' });
 
-const config = (keep: KeepPolicy): GuestConfig => ({ name: 'debian', keep, timezone: 'UTC' }) as GuestConfig;
+const candidate = (stored: StoredSnapshot) => {
+  const { snapshot } = stored;
+  const takenAt = snapshot.replace(/.*@(....)(..)(..)T(..)(..)(..)Z/, '$1-$2-$3T$4:$5:$6.000Z');
+  if ('damaged' in stored) return { snapshot, takenAt, pinned: false, good: false, problem: stored.damaged };
+  return { snapshot, takenAt, pinned: stored.manifest.pinned, good: true };
+};
 
 /** Taken at noon of this day of November. */
 function taken(day: number, pinned = false): SoundSnapshot {
@@ -25,8 +30,7 @@ const daysMissing = (have: (SoundSnapshot | DamagedSnapshot)[], there: SoundSnap
   missingIn(
     have,
     there.map((stored) => ({ store, stored })),
-    config(keep),
-    now,
+    (snapshots) => applyKeepPolicy(snapshots.map(candidate), keep, { now, timezone: 'UTC', previous: null }),
   ).map(({ stored }) => Number(stored.manifest.takenAt.slice(8, 10)));
 
 test('what a store has missed comes oldest first, whatever the order in which it was found', () => {

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterOurDeath } from './death-watch.js';
 import { runTool } from './run-tool.js';
-import { makeTempDir, removeTempDir } from './temp-dir.js';
+import { makeTempDir, removeTempDir, roomInMemory } from './temp-dir.js';
 
 export type FilesystemType = 'ext4' | 'xfs' | 'btrfs';
 
@@ -15,6 +15,8 @@ export interface LoopFilesystemOptions {
   inodes?: number;
   /** Options of mount(8), `ro` or `noatime`. */
   mountOptions?: string;
+  /** In memory, where there is that much of it: for what writes often, and is about the order of it and not the disk. */
+  inMemory?: boolean;
 }
 
 export interface LoopFilesystem {
@@ -53,7 +55,7 @@ export async function withLoopFilesystem<T>(
 
 /** As `withLoopFilesystem`, for beforeAll and afterAll. The loop device goes with its mount (autoclear). */
 export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promise<LoopFilesystem> {
-  const dir = await makeTempDir();
+  const dir = await makeTempDir(options.inMemory ? await roomInMemory() : undefined);
   const image = join(dir, 'filesystem.img');
   const mountPoint = join(dir, 'm');
   try {

@@ -220,13 +220,7 @@ async function* imagesOf(
       if (isOwnDirectory(header)) continue;
       const name = imageName(header);
       const file = missing.get(name);
-      if (file === undefined || !isFile(header)) {
-        const what = `an entry ${JSON.stringify(name.slice(0, 200))} of type ${header.type ?? 'unknown'}`;
-        throw damaged(
-          snapshot,
-          `it has ${what} that its manifest doesn't know, or a second one of that name`,
-        );
-      }
+      if (file === undefined || !isFile(header)) throw damaged(snapshot, strangeEntry(name, header));
       missing.delete(name);
       const { kind, sizeBytes, mtime } = file;
       yield {
@@ -251,6 +245,14 @@ async function* piecesOf(snapshot: string, pieces: AsyncIterable<ImagePiece>): A
   } catch (error) {
     throw asDamage(snapshot, error);
   }
+}
+
+function strangeEntry(name: string, { type }: Header): string {
+  const shown = JSON.stringify(name.slice(0, 200));
+  // What the parser has no name for is most often GNU tar's own kind of sparse file.
+  if (type === null)
+    return `its entry ${shown} is of an unknown kind: did GNU tar make it without --format=posix?`;
+  return `its manifest doesn't know its entry ${shown} of type ${type}, or it is there twice`;
 }
 
 /** Directories that tar makes entries of, when it is given the directory that the files lie in. */

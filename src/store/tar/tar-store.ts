@@ -80,7 +80,7 @@ export class TarStore implements Store {
   }
 
   async emptyTrash(): Promise<void> {
-    await this.#on(0, () => deleteTrash(this.#place));
+    await this.#on(0, () => deleteTrash(this.#place, 'file'));
   }
 
   /** Pins or unpins, durably, without writing the archive anew. @throws NoSuchSnapshot, SnapshotDamaged */
