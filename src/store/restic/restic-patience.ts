@@ -11,7 +11,7 @@ export interface PatienceLimits {
   lockedMs: number;
 }
 
-export const defaultPatience: PatienceLimits = { retryingMs: 120_000, silenceMs: 900_000, lockedMs: 60_000 };
+export const defaultPatience: PatienceLimits = { retryingMs: 120_000, silenceMs: 900_000, lockedMs: 300_000 };
 
 /** Why a restic was ended that got nowhere. */
 export class OutOfPatience extends Error {

@@ -55,17 +55,21 @@ export async function restic(config: ResticStoreConfig, ...args: string[]): Prom
 export interface ResticServer {
   /** As restic calls it. */
   repository: string;
+  port: number;
   /** SIGKILL, at once. */
   kill(): void;
   /** Kills it, and waits until it is gone. */
   end(): Promise<void>;
 }
 
-/** rclone on a free port of this host, which speaks restic's protocol for a directory. */
-export async function startServer(directory: string): Promise<ResticServer> {
+/**
+ * rclone on a free port of this host, which speaks restic's protocol for a directory.
+ * @param port one that it had before, to come back on it
+ */
+export async function startServer(directory: string, port?: number): Promise<ResticServer> {
   await mkdir(directory, { recursive: true });
-  const port = await freePort();
-  const args = ['serve', 'restic', '--config', '/dev/null', '--addr', `127.0.0.1:${port}`, directory];
+  const at = port ?? (await freePort());
+  const args = ['serve', 'restic', '--config', '/dev/null', '--addr', `127.0.0.1:${at}`, directory];
   const server = spawn('rclone', args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   server.stderr.on('data', (text: Buffer) => {
@@ -76,7 +80,8 @@ export async function startServer(directory: string): Promise<ResticServer> {
     return said.includes('Serving restic REST API');
   });
   return {
-    repository: `rest:http://127.0.0.1:${port}/`,
+    repository: `rest:http://127.0.0.1:${at}/`,
+    port: at,
     kill: () => void server.kill('SIGKILL'),
     end: () => endOf(server),
   };
