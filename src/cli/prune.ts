@@ -35,7 +35,8 @@ export async function pruneVerb(
     const code = reportSummary(context.output, summary);
     if (code !== exitCodes.done) worst = code;
   };
-  const request = { type: 'prune', text: guest ?? '', options: { dryRun, clockIsRight } };
+  const given = { dryRun, ...(clockIsRight && { clockIsRight }) };
+  const request = { type: 'prune', text: guest ?? '', options: given };
   if (await throughDaemon({ config, request, onSummary })) return worst;
   await withStartedHouse(config, async (house) => {
     const { history, stateDirectory } = house;

@@ -132,6 +132,7 @@ describe('curl on the control socket', () => {
       { type: 'verify', id: 1, text: 'a@latest', options: { pinned: true } },
       400,
     ],
+    ['an option of a prune', { type: 1, id: 1, text: 'debian', options: { clockIsRight: true } }, 400],
     ['no guest', { type: 1, id: 1 }, 400],
     ['control characters', { type: 1, id: 1, text: 'a\u001b[2J' }, 400],
     ['a prototype', '{"type":1,"id":1,"text":"a","__proto__":{"x":1}}', 400],
