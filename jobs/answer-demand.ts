@@ -4,22 +4,23 @@ import type { CarriedDemand, Work } from '../src/control/request-desk.js';
 import { type ExitCode, exitCodes } from '../src/exit-codes.js';
 import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
-import type { SnapshotStore } from '../src/snapshot/ports.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
-import { findSnapshot, type ReadableStore, recordedRows, restoreSourceOf } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
+import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { prune } from './prune.js';
 import { exitCodeOfSummary, type JobSummary } from './recorded-job.js';
 import { verify } from './verify.js';
+import type { VerifyProgress } from './verify-tally.js';
+import { guestOfWish, type VerifiableStore, type VerifyWish } from './verify-targets.js';
 import { withSnapshotOptions } from './with-snapshot-options.js';
 
 export interface DemandHouse {
   config: Config;
   history: SqliteHistory;
-  stores: ReadableStore[];
+  stores: VerifiableStore[];
   /** @throws NoSuchStore */
-  store(name: string): SnapshotStore;
+  storesOf(guest: GuestConfig): GuestStores;
   /** Whoever listens to this guest already. */
   notificationsOf(guest: string): Promise<NotificationSource | undefined>;
   /** Nothing is removed, whatever the keep rules say. */
@@ -36,9 +37,9 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
     case 'snapshot':
       return await takeSnapshot(demand, house, work);
     case 'verify':
-      return await verifySnapshot(demand.snapshot, house, work);
+      return await verifyWished(wishOf(demand, house.config), house, work);
     case 'prune':
-      return await pruneAll(guestsOf(house.config, demand.guest), demand.dryRun, house, work);
+      return await pruneAll(guestsOf(house.config, demand.guest), demand, house, work);
     case 'status': {
       const now = new Date();
       const { config, history, notificationsOf } = house;
@@ -54,7 +55,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
 
 async function takeSnapshot(
   { guest, options }: Extract<CarriedDemand, { type: 'snapshot' }>,
-  { config, history, store, keepsAll, notificationsOf }: DemandHouse,
+  { config, history, storesOf, keepsAll, notificationsOf }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
   const order = withSnapshotOptions(keeping(guestNamed(config, guest), keepsAll), options);
@@ -64,33 +65,45 @@ async function takeSnapshot(
   const notifications = () => notificationsOf(guest);
   const summary = await backup(
     { ...order, trigger: 'request', signal, onJob, onPhase, onProgress },
-    { stateDirectory: config.state, store: store(order.config.store), history, notifications },
+    { stateDirectory: config.state, stores: storesOf(order.config), history, notifications },
   );
   return put(summary, work);
 }
 
-async function verifySnapshot(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
-  const { history, stores } = house;
-  const found = await findSnapshot(stores, name, history);
-  const { guest } = found.stored;
-  const source = restoreSourceOf(found, await recordedRows(history, guest));
-  const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest, trigger: 'request' });
-  return put(await verify(source, history, work.signal, { trigger: 'request', onJob }), work);
+async function verifyWished(
+  wish: VerifyWish,
+  { config, history, stores }: DemandHouse,
+  work: Work,
+): Promise<ExitCode> {
+  const { signal } = work;
+  const onProgress = (progress: VerifyProgress) => work.publish(progress);
+  const onJob = (job: string) =>
+    work.onJob({ job, kind: 'verify', guest: guestOfWish(wish), trigger: 'request' });
+  const origin = { trigger: 'request' as const, onJob };
+  return put(await verify(wish, { config, history, stores }, { signal, onProgress }, origin), work);
+}
+
+function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>, config: Config): VerifyWish {
+  if ('snapshot' in demand) return { of: 'snapshot', snapshot: demand.snapshot };
+  return { of: 'guest', guest: demand.guest === null ? null : guestNamed(config, demand.guest).name };
 }
 
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */
 async function pruneAll(
   guests: GuestConfig[],
-  dryRun: boolean,
-  { config, history, store }: DemandHouse,
+  { dryRun, clockIsRight = false }: { dryRun: boolean; clockIsRight?: boolean },
+  { config, history, storesOf }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
   let worst: ExitCode = exitCodes.done;
   for (const guest of guests) {
     work.signal.throwIfAborted();
     const onJob = (job: string) => work.onJob({ job, kind: 'prune', guest: guest.name, trigger: 'request' });
-    const house = { stateDirectory: config.state, history, store: store(guest.store) };
-    const code = put(await prune(guest, dryRun, house, { trigger: 'request', onJob }), work);
+    const house = { stateDirectory: config.state, history, stores: everyStoreOf(storesOf(guest)) };
+    const code = put(
+      await prune(guest, { dryRun, clockIsRight }, house, { trigger: 'request', onJob }),
+      work,
+    );
     if (code !== exitCodes.done) worst = code;
   }
   return worst;

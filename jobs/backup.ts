@@ -4,13 +4,17 @@ import { isError, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { Trigger } from '../src/history/records.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
-import type { SnapshotHistory, SnapshotStore } from '../src/snapshot/ports.js';
+import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
 import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
 import { sizesOf } from '../src/store/manifest.js';
+import { type Filled, fillStores } from './fill-stores.js';
+import type { SnapshotIndex } from './find-snapshot.js';
 import { guestLocks } from './guest-locks.js';
+import type { GuestStores } from './guest-stores.js';
 import { type JobHistory, type JobRun, type JobSummary, type OnJob, recordedJob } from './recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from './recover-at-start.js';
+import { withHooks } from './with-hooks.js';
 
 export interface BackupOrder {
   config: GuestConfig;
@@ -30,8 +34,8 @@ export interface BackupOrder {
 
 export interface BackupHouse {
   stateDirectory: string;
-  store: SnapshotStore;
-  history: SnapshotHistory & JobHistory & LeaseHistory;
+  stores: GuestStores;
+  history: SnapshotHistory & SnapshotIndex & JobHistory & LeaseHistory;
   /** Whoever listens to this guest's notifications already. */
   notifications?: FindSource;
 }
@@ -41,38 +45,44 @@ export interface BackupHouse {
  * 1. nobody else works on the guest, its disks, or its part of the store;
  * 2. the job stands in the history;
  * 3. nothing that we left paused before is still open;
- * 4. the sequence runs;
- * 5. the job's end stands in the history.
+ * 4. the sequence runs, between the host's hooks;
+ * 5. the guest's other stores get what they lack: the snapshot is good whatever becomes of that;
+ * 6. the job's end stands in the history.
  * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
 export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
-  const { config, trigger, wait, signal } = order;
-  const locks = await guestLocks(config, house.store.path, house.stateDirectory);
+  const { config, trigger, wait, dryRun, signal } = order;
+  const locks = await guestLocks(config, [house.stores.capturedInto.path], house.stateDirectory);
   return await withLocks({ ...locks, wait, signal }, async () => {
-    return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) =>
-      snapshotOf(order, house, run),
-    );
+    return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) => {
+      run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
+      order.onJob?.(run.job);
+      const work = () => snapshotOf(order, house, run);
+      return dryRun ? work() : withHooks(config, run, signal, work);
+    });
   });
 }
 
 async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
-  const { stateDirectory, store, history, notifications } = house;
+  const { stateDirectory, stores, history, notifications } = house;
   const journal = new PhaseJournal(run.job, history, (phase) => {
     run.phase = phase;
     order.onPhase?.(phase);
   });
-  run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
-  order.onJob?.(run.job);
   try {
     await settleOwnLease(stateDirectory, config.name, history);
     const onProgress = order.onProgress ?? (() => {});
     const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, onProgress, signal };
-    const ports = { store, history, journal, ...(notifications && { notifications }) };
+    const ports = { store: stores.capturedInto, history, journal, ...(notifications && { notifications }) };
     const taken = await takeSnapshot(sequence, ports);
     await journal.finish('done');
     Object.assign(run.facts, factsOf(taken));
     run.warnings.push(...taken.warnings, ...hopesMissed(taken));
+    if (!dryRun) {
+      run.facts.filled = await fillStores({ config, stores, signal }, { history, journal });
+      run.warnings.push(...warningsOf(run.facts.filled as Filled[]));
+    }
   } catch (thrown) {
     const error = whatToTell(thrown, signal);
     run.facts.resumed = !statesNotRunning.includes(codeOf(error));
@@ -89,7 +99,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
 const factsOfNone = {
   ...{ snapshot: null, consistency: null, dirtyKib: null, method: null },
   ...{ tracker: null, precopy: null },
-  ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null },
+  ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null, filled: [], phases: [] },
 };
 
 /** What is known all the same, though no snapshot was kept. */
@@ -109,6 +119,12 @@ function factsOf({ manifest, plan, precopy, tries, removed }: SnapshotTaken): Re
     ...{ snapshot, consistency, dirtyKib, pausedMs },
     ...sizesOf(manifest),
   };
+}
+
+function warningsOf(filled: Filled[]): string[] {
+  return filled.flatMap(({ store, problems }) =>
+    problems.map((problem) => `store ${store} does not have all of the guest's snapshots yet: ${problem}`),
+  );
 }
 
 function hopesMissed({ manifest }: SnapshotTaken): string[] {

@@ -46,15 +46,18 @@ export interface DoctorHistory extends CheckableHistory {
 }
 
 export interface DoctorStore extends CheckableStore {
-  incomings(): Promise<Incoming[]>;
+  /** Of one that guests are captured into. */
+  incomings?(): Promise<Incoming[]>;
 }
 
 export interface DoctorHouse {
   config: Config;
   /** null: there is none yet; an error in its place says why it can't be used. */
   history: DoctorHistory | UmlsnapError | null;
-  /** @throws NoSuchStore */
-  store(name: string): DoctorStore;
+  /** Those of every kind, and the directories in which snapshots wait for archives. */
+  stores: readonly DoctorStore[];
+  /** The one that this guest is captured into. */
+  capturedInto(guest: GuestConfig): DoctorStore;
   daemon: DaemonLook;
   /** Whether an agent answers in each guest, as a daemon of this config knows; null: there is no such daemon. */
   agentsByDaemon: ReadonlyMap<string, boolean | null> | null;
@@ -83,7 +86,7 @@ export async function doctor(house: DoctorHouse, guests: readonly GuestConfig[])
   const tracing = await lookAtTracing();
   const examined = await examineAll(guests, async (guest) =>
     examineGuest({
-      ...{ config: guest, stateDirectory: config.state, store: house.store(guest.store), tracing, now },
+      ...{ config: guest, stateDirectory: config.state, store: house.capturedInto(guest), tracing, now },
       lastSlot: await lastSlotOf(house, guest.name),
       agentByDaemon: house.agentsByDaemon?.get(guest.name),
       tryRoundTrips: house.tryRoundTrips,
@@ -131,19 +134,21 @@ async function tryGuardian({ state }: Config, examined: readonly Examined[]): Pr
 
 async function checkStores(house: DoctorHouse, examined: readonly Examined[], now: Date): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const name of Object.keys(house.config.stores)) {
-    const store = house.store(name);
+  for (const store of house.stores) {
+    const { name, path } = store;
     const found = await lookedAt('store', name, async () =>
       checkStore(store, (await usable(house)?.storeId(name)) ?? null),
     );
     findings.push(found);
-    const users = examined.filter(({ guest }) => guest.store === name);
-    if (found.level !== 'ok' || users.length === 0) continue;
+    const users = examined.filter(({ guest }) => [guest.store, ...guest.otherStores].includes(name));
+    // What room there is elsewhere nobody can tell us, nor how much an archive will take.
+    const isKnown = path.startsWith('/') && store.incomings !== undefined;
+    if (found.level !== 'ok' || users.length === 0 || !isKnown) continue;
     findings.push(
       await lookedAt('room', name, async () => {
         const snapshots = (await usable(house)?.snapshots({ store: name })) ?? [];
         const needed = users.map((user) => neededRoom(roomUserOf(user.guest, user.capture, snapshots), now));
-        return checkRoom(name, await freeRoom({ name, path: nearestDirectory(store.path) }), needed);
+        return checkRoom(name, await freeRoom({ name, path: nearestDirectory(path) }), needed);
       }),
     );
   }
@@ -186,8 +191,7 @@ async function findOrphans(house: DoctorHouse, now: Date): Promise<Orphan[]> {
 
 async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
   const orphans: Orphan[] = [];
-  for (const name of Object.keys(house.config.stores)) {
-    const store = house.store(name);
+  for (const store of house.stores) {
     for (const { guest, directory } of await incomingsOf(house, store)) {
       if ((await holderOf(storeLock(store.path, guest))) !== undefined) continue;
       const what = `the incoming copy ${directory}`;
@@ -201,7 +205,7 @@ async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
 async function incomingsOf(house: DoctorHouse, store: DoctorStore): Promise<Incoming[]> {
   try {
     const known = (await usable(house)?.storeId(store.name)) ?? null;
-    return (await store.isMounted(known)) ? await store.incomings() : [];
+    return (await store.isMounted(known)) ? ((await store.incomings?.()) ?? []) : [];
   } catch (error) {
     if (!(error instanceof UmlsnapError)) throw error;
     return [];

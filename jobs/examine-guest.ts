@@ -136,8 +136,8 @@ async function stopAndGo(
 }
 
 function nextRun({ config, lastSlot, now }: GuestExamination): NextRun | null {
-  const { name: guest, schedule, timezone, catchUp, jitterMs } = config;
+  const { name, schedule, timezone, catchUp, jitterMs } = config;
   return schedule === undefined
     ? null
-    : nextRunOf({ guest, schedule, timezone, catchUp, jitterMs, lastSlot }, now);
+    : nextRunOf({ name, schedule, timezone, catchUp, jitterMs, lastSlot }, now);
 }

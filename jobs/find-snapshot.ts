@@ -1,17 +1,17 @@
-import type { FileHandle } from 'node:fs/promises';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
+import type { Store } from '../src/store/store.js';
 import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
 
-export interface ReadableStore {
-  readonly name: string;
-  readonly path: string;
-  isMounted(expectedId: string | null): Promise<boolean>;
-  read(snapshot: string): Promise<StoredSnapshot>;
-  openFile(stored: StoredSnapshot, file: string): Promise<FileHandle>;
-  openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle>;
-}
+/** A store of any kind, to read from. */
+export type ReadableStore = Pick<
+  Store,
+  'name' | 'path' | 'isMounted' | 'read' | 'openFile' | 'openBacking'
+> & {
+  /** Where a removal is kept from what is being read. */
+  whileReading?<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T>;
+};
 
 export interface FoundSnapshot<S extends ReadableStore> {
   store: S;
@@ -40,6 +40,14 @@ export async function findSnapshot<S extends ReadableStore>(
     }
   }
   throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+/** Runs `use`, which reads a snapshot, while nobody can remove it. @throws NoSuchSnapshot when somebody has by now */
+export async function whileReading<T>(
+  { store, stored }: FoundSnapshot<ReadableStore>,
+  use: () => Promise<T>,
+): Promise<T> {
+  return store.whileReading ? await store.whileReading(stored, use) : await use();
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */

@@ -9,15 +9,18 @@ export function storeLock(storePath: string, guest: string): string {
 }
 
 /**
- * The locks of work on a guest, so that nobody else works on it: by its name in our state, by its part of the store, and
- * by the files that are its disks, under whatever name or config somebody else knows them.
+ * The locks of work on a guest, so that nobody else works on it: by its name in our state, by its part of stores,
+ * and by the files that are its disks, under whatever name or config somebody else knows them.
  */
 export async function guestLocks(
   config: GuestConfig,
-  storePath: string,
+  storePaths: string[],
   stateDirectory: string,
 ): Promise<{ keys: string[]; holder: string; what: string }> {
-  const keys = [leaseLock(stateDirectory, config.name), storeLock(storePath, config.name)];
+  const keys = [
+    leaseLock(stateDirectory, config.name),
+    ...storePaths.map((path) => storeLock(path, config.name)),
+  ];
   for (const disk of config.disks) {
     // A disk that is not there is the preflight's to complain about.
     const file = await stat(disk.path).catch(() => undefined);

@@ -84,7 +84,7 @@ async function nextRun(
   const lastSlot = await history.lastSlot(name);
   const next = nextRunOf(
     {
-      guest: name,
+      name,
       schedule,
       timezone,
       catchUp,

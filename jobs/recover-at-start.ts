@@ -24,6 +24,8 @@ export interface Recovered {
   thawed: string[];
   closedJobs: string[];
   discarded: string[];
+  /** Private copies that a verification had made. */
+  scratch: string[];
   indexed: string[];
   forgotten: string[];
   /** Trace instances of the kernel that dead jobs had made. */
@@ -79,7 +81,7 @@ export async function recoverWithoutHistory(pauses: RecoveredPause[]): Promise<R
 
 function nothingYet(): Recovered {
   return {
-    ...{ resumed: [], thawed: [], closedJobs: [], discarded: [], indexed: [], forgotten: [] },
+    ...{ resumed: [], thawed: [], closedJobs: [], discarded: [], scratch: [], indexed: [], forgotten: [] },
     ...{ traceInstances: [], mayBePaused: [], problems: [] },
   };
 }

@@ -1,7 +1,8 @@
 import { explainError } from '../src/error-text.js';
-import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { isError, isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
+import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Incoming } from '../src/store/incoming.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
@@ -26,8 +27,9 @@ export interface RecoverStore {
   /** True when it has been made a store once, and is mounted. */
   isMounted(expectedId: string | null): Promise<boolean>;
   prepare(expectedId: string | null): Promise<{ id: string }>;
-  incomings(): Promise<Incoming[]>;
-  discard(incoming: Incoming): Promise<void>;
+  /** Snapshots in the making, of captures and of fillings; a kind of store that clears these away itself has neither. */
+  incomings?(): Promise<Incoming[]>;
+  discard?(incoming: Incoming): Promise<void>;
   emptyTrash(): Promise<void>;
   list(): Promise<StoredSnapshot[]>;
 }
@@ -35,15 +37,18 @@ export interface RecoverStore {
 export interface RecoverHouse {
   history: RecoverHistory;
   stores: RecoverStore[];
+  /** Where private copies may lie that a killed verification has left. */
+  scratchPlaces: string[];
 }
 
 /**
  * Puts everything right that a death can leave behind, beyond what every start does:
- * 1. the incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
+ * 1. the scratch copies, incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
  * hold. Adds to what the start has `recovered`.
  * @throws HistoryUnusable, HistoryLocked
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
+  await clearScratch(house.scratchPlaces, recovered);
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;
@@ -53,6 +58,16 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
     } catch (error) {
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
       recovered.problems.push(explainError(error));
+    }
+  }
+}
+
+async function clearScratch(places: string[], recovered: Recovered): Promise<void> {
+  for (const place of places) {
+    try {
+      recovered.scratch.push(...(await removeScratchLeftovers(place)));
+    } catch (error) {
+      recovered.problems.push(`scratch directory ${place}: ${problemOf(error)}`);
     }
   }
 }
@@ -68,11 +83,13 @@ async function isThere(store: RecoverStore, history: RecoverHistory): Promise<bo
 }
 
 async function discardLeftovers(store: RecoverStore, recovered: Recovered): Promise<void> {
-  for (const incoming of await store.incomings()) {
+  for (const incoming of (await store.incomings?.()) ?? []) {
     const keys = [storeLock(store.path, incoming.guest)];
     const what = `Guest ${incoming.guest} in store ${store.name}`;
     try {
-      await withLocks({ keys, holder: 'umlsnap recover', what, wait: false }, () => store.discard(incoming));
+      await withLocks({ keys, holder: 'umlsnap recover', what, wait: false }, async () =>
+        store.discard?.(incoming),
+      );
       recovered.discarded.push(`${incoming.guest}/${incoming.job}`);
     } catch (error) {
       // Somebody is at work on this guest: it is not a leftover.

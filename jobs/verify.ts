@@ -1,23 +1,95 @@
-import { UmlsnapError } from '../src/errors.js';
-import type { RestoreSource } from '../src/restore/restore-source.js';
-import { verifySnapshot } from '../src/restore/verify-snapshot.js';
+import { join } from 'node:path';
+import type { Config } from '../src/config/config.js';
+import { explainError } from '../src/error-text.js';
+import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import type { VerificationRecord } from '../src/history/records.js';
+import { newPace } from '../src/image/pace.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
+import type { SnapshotIndex } from './find-snapshot.js';
+import {
+  findTargets,
+  guestOfWish,
+  type Target,
+  type VerifiableStore,
+  type VerifyIndex,
+  type VerifyWish,
+} from './verify-targets.js';
+import { type VerifyOrder, verifyTarget } from './verify-target.js';
+import { VerifyTally, type VerifyProgress } from './verify-tally.js';
+
+export type VerifyHistory = JobHistory &
+  VerifyIndex &
+  SnapshotIndex & { recordVerification(verification: VerificationRecord): Promise<void> };
+
+export interface VerifyHouse {
+  config: Config;
+  stores: VerifiableStore[];
+  /** An error in its place says why there is none. */
+  history: VerifyHistory | UmlsnapError;
+}
+
+export interface VerifyWork {
+  signal: AbortSignal;
+  onProgress?: (progress: VerifyProgress) => void;
+}
 
 /**
- * Reads a whole snapshot again and holds it against its checksums. A damaged one is a failed job.
- * @param history an error in its place says why there is none
+ * Reads snapshots again:
+ * 1. those that are wished for, the one that was verified longest ago first;
+ * 2. each against its checksums, and then the filesystems in it; what it comes to is in the history before the next begins;
+ * 3. a bad one stops none of the others: at the end, the job fails and names them all.
+ * @throws NoSuchSnapshot; any other failure is in the summary
  */
 export async function verify(
-  source: RestoreSource,
-  history: JobHistory | UmlsnapError,
-  signal: AbortSignal,
+  wish: VerifyWish,
+  house: VerifyHouse,
+  work: VerifyWork,
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
-  const { snapshot, guest } = source.manifest;
-  return await recordedIfPossible(history, { kind: 'verify', guest, trigger }, async (run) => {
-    run.facts = { snapshot };
+  const { history } = house;
+  const { targets, warnings } = await findTargets(wish, house.stores, history, new Date());
+  const intent = { kind: 'verify' as const, guest: guestOfWish(wish), trigger };
+  return await recordedIfPossible(history, intent, async (run) => {
     onJob?.(run.job);
-    const verdict = await verifySnapshot(source, signal);
-    if (!verdict.ok) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: verdict.problem });
+    run.warnings.push(...warnings);
+    const tally = new VerifyTally(targets, work.onProgress);
+    const pace = newPace(house.config.verify.bytesPerSecond);
+    const soundBackings = new Map<string, Set<string>>();
+    try {
+      for (const target of targets) {
+        work.signal.throwIfAborted();
+        await verifyOne(target, house, { job: run.job, pace, soundBackings, signal: work.signal }, tally);
+      }
+    } finally {
+      run.facts = tally.facts(wish.of === 'snapshot');
+      run.warnings.push(...tally.warnings());
+    }
+    tally.requireAllGood(wish.of === 'snapshot');
   });
+}
+
+async function verifyOne(
+  target: Target,
+  { config, history }: VerifyHouse,
+  job: Pick<VerifyOrder, 'job' | 'pace' | 'soundBackings' | 'signal'>,
+  tally: VerifyTally,
+): Promise<void> {
+  const scratch = join(config.state, 'scratch');
+  const onProgress = tally.reading(target);
+  const verified = await verifyTarget(target, {
+    ...job,
+    config: config.verify,
+    scratch,
+    history,
+    onProgress,
+  });
+  if (verified.found === 'gone') return tally.skip(target);
+  tally.take(target, verified);
+  if (history instanceof UmlsnapError) return;
+  try {
+    await history.recordVerification(verified.verdict);
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    tally.warn(explainError(error));
+  }
 }

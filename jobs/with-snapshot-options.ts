@@ -14,7 +14,8 @@ export function withSnapshotOptions(
       ...(budgetMs !== undefined && { pauseBudgetMs: budgetMs }),
       ...(require !== undefined && { require }),
       ...(capture !== undefined && { capture }),
-      ...(store !== undefined && { store }),
+      // That one only: the config's others are left to the next job.
+      ...(store !== undefined && { store, otherStores: [] }),
     },
     labels: { ...config.labels, ...labels },
     pinned: pinned ?? false,

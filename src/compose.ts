@@ -1,9 +1,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config, StoreConfig } from './config/config.js';
+import type { GuestStores } from '../jobs/guest-stores.js';
+import type { Config, GuestConfig, StoreConfig } from './config/config.js';
+import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
 import { DirectoryStore } from './store/directory-store.js';
+import { scratchDirectory } from './store/layout.js';
+import { ResticStore } from './store/restic/restic-store.js';
+import type { Store } from './store/store.js';
+import { TarStore } from './store/tar/tar-store.js';
 
 /** The concrete house that a config describes: the one place that knows which classes stand behind the ports. */
 export class House {
@@ -19,13 +25,21 @@ export class House {
     return this.config.state;
   }
 
-  get stores(): DirectoryStore[] {
+  get stores(): Store[] {
     return allStores(this.config);
   }
 
+  /** Where private copies of a verification are made. */
+  get scratchPlaces(): string[] {
+    const { verify, state } = this.config;
+    const directories = this.stores.filter(({ type }) => type === 'directory');
+    const own = verify.scratch === null ? [] : [verify.scratch];
+    return [...own, join(state, 'scratch'), ...directories.map(scratchDirectory)];
+  }
+
   /** @throws NoSuchStore */
-  store(name: string): DirectoryStore {
-    return storeNamed(this.config, name);
+  storesOf(guest: GuestConfig): GuestStores {
+    return storesOf(this.config, guest);
   }
 }
 
@@ -85,19 +99,76 @@ export async function withHistoryToRead<T>(
   }
 }
 
+/**
+ * Every store, in the config's order; before an archive the directory in which snapshots wait for it, which is a store as well.
+ */
+export function allStores(config: Config): Store[] {
+  return Object.values(config.stores).flatMap((store) =>
+    store.type === 'directory' ? [buildStore(store)] : [stagingStore(config, store), buildStore(store)],
+  );
+}
+
 /** @throws NoSuchStore */
-export function storeNamed(config: Config, name: string): DirectoryStore {
-  const store = config.stores[name];
-  if (!store) throw new UmlsnapError('NoSuchStore', { store: name, known: Object.keys(config.stores) });
-  return buildStore(store);
+export function storesOf(config: Config, { store: first, otherStores }: GuestConfig): GuestStores {
+  const store = storeConfigNamed(config, first);
+  const others = otherStores.map((name) => buildStore(storeConfigNamed(config, name)));
+  if (store.type === 'directory') {
+    return { capturedInto: new DirectoryStore(store), isStaging: false, filled: others };
+  }
+  return {
+    capturedInto: stagingStore(config, store),
+    isStaging: true,
+    filled: [buildStore(store), ...others],
+  };
 }
 
-export function allStores(config: Config): DirectoryStore[] {
-  return Object.values(config.stores).map(buildStore);
+/**
+ * Where an archive is imported into: the store of this name, or the first directory of the config.
+ * @throws NoSuchStore, Usage
+ */
+export function importStore(config: Config, name: string | undefined): DirectoryStore {
+  const store =
+    name === undefined
+      ? Object.values(config.stores).find(({ type }) => type === 'directory')
+      : storeConfigNamed(config, name);
+  if (store?.type === 'directory') return new DirectoryStore(store);
+  const problem =
+    store === undefined
+      ? 'import needs a store that is a directory, and the config has none.'
+      : `--store ${store.name}: import needs a store that is a directory; the guest's next backup carries it on from there.`;
+  throw new UmlsnapError('Usage', { problem });
 }
 
-function buildStore(store: StoreConfig): DirectoryStore {
-  return new DirectoryStore(store);
+const stagingSuffix = '/staging';
+
+/** The store for which snapshots wait in this one; undefined for a store of the config itself. */
+export function waitsFor(store: Store): string | undefined {
+  return store.name.endsWith(stagingSuffix) ? store.name.slice(0, -stagingSuffix.length) : undefined;
+}
+
+/** Its name can't be one of the config's: these have no slash. */
+function stagingStore({ state }: Config, { name, staging: path }: ArchiveStoreConfig): DirectoryStore {
+  const isOurs = path.startsWith(`${state}/`);
+  return new DirectoryStore({ name: `${name}${stagingSuffix}`, path, makesParents: isOurs });
+}
+
+function storeConfigNamed({ stores }: Config, name: string): StoreConfig {
+  const store = stores[name];
+  if (!store) throw new UmlsnapError('NoSuchStore', { store: name, known: Object.keys(stores) });
+  return store;
+}
+
+type ArchiveStoreConfig = TarStoreConfig | ResticStoreConfig;
+
+function buildStore(store: StoreConfig): Store {
+  switch (store.type) {
+    case 'directory':
+      return new DirectoryStore(store);
+    case 'tar':
+      return new TarStore(store);
+    case 'restic':
+      return new ResticStore(store);
+  }
 }
 
 function historyPath(config: Config): string {

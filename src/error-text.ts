@@ -133,10 +133,23 @@ const texts: Texts = {
     `${f.path} is in use${f.pid === null ? '' : ` by process ${f.pid}`}: halt the guest first. Nothing was changed.`,
   TargetExists: (f) =>
     `${f.path} exists already and is left as it is. Choose an empty place, or restore --in-place.`,
+  NotOurs: (f) =>
+    `${f.path} was not put there by umlsnap: nothing was removed. Look at it, and move it elsewhere.`,
   SnapshotDamaged: (f) =>
     `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+  ExportFailed: (f) =>
+    `Exporting ${f.snapshot} failed: ${f.problem}. What was written of the archive is no whole one: remove it.`,
+  ImportFailed: (f) => `Importing ${f.file} failed: ${f.problem}. Nothing of it was kept.`,
+  FilesystemBad: (f) =>
+    `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${f.problem}. Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
+  SnapshotsBad: (f) =>
+    [
+      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad:`,
+      ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
+    ].join('\n'),
+  ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
   InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>
@@ -163,6 +176,9 @@ const texts: Texts = {
   Busy: (f) => `${f.what} is being worked on: ${f.holder}. Try again later, or use --wait.`,
   StateUnusable: (f) =>
     `The state directory ${f.path} can't be used: ${f.problem}. Set \`state:\` to a directory of ours.`,
+  HookFailed: (f) =>
+    `The hook \`${f.hook}\` of guest ${f.guest} (${f.command}) failed: ${f.problem}.${f.hook === 'before' ? ` ${runs}` : ''}`,
+  AlertFailed: (f) => `An alert could not be sent by ${f.by} to ${f.to}: ${f.problem}.`,
   CommandFailed: (f) =>
     `${f.command} failed${f.exitCode === null ? '' : ` with ${f.exitCode}`}: ${f.problem}`,
   Interrupted: (f) => `Interrupted by ${f.signal}: everything begun was undone.`,

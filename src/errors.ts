@@ -30,6 +30,13 @@ export interface ConfigProblem {
   message: string;
 }
 
+/** A snapshot that a verification of many has found to be bad. */
+export interface BadSnapshot {
+  snapshot: string;
+  store: string;
+  problem: string;
+}
+
 export interface FactsByCode {
   // usage and config
   Usage: { problem: string };
@@ -100,8 +107,16 @@ export interface FactsByCode {
   // restore
   TargetInUse: { path: string; pid: number | null };
   TargetExists: { path: string };
+  NotOurs: { path: string };
   SnapshotDamaged: { snapshot: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
+  // export and import
+  ExportFailed: { snapshot: string; problem: string };
+  ImportFailed: { file: string; problem: string };
+  // verify
+  FilesystemBad: { snapshot: string; problem: string };
+  SnapshotsBad: { looked: number; bad: BadSnapshot[] };
+  ScratchUnusable: { path: string; problem: string };
   // the agent in a guest
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for
@@ -122,6 +137,8 @@ export interface FactsByCode {
   JobEnded: { job: string; status: string };
   Busy: { what: string; holder: string };
   StateUnusable: { path: string; problem: string };
+  HookFailed: { guest: string; hook: string; command: string; problem: string };
+  AlertFailed: { by: string; to: string; problem: string };
   CommandFailed: { command: string; exitCode: number | null; problem: string };
   Interrupted: { signal: string };
   Internal: { problem: string };

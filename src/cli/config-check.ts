@@ -19,7 +19,7 @@ export async function configCheckVerb(context: Context): Promise<ExitCode> {
     const budget = `pause at most ${formatDuration(guest.pauseBudgetMs)}`;
     tell(
       context.output,
-      `  ${guest.name}: ${disks}, store ${guest.store}, ${schedule}, ${budget}, at least ${guest.require}`,
+      `  ${guest.name}: ${disks}, store ${[guest.store, ...guest.otherStores].join(' + ')}, ${schedule}, ${budget}, at least ${guest.require}`,
     );
   }
   return exitCodes.done;

@@ -4,8 +4,10 @@ import { backup } from '../../jobs/backup.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
-import { allStores, House, storeNamed } from '../compose.js';
-import type { Config } from '../config/config.js';
+import { verify } from '../../jobs/verify.js';
+import type { VerifyProgress } from '../../jobs/verify-tally.js';
+import { allStores, House, storesOf } from '../compose.js';
+import type { Config, GuestConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import { postOnBoard } from '../control/post-on-board.js';
 import type { CarriedDemand, Work } from '../control/request-desk.js';
@@ -15,7 +17,10 @@ import { isError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
+import { nextSlot } from '../schedule/cron-slots.js';
 import type { DueRun } from '../schedule/plan-tick.js';
+import { workOfEntry } from '../schedule/timetable.js';
+import type { DaemonAlerts } from './daemon-alerts.js';
 import { logRecovered } from './daemon-log.js';
 import { recoverAgain } from './start.js';
 
@@ -24,6 +29,7 @@ export interface DaemonJobsOptions {
   settings: LiveSettings;
   board: JobBoard;
   log: Logger;
+  alerts: DaemonAlerts;
   /** As it is in force now. */
   config(): Config;
   /** Whoever listens to this guest already. */
@@ -38,8 +44,20 @@ export class DaemonJobs {
     this.#options = options;
   }
 
-  /** A backup that is due. */
-  async runScheduled({ guest, trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+  /** What is due by the timetable. */
+  async runScheduled(run: DueRun, signal: AbortSignal): Promise<void> {
+    const due = workOfEntry(run.name);
+    switch (due?.is) {
+      case 'backup':
+        return await this.#backUp(due.guest, run, signal);
+      case 'verify':
+        return await this.#verifyDue(run, signal);
+      default:
+        this.#options.log.error({ entry: run.name }, 'nothing is known of this entry of the timetable');
+    }
+  }
+
+  async #backUp(guest: string, { trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
     const { history, board, log } = this.#options;
     const config = this.#options.config();
     const guestConfig = config.guests[guest];
@@ -47,17 +65,20 @@ export class DaemonJobs {
     const facts = { guest, trigger, slot: slot.toISOString() };
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     try {
-      const store = storeNamed(config, guestConfig.store);
+      const stores = storesOf(config, guestConfig);
       const summary = await postOnBoard(board, silent, async (work) => {
         const teller = this.#tellerOf(guest, work);
         const order = {
           ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels, signal },
           ...{ pinned: false, dryRun: false, wait: false },
-          onJob: (job: string) => work.onJob({ job, kind: 'backup', guest, trigger }),
+          onJob: (job: string) => {
+            work.onJob({ job, kind: 'backup', guest, trigger });
+            this.#options.alerts.backupBegins(guest);
+          },
           ...{ onPhase: teller.onPhase, onProgress: teller.onProgress },
         };
         const notifications = () => this.#options.notificationsOf(guest);
-        const house = { stateDirectory: config.state, store, history, notifications };
+        const house = { stateDirectory: config.state, stores, history, notifications };
         const done = await backup(order, house);
         work.put(done);
         return done;
@@ -70,6 +91,29 @@ export class DaemonJobs {
     }
   }
 
+  /** As much as is due, so that each snapshot is read once in its time. */
+  async #verifyDue({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
+    const { history, board, log } = this.#options;
+    const config = this.#options.config();
+    const { schedule, timezone, withinMs } = config.verify;
+    if (schedule === null) return;
+    const nextRun = nextSlot(schedule, timezone, new Date());
+    const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
+    const summary = await postOnBoard(board, silent, async (work) => {
+      const onProgress = (progress: VerifyProgress) => {
+        log.debug(progress, 'progress');
+        work.publish(progress);
+      };
+      const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
+      const house = { config, history, stores: allStores(config) };
+      const wish = { of: 'due' as const, withinMs, nextRun };
+      const done = await verify(wish, house, { signal, onProgress }, { trigger, onJob });
+      work.put(done);
+      return done;
+    });
+    this.#logSummary(summary, 'verify', { trigger, slot: slot.toISOString() });
+  }
+
   /** What was asked for. @throws what a command by hand tells as an error */
   async carryOut(demand: CarriedDemand, asked: Work): Promise<ExitCode> {
     const { history, board, log, notificationsOf } = this.#options;
@@ -77,7 +121,7 @@ export class DaemonJobs {
     if (demand.type !== 'status') logRecovered(await recoverAgain(new House(config, history)), log, false);
     const house = {
       ...{ config, history, stores: allStores(config), keepsAll: this.#keepsAll, notificationsOf },
-      store: (name: string) => storeNamed(config, name),
+      storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
     const logged: Work = {
       ...asked,
@@ -103,7 +147,7 @@ export class DaemonJobs {
     const config = this.#options.config();
     const house = {
       ...{ stateDirectory: config.state, history },
-      store: (name: string) => storeNamed(config, name),
+      storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
     for (const guest of Object.values(config.guests)) {
       if (signal.aborted || this.#keepsAll) return;
@@ -129,7 +173,9 @@ export class DaemonJobs {
   }
 
   #logSummary(summary: JobSummary, what: string, more: Record<string, unknown>): void {
-    const { log } = this.#options;
+    const { log, alerts } = this.#options;
+    // Beside what comes next: nobody waits for a mail.
+    void alerts.jobEnded(summary, { isScheduled: 'slot' in more });
     const { type: _, phases: __, kept: ___, ...facts } = { ...more, ...summary } as Record<string, unknown>;
     if (summary.error?.code === 'GuestMayBePaused') log.fatal(facts, 'GUEST MAY BE PAUSED');
     else if (summary.error) log.error(facts, `${what} failed`);

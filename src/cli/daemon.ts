@@ -14,12 +14,13 @@ import { UmlsnapError } from '../errors.js';
 import { withLocks } from '../exclusive-lock.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
-import type { ScheduledGuest } from '../schedule/slot-book.js';
 import { type Context, configOf } from './context.js';
+import { DaemonAlerts } from './daemon-alerts.js';
 import { logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
 import { daemonLock } from './daemon-lock.js';
 import { logRecovered, openLog } from './daemon-log.js';
+import { timetableOf } from './daemon-timetable.js';
 import { GuestEars } from './guest-ears.js';
 import { withStartedHouse } from './start.js';
 
@@ -48,6 +49,7 @@ class Daemon {
   readonly #desk: RequestDesk;
   readonly #scheduler: Scheduler;
   readonly #ears: GuestEars;
+  readonly #alerts: DaemonAlerts;
   readonly #sweeps: SweepTimer;
   readonly #manager: ServiceManager;
   #config: Config;
@@ -59,17 +61,19 @@ class Daemon {
     const { history } = house;
     const config = () => this.#config;
     const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
+    const isAtWork = (guest: string) => this.#board.running().some((job) => job.guest === guest);
+    this.#alerts = new DaemonAlerts({ history, log, config, isAtWork });
     const jobs = new DaemonJobs({
-      ...{ history, settings, log, board: this.#board, notificationsOf },
+      ...{ history, settings, log, board: this.#board, notificationsOf, alerts: this.#alerts },
       config: () => this.#ears.informed(this.#config),
     });
     this.#scheduler = new Scheduler({
-      guests: scheduledGuests(house.config),
+      entries: timetableOf(house.config),
       concurrency: house.config.concurrency,
       clock: systemClock,
-      loadLastSlot: async (guest) => toDate(await history.lastSlot(guest)),
-      recordSlot: (guest, slot) => history.recordSlot(guest, slot.toISOString()),
-      runJob: (guest, trigger, slot, signal) => jobs.runScheduled({ guest, trigger, slot }, signal),
+      loadLastSlot: async (name) => toDate(await history.lastSlot(name)),
+      recordSlot: (name, slot) => history.recordSlot(name, slot.toISOString()),
+      runJob: (name, trigger, slot, signal) => jobs.runScheduled({ name, trigger, slot }, signal),
       report: (event) => this.#report(event),
       signal: this.#ending.signal,
     });
@@ -94,13 +98,15 @@ class Daemon {
       await this.#ears.follow();
       await this.#scheduler.start();
       this.#sweeps.start();
-      const guests = scheduledGuests(this.#config).map(({ guest }) => guest);
-      log.info({ guests, settings: formatSettings(settings.current) }, 'daemon runs');
+      this.#alerts.start();
+      const scheduled = timetableOf(this.#config).map(({ name }) => name);
+      log.info({ scheduled, settings: formatSettings(settings.current) }, 'daemon runs');
       this.#manager.ready(this.#scheduleText());
       const because = await ended;
       await Promise.all([this.#scheduler.stop(), this.#desk.close(because), this.#sweeps.stop()]);
       // Jobs that are being undone thaw their guests by the agents, whose answers come by our ears.
       await this.#ears.close();
+      await this.#alerts.stop();
     });
     log.info('daemon has ended');
     return exitCodes.done;
@@ -127,8 +133,8 @@ class Daemon {
   }
 
   #scheduleText(): string {
-    const guests = scheduledGuests(this.#config).map(({ guest }) => guest);
-    return guests.length === 0 ? 'No guest has a schedule.' : `Runs the schedule of ${guests.join(', ')}.`;
+    const names = timetableOf(this.#config).map(({ name }) => name);
+    return names.length === 0 ? 'Nothing has a schedule.' : `Runs the schedule of ${names.join(', ')}.`;
   }
 
   /** A bad config leaves the old one in force. Where our state lies can't change while we run. */
@@ -142,9 +148,10 @@ class Daemon {
         return;
       }
       this.#config = config;
-      this.#scheduler.replaceGuests(scheduledGuests(config), config.concurrency);
+      const timetable = timetableOf(config);
+      this.#scheduler.replaceEntries(timetable, config.concurrency);
       await this.#ears.follow();
-      this.#log.info({ guests: scheduledGuests(config).map(({ guest }) => guest) }, 'config read again');
+      this.#log.info({ scheduled: timetable.map(({ name }) => name) }, 'config read again');
     } catch (error) {
       this.#log.error(`${explainError(error)}\nThe old config stays in force.`);
     }
@@ -155,12 +162,6 @@ class Daemon {
     if (error === undefined) this.#log.warn(facts, `schedule: ${event.type}`);
     else this.#log.error(facts, `schedule: ${event.type}: ${explainError(error)}`);
   }
-}
-
-function scheduledGuests(config: Config): ScheduledGuest[] {
-  return Object.values(config.guests).flatMap(({ name, schedule, timezone, catchUp, jitterMs }) =>
-    schedule === undefined ? [] : [{ guest: name, schedule, timezone, catchUp, jitterMs }],
-  );
 }
 
 function toDate(iso: string | null): Date | null {

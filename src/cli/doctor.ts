@@ -1,6 +1,6 @@
 import { type DoctorHouse, doctor } from '../../jobs/doctor.js';
 import { tryRoundTrips } from '../../jobs/round-trips.js';
-import { storeNamed, withHistoryToRead, withHouse } from '../compose.js';
+import { allStores, storesOf, withHistoryToRead, withHouse } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
 import { type DaemonStatus, digestOf } from '../control/daemon-status.js';
@@ -60,7 +60,8 @@ async function examine(context: Context, guest: string | undefined, stopGo: bool
     withHistoryToRead(config, async (history) => {
       const house: DoctorHouse = {
         ...{ config, history, daemon: await lookAtDaemon(config) },
-        store: (name) => storeNamed(config, name),
+        stores: allStores(config),
+        capturedInto: (guest) => storesOf(config, guest).capturedInto,
         agentsByDaemon: await agentsByDaemon(config),
         tryRoundTrips: stopGo ? (wanted) => roundTripsOf(config, wanted, signal) : null,
       };
@@ -75,7 +76,7 @@ async function examine(context: Context, guest: string | undefined, stopGo: bool
 async function roundTripsOf(config: Config, guest: GuestConfig, signal: AbortSignal): Promise<RoundTrips> {
   signal.throwIfAborted();
   return await withHouse(config, ({ history, stateDirectory }) => {
-    const storePath = storeNamed(config, guest.store).path;
+    const storePath = storesOf(config, guest).capturedInto.path;
     return tryRoundTrips(guest, { stateDirectory, storePath, history }, signal);
   });
 }

@@ -1,22 +1,25 @@
-import { allStores } from '../compose.js';
+import { allStores, waitsFor } from '../compose.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
-import type { DirectoryStore } from '../store/directory-store.js';
 import { sizesOf } from '../store/manifest.js';
+import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { printRows, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
+import { resultText } from './verification.js';
 
 /** A line of `umlsnap list`: a snapshot as it lies in its store now. */
 interface ListedRow {
   snapshot: string;
   store: string;
   guest: string;
-  state: 'sound' | 'damaged' | 'unreachable';
+  /** `waiting`: it is good, and waits to be carried into this store. */
+  state: 'sound' | 'waiting' | 'damaged' | 'unreachable';
   takenAt: string | null;
   consistency: string | null;
   dirtyKib: number | null;
@@ -27,6 +30,8 @@ interface ListedRow {
   pinned: boolean | null;
   labels: Record<string, string>;
   problem: string | null;
+  /** Its last verification; null: never, or the history can't be used. */
+  verified: VerificationRecord | null;
 }
 
 /** `umlsnap list [GUEST]`: asks the stores, which are the truth; of a store that is away, what the history knows. */
@@ -35,7 +40,7 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
   if (guest !== undefined) guestOf(config, guest);
   return await withStartedHistoryIfAny(config, async (history) => {
     if (history instanceof UmlsnapError) warn(`warning: ${explainError(history)}`);
-    const rows: ListedRow[] = [];
+    let rows: ListedRow[] = [];
     let problems = history instanceof UmlsnapError ? 1 : 0;
     for (const store of allStores(config)) {
       const listed = await listStore(store, history instanceof UmlsnapError ? null : history, guest);
@@ -44,7 +49,9 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
       warn(`warning: ${listed.problem}`);
       problems += 1;
     }
+    rows = withoutCarried(rows);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
+    if (!(history instanceof UmlsnapError)) problems += await addVerifications(rows, history);
     print(context, rows);
     for (const row of rows)
       if (row.state === 'damaged') warn(`warning: ${row.snapshot} is damaged: ${row.problem}`);
@@ -52,39 +59,80 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
   });
 }
 
+/** @returns how many problems there were: the list is of use without them */
+async function addVerifications(rows: ListedRow[], history: SqliteHistory): Promise<number> {
+  try {
+    const verifications = await history.verifications({});
+    const byName = new Map(verifications.map((one) => [`${one.store} ${one.snapshot}`, one]));
+    for (const row of rows) row.verified = byName.get(`${row.store} ${row.snapshot}`) ?? null;
+    return 0;
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    warn(`warning: ${explainError(error)}`);
+    return 1;
+  }
+}
+
 async function listStore(
-  store: DirectoryStore,
+  store: Store,
   history: SqliteHistory | null,
   guest: string | undefined,
 ): Promise<{ rows: ListedRow[]; problem: string | null }> {
   try {
     const known = (await history?.storeId(store.name)) ?? null;
     if (!(await store.isMounted(known))) return { rows: [], problem: null };
-    return { rows: (await store.list(guest)).map((stored) => rowOf(store.name, stored)), problem: null };
+    return { rows: (await store.list(guest)).map((stored) => rowOf(store, stored)), problem: null };
   } catch (error) {
     if (history !== null && isHistoryFailure(error)) {
       return { rows: (await listStore(store, null, guest)).rows, problem: explainError(error) };
     }
     const remembered =
       (await history?.snapshots({ store: store.name, ...(guest !== undefined && { guest }) })) ?? [];
-    const rows = remembered.map((record): ListedRow => ({ ...record, state: 'unreachable', problem: null }));
+    const rows = remembered.map(
+      (record): ListedRow => ({
+        ...record,
+        store: waitsFor(store) ?? store.name,
+        ...{ state: 'unreachable', problem: null, verified: null },
+      }),
+    );
     return { rows, problem: explainError(error) };
   }
 }
 
-function rowOf(store: string, stored: StoredSnapshot): ListedRow {
+/** One that is in its archive already is about to leave staging, and waits no more. */
+function withoutCarried(rows: ListedRow[]): ListedRow[] {
+  const archived = new Set(
+    rows.filter(({ state }) => state !== 'waiting').map(({ store, snapshot }) => `${store} ${snapshot}`),
+  );
+  return rows.filter(
+    ({ state, store, snapshot }) => state !== 'waiting' || !archived.has(`${store} ${snapshot}`),
+  );
+}
+
+function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
   const { snapshot, guest } = stored;
+  const archive = waitsFor(from);
+  const store = archive ?? from.name;
   if (!('manifest' in stored)) {
     const unknown = { takenAt: null, consistency: null, dirtyKib: null, method: null, pausedMs: null };
     const sizes = { sizeBytes: null, storedBytes: null, pinned: null, labels: {} };
-    return { snapshot, store, guest, state: 'damaged', ...unknown, ...sizes, problem: stored.damaged };
+    return {
+      snapshot,
+      store,
+      guest,
+      state: 'damaged',
+      ...unknown,
+      ...sizes,
+      problem: stored.damaged,
+      verified: null,
+    };
   }
   const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
-    ...{ snapshot, store, guest, state: 'sound' },
+    ...{ snapshot, store, guest, state: archive === undefined ? 'sound' : 'waiting' },
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     ...sizesOf(stored.manifest),
-    problem: null,
+    ...{ problem: null, verified: null },
   };
 }
 
@@ -103,5 +151,7 @@ function print(context: Context, rows: ListedRow[]): void {
     size: (row) => formatBytes(row.sizeBytes),
     stored: (row) => formatBytes(row.storedBytes),
     pinned: (row) => (row.pinned ? 'yes' : ''),
+    verified: (row) => formatTime(row.verified?.verifiedAt),
+    result: (row) => resultText(row.verified),
   });
 }

@@ -31,6 +31,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
     }
   };
   addSnapshotVerbs(program, run);
+  addArchiveVerbs(program, run);
   addReadingVerbs(program, run);
   addLookingVerbs(program, run);
   addOtherVerbs(program, run);
@@ -75,15 +76,19 @@ function addSnapshotVerbs(program: Command, run: Run): void {
       run(async (context) => (await import('./restore.js')).restoreVerb(context, name, options)),
     );
   program
-    .command('verify <name>')
-    .description('read a snapshot again and hold it against its checksums')
-    .action((name: string) =>
-      run(async (context) => (await import('./verify.js')).verifyVerb(context, name)),
+    .command('verify [name]')
+    .description(
+      'read a snapshot again, or all of them, hold them against their checksums and check the filesystems in them',
+    )
+    .option('--guest <guest>', 'all snapshots of this guest')
+    .action((name: string | undefined, options: Options) =>
+      run(async (context) => (await import('./verify.js')).verifyVerb(context, name, options)),
     );
   program
     .command('prune [guest]')
     .description('remove expired snapshots by the keep rules, with the reason for each')
     .option('--dry-run', 'only tell')
+    .option('--clock-is-right', 'remove also what was held back because the clock seemed wrong')
     .action((guest: string | undefined, options: Options) =>
       run(async (context) => (await import('./prune.js')).pruneVerb(context, guest, options)),
     );
@@ -97,6 +102,23 @@ function addSnapshotVerbs(program: Command, run: Run): void {
         run(async (context) => (await import('./pin.js')).pinVerb(context, name, pinned)),
       );
   }
+}
+
+function addArchiveVerbs(program: Command, run: Run): void {
+  program
+    .command('export <name>')
+    .description('write a snapshot as one archive to standard output: umlsnap export NAME > FILE.tar.zst')
+    .option('--compression <kind>', 'zstd, gzip or none (default: zstd)')
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./export.js')).exportVerb(context, name, options)),
+    );
+  program
+    .command('import [file]')
+    .description('take a snapshot out of an archive, from a file or standard input, into a directory store')
+    .option('--store <name>', 'the store that gets it (default: the first directory of the config)')
+    .action((file: string | undefined, options: Options) =>
+      run(async (context) => (await import('./import.js')).importVerb(context, file, options)),
+    );
 }
 
 function addReadingVerbs(program: Command, run: Run): void {

@@ -1,9 +1,10 @@
 import type { BackupProgress } from '../../jobs/backup-progress.js';
+import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import { formatBytes } from './format.js';
 import { emit, type Output } from './output.js';
 
-/** Shows how far a snapshot is, whoever takes it: its phases, and in precopy how much is copied. */
-export function showProgress(output: Output, progress: BackupProgress): void {
+/** Shows how far a job is, whoever does it: its phases, and how much is copied or read. */
+export function showProgress(output: Output, progress: BackupProgress | VerifyProgress): void {
   emit(output, progress);
   if (!process.stderr.isTTY || output.json || output.quiet) return;
   const { guest, phase, doneBytes, totalBytes } = progress;

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
 import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
@@ -39,7 +39,7 @@ export async function restoreVerb(
             }
           : { to: 'directory', directory: resolve(options.to) };
       const order = { source, target, storePath: found.store.path, stateDirectory: config.state, signal };
-      const summary = await restore(order, history);
+      const summary = await whileReading(found, () => restore(order, history));
       if (!summary.error)
         for (const disk of summary.disks as RestoredDisk[]) tell(context.output, describe(disk));
       return reportSummary(context.output, summary);

@@ -3,6 +3,7 @@ import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
+import type { VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { printable } from '../mconsole/printable.js';
 import type { Manifest } from '../store/manifest.js';
@@ -10,6 +11,7 @@ import { type Context, configOf } from './context.js';
 import { formatBytes, formatFigure, formatMs, formatTime } from './format.js';
 import { emit, printRows } from './output.js';
 import { withStartedHouse } from './start.js';
+import { describeFilesystem, resultText } from './verification.js';
 
 /** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases and pauses. */
 export async function showVerb(context: Context, name: string): Promise<ExitCode> {
@@ -24,6 +26,7 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
     if (!('manifest' in stored))
       throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
     const job = await history.job(stored.manifest.job);
+    const verified = await lastVerification(history, store.name, snapshot);
     if (context.output.json) {
       emit(context.output, {
         type: 'snapshot',
@@ -31,13 +34,23 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
         directory: stored.directory,
         ...stored.manifest,
         job: job ?? null,
+        verified,
       });
       return exitCodes.done;
     }
     printManifest(stored.manifest, store.name, stored.directory);
+    printVerification(verified);
     if (job) showJob(context, job);
     return exitCodes.done;
   });
+}
+
+async function lastVerification(
+  history: SqliteHistory,
+  store: string,
+  snapshot: string,
+): Promise<VerificationRecord | null> {
+  return (await history.verifications({ store, snapshot }))[0] ?? null;
 }
 
 async function jobNamed(history: SqliteHistory, job: string): Promise<JobWithDetails> {
@@ -68,7 +81,29 @@ function printManifest(manifest: Manifest, store: string, directory: string): vo
         (disk.backing ? `, backed by ${disk.backing.sourcePath}` : ''),
     ]),
   ];
+  printLines(lines);
+}
+
+function printLines(lines: (string | undefined)[][]): void {
   for (const [key, value] of lines) process.stdout.write(`${`${key}`.padEnd(12)} ${printable(`${value}`)}\n`);
+}
+
+/** What a checker of a filesystem said is shown where it found something. */
+function printVerification(verified: VerificationRecord | null): void {
+  if (verified === null) {
+    printLines([['verified', 'never']]);
+  } else {
+    const { verifiedAt, job, problem, filesystems } = verified;
+    const by = job === null ? '' : ` by job ${job}`;
+    printLines([
+      ['verified', `${formatTime(verifiedAt)}${by}: ${resultText(verified)}${problem ? `: ${problem}` : ''}`],
+      ...filesystems.map((filesystem) => ['', describeFilesystem(filesystem)]),
+    ]);
+    for (const { verdict, output } of filesystems) {
+      if (verdict === 'sound' || output === null) continue;
+      printLines(output.split('\n').map((line) => ['', `| ${line}`]));
+    }
+  }
   process.stdout.write('\n');
 }
 

@@ -45,12 +45,12 @@ export async function snapshotVerb(
     const request = { type: 'snapshot', text: guest, options: wanted };
     if (await throughDaemon({ config, request, onProgress, onSummary, signal })) return exitCode;
     await withStartedHouse(config, async (house) => {
-      const store = house.store(order.config.store);
+      const stores = house.storesOf(order.config);
       const teller = new ProgressTeller(guest, onProgress);
       const told = { onPhase: teller.onPhase, onProgress: teller.onProgress };
       const { stateDirectory, history } = house;
       const backupOrder = { ...order, ...told, trigger: 'manual' as const, signal };
-      onSummary(await backup(backupOrder, { stateDirectory, store, history }));
+      onSummary(await backup(backupOrder, { stateDirectory, stores, history }));
     });
     return exitCode;
   });

@@ -1,30 +1,69 @@
-import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
-import { verify } from '../../jobs/verify.js';
+import { type VerifyHouse, verify } from '../../jobs/verify.js';
+import type { VerifyProgress } from '../../jobs/verify-tally.js';
+import type { VerifyWish } from '../../jobs/verify-targets.js';
 import { allStores } from '../compose.js';
+import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { type Context, configOf } from './context.js';
+import type { VerificationRecord } from '../history/records.js';
+import { type Context, configOf, guestOf } from './context.js';
+import { formatBytes } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
+import { showProgress } from './progress-line.js';
 import { withStartedHistoryIfAny } from './start.js';
 import { throughDaemon } from './through-daemon.js';
+import { describeFilesystem } from './verification.js';
 
-/** `umlsnap verify NAME`: reads a snapshot again and checks it; by the daemon of this config if one runs. */
-export async function verifyVerb(context: Context, name: string): Promise<ExitCode> {
+/** `umlsnap verify [NAME]`: reads snapshots again and checks them; by the daemon of this config if one runs. */
+export async function verifyVerb(
+  context: Context,
+  name: string | undefined,
+  options: { guest?: string },
+): Promise<ExitCode> {
+  if (name !== undefined && options.guest !== undefined)
+    throw new UmlsnapError('Usage', { problem: 'Name a snapshot, or give --guest, not both.' });
   const config = await configOf(context);
+  if (options.guest !== undefined) guestOf(config, options.guest);
+  const wish: VerifyWish =
+    name === undefined ? { of: 'guest', guest: options.guest ?? null } : { of: 'snapshot', snapshot: name };
   return await withInterrupt(async (signal) => {
     let exitCode: ExitCode = exitCodes.failed;
+    const onProgress = (progress: VerifyProgress) => {
+      showProgress(context.output, progress);
+      if (progress.verified) tell(context.output, describe(progress.verified));
+    };
     const onSummary = (summary: JobSummary) => {
-      if (!summary.error) tell(context.output, `${summary.snapshot} is as it was captured.`);
+      if (name === undefined) tell(context.output, describeAll(summary));
       exitCode = reportSummary(context.output, summary);
     };
-    const request = { type: 'verify', text: name };
-    if (await throughDaemon({ config, request, onSummary, signal })) return exitCode;
+    const request = { type: 'verify', text: name ?? options.guest ?? '' };
+    const told = (progress: object) => onProgress(progress as VerifyProgress);
+    if (await throughDaemon({ config, request, onProgress: told, onSummary, signal })) return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const found = await findSnapshot(allStores(config), name, history);
-      const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
-      onSummary(await verify(source, history, signal));
+      const house: VerifyHouse = { config, stores: allStores(config), history };
+      onSummary(await verify(wish, house, { signal, onProgress }));
     });
     return exitCode;
   });
+}
+
+function describe({ snapshot, store, result, problem, filesystems }: VerificationRecord): string {
+  const where = `${snapshot} (store ${store})`;
+  if (result !== 'ok') return `${where}: ${problem}`;
+  const found = filesystems.map((filesystem) => `; ${describeFilesystem(filesystem)}`);
+  return `${where} is as it was captured${found.join('')}.`;
+}
+
+function describeAll(summary: JobSummary): string {
+  const { looked, ok, damaged, badFilesystem, notRead, skipped, readBytes } = summary as JobSummary &
+    Record<string, number>;
+  const counts = [
+    `${ok} good`,
+    ...(damaged ? [`${damaged} damaged`] : []),
+    ...(badFilesystem ? [`${badFilesystem} with a bad filesystem`] : []),
+    ...(notRead ? [`${notRead} could not be read`] : []),
+    ...(skipped ? [`${skipped} removed meanwhile`] : []),
+  ];
+  return `${looked} snapshots, ${formatBytes(readBytes)} read: ${counts.join(', ')}.`;
 }

@@ -1,5 +1,10 @@
 import type { KeepPolicy } from '../retention/keep-policy.js';
+import type { AlertConfig, HooksConfig } from './alert-config.js';
 import type { RequestName } from './request-names.js';
+import type { StoreConfig } from './store-config.js';
+import type { VerifyConfig } from './verify-config.js';
+
+export type { StoreConfig } from './store-config.js';
 
 /** The config after defaults are applied and every value is turned into its unit. Plain data. */
 export interface Config {
@@ -10,6 +15,9 @@ export interface Config {
   /** How many guests may be worked on at the same time by the daemon. */
   concurrency: number;
   control: ControlConfig;
+  /** Who is told when something goes wrong. */
+  alerts: AlertConfig[];
+  verify: VerifyConfig;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
 }
@@ -17,12 +25,6 @@ export interface Config {
 export interface ControlConfig {
   /** Whose members may ask the daemon, beside its own user; null: nobody's. */
   group: string | null;
-}
-
-export interface StoreConfig {
-  name: string;
-  type: 'directory';
-  path: string;
 }
 
 export interface DiskConfig {
@@ -45,8 +47,10 @@ export interface GuestConfig {
   /** Where the guest has said its socket is, if it has said so to whoever asks: in no config file. */
   toldConsole?: string;
   disks: DiskConfig[];
-  /** Name of the store that is captured into. */
+  /** Name of the store that is captured into, or into its staging directory. */
   store: string;
+  /** Names of the stores that are filled from it afterwards. */
+  otherStores: string[];
   /** node-cron expression; absent: by hand only. */
   schedule?: string;
   /** IANA name. */
@@ -73,6 +77,8 @@ export interface GuestConfig {
   settleTimeoutMs: number;
   /** How long the agent's hooks, sync and freeze may take. */
   freezeTimeoutMs: number;
+  /** The host's own programs around a backup. */
+  hooks: HooksConfig;
   /** What the guest itself may ask the daemon for. */
   requests: RequestName[];
   labels: Record<string, string>;

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { entriesOf, isPlainObject, type Report } from './report.js';
-import { guestSchema, settingsSchema, storeSchema } from './schema.js';
+import { guestSchema, settingsSchema } from './schema.js';
+import { checkStores } from './store-fields.js';
 
 /**
  * What no part of the config shows by itself: stores that nobody defined, and things that two guests share. Works on
@@ -8,7 +9,7 @@ import { guestSchema, settingsSchema, storeSchema } from './schema.js';
  */
 export function checkAcross(raw: Record<string, unknown>, report: Report): void {
   checkStoreReferences(raw, report);
-  checkStorePaths(raw, report);
+  checkStores(raw, report);
   checkSharedSockets(raw, report);
   checkSharedDisks(raw, report);
   checkAgents(raw, report);
@@ -18,8 +19,8 @@ function checkStoreReferences(raw: Record<string, unknown>, report: Report): voi
   const known = entriesOf(raw.stores).map(([name]) => name);
   const listOfKnown = known.length === 0 ? 'there is none yet' : `there is ${known.join(', ')}`;
   const checkReference = (settings: unknown, path: string[]) => {
-    const store = fieldOf(settingsSchema.shape.store, settings, 'store');
-    if (store !== undefined && !known.includes(store)) {
+    const stores = fieldOf(settingsSchema.shape.store, settings, 'store') ?? [];
+    for (const store of stores.filter((name) => !known.includes(name))) {
       report([...path, 'store'], `names the store "${store}", which is not under stores: ${listOfKnown}`);
     }
   };
@@ -31,17 +32,6 @@ function checkStoreReferences(raw: Record<string, unknown>, report: Report): voi
     );
     if (hasStore || known.length === 1) continue;
     report(['guests', name], `needs a store, as there are ${known.length} under stores`, 'key');
-  }
-}
-
-function checkStorePaths(raw: Record<string, unknown>, report: Report): void {
-  const firstByPath = new Map<string, string>();
-  for (const [name, store] of entriesOf(raw.stores)) {
-    const path = fieldOf(storeSchema.shape.path, store, 'path');
-    if (path === undefined) continue;
-    const first = firstByPath.get(path);
-    if (first === undefined) firstByPath.set(path, name);
-    else report(['stores', name, 'path'], `is the path of the store "${first}" as well`);
   }
 }
 

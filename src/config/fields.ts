@@ -69,23 +69,19 @@ export const groupField = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a group');
 
-export const storeTypeField = z.string().transform((value, context) => {
-  if (value === 'directory') return 'directory' as const;
-  if (value === 'tar' || value === 'restic')
-    return refuse(context, `${value} isn't available yet: use directory`);
-  return refuse(context, 'must be directory');
-});
+/** Becomes a name in /etc/passwd. */
+export const userField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/, 'must be the name of a user');
 
-/** A name, or a list of exactly one. */
-export const storeReferenceField = z.preprocess(
-  (value) => (Array.isArray(value) && value.length === 1 ? value[0] : value),
-  z.unknown().transform((value, context) => {
-    if (typeof value === 'string') return value;
-    if (Array.isArray(value) && value.length > 1)
-      return refuse(context, "more than one store isn't available yet");
-    return refuse(context, 'must be the name of a store');
-  }),
-);
+/** A name, or a list of names: the first is captured into. */
+export const storeReferenceField = z.unknown().transform((value, context): [string, ...string[]] => {
+  const [first, ...others] = Array.isArray(value) ? value : [value];
+  if (typeof first !== 'string' || !others.every((other) => typeof other === 'string')) {
+    return refuse(context, 'must be the name of a store, or a list of names');
+  }
+  const twice = others.find((other, index) => other === first || others.indexOf(other) !== index);
+  if (twice === undefined) return [first, ...others];
+  return refuse(context, `names the store "${twice}" twice`);
+});
 
 export const pauseBudgetField = durationField(1, dayMs);
 export const jitterField = durationField(0, dayMs);
@@ -145,7 +141,7 @@ const lowestBytesPerSecond = 64 * 1024;
 
 const rateInput = z.string().meta({ pattern: String.raw`^\d+(\.\d+)?(B|[kKMGT]B|[KMGT]iB)/s$` });
 
-export const precopyRateField = rateInput.transform((value, context): number => {
+export const rateField = rateInput.transform((value, context): number => {
   const bytesPerSecond = parseRate(value);
   if (bytesPerSecond === null) return refuse(context, 'must be a rate with its unit, such as 50MiB/s');
   if (bytesPerSecond >= lowestBytesPerSecond) return bytesPerSecond;
@@ -160,7 +156,7 @@ function oneOfField<T extends string>(known: T[]) {
   });
 }
 
-function durationField(minMs: number, maxMs: number) {
+export function durationField(minMs: number, maxMs: number) {
   const pattern = String.raw`^(\d+(\.\d+)?(ms|[wdhms]))+$`;
   const input = z.unknown().meta({ anyOf: [{ type: 'string', pattern }, { const: 0 }] });
   return input.transform((value, context): number => {

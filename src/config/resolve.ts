@@ -1,13 +1,16 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { resolveAlert, resolveHooks } from './alert-fields.js';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
 import type { ConfigInput, GuestInput } from './schema.js';
+import { resolveStore } from './store-fields.js';
+import { resolveVerify } from './verify-fields.js';
 
 /** The config of a file that has no problems: a guest's own settings first, then `defaults`, then what is built in. */
 export function resolveConfig(file: string, input: ConfigInput): Config {
-  const stores = Object.entries(input.stores ?? {}).map(([name, store]): StoreConfig => ({ name, ...store }));
-  const builtIn = builtInSettings(stores);
   const state = input.state ?? defaultState();
+  const stores = Object.entries(input.stores ?? {}).map(([name, store]) => resolveStore(name, state, store));
+  const builtIn = builtInSettings(stores);
   const guests = Object.entries(input.guests ?? {}).map(([name, guest]) =>
     resolveGuest(name, state, guest, { ...builtIn, ...input.defaults, ...guest }),
   );
@@ -15,7 +18,9 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     file,
     state,
     concurrency: input.concurrency ?? 2,
+    alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
+    verify: resolveVerify(input.verify, input.defaults?.timezone ?? builtIn.timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };
@@ -26,7 +31,7 @@ type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify'>>;
 function builtInSettings(stores: StoreConfig[]): BuiltIn {
   return {
     // More than one store and none named is a problem that was reported: here it is the only one.
-    store: stores[0]?.name ?? '',
+    store: [stores[0]?.name ?? ''],
     schedule: null,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
     catchUp: true,
@@ -43,6 +48,7 @@ function builtInSettings(stores: StoreConfig[]): BuiltIn {
     syncTries: 5,
     settleTimeout: 2000,
     freezeTimeout: 10_000,
+    hooks: {},
     requests: [],
     labels: {},
   };
@@ -54,14 +60,18 @@ function resolveGuest(
   guest: GuestInput,
   settings: BuiltIn & GuestInput,
 ): GuestConfig {
-  const { disks: _, schedule, jitter, ...others } = settings;
+  const { disks: _, store, schedule, jitter, hooks, ...others } = settings;
+  const [firstStore, ...otherStores] = store;
   const { pauseBudget, pauseTarget, precopyRate, settleTimeout, freezeTimeout, ...sameNames } = others;
   return {
     name,
     ...sameNames,
     disks: disksOf(guest),
+    store: firstStore,
+    otherStores,
     notify: guest.notify ?? join(state, 'notify', `${name}.sock`),
     ...(schedule === null ? {} : { schedule }),
+    hooks: resolveHooks(hooks),
     jitterMs: jitter,
     pauseBudgetMs: pauseBudget,
     pauseTargetMs: pauseTarget,

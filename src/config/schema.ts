@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { alertSchema, hooksSchema } from './alert-fields.js';
 import {
   agentField,
   captureField,
@@ -13,16 +14,17 @@ import {
   pathField,
   pauseBudgetField,
   pauseTargetField,
-  precopyRateField,
+  rateField,
   requestsField,
   requireField,
   scheduleField,
   settleTimeoutField,
   storeReferenceField,
-  storeTypeField,
   timezoneField,
   trackerField,
 } from './fields.js';
+import { storeSchema } from './store-fields.js';
+import { verifySchema } from './verify-fields.js';
 
 /** The shape of the config file. Every key is known here; any other is a problem. */
 
@@ -38,7 +40,7 @@ const settings = {
   agent: agentField.exactOptional(),
   capture: captureField.exactOptional(),
   /** null: no limit, whatever `defaults` say. */
-  precopyRate: precopyRateField.nullable().exactOptional(),
+  precopyRate: rateField.nullable().exactOptional(),
   precopyTracker: trackerField.exactOptional(),
   pauseTarget: pauseTargetField.exactOptional(),
   keep: keepField.exactOptional(),
@@ -46,6 +48,7 @@ const settings = {
   syncTries: z.int().min(1).max(100).exactOptional(),
   settleTimeout: settleTimeoutField.exactOptional(),
   freezeTimeout: freezeTimeoutField.exactOptional(),
+  hooks: hooksSchema.exactOptional(),
   requests: requestsField.exactOptional(),
   labels: labelsField.exactOptional(),
 };
@@ -59,14 +62,14 @@ export const guestSchema = z.strictObject({
   ...settings,
 });
 
-export const storeSchema = z.strictObject({ type: storeTypeField, path: pathField });
-
 export const controlSchema = z.strictObject({ group: groupField.exactOptional() });
 
 export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
+  alerts: z.array(alertSchema).max(32).exactOptional(),
+  verify: verifySchema.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),

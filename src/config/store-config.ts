@@ -28,7 +28,8 @@ export interface ResticStoreConfig {
   repository: string;
   /** Exactly one of the two is set: passwords stand in no config. */
   passwordFile: string | null;
-  passwordCommand: string | null;
+  /** A program and its arguments, which prints the password. */
+  passwordCommand: string[] | null;
   /** A file of `NAME=VALUE` lines for restic's environment, for the keys of a remote place; null: none. */
   environmentFile: string | null;
   /** As for a tar store. */

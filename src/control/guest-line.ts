@@ -69,7 +69,8 @@ function demandOf(name: RequestName, guest: string, words: Map<string, string>):
     case 'verify':
     case 'drill': {
       const snapshot = ownSnapshot(guest, words.get('snapshot') ?? 'latest');
-      return snapshot === undefined ? undefined : { type: name, snapshot };
+      if (snapshot === undefined) return undefined;
+      return name === 'verify' ? { type: name, snapshot } : { type: name, snapshot };
     }
     case 'cancel': {
       const of = numberIn(words.get('of') ?? '');

@@ -33,6 +33,7 @@ const optionsSchema = z.strictObject({
     .exactOptional(),
   pinned: z.boolean().exactOptional(),
   dryRun: z.boolean().exactOptional(),
+  clockIsRight: z.boolean().exactOptional(),
   wait: z.boolean().exactOptional(),
 });
 
@@ -57,15 +58,20 @@ export function parseRequestBody(body: unknown, requester: Requester): Request {
 }
 
 function demandOf(type: RequestName, text: string, options: SnapshotOptions): Demand {
-  if (type !== 'snapshot') checkOptions(type, options);
+  checkOptions(type, options);
   switch (type) {
     case 'snapshot':
       return { type, guest: needed(text, 'the name of a guest'), options };
     case 'verify':
+      if (!text.includes('@')) return { type, guest: text === '' ? null : text };
+      return { type, snapshot: text };
     case 'drill':
       return { type, snapshot: needed(text, 'the name of a snapshot') };
     case 'prune':
-      return { type, guest: text === '' ? null : text, dryRun: options.dryRun ?? false };
+      return {
+        ...{ type, guest: text === '' ? null : text, dryRun: options.dryRun ?? false },
+        ...(options.clockIsRight && { clockIsRight: true }),
+      };
     case 'status':
       return { type, guest: text === '' ? null : text };
     case 'cancel':
@@ -76,7 +82,10 @@ function demandOf(type: RequestName, text: string, options: SnapshotOptions): De
 
 /** An option that would be passed over is a mistake of whoever asks. */
 function checkOptions(type: RequestName, options: SnapshotOptions): void {
-  const stray = Object.keys(options).find((key) => !(type === 'prune' && key === 'dryRun'));
+  const ofPrune = ['dryRun', 'clockIsRight'];
+  const stray = Object.keys(options).find((key) =>
+    type === 'snapshot' ? key === 'clockIsRight' : !(type === 'prune' && ofPrune.includes(key)),
+  );
   if (stray !== undefined) throw usage(`options: a ${type} has no ${stray}`);
 }
 

@@ -12,6 +12,8 @@ export interface SnapshotOptions {
   labels?: Record<string, string>;
   pinned?: boolean;
   dryRun?: boolean;
+  /** Of a prune: a person says that the clock is right, whatever speaks against it. */
+  clockIsRight?: boolean;
   wait?: boolean;
 }
 
@@ -19,7 +21,9 @@ export interface SnapshotOptions {
 export type Demand =
   | { type: 'snapshot'; guest: string; options: SnapshotOptions }
   | { type: 'verify'; snapshot: string }
-  | { type: 'prune'; guest: string | null; dryRun: boolean }
+  /** All snapshots of a guest, or of all. */
+  | { type: 'verify'; guest: string | null }
+  | { type: 'prune'; guest: string | null; dryRun: boolean; clockIsRight?: boolean }
   | { type: 'status'; guest: string | null }
   | { type: 'drill'; snapshot: string }
   /** By the id that another request of the same requester has. */

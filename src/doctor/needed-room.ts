@@ -1,4 +1,5 @@
-import { applyKeepPolicy, type RetentionCandidate } from '../retention/apply-keep-policy.js';
+import { applyKeepPolicy } from '../retention/apply-keep-policy.js';
+import type { RetentionCandidate } from '../retention/candidate.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import { slotsBetween } from '../schedule/cron-slots.js';
 

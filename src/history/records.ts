@@ -1,6 +1,6 @@
 /** The shapes of what the history keeps. Times are ISO 8601 strings in UTC, with milliseconds. */
 
-export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore' | 'doctor';
+export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore' | 'import' | 'doctor';
 export type JobStatus = 'running' | 'success' | 'warning' | 'failed' | 'skipped' | 'interrupted';
 /** `request`: asked of a daemon. `sweep`: a daemon looked for expired snapshots by itself. */
 export type Trigger = 'manual' | 'schedule' | 'catchUp' | 'request' | 'sweep';
@@ -116,4 +116,58 @@ export interface SnapshotRecord {
   labels: Record<string, string>;
   /** SHA-256 of manifest.json as it lies in the store. */
   manifestSha256: string;
+}
+
+/** What a sweep of a guest's snapshots in a store leaves for the next one. */
+export interface SweepRecord {
+  store: string;
+  guest: string;
+  /** By the wall clock. */
+  sweptAt: string;
+  /** When the newest snapshot that counted was taken. */
+  newestTakenAt: string | null;
+  /** Snapshots up to here lie in the future because a clock was wrong once. */
+  aheadUntil: string | null;
+  /** Milliseconds since the boot of this id: a clock that nobody sets. */
+  bootId: string;
+  uptimeMs: number;
+}
+
+/**
+ * What a verification came to. `ok`: every byte is as it was captured, and no filesystem was found to be bad; `damaged`: a byte
+ * is not; `badFilesystem`: the bytes are, and what the guest had on its disk is not sound; `notRead`: the store could not be
+ * read, which says nothing of the snapshot.
+ */
+export type VerifyResult = 'ok' | 'damaged' | 'badFilesystem' | 'notRead';
+
+/**
+ * What was found of the filesystem in a disk. `sound`: its checker says so; `bad`: it says otherwise; `unproven`: it can't tell,
+ * because only a mount could replay the log; `none`: no filesystem that we know; `notChecked`: it could not be run to its end.
+ */
+export type FilesystemVerdict = 'sound' | 'bad' | 'unproven' | 'none' | 'notChecked';
+
+export interface FilesystemRecord {
+  /** `ubd0`, or `ubd0 partition 2`. */
+  disk: string;
+  /** `ext4`, `xfs`, `btrfs`, or what else it is, for people. */
+  type: string;
+  verdict: FilesystemVerdict;
+  /** Why, in our words; null where the verdict says all. */
+  reason: string | null;
+  /** The end of what the checker said, printable; null when none was run. Some of it is in the guest's words. */
+  output: string | null;
+}
+
+/** The last verification of a snapshot in a store. */
+export interface VerificationRecord {
+  snapshot: string;
+  store: string;
+  job: string | null;
+  verifiedAt: string;
+  result: VerifyResult;
+  /** What is wrong, for people; null where nothing is. */
+  problem: string | null;
+  /** Data that was read of the store, without holes. */
+  readBytes: number;
+  filesystems: FilesystemRecord[];
 }

@@ -26,6 +26,8 @@ import type {
   PauseRecord,
   PhaseRecord,
   SnapshotRecord,
+  SweepRecord,
+  VerificationRecord,
 } from './records.js';
 import {
   markRemoved,
@@ -37,7 +39,9 @@ import {
 import { sqliteDialect } from './sqlite-dialect.js';
 import { sqliteFailure } from './sqlite-failure.js';
 import { openSqliteFile } from './sqlite-file.js';
+import { selectSweep, upsertSweep } from './sweep-queries.js';
 import type { Tables } from './tables.js';
+import { selectVerifications, upsertVerification, type VerificationFilter } from './verification-queries.js';
 
 export interface HistoryOptions {
   /** How long an operation may wait for other processes' locks. Default: a minute. */
@@ -140,6 +144,25 @@ export class SqliteHistory {
     return this.#read((db) => selectSnapshots(db, filter));
   }
 
+  /** Remembers the last sweep of a guest's snapshots in a store, in the place of the one before. */
+  async recordSweep(sweep: SweepRecord): Promise<void> {
+    await this.#write((db) => upsertSweep(db, sweep));
+  }
+
+  async lastSweep(store: string, guest: string): Promise<SweepRecord | null> {
+    return this.#read((db) => selectSweep(db, store, guest));
+  }
+
+  /** Records what a verification came to, in the place of the snapshot's last one. */
+  async recordVerification(verification: VerificationRecord): Promise<void> {
+    await this.#write((db) => upsertVerification(db, verification));
+  }
+
+  /** The last verification of each snapshot, of removed ones too; the one that was made longest ago first. */
+  async verifications(filter: VerificationFilter): Promise<VerificationRecord[]> {
+    return this.#read((db) => selectVerifications(db, filter));
+  }
+
   /** Records what a guest said. The oldest of its type give way: it may say whatever it likes. */
   async recordEvent(event: GuestEvent): Promise<void> {
     await this.#write((db) => insertEvent(db, event));
@@ -150,19 +173,19 @@ export class SqliteHistory {
     return this.#read((db) => selectEvents(db, filter));
   }
 
-  /** The last slot of a guest's schedule that was dealt with. */
-  async lastSlot(guest: string): Promise<string | null> {
+  /** The last slot of an entry of the timetable that was dealt with: of a guest, by its name, or of a job of the house. */
+  async lastSlot(entry: string): Promise<string | null> {
     const row = await this.#read((db) =>
-      db.selectFrom('slots').select('slot').where('guest', '=', guest).executeTakeFirst(),
+      db.selectFrom('slots').select('slot').where('guest', '=', entry).executeTakeFirst(),
     );
     return row?.slot ?? null;
   }
 
-  async recordSlot(guest: string, slot: string): Promise<void> {
+  async recordSlot(entry: string, slot: string): Promise<void> {
     await this.#write((db) =>
       db
         .insertInto('slots')
-        .values({ guest, slot })
+        .values({ guest: entry, slot })
         .onConflict((conflict) => conflict.column('guest').doUpdateSet({ slot }))
         .execute(),
     );

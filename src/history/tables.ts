@@ -64,6 +64,7 @@ export interface SnapshotsTable {
 }
 
 export interface SlotsTable {
+  /** The entry of the timetable: a guest, or a job of the house under a name that no guest can have. */
   guest: string;
   slot: string;
 }
@@ -82,6 +83,28 @@ export interface EventsTable {
   missed: number;
 }
 
+export interface SweepsTable {
+  store: string;
+  guest: string;
+  swept_at: string;
+  newest_taken_at: string | null;
+  ahead_until: string | null;
+  boot_id: string;
+  uptime_ms: number;
+}
+
+export interface VerificationsTable {
+  store: string;
+  snapshot: string;
+  job: string | null;
+  verified_at: string;
+  result: string;
+  problem: string | null;
+  read_bytes: number;
+  /** JSON array of FilesystemRecords. */
+  filesystems: string;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -90,4 +113,6 @@ export interface Tables {
   slots: SlotsTable;
   stores: StoresTable;
   events: EventsTable;
+  sweeps: SweepsTable;
+  verifications: VerificationsTable;
 }

@@ -3,7 +3,7 @@ import { dataExtents, type Extent } from './sparse-map.js';
 import { fileSize, makeHole, newBuffer, type Pass, readExtent, writeFully } from './sparse-pass.js';
 
 /** At most this much in one system call: a few milliseconds, between which an end by force is noticed. */
-const kernelChunkBytes = 16 * 1024 * 1024;
+export const kernelChunkBytes = 16 * 1024 * 1024;
 
 /**
  * Copies data to data and holes to holes; the target gets the source's size, and loses what it held. Blocking: the synchronous

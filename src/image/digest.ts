@@ -17,11 +17,25 @@ export async function sha256OfFile(path: string, options: ImageWorkOptions = {})
   }
 }
 
-/** As `sha256OfFile`, of a file that is open already; and its size in bytes. */
+/** As `sha256OfFile`, of a file that is open already; its size in bytes, and how many of them are data. */
 export async function sha256OfOpenFile(
   fd: number,
   options: ImageWorkOptions = {},
-): Promise<{ sha256: string; sizeBytes: number }> {
-  const { sha256, sizeBytes } = await runImageWork({ kind: 'digest', fd }, options);
-  return { sha256: sha256 ?? '', sizeBytes };
+): Promise<{ sha256: string; sizeBytes: number; dataBytes: number }> {
+  const { calmly } = options;
+  const work = { kind: 'digest' as const, fd, digest: 'whole' as const, ...(calmly && { calmly }) };
+  const { sha256, sizeBytes, dataBytes } = await runImageWork(work, options);
+  return { sha256: sha256 ?? '', sizeBytes, dataBytes };
+}
+
+/** As `sha256OfOpenFile`, and the digest of the data alone (`DataDigest`), in one read. */
+export async function bothDigestsOfOpenFile(
+  fd: number,
+  options: ImageWorkOptions = {},
+): Promise<{ sha256: string; dataSha256: string; sizeBytes: number }> {
+  const { sha256, dataSha256, sizeBytes } = await runImageWork(
+    { kind: 'digest', fd, digest: 'both' },
+    options,
+  );
+  return { sha256: sha256 ?? '', dataSha256: dataSha256 ?? '', sizeBytes };
 }

@@ -60,6 +60,15 @@ export async function ensureDirectory(path: string): Promise<void> {
   await syncDirectory(dirname(path));
 }
 
+/** Makes a directory and those above it, 0700, as far as they are not there. The names of what was made are durable then. */
+export async function ensureDirectories(path: string): Promise<void> {
+  const firstMade = await mkdir(path, { recursive: true, mode: 0o700 });
+  if (firstMade === undefined) return;
+  for (let made = path; made.length >= firstMade.length; made = dirname(made)) {
+    await syncDirectory(dirname(made));
+  }
+}
+
 /**
  * Renames a directory to a name that MUST NOT be taken: a plain rename would silently replace an empty directory.
  * Network filesystems know no such rename (EINVAL); there we look first.

@@ -1,16 +1,22 @@
-import { createHash, type Hash } from 'node:crypto';
-import { parentPort, workerData } from 'node:worker_threads';
-import { copyExtents } from './copy-extents.js';
-import type { ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import { workerData } from 'node:worker_threads';
+import { setThreadUrgency } from '../urgency.js';
+import { copyExtents, kernelChunkBytes } from './copy-extents.js';
+import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
+import type { DigestKind, ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import { forgetCached, setIdleIoPriority } from './linux-calls.js';
+import { mergeCow } from './merge-cow.js';
+import { Pace, type PaceState } from './pace.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
 import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
 
 /** The thread behind `runImageWork`: does the one piece of work that it was started for. */
 
-const progressEveryMs = 200;
-const zeros = Buffer.alloc(1024 * 1024);
+/** What is read at once where a rate is to be held. */
+const minPieceBytes = 16 * 1024;
+const maxPieceBytes = 1024 * 1024;
 
+say({ is: 'ready' });
 say(attempt(workerData as ImageWork));
 
 function attempt(work: ImageWork): WorkerWord {
@@ -18,45 +24,56 @@ function attempt(work: ImageWork): WorkerWord {
   try {
     return { is: 'done', result: { ...perform(work), elapsedMs: performance.now() - startedMs } };
   } catch (error) {
-    const { message, code, syscall } = error as NodeJS.ErrnoException;
-    return { is: 'failed', message, code, syscall };
+    return failed(error);
   }
 }
 
-function perform(work: ImageWork): Omit<ImageWorkResult, 'elapsedMs'> {
+type Result = Omit<ImageWorkResult, 'elapsedMs'>;
+
+function perform(work: ImageWork): Result {
   switch (work.kind) {
     case 'copy': {
       const report = reporter(fileSize(work.sourceFd));
-      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, report), sha256: null };
+      const onCopied = work.calmly ? calmCopy(work.sourceFd, work.calmly, report) : report;
+      return { ...copyExtents(work.sourceFd, work.targetFd, undefined, onCopied), ...noDigests };
     }
     case 'copyAndDigest':
-      return copyAndDigest(work.sourceFd, work.targetFd);
+      return copyAndDigest(work.sourceFd, work.targetFd, work.digest);
     case 'digest': {
-      const hash = createHash('sha256');
-      const pass = passOver(work.fd, hashing(hash, fileSize(work.fd)));
-      return { ...pass, sha256: hash.digest('hex') };
+      const sizeBytes = work.firstBytes ?? fileSize(work.fd);
+      const hashes = hashing(work.digest, reporter(sizeBytes));
+      const pass = work.calmly
+        ? passCalmly(work.fd, work.calmly, hashes, sizeBytes)
+        : passOver(work.fd, hashes, undefined, sizeBytes);
+      return { ...pass, ...hashes.digests(pass.sizeBytes) };
+    }
+    case 'mergeCow': {
+      const { cowFd, targetFd, layout } = work;
+      setThreadUrgency('background');
+      setIdleIoPriority();
+      const dataBytes = mergeCow(cowFd, targetFd, layout);
+      return { sizeBytes: layout.sizeBytes, dataBytes, ...noDigests };
     }
     case 'countData':
-      return { ...countData(work.fd), sha256: null };
+      return { ...countData(work.fd), ...noDigests };
     case 'copyRate':
-      return { ...sampleCopyRate(work.sourceFd, work.targetFd, work), sha256: null };
+      return { ...sampleCopyRate(work.sourceFd, work.targetFd, work), ...noDigests };
   }
 }
 
 /** One read for both. */
-function copyAndDigest(sourceFd: number, targetFd: number): Omit<ImageWorkResult, 'elapsedMs'> {
+function copyAndDigest(sourceFd: number, targetFd: number, digest: DigestKind): Result {
   const sizeBytes = fileSize(sourceFd);
-  const hash = createHash('sha256');
-  const { hole, data } = hashing(hash, sizeBytes);
+  const hashes = hashing(digest, reporter(sizeBytes));
   makeHole(targetFd, sizeBytes);
   const pass = passOver(sourceFd, {
-    hole,
+    hole: hashes.hole,
     data: (chunk, offset) => {
       writeFully(targetFd, chunk, offset);
-      data(chunk, offset);
+      hashes.data(chunk, offset);
     },
   });
-  return { ...pass, sha256: hash.digest('hex') };
+  return { ...pass, ...hashes.digests(pass.sizeBytes) };
 }
 
 function countData(fd: number): Pass {
@@ -66,38 +83,45 @@ function countData(fd: number): Pass {
   return { sizeBytes, dataBytes };
 }
 
-/** Hashes what passes by, holes as the zeros that a reader would get. */
-function hashing(hash: Hash, sizeBytes: number): PassVisitor {
-  const report = reporter(sizeBytes);
-  let position = 0;
-  return {
-    hole(length) {
-      const end = position + length;
-      while (position < end) {
-        const piece = Math.min(end - position, zeros.length);
-        hash.update(piece === zeros.length ? zeros : zeros.subarray(0, piece));
-        position += piece;
-        report(position);
-      }
+/** Passes over a file in nobody's way: see `ImageWorkOptions.calmly`. */
+function passCalmly(fd: number, state: PaceState, { hole, data }: PassVisitor, sizeBytes: number): Pass {
+  const pace = becomeCalm(fd, state);
+  const visitor: PassVisitor = {
+    hole,
+    data: (chunk, offset) => {
+      data(chunk, offset);
+      forgetCached(fd, offset, chunk.length);
+      pace.spend(chunk.length);
     },
-    data(chunk, offset) {
-      hash.update(chunk);
-      position = offset + chunk.length;
-      report(position);
-    },
+  };
+  // In pieces that take no longer than a moment each, so that what is told of them is no older.
+  const { bytesPerSecond } = state;
+  const pieceBytes = Math.min(
+    maxPieceBytes,
+    Math.max(minPieceBytes, Math.ceil((bytesPerSecond ?? Infinity) / 4)),
+  );
+  return passOver(fd, visitor, Buffer.allocUnsafeSlow(pieceBytes), sizeBytes);
+}
+
+/** The same for a copy, which tells where it has come to. */
+function calmCopy(
+  fd: number,
+  state: PaceState,
+  report: (endOffset: number) => void,
+): (endOffset: number) => void {
+  const pace = becomeCalm(fd, state);
+  let doneBytes = 0;
+  return (endOffset) => {
+    report(endOffset);
+    // With the holes between: a copy in the kernel does not tell of them, and they are few where this matters.
+    pace.spend(Math.max(0, Math.min(endOffset - doneBytes, kernelChunkBytes)));
+    doneBytes = endOffset;
   };
 }
 
-/** Says now and then how far the work is. */
-function reporter(sizeBytes: number): (doneBytes: number) => void {
-  let reportedMs = performance.now();
-  return (doneBytes) => {
-    if (performance.now() - reportedMs < progressEveryMs) return;
-    reportedMs = performance.now();
-    say({ is: 'progress', progress: { doneBytes, sizeBytes } });
-  };
-}
-
-function say(word: WorkerWord): void {
-  parentPort?.postMessage(word);
+function becomeCalm(fd: number, state: PaceState): Pace {
+  setThreadUrgency('background');
+  setIdleIoPriority();
+  forgetCached(fd, 0, 0);
+  return new Pace(state);
 }

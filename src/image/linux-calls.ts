@@ -15,6 +15,9 @@ const FICLONERANGE = 0x4020940d;
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
 const F_OFD_SETLK = 37;
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
 const F_WRLCK = 1;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
@@ -23,6 +26,7 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 const SYNC_FILE_RANGE_WAIT_BEFORE = 1;
 const SYNC_FILE_RANGE_WRITE = 2;
 const SYNC_FILE_RANGE_WAIT_AFTER = 4;
+const POSIX_FADV_DONTNEED = 4;
 const IOPRIO_WHO_PROCESS = 1;
 const IOPRIO_IDLE = 3 << 13;
 /** The C library has no function for `ioprio_set`, and its number differs from machine to machine. */
@@ -43,10 +47,12 @@ const ioctlBuffer = libc.func('int ioctl(int fd, unsigned long request, void *ar
 const sendfile = libc.func('int64_t sendfile(int target, int source, void *sourceOffset, size_t length)');
 const renameat2 = libc.func('int renameat2(int fromDir, str from, int toDir, str to, unsigned int flags)');
 const fcntlBuffer = libc.func('int fcntl(int fd, int command, void *argument)');
+const flock = libc.func('int flock(int fd, int operation)');
 const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
 const syncFileRange = libc.func(
   'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
 );
+const posixFadvise = libc.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
 const systemCall = libc.func('long syscall(long number, long a, long b, long c)');
 const prctl = libc.func(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
@@ -104,6 +110,14 @@ export function writeBackBlocking(fd: number, offset: number, length: number): v
 }
 
 /**
+ * Has the kernel forget what it holds of a stretch of the file in memory, apart from what is not written yet; a length of 0 means
+ * up to the end. What is read next comes from the disk. It is advice: where it is not taken, nothing changes.
+ */
+export function forgetCached(fd: number, offset: number, length: number): void {
+  posixFadvise(fd, offset, length, POSIX_FADV_DONTNEED);
+}
+
+/**
  * From now on this thread reads and writes disks only when nobody else does, where the disk's scheduler knows of that.
  * @returns false where the kernel would not, or the machine's number for the call is not known
  */
@@ -144,6 +158,18 @@ export function lockWholeFile(fd: number): boolean {
   if (fcntlBuffer(fd, F_OFD_SETLK, lock) === 0) return true;
   const error = lastError('fcntl(F_OFD_SETLK)');
   if (error.code === 'EAGAIN' || error.code === 'EACCES') return false;
+  throw error;
+}
+
+/**
+ * Takes a lock on an open file or directory, without waiting. It belongs to what was opened and is gone with its last
+ * descriptor, at the latest with this process.
+ * @returns false when others hold one that does not go with it
+ */
+export function tryFlock(fd: number, kind: 'shared' | 'exclusive'): boolean {
+  if (flock(fd, (kind === 'shared' ? LOCK_SH : LOCK_EX) | LOCK_NB) === 0) return true;
+  const error = lastError('flock');
+  if (error.code === 'EAGAIN' || error.code === 'EWOULDBLOCK') return false;
   throw error;
 }
 

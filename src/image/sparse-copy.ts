@@ -1,4 +1,4 @@
-import { type ImageWorkOptions, runImageWork } from './image-work.js';
+import { type DigestKind, type Digests, type ImageWorkOptions, runImageWork } from './image-work.js';
 
 /**
  * Copies an image to an open file, data to data and holes to holes, in a thread of its own; the target's old content is
@@ -11,18 +11,20 @@ export async function copySparse(
   targetFd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ dataBytes: number }> {
-  const { dataBytes } = await runImageWork({ kind: 'copy', sourceFd, targetFd }, options);
+  const { calmly } = options;
+  const work = { kind: 'copy' as const, sourceFd, targetFd, ...(calmly && { calmly }) };
+  const { dataBytes } = await runImageWork(work, options);
   return { dataBytes };
 }
 
-/** As `copySparse`, and hashes in the same read. `sha256` equals what `sha256sum` says of the source. */
+/** As `copySparse`, and hashes in the same read. */
 export async function copySparseWithDigest(
   sourceFd: number,
   targetFd: number,
   options: ImageWorkOptions = {},
-): Promise<{ sizeBytes: number; dataBytes: number; sha256: string }> {
-  const result = await runImageWork({ kind: 'copyAndDigest', sourceFd, targetFd }, options);
-  return { sizeBytes: result.sizeBytes, dataBytes: result.dataBytes, sha256: result.sha256 ?? '' };
+  digest: DigestKind = 'whole',
+): Promise<{ sizeBytes: number; dataBytes: number } & Digests> {
+  return await runImageWork({ kind: 'copyAndDigest', sourceFd, targetFd, digest }, options);
 }
 
 /** How many bytes of the file are data: what a copy has to carry, and a store has to have room for. */

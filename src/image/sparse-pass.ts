@@ -31,13 +31,13 @@ export function fileSize(fd: number): number {
   throw ioError('EFBIG', 'fstat', `a file of ${size} bytes is too large`);
 }
 
-/** Shows the whole file to the visitor, in order; holes are not read. The buffer is of the caller's making if given. */
+/** Shows the whole file to the visitor, in order; holes are not read. The buffer is of the caller's making if given, and only the first `sizeBytes` are shown. */
 export function passOver(
   fd: number,
   visitor: PassVisitor,
   buffer = Buffer.allocUnsafeSlow(chunkBytes),
+  sizeBytes = fileSize(fd),
 ): Pass {
-  const sizeBytes = fileSize(fd);
   let dataBytes = 0;
   let position = 0;
   for (const extent of dataExtents(fd, sizeBytes)) {

@@ -8,7 +8,7 @@ import { type InPlaceDisk, type InPlaceTarget, planInPlace } from './in-place-pl
 import { type Replacement, replaceDisks } from './replace-disks.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
 import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
-import { backingFile, diskFile } from './stored-file.js';
+import { backingFile, diskFile } from '../store/stored-file.js';
 import { type TargetDisk, takeTargetDisk } from './target-disk.js';
 
 export interface InPlaceOptions extends RestoreOptions {

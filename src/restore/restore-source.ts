@@ -1,25 +1,26 @@
-import type { FileHandle } from 'node:fs/promises';
 import type { ImageProgress, ImageWorkOptions } from '../image/image-work.js';
-import type { Manifest, ManifestDisk } from '../store/manifest.js';
+import type { PaceState } from '../image/pace.js';
+import type { ManifestDisk } from '../store/manifest.js';
+import type { SnapshotContent } from '../store/store.js';
 
-/** What a restore reads from; whoever has a store of snapshots provides it. */
-export interface RestoreSource {
-  manifest: Manifest;
-  /** A file of the snapshot, by the name in its manifest. The one who opened it closes it. */
-  openFile(file: string): Promise<FileHandle>;
-  /** A backing file, by the name in the manifest. */
-  openBacking(file: string): Promise<FileHandle>;
-}
+/** What a restore reads from; whoever has a store of snapshots provides it. Who opens a content closes it. */
+export type RestoreSource = SnapshotContent;
 
 export interface RestoreOptions {
   signal: AbortSignal;
+  /** Of a verification: see `ImageWorkOptions`. */
+  calmly?: PaceState;
   /** `file` is the one that is being read, by its name in the store. */
   onProgress?: (file: string, progress: ImageProgress) => void;
 }
 
 /** The same for the work on one file. */
-export function workOn(file: string, { signal, onProgress }: RestoreOptions): ImageWorkOptions {
-  return onProgress ? { signal, onProgress: (progress) => onProgress(file, progress) } : { signal };
+export function workOn(file: string, { signal, calmly, onProgress }: RestoreOptions): ImageWorkOptions {
+  return {
+    signal,
+    ...(calmly && { calmly }),
+    ...(onProgress && { onProgress: (progress: ImageProgress) => onProgress(file, progress) }),
+  };
 }
 
 export interface RestoredDisk {

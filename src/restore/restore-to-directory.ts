@@ -1,12 +1,12 @@
-import { lstat, mkdir, rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { lstat, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { ensureDirectories, renameToNewName, syncDirectory } from '../image/durable-file.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import { type DirectoryNames, directoryNames } from './directory-names.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
 import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
-import { backingFile, diskFile } from './stored-file.js';
+import { backingFile, diskFile } from '../store/stored-file.js';
 
 /**
  * Restores all disks of a snapshot into a directory, which is made if need be. Checksums are verified while it copies; files
@@ -24,7 +24,7 @@ export async function restoreToDirectory(
   const names = directoryNames(source.manifest);
   try {
     for (const path of pathsOf(names, target)) await refuseExisting(path);
-    await makeDirectory(target);
+    await ensureDirectories(target);
     return await withStaging(options, async (staging) => {
       const disks = await stageDisks(source, names, target, staging);
       await placeAll(disks.flatMap(({ staged }) => staged));
@@ -105,13 +105,4 @@ async function refuseExisting(path: string): Promise<void> {
     throw error;
   }
   throw new UmlsnapError('TargetExists', { path });
-}
-
-/** 0700: a guest's disk holds its secrets. The names of what was made are durable from here on. */
-async function makeDirectory(directory: string): Promise<void> {
-  const firstMade = await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (firstMade === undefined) return;
-  for (let made = directory; made.length >= firstMade.length; made = dirname(made)) {
-    await syncDirectory(dirname(made));
-  }
 }

@@ -1,8 +1,7 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { copySparseWithDigest, failedSide } from '../image/sparse-copy.js';
+import { copyStoredFile, type StoredFile, withStoredFile } from '../store/stored-file.js';
 import { type RestoreOptions, workOn } from './restore-source.js';
-import { damaged, requireSound, type StoredFile, withStoredFile } from './stored-file.js';
 import { removeLeftovers, temporaryName } from './temporary-name.js';
 
 export interface StagedFile {
@@ -57,32 +56,15 @@ async function stageFile(
   return withStoredFile(stored, async (source) => {
     const target = await onTarget(stored, path, () => open(temporaryPath, 'wx+', 0o600));
     try {
-      const dataBytes = await copyChecked(stored, source, target, path, options);
+      const { dataBytes } = await onTarget(stored, path, () =>
+        copyStoredFile(stored, source, target.fd, workOn(stored.file, options)),
+      );
       await onTarget(stored, path, () => finish(target, look));
       return { temporaryPath, path, dataBytes };
     } finally {
       await target.close();
     }
   });
-}
-
-/** Reads once: what is written is what was hashed. */
-async function copyChecked(
-  stored: StoredFile,
-  source: FileHandle,
-  target: FileHandle,
-  path: string,
-  options: RestoreOptions,
-): Promise<number> {
-  try {
-    const copied = await copySparseWithDigest(source.fd, target.fd, workOn(stored.file, options));
-    requireSound(stored, copied);
-    return copied.dataBytes;
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    if (failedSide(error) === 'source') throw damaged(stored, `can't be read: ${problemOf(error)}`, error);
-    throw restoreFailed(stored.snapshot, path, error);
-  }
 }
 
 /** fsync MUST come last: the owner and the times are to be as durable as the content. */

@@ -1,49 +1,46 @@
-import { errnoOf, isError, problemOf } from '../errors.js';
-import { sha256OfOpenFile } from '../image/digest.js';
+import { isError } from '../errors.js';
+import { backingFile, checkStoredFile, diskFile, type StoredFile } from '../store/stored-file.js';
 import { type RestoreOptions, type RestoreSource, workOn } from './restore-source.js';
-import {
-  backingFile,
-  damaged,
-  diskFile,
-  requireSound,
-  type StoredFile,
-  withStoredFile,
-} from './stored-file.js';
 
-export type Verdict = { ok: true } | { ok: false; problem: string };
+export type Verdict = ({ ok: true } | { ok: false; problem: string }) & {
+  /** Data that was read, without holes. */
+  readBytes: number;
+};
+
+export interface VerifyOptions extends RestoreOptions {
+  /**
+   * Backing files of the store that were read in this run and are sound, by name and content: they are not read for each snapshot again, and
+   * those that this one adds are noted. Only of a store in which snapshots share them.
+   */
+  soundBackings?: Set<string>;
+}
 
 /**
  * Reads the whole snapshot again and holds it against the checksums of its manifest.
  * @throws the signal's reason; the errors of a store that can't be reached, which say nothing of the snapshot
  */
-export async function verifySnapshot(
-  source: RestoreSource,
-  signal: AbortSignal,
-  onProgress?: RestoreOptions['onProgress'],
-): Promise<Verdict> {
-  const options = { signal, ...(onProgress ? { onProgress } : {}) };
-  const files = source.manifest.disks.flatMap((disk) => [
-    diskFile(source, disk),
-    ...(disk.backing ? [backingFile(source, disk.backing)] : []),
-  ]);
-  // Disks may share a backing file: it is read once.
-  const distinct = new Map(files.map((stored) => [stored.file, stored]));
+export async function verifySnapshot(source: RestoreSource, options: VerifyOptions): Promise<Verdict> {
+  const { soundBackings = new Set() } = options;
+  const disks = source.manifest.disks.map((disk) => diskFile(source, disk));
+  const backings = source.manifest.disks.flatMap((disk) =>
+    disk.backing ? [backingFile(source, disk.backing)] : [],
+  );
+  let readBytes = 0;
+  const read = async (stored: StoredFile) => {
+    readBytes += (await checkStoredFile(stored, workOn(stored.file, options))).dataBytes;
+  };
   try {
-    for (const stored of distinct.values()) await verifyFile(stored, options);
-    return { ok: true };
+    for (const stored of disks) await read(stored);
+    for (const stored of backings) {
+      // Disks may share one, of one snapshot too.
+      const known = `${stored.file} ${stored.sha256} ${stored.sizeBytes}`;
+      if (soundBackings.has(known)) continue;
+      await read(stored);
+      soundBackings.add(known);
+    }
+    return { ok: true, readBytes };
   } catch (error) {
-    if (isError(error, 'SnapshotDamaged')) return { ok: false, problem: error.facts.problem };
+    if (isError(error, 'SnapshotDamaged')) return { ok: false, problem: error.facts.problem, readBytes };
     throw error;
   }
-}
-
-async function verifyFile(stored: StoredFile, options: RestoreOptions): Promise<void> {
-  await withStoredFile(stored, async (handle) => {
-    const read = await sha256OfOpenFile(handle.fd, workOn(stored.file, options)).catch((error: unknown) => {
-      throw errnoOf(error) === undefined
-        ? error
-        : damaged(stored, `can't be read: ${problemOf(error)}`, error);
-    });
-    requireSound(stored, read);
-  });
 }

@@ -1,15 +1,7 @@
+import { hasTime, type RetentionCandidate, timeOf } from './candidate.js';
+import { type ClockDoubt, clockDoubt, type PreviousSweep } from './clock-doubt.js';
 import type { KeepPolicy } from './keep-policy.js';
-import { type BucketRule, bucketOf, bucketRules } from './time-buckets.js';
-
-/** A snapshot as retention sees it. */
-export interface RetentionCandidate {
-  snapshot: string;
-  /** ISO 8601. */
-  takenAt: string;
-  pinned: boolean;
-  /** Known to be whole: false for what is damaged or could not be verified. */
-  good: boolean;
-}
+import { addReasonsOfRules } from './keep-rules.js';
 
 export interface KeptSnapshot {
   snapshot: string;
@@ -26,6 +18,20 @@ export interface RetentionPlan {
   /** Both from the newest to the oldest; together they are the input. */
   keep: KeptSnapshot[];
   remove: RemovedSnapshot[];
+  /** What a person should look at: a clock that can't be trusted, and what came of it. */
+  warnings: string[];
+  /** What the next sweep is to be told of this one, once it is carried out; null while the clock is in doubt. */
+  remember: Pick<PreviousSweep, 'newestTakenAt' | 'aheadUntil'> | null;
+}
+
+export interface RetentionTimes {
+  now: Date;
+  /** IANA name; UTC if not given. */
+  timezone?: string;
+  /** null: nobody has swept these before. */
+  previous?: PreviousSweep | null;
+  /** A person says that `now` is the time, whatever speaks against it. */
+  clockIsRight?: boolean;
 }
 
 /**
@@ -33,29 +39,52 @@ export interface RetentionPlan {
  * hours, days and so on, in the guest's time zone, that have a snapshot; what no rule keeps goes. An empty policy keeps
  * everything. Over the rules stand these:
  * - pinned snapshots stay, and so does the newest good one;
- * - one that is not known to be good counts for no rule, so that it never takes the place of a good one, and is never
- *   removed by a rule, since it may be all that is left of that day;
- * - while any snapshot lies in the future, nothing is removed: the clock was wrong then or is wrong now, and what it
- *   says about age can't be trusted.
+ * - one that is not known to be good, or whose time can't be true, counts for no rule, so that it never takes the place of a
+ *   good one, and is never removed by a rule, since it may be all that is left of that day;
+ * - a clock that was set back removes nothing: while any snapshot or the previous sweep lies in the future, what the clock
+ *   says about age can't be trusted;
+ * - a clock that leapt ahead removes nothing that is younger than the previous sweep's newest, and the older are judged as if
+ *   the younger were not there: what they took the place of, or were told from, may be a wrong time.
  *
- * `within` is counted back from the newest good snapshot: a guest that is no longer backed up keeps what it has.
+ * Both last until the clock is right again, or a person says that it is (`clockIsRight`): what then lies in the future stays,
+ * and counts for no rule. `within` is counted back from the newest good snapshot: a guest that is no longer backed up keeps
+ * what it has.
  */
 export function applyKeepPolicy(
   snapshots: readonly RetentionCandidate[],
   policy: KeepPolicy,
-  { timezone = 'UTC', now }: { timezone?: string; now: Date },
+  { timezone = 'UTC', now, previous = null, clockIsRight = false }: RetentionTimes,
 ): RetentionPlan {
   const newestFirst = [...snapshots].sort(byNewestFirst);
+  const clock: ClockDoubt = clockIsRight ? { doubt: 'none' } : clockDoubt(newestFirst, previous, now);
+  const nowMs = now.getTime();
   const reasons = new Map<RetentionCandidate, string[]>(
-    newestFirst.map((item) => [item, reasonsOutsideRules(item)]),
+    newestFirst.map((item) => [item, reasonsOutsideRules(item, clock, nowMs)]),
   );
-  const countable = newestFirst.filter(isCountable);
-  addReasonsOfRules(countable, policy, timezone, reasons);
+  const countable = newestFirst.filter((item) => countsAt(item, clock, nowMs));
+  const judged =
+    clock.doubt === 'leapt' ? countable.filter((item) => timeOf(item) <= clock.newestMs) : countable;
+  addReasonsOfRules(judged, policy, timezone, reasons);
   const newestGood = countable[0];
   if (newestGood !== undefined) reasons.get(newestGood)?.push('the newest good snapshot');
 
-  const hold = reasonToRemoveNothing(newestFirst, policy, now);
-  const plan: RetentionPlan = { keep: [], remove: [] };
+  const ahead = newestFirst.find((item) => timeOf(item) > nowMs);
+  return {
+    ...split(newestFirst, reasons, reasonToRemoveNothing(policy, clock)),
+    warnings: warningsOf(clock),
+    remember:
+      clock.doubt === 'none'
+        ? { newestTakenAt: newestGood?.takenAt ?? null, aheadUntil: ahead?.takenAt ?? null }
+        : null,
+  };
+}
+
+function split(
+  newestFirst: readonly RetentionCandidate[],
+  reasons: ReadonlyMap<RetentionCandidate, string[]>,
+  hold: string | null,
+): Pick<RetentionPlan, 'keep' | 'remove'> {
+  const plan: Pick<RetentionPlan, 'keep' | 'remove'> = { keep: [], remove: [] };
   for (const item of newestFirst) {
     const own = reasons.get(item) ?? [];
     if (own.length > 0) plan.keep.push({ snapshot: item.snapshot, reasons: own });
@@ -65,73 +94,43 @@ export function applyKeepPolicy(
   return plan;
 }
 
-function reasonsOutsideRules(item: RetentionCandidate): string[] {
+function reasonsOutsideRules(item: RetentionCandidate, clock: ClockDoubt, nowMs: number): string[] {
   const reasons: string[] = [];
   if (item.pinned) reasons.push('pinned');
-  if (!item.good) reasons.push('not known to be good: look at it');
-  else if (!hasTime(item)) reasons.push(`its time can't be read: "${item.takenAt}"`);
+  if (!item.good) reasons.push(`not known to be good: ${item.problem ?? 'look at it'}`);
+  else if (!hasTime(item)) reasons.push(`its time can't be true: "${item.takenAt}"`);
+  else if (clock.doubt === 'none' && timeOf(item) > nowMs)
+    reasons.push('it lies in the future, where a clock was once: it counts for no rule');
+  else if (clock.doubt === 'leapt' && timeOf(item) > clock.newestMs)
+    reasons.push("younger than the previous sweep's newest, and the clock leapt");
   return reasons;
 }
 
-function addReasonsOfRules(
-  countable: readonly RetentionCandidate[],
-  policy: KeepPolicy,
-  timezone: string,
-  reasons: Map<RetentionCandidate, string[]>,
-): void {
-  for (const [index, item] of countable.slice(0, policy.last ?? 0).entries()) {
-    reasons.get(item)?.push(`last: ${index + 1} of ${policy.last}`);
-  }
-  for (const rule of bucketRules) {
-    for (const { item, bucket } of newestOfEachBucket(countable, rule, policy[rule] ?? 0, timezone)) {
-      reasons.get(item)?.push(`${rule}: newest of ${bucket}`);
-    }
-  }
-  const newest = countable[0];
-  if (newest === undefined || policy.withinMs === undefined) return;
-  const oldestMs = timeOf(newest) - policy.withinMs;
-  for (const item of countable) {
-    if (timeOf(item) >= oldestMs) reasons.get(item)?.push('within: young enough');
-  }
-}
-
-function newestOfEachBucket(
-  newestFirst: readonly RetentionCandidate[],
-  rule: BucketRule,
-  count: number,
-  timezone: string,
-): { item: RetentionCandidate; bucket: string }[] {
-  const newest = new Map<string, RetentionCandidate>();
-  for (const item of newestFirst) {
-    if (newest.size >= count) break;
-    const bucket = bucketOf(rule, new Date(timeOf(item)), timezone);
-    if (!newest.has(bucket)) newest.set(bucket, item);
-  }
-  return [...newest].map(([bucket, item]) => ({ item, bucket }));
-}
-
-function reasonToRemoveNothing(
-  snapshots: readonly RetentionCandidate[],
-  policy: KeepPolicy,
-  now: Date,
-): string | null {
+function reasonToRemoveNothing(policy: KeepPolicy, clock: ClockDoubt): string | null {
   const hasRule = Object.values(policy).some((value) => value !== undefined && value > 0);
   if (!hasRule) return 'no keep rule is set: everything stays';
-  const future = snapshots.find((item) => timeOf(item) > now.getTime());
-  if (future === undefined) return null;
-  return `${future.snapshot} lies in the future: nothing is removed until the clock is right`;
+  return clock.doubt === 'setBack' ? `${clock.why}: nothing is removed until the clock is right` : null;
 }
 
-function isCountable(item: RetentionCandidate): boolean {
-  return item.good && hasTime(item);
+function warningsOf(clock: ClockDoubt): string[] {
+  const advice = 'If it is right now, say so: `umlsnap prune GUEST --clock-is-right`.';
+  switch (clock.doubt) {
+    case 'none':
+      return [];
+    case 'setBack':
+      return [
+        `The clock was set back, or is wrong: ${clock.why}. No snapshot is removed until then. ${advice}`,
+      ];
+    case 'leapt':
+      return [
+        `The clock leapt ahead: ${clock.why}. No snapshot since the previous sweep is removed, nor any for their sake. ${advice}`,
+      ];
+  }
 }
 
-function hasTime(item: RetentionCandidate): boolean {
-  return !Number.isNaN(timeOf(item));
-}
-
-function timeOf(item: RetentionCandidate): number {
-  return Date.parse(item.takenAt);
+/** Counts for the rules. */
+function countsAt(item: RetentionCandidate, clock: ClockDoubt, nowMs: number): boolean {
+  return item.good && hasTime(item) && (clock.doubt === 'setBack' || timeOf(item) <= nowMs);
 }
 
 /** Ties by name, so that the order of the input never matters; what has no time comes last. */

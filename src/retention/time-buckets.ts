@@ -39,7 +39,23 @@ interface LocalParts {
 
 const formatters = new Map<string, Intl.DateTimeFormat>();
 
+/** Since 1972 every zone's offset, and every change of it, falls on a whole quarter of an hour: within one, nothing here changes. */
+const quarterMs = 900_000;
+const partsOfQuarters = new Map<string, LocalParts>();
+const maxQuarters = 20_000;
+
+/** Asked again and again for the same instants, by each rule and at each sweep. */
 function localParts(instant: Date, timezone: string): LocalParts {
+  const key = `${timezone} ${Math.floor(instant.getTime() / quarterMs)}`;
+  const known = partsOfQuarters.get(key);
+  if (known !== undefined) return known;
+  if (partsOfQuarters.size >= maxQuarters) partsOfQuarters.clear();
+  const parts = formatParts(instant, timezone);
+  partsOfQuarters.set(key, parts);
+  return parts;
+}
+
+function formatParts(instant: Date, timezone: string): LocalParts {
   let formatter = formatters.get(timezone);
   if (formatter === undefined) {
     formatter = new Intl.DateTimeFormat('en-US', {

@@ -1,4 +1,4 @@
-import { type PlannedGuest, planTick } from './plan-tick.js';
+import { type PlannedEntry, planTick } from './plan-tick.js';
 
 export interface NextRun {
   /** Its jitter is in it. */
@@ -7,11 +7,11 @@ export interface NextRun {
   isOverdue: boolean;
 }
 
-/** When a scheduler would run this guest next; null when its schedule has no more slots. */
-export function nextRunOf(guest: Omit<PlannedGuest, 'since'>, now: Date): NextRun | null {
+/** When a scheduler would run this entry next; null when its schedule has no more slots. */
+export function nextRunOf(entry: Omit<PlannedEntry, 'since'>, now: Date): NextRun | null {
   const plan = planTick({
     now,
-    guests: [{ ...guest, since: now }],
+    entries: [{ ...entry, since: now }],
     running: new Set(),
     waiting: [],
     concurrency: 1,
@@ -20,7 +20,7 @@ export function nextRunOf(guest: Omit<PlannedGuest, 'since'>, now: Date): NextRu
   if (due) return { at: due.slot, isOverdue: true };
   if (plan.next) return { at: plan.next, isOverdue: false };
   // A last slot of a clock gone wrong: a scheduler counts from now on.
-  return plan.held.some(({ action }) => action === 'restart') && guest.lastSlot !== null
-    ? nextRunOf({ ...guest, lastSlot: null }, now)
+  return plan.held.some(({ action }) => action === 'restart') && entry.lastSlot !== null
+    ? nextRunOf({ ...entry, lastSlot: null }, now)
     : null;
 }

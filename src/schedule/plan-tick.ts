@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { nextSlot, slotsBetween } from './cron-slots.js';
+import { isHouseEntry } from './timetable.js';
 
 /** What is due now: decided from the clock and what has run, without doing any of it. */
 
-export interface PlannedGuest {
-  guest: string;
+export interface PlannedEntry {
+  /** Unique in the timetable: see `timetable.ts`. */
+  name: string;
   /** node-cron expression that the config's check has accepted. */
   schedule: string;
   timezone: string;
@@ -17,23 +19,23 @@ export interface PlannedGuest {
 }
 
 export interface DueRun {
-  guest: string;
+  name: string;
   slot: Date;
   trigger: 'schedule' | 'catchUp';
 }
 
 /** Slots that passed without a run of their own, up to and including `upTo`. */
 export interface MissedSlots {
-  guest: string;
+  name: string;
   /** `maxCountedSlots` stands for that many or more. */
   slots: number;
   upTo: Date;
   reason: string;
 }
 
-/** A guest whose slots the clock puts out of reach: `hold` waits for the clock, `restart` begins anew from now. */
-export interface HeldGuest {
-  guest: string;
+/** An entry whose slots the clock puts out of reach: `hold` waits for the clock, `restart` begins anew from now. */
+export interface HeldEntry {
+  name: string;
   action: 'hold' | 'restart';
   reason: string;
 }
@@ -44,18 +46,18 @@ export interface TickPlan {
   /** Due as well, without room: to be handed in again as `waiting`. */
   waiting: DueRun[];
   missed: MissedSlots[];
-  held: HeldGuest[];
+  held: HeldEntry[];
   /** When there is something to do again, if nothing ends before. */
   next: Date | null;
 }
 
 export interface TickInput {
   now: Date;
-  guests: readonly PlannedGuest[];
-  /** Guests with a job at work. */
+  entries: readonly PlannedEntry[];
+  /** Names of entries with a job at work. */
   running: ReadonlySet<string>;
   waiting: readonly DueRun[];
-  /** How many jobs may be at work at the same time. */
+  /** How many jobs may be at work at the same time, apart from those of the house. */
   concurrency: number;
 }
 
@@ -66,28 +68,30 @@ export const onTimeMs = 60_000;
 const longestHoldMs = 48 * 3_600_000;
 
 /**
- * What the scheduler has to do at `now`. However many slots of a guest have passed, it runs once, for the newest. A guest
- * that was due and found no room stays due, in the order of the slots, and is no catch-up for having waited.
+ * What the scheduler has to do at `now`. However many slots of an entry have passed, it runs once, for the newest. One
+ * that was due and found no room stays due, in the order of the slots, and is no catch-up for having waited. A job of the
+ * house takes no room: it may last for hours, and backups MUST NOT wait for it.
  */
-export function planTick({ now, guests, running, waiting, concurrency }: TickInput): TickPlan {
-  const waitingByGuest = new Map(waiting.map((run) => [run.guest, run]));
+export function planTick({ now, entries, running, waiting, concurrency }: TickInput): TickPlan {
+  const waitingByName = new Map(waiting.map((run) => [run.name, run]));
   const plan: TickPlan = { due: [], waiting: [], missed: [], held: [], next: null };
   const runs: DueRun[] = [];
   const wakeUps: number[] = [];
-  for (const guest of guests) {
-    // A guest at work is looked at when its job has ended; what came due meanwhile is then seen as what it is, late.
-    if (running.has(guest.guest)) continue;
-    const alreadyDue = waitingByGuest.get(guest.guest);
-    const decision = alreadyDue === undefined ? decide(guest, now) : { run: alreadyDue };
+  for (const entry of entries) {
+    // An entry at work is looked at when its job has ended; what came due meanwhile is then seen as what it is, late.
+    if (running.has(entry.name)) continue;
+    const alreadyDue = waitingByName.get(entry.name);
+    const decision = alreadyDue === undefined ? decide(entry, now) : { run: alreadyDue };
     if (decision.run !== undefined) runs.push(decision.run);
     if (decision.missed !== undefined) plan.missed.push(decision.missed);
     if (decision.held !== undefined) plan.held.push(decision.held);
     if (decision.wakeUp !== undefined) wakeUps.push(decision.wakeUp.getTime());
   }
-  runs.sort((a, b) => a.slot.getTime() - b.slot.getTime() || (a.guest < b.guest ? -1 : 1));
-  const room = Math.max(0, concurrency - running.size);
-  plan.due = runs.slice(0, room);
-  plan.waiting = runs.slice(room);
+  runs.sort((a, b) => a.slot.getTime() - b.slot.getTime() || (a.name < b.name ? -1 : 1));
+  const ofGuests = runs.filter(({ name }) => !isHouseEntry(name));
+  const room = Math.max(0, concurrency - [...running].filter((name) => !isHouseEntry(name)).length);
+  plan.waiting = ofGuests.slice(room);
+  plan.due = runs.filter((run) => !plan.waiting.includes(run));
   if (wakeUps.length > 0) plan.next = new Date(wakeUps.reduce((a, b) => Math.min(a, b)));
   return plan;
 }
@@ -95,52 +99,52 @@ export function planTick({ now, guests, running, waiting, concurrency }: TickInp
 interface Decision {
   run?: DueRun;
   missed?: MissedSlots;
-  held?: HeldGuest;
+  held?: HeldEntry;
   wakeUp?: Date;
 }
 
-function decide(guest: PlannedGuest, now: Date): Decision {
-  const from = guest.lastSlot ?? guest.since;
-  if (from > now) return holdOrRestart(guest.guest, from, now);
-  const slots = slotsBetween(guest.schedule, guest.timezone, from, now, maxCountedSlots);
+function decide(entry: PlannedEntry, now: Date): Decision {
+  const from = entry.lastSlot ?? entry.since;
+  if (from > now) return holdOrRestart(entry.name, from, now);
+  const slots = slotsBetween(entry.schedule, entry.timezone, from, now, maxCountedSlots);
   const newest = slots.at(-1);
-  const following = nextSlot(guest.schedule, guest.timezone, now);
-  const wakeUp = following === null ? {} : { wakeUp: dueAt(guest, following) };
+  const following = nextSlot(entry.schedule, entry.timezone, now);
+  const wakeUp = following === null ? {} : { wakeUp: dueAt(entry, following) };
   if (newest === undefined) return wakeUp;
 
-  const newestDueAt = dueAt(guest, newest);
+  const newestDueAt = dueAt(entry, newest);
   if (newestDueAt > now) return { wakeUp: newestDueAt };
   const isLate = now.getTime() - newestDueAt.getTime() > onTimeMs;
-  if (isLate && !guest.catchUp) {
+  if (isLate && !entry.catchUp) {
     const reason = 'passed without a run, and catchUp is off';
-    return { missed: { guest: guest.guest, slots: slots.length, upTo: newest, reason }, ...wakeUp };
+    return { missed: { name: entry.name, slots: slots.length, upTo: newest, reason }, ...wakeUp };
   }
-  const run: DueRun = { guest: guest.guest, slot: newest, trigger: isLate ? 'catchUp' : 'schedule' };
+  const run: DueRun = { name: entry.name, slot: newest, trigger: isLate ? 'catchUp' : 'schedule' };
   const newestMissed = slots.at(-2);
   if (newestMissed === undefined) return { run };
   const reason = `passed without a run; the run of ${newest.toISOString()} stands for them`;
-  return { run, missed: { guest: guest.guest, slots: slots.length - 1, upTo: newestMissed, reason } };
+  return { run, missed: { name: entry.name, slots: slots.length - 1, upTo: newestMissed, reason } };
 }
 
 /** The clock was set back: slots between now and `from` may have run already, and none MUST run twice. */
-function holdOrRestart(guest: string, from: Date, now: Date): Decision {
+function holdOrRestart(name: string, from: Date, now: Date): Decision {
   const aheadMs = from.getTime() - now.getTime();
   if (aheadMs > longestHoldMs) {
     const reason = `its last slot, ${from.toISOString()}, lies too far in the future to be true: its schedule counts from now on`;
-    return { held: { guest, action: 'restart', reason } };
+    return { held: { name, action: 'restart', reason } };
   }
   const reason = `the clock was set back behind its last slot: it waits until ${from.toISOString()}`;
-  return { held: { guest, action: 'hold', reason }, wakeUp: from };
+  return { held: { name, action: 'hold', reason }, wakeUp: from };
 }
 
 /**
- * The slot put off by the guest's jitter: always by the same time for the same guest and slot, and never to where the
+ * The slot put off by the entry's jitter: always by the same time for the same entry and slot, and never to where the
  * next slot is.
  */
-function dueAt({ guest, schedule, timezone, jitterMs }: PlannedGuest, slot: Date): Date {
+function dueAt({ name, schedule, timezone, jitterMs }: PlannedEntry, slot: Date): Date {
   if (jitterMs === 0) return slot;
   const following = nextSlot(schedule, timezone, slot);
   const spanMs = Math.min(jitterMs, following === null ? jitterMs : following.getTime() - slot.getTime());
-  const hash = createHash('sha256').update(`${guest} ${slot.toISOString()}`).digest().readUInt32BE();
+  const hash = createHash('sha256').update(`${name} ${slot.toISOString()}`).digest().readUInt32BE();
   return new Date(slot.getTime() + Math.floor((hash / 2 ** 32) * spanMs));
 }

@@ -1,28 +1,28 @@
 import type { Clock } from '../clock.js';
-import { type DueRun, type HeldGuest, type MissedSlots, planTick } from './plan-tick.js';
-import { type ScheduledGuest, SlotBook } from './slot-book.js';
+import { type DueRun, type HeldEntry, type MissedSlots, planTick } from './plan-tick.js';
+import { type ScheduledEntry, SlotBook } from './slot-book.js';
 import { wakeAtSlots } from './wake-ups.js';
 
 /** What the scheduler has to tell. None of these ends it. */
 export type SchedulerEvent =
   | { type: 'missed'; missed: MissedSlots }
-  | { type: 'held'; held: HeldGuest }
+  | { type: 'held'; held: HeldEntry }
   | { type: 'jobFailed'; run: DueRun; error: unknown }
-  | { type: 'slotNotLoaded'; guest: string; error: unknown }
-  | { type: 'slotNotRecorded'; guest: string; slot: Date; error: unknown }
+  | { type: 'slotNotLoaded'; name: string; error: unknown }
+  | { type: 'slotNotRecorded'; name: string; slot: Date; error: unknown }
   | { type: 'tickFailed'; error: unknown };
 
 export interface SchedulerOptions {
-  guests: readonly ScheduledGuest[];
-  /** How many jobs may be at work at the same time. */
+  entries: readonly ScheduledEntry[];
+  /** How many jobs may be at work at the same time, apart from those of the house. */
   concurrency: number;
   clock: Clock;
-  /** The slot that was recorded last for this guest; null: none. */
-  loadLastSlot(guest: string): Promise<Date | null>;
-  /** Makes durable that all slots of this guest up to this one are dealt with, also where that is earlier than before. */
-  recordSlot(guest: string, slot: Date): Promise<void>;
+  /** The slot that was recorded last for this entry; null: none. */
+  loadLastSlot(name: string): Promise<Date | null>;
+  /** Makes durable that all slots of this entry up to this one are dealt with, also where that is earlier than before. */
+  recordSlot(name: string, slot: Date): Promise<void>;
   /** One job, to its end. */
-  runJob(guest: string, trigger: DueRun['trigger'], slot: Date, signal: AbortSignal): Promise<void>;
+  runJob(name: string, trigger: DueRun['trigger'], slot: Date, signal: AbortSignal): Promise<void>;
   /** For the log; must not throw. */
   report(event: SchedulerEvent): void;
   /** Handed to every job. Once it is aborted, nothing new is started. */
@@ -33,7 +33,7 @@ export interface SchedulerOptions {
 const watchdogMs = 30_000;
 
 /**
- * Runs jobs at their slots, one per guest at a time. Everything that wakes it (node-cron, the watchdog, the end of a job)
+ * Runs jobs at their slots, one per entry at a time. Everything that wakes it (node-cron, the watchdog, the end of a job)
  * ends in one tick that never overlaps another; what a tick does is decided by `planTick`.
  */
 export class Scheduler {
@@ -52,7 +52,7 @@ export class Scheduler {
   constructor(options: SchedulerOptions) {
     this.#options = options;
     this.#concurrency = options.concurrency;
-    this.#book.replaceGuests(options.guests, options.clock.now());
+    this.#book.replaceEntries(options.entries, options.clock.now());
   }
 
   /** Looks at once at what was missed while nobody ran, then runs until `stop`. */
@@ -62,11 +62,11 @@ export class Scheduler {
     await this.tick();
   }
 
-  /** The guests of a config that was read again. Jobs at work go on, also those of guests that are gone. */
-  replaceGuests(guests: readonly ScheduledGuest[], concurrency = this.#concurrency): void {
+  /** The entries of a config that was read again. Jobs at work go on, also those of entries that are gone. */
+  replaceEntries(entries: readonly ScheduledEntry[], concurrency = this.#concurrency): void {
     this.#concurrency = concurrency;
-    this.#book.replaceGuests(guests, this.#options.clock.now());
-    this.#waiting = this.#waiting.filter(({ guest }) => this.#book.has(guest));
+    this.#book.replaceEntries(entries, this.#options.clock.now());
+    this.#waiting = this.#waiting.filter(({ name }) => this.#book.has(name));
     if (!this.#isStarted || this.#isOver()) return;
     this.#wakeAtSlots();
     this.#wake();
@@ -106,11 +106,11 @@ export class Scheduler {
   }
 
   async #tickOnce(): Promise<Date | null> {
-    for (const guest of this.#book.unloaded()) await this.#load(guest);
+    for (const name of this.#book.unloaded()) await this.#load(name);
     const now = this.#options.clock.now();
     const plan = planTick({
       now,
-      guests: this.#book.planned(),
+      entries: this.#book.planned(),
       running: new Set(this.#running.keys()),
       waiting: this.#waiting,
       concurrency: this.#concurrency,
@@ -119,7 +119,7 @@ export class Scheduler {
     for (const held of this.#book.setHeld(plan.held, now)) this.#options.report({ type: 'held', held });
     for (const missed of plan.missed) {
       this.#options.report({ type: 'missed', missed });
-      await this.#record(missed.guest, missed.upTo);
+      await this.#record(missed.name, missed.upTo);
     }
     for (const run of plan.due) await this.#begin(run);
     return plan.next;
@@ -130,49 +130,49 @@ export class Scheduler {
    * is seen, and not a slot that runs again at every start.
    */
   async #begin(run: DueRun): Promise<void> {
-    if (this.#isOver() || !this.#book.has(run.guest)) return;
-    if (!(await this.#record(run.guest, run.slot))) {
+    if (this.#isOver() || !this.#book.has(run.name)) return;
+    if (!(await this.#record(run.name, run.slot))) {
       this.#waiting.push(run);
       return;
     }
     // Also when it was stopped meanwhile: a recorded slot without a run would be lost, and `stop` waits for this one.
     const job = this.#runJob(run).finally(() => {
-      this.#running.delete(run.guest);
+      this.#running.delete(run.name);
       this.#wake();
     });
-    this.#running.set(run.guest, job);
+    this.#running.set(run.name, job);
   }
 
   async #runJob(run: DueRun): Promise<void> {
     try {
-      await this.#options.runJob(run.guest, run.trigger, run.slot, this.#options.signal);
+      await this.#options.runJob(run.name, run.trigger, run.slot, this.#options.signal);
     } catch (error) {
       this.#options.report({ type: 'jobFailed', run, error });
     }
   }
 
-  /** Without the last slot a slot could run twice: the guest has to wait for a tick that can read it. */
-  async #load(guest: string): Promise<void> {
+  /** Without the last slot a slot could run twice: the entry has to wait for a tick that can read it. */
+  async #load(name: string): Promise<void> {
     let lastSlot: Date | null;
     try {
-      lastSlot = await this.#options.loadLastSlot(guest);
+      lastSlot = await this.#options.loadLastSlot(name);
     } catch (error) {
-      this.#options.report({ type: 'slotNotLoaded', guest, error });
+      this.#options.report({ type: 'slotNotLoaded', name, error });
       return;
     }
-    this.#book.setLastSlot(guest, lastSlot);
+    this.#book.setLastSlot(name, lastSlot);
     // Seen for the first time: from now on its slots are missed, also when we are down at the very first of them.
-    const since = this.#book.since(guest);
-    if (lastSlot === null && since !== undefined) await this.#record(guest, since);
+    const since = this.#book.since(name);
+    if (lastSlot === null && since !== undefined) await this.#record(name, since);
   }
 
-  async #record(guest: string, slot: Date): Promise<boolean> {
+  async #record(name: string, slot: Date): Promise<boolean> {
     try {
-      await this.#options.recordSlot(guest, slot);
-      this.#book.setLastSlot(guest, slot);
+      await this.#options.recordSlot(name, slot);
+      this.#book.setLastSlot(name, slot);
       return true;
     } catch (error) {
-      this.#options.report({ type: 'slotNotRecorded', guest, slot, error });
+      this.#options.report({ type: 'slotNotRecorded', name, slot, error });
       return false;
     }
   }

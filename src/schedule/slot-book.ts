@@ -1,7 +1,8 @@
-import type { HeldGuest, PlannedGuest } from './plan-tick.js';
+import type { HeldEntry, PlannedEntry } from './plan-tick.js';
 
-export interface ScheduledGuest {
-  guest: string;
+export interface ScheduledEntry {
+  /** Unique in the timetable: see `timetable.ts`. */
+  name: string;
   /** node-cron expression that the config's check has accepted. */
   schedule: string;
   timezone: string;
@@ -10,7 +11,7 @@ export interface ScheduledGuest {
 }
 
 interface Entry {
-  config: ScheduledGuest;
+  config: ScheduledEntry;
   /** undefined: not loaded yet. */
   lastSlot: Date | null | undefined;
   since: Date;
@@ -18,59 +19,59 @@ interface Entry {
   heldFor: string | null;
 }
 
-/** Which slots of each guest are dealt with, as far as the scheduler knows. */
+/** Which slots of each entry are dealt with, as far as the scheduler knows. */
 export class SlotBook {
   readonly #entries = new Map<string, Entry>();
 
-  has(guest: string): boolean {
-    return this.#entries.has(guest);
+  has(name: string): boolean {
+    return this.#entries.has(name);
   }
 
-  configs(): ScheduledGuest[] {
+  configs(): ScheduledEntry[] {
     return [...this.#entries.values()].map(({ config }) => config);
   }
 
-  /** Guests that nothing is planned for, because `setLastSlot` was not called for them yet. */
+  /** Entries that nothing is planned for, because `setLastSlot` was not called for them yet. */
   unloaded(): string[] {
-    return [...this.#entries].filter(([, { lastSlot }]) => lastSlot === undefined).map(([guest]) => guest);
+    return [...this.#entries].filter(([, { lastSlot }]) => lastSlot === undefined).map(([name]) => name);
   }
 
-  planned(): PlannedGuest[] {
+  planned(): PlannedEntry[] {
     return [...this.#entries.values()].flatMap(({ config, lastSlot, since }) =>
       lastSlot === undefined ? [] : [{ ...config, lastSlot, since }],
     );
   }
 
-  /** From when on the slots of a guest count of which none is dealt with yet. */
-  since(guest: string): Date | undefined {
-    return this.#entries.get(guest)?.since;
+  /** From when on the slots of an entry count of which none is dealt with yet. */
+  since(name: string): Date | undefined {
+    return this.#entries.get(name)?.since;
   }
 
-  setLastSlot(guest: string, lastSlot: Date | null): void {
-    const entry = this.#entries.get(guest);
+  setLastSlot(name: string, lastSlot: Date | null): void {
+    const entry = this.#entries.get(name);
     if (entry !== undefined) entry.lastSlot = lastSlot;
   }
 
-  /** These guests and no others. One whose schedule has changed counts from now on: the past of the new one was never promised. */
-  replaceGuests(guests: readonly ScheduledGuest[], now: Date): void {
+  /** These entries and no others. One whose schedule has changed counts from now on: the past of the new one was never promised. */
+  replaceEntries(entries: readonly ScheduledEntry[], now: Date): void {
     const known = new Map(this.#entries);
     this.#entries.clear();
-    for (const config of guests) {
-      const before = known.get(config.guest);
+    for (const config of entries) {
+      const before = known.get(config.name);
       this.#entries.set(
-        config.guest,
+        config.name,
         before === undefined ? newEntry(config, now) : changedEntry(before, config, now),
       );
     }
   }
 
   /** Takes the holds of this moment; returns those that are new. */
-  setHeld(held: readonly HeldGuest[], now: Date): HeldGuest[] {
-    const isNew = ({ guest, reason }: HeldGuest) => this.#entries.get(guest)?.heldFor !== reason;
+  setHeld(held: readonly HeldEntry[], now: Date): HeldEntry[] {
+    const isNew = ({ name, reason }: HeldEntry) => this.#entries.get(name)?.heldFor !== reason;
     const newlyHeld = held.filter(isNew);
-    const heldByGuest = new Map(held.map((one) => [one.guest, one]));
-    for (const [guest, entry] of this.#entries) {
-      const hold = heldByGuest.get(guest);
+    const heldByName = new Map(held.map((one) => [one.name, one]));
+    for (const [name, entry] of this.#entries) {
+      const hold = heldByName.get(name);
       entry.heldFor = hold?.reason ?? null;
       if (hold?.action !== 'restart') continue;
       entry.lastSlot = null;
@@ -80,11 +81,11 @@ export class SlotBook {
   }
 }
 
-function newEntry(config: ScheduledGuest, now: Date): Entry {
+function newEntry(config: ScheduledEntry, now: Date): Entry {
   return { config, lastSlot: undefined, since: now, heldFor: null };
 }
 
-function changedEntry(before: Entry, config: ScheduledGuest, now: Date): Entry {
+function changedEntry(before: Entry, config: ScheduledEntry, now: Date): Entry {
   const isSameSchedule =
     before.config.schedule === config.schedule && before.config.timezone === config.timezone;
   if (isSameSchedule) return { ...before, config };

@@ -1,6 +1,9 @@
 import type { PhaseRecord } from '../history/records.js';
 
-/** The phases of a backup, in their order (design §2). `precopy` and `thaw` have their work where it exists. */
+/**
+ * The phases of a backup, in their order (design §2). `precopy` and `thaw` have their work where it exists; `fill` comes once
+ * for each other store of the guest.
+ */
 export type Phase =
   | 'preflight'
   | 'precopy'
@@ -11,7 +14,8 @@ export type Phase =
   | 'go'
   | 'thaw'
   | 'seal'
-  | 'retain';
+  | 'retain'
+  | 'fill';
 
 export interface JournalHistory {
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;

@@ -6,6 +6,9 @@ import type { Incoming } from '../store/incoming.js';
 import type { Manifest } from '../store/manifest.js';
 import type { SealDraft } from '../store/seal.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
+import type { Findings } from './known-damage.js';
+import type { SweepLedger } from './sweep-memory.js';
 
 /** What the sequence needs of a store. `compose.ts` knows which class stands behind it. */
 export interface SnapshotStore {
@@ -22,10 +25,12 @@ export interface SnapshotStore {
   list(guest: string): Promise<StoredSnapshot[]>;
   moveToTrash(snapshot: string): Promise<unknown>;
   emptyTrash(): Promise<void>;
+  /** Only of a store that keeps backing files apart from snapshots. */
+  sweepBackings?(options: BackingSweepOptions): Promise<BackingSweep>;
 }
 
 /** What the sequence writes down. */
-export interface SnapshotHistory extends PauseLedger, EventLedger {
+export interface SnapshotHistory extends PauseLedger, EventLedger, SweepLedger, Findings {
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(

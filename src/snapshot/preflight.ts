@@ -66,7 +66,10 @@ async function checkDisk(guest: Guest, processes: GuestProcesses, disk: SourceDi
 }
 
 /** Proves that the store is the one we know, and there. @throws StoreNotMounted, StoreUnusable */
-export async function checkStore(store: SnapshotStore, history: SnapshotHistory): Promise<void> {
+export async function checkStore(
+  store: Pick<SnapshotStore, 'name' | 'prepare'>,
+  history: Pick<SnapshotHistory, 'storeId' | 'rememberStore'>,
+): Promise<void> {
   const known = await history.storeId(store.name);
   const { id } = await store.prepare(known);
   // After the marker is durable: an id that is known MUST have a store that carries it.

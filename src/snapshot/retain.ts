@@ -1,11 +1,42 @@
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
-import { applyKeepPolicy } from '../retention/apply-keep-policy.js';
-import type { SnapshotHistory, SnapshotStore } from './ports.js';
+import { isError } from '../errors.js';
+import { applyKeepPolicy, type RemovedSnapshot, type RetentionPlan } from '../retention/apply-keep-policy.js';
+import type { RetentionCandidate } from '../retention/candidate.js';
+import type { StoredSnapshot } from '../store/stored-snapshots.js';
+import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
+import { type Findings, knownDamage } from './known-damage.js';
+import type { SnapshotStore } from './ports.js';
+import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.js';
+
+/** What retention needs of a store. */
+export type RetentionStore = Pick<
+  SnapshotStore,
+  'name' | 'list' | 'moveToTrash' | 'emptyTrash' | 'sweepBackings'
+>;
+
+/** What retention reads in the history, and writes there. */
+export interface RetentionHistory extends SweepLedger, Findings {
+  forgetSnapshot(
+    store: string,
+    snapshot: string,
+    removal: { removedAt: string; reason: string },
+  ): Promise<void>;
+}
+
+export interface RetainOptions {
+  now: Date;
+  /** Tells, and changes nothing. */
+  dryRun?: boolean;
+  /** A person says that `now` is the time, whatever speaks against it. */
+  clockIsRight?: boolean;
+}
 
 export interface Retained {
   kept: { snapshot: string; reasons: string[] }[];
   removed: { snapshot: string; reason: string }[];
+  /** Backing files that no snapshot needs any more, and why none of them could be removed now. */
+  backings: BackingSweep;
   warnings: string[];
 }
 
@@ -16,34 +47,98 @@ export interface Retained {
  */
 export async function retain(
   config: GuestConfig,
-  store: SnapshotStore,
-  history: SnapshotHistory,
-  options: { now: Date; dryRun?: boolean },
+  store: RetentionStore,
+  history: RetentionHistory,
+  options: RetainOptions,
 ): Promise<Retained> {
-  const candidates = (await store.list(config.name)).map((found) =>
-    'manifest' in found
-      ? {
-          snapshot: found.snapshot,
-          takenAt: found.manifest.takenAt,
-          pinned: found.manifest.pinned,
-          good: true,
-        }
-      : { snapshot: found.snapshot, takenAt: takenAtOf(found.snapshot), pinned: false, good: false },
-  );
-  const plan = applyKeepPolicy(candidates, config.keep, { now: options.now, timezone: config.timezone });
-  const retained: Retained = { kept: plan.keep, removed: [], warnings: [] };
-  if (options.dryRun) return { ...retained, removed: plan.remove };
-  for (const { snapshot, reason } of plan.remove) {
-    try {
-      await store.moveToTrash(snapshot);
-      await history.forgetSnapshot(store.name, snapshot, { removedAt: options.now.toISOString(), reason });
-      retained.removed.push({ snapshot, reason });
-    } catch (error) {
-      retained.warnings.push(`expired snapshot ${snapshot} could not be removed: ${explainError(error)}`);
-    }
+  const planner = await retentionPlanner(config, store.name, history, options);
+  const plan = planner(await store.list(config.name));
+  const { keep, remove, warnings } = plan;
+  const retained: Retained = { kept: [...keep], removed: [], backings: noBackings, warnings: [...warnings] };
+  if (options.dryRun) {
+    const without = new Set(remove.map(({ snapshot }) => snapshot));
+    const backings = await sweepBackings(store, { dryRun: true, without }, retained.warnings);
+    return { ...retained, removed: remove, backings };
   }
+  for (const expired of remove) await removeOne(expired, store, history, options.now, retained);
   await store.emptyTrash();
-  return retained;
+  const backings = await sweepBackings(store, { dryRun: false, without: new Set() }, retained.warnings);
+  await rememberSweep(history, store.name, config.name, plan, options.now);
+  return { ...retained, backings };
+}
+
+/** The store MUST have let go of it durably before the history says so, and nothing of it is deleted before that. */
+async function removeOne(
+  { snapshot, reason }: RemovedSnapshot,
+  store: RetentionStore,
+  history: RetentionHistory,
+  now: Date,
+  retained: Retained,
+): Promise<void> {
+  try {
+    await store.moveToTrash(snapshot);
+    await history.forgetSnapshot(store.name, snapshot, { removedAt: now.toISOString(), reason });
+    retained.removed.push({ snapshot, reason });
+  } catch (error) {
+    if (isError(error, 'Busy')) {
+      retained.kept.push({ snapshot, reasons: ['expired, and being read now: it goes the next time'] });
+      return;
+    }
+    retained.warnings.push(`expired snapshot ${snapshot} could not be removed: ${explainError(error)}`);
+  }
+}
+
+const noBackings: BackingSweep = { removed: [], held: null };
+
+/** Snapshots come first: what goes wrong with files that nobody needs is a warning. */
+async function sweepBackings(
+  store: RetentionStore,
+  options: BackingSweepOptions,
+  warnings: string[],
+): Promise<BackingSweep> {
+  try {
+    return (await store.sweepBackings?.(options)) ?? noBackings;
+  } catch (error) {
+    warnings.push(`unneeded backing files could not be removed: ${explainError(error)}`);
+    return noBackings;
+  }
+}
+
+/** What a guest's keep rules say of these snapshots, if they lie together in one store. */
+export type RetentionPlanner = (snapshots: StoredSnapshot[]) => RetentionPlan;
+
+/** Reads what the history knows of the guest and the store, once; what it gives is pure. */
+export async function retentionPlanner(
+  config: GuestConfig,
+  store: string,
+  history: SweepLedger & Findings,
+  { now, clockIsRight = false }: RetainOptions,
+): Promise<RetentionPlanner> {
+  const damage = await knownDamage(history, config.name);
+  const previous = await previousSweep(history, store, config.name);
+  const options = { now, timezone: config.timezone, previous, clockIsRight };
+  return (snapshots) =>
+    applyKeepPolicy(
+      snapshots.map((stored) => candidateOf(stored, damage)),
+      config.keep,
+      options,
+    );
+}
+
+function candidateOf(stored: StoredSnapshot, damage: ReadonlyMap<string, string>): RetentionCandidate {
+  const { snapshot } = stored;
+  if (!('manifest' in stored)) {
+    return { snapshot, takenAt: takenAtOf(snapshot), pinned: false, good: false, problem: stored.damaged };
+  }
+  const { takenAt, pinned } = stored.manifest;
+  const problem = damage.get(snapshot);
+  return {
+    snapshot,
+    takenAt,
+    pinned,
+    good: problem === undefined,
+    ...(problem !== undefined && { problem }),
+  };
 }
 
 /** A snapshot whose manifest can't be read still carries its time in its name, `guest@20261121T031500Z`. */

@@ -1,14 +1,16 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { sha256OfOpenFile } from '../image/digest.js';
+import { bothDigestsOfOpenFile, sha256OfOpenFile } from '../image/digest.js';
 import { ensureDirectory, syncDirectory } from '../image/durable-file.js';
+import type { ImageWorkOptions } from '../image/image-work.js';
 import { describeChange, type Stamp, stampOf } from '../image/open-disk.js';
 import { copySparse, failedSide } from '../image/sparse-copy.js';
-import { findBySource, isStored, noteSource } from './backing-notes.js';
+import { type BackingDigests, findBySource, isStored, noteSource } from './backing-notes.js';
 import type { Incoming } from './incoming.js';
 import { backingDirectory, type StorePlace } from './layout.js';
 import type { ManifestDisk } from './manifest.js';
+import { copyStoredFile, type StoredFile, withStoredFile } from './stored-file.js';
 
 /**
  * Backing files of COW disks lie in the store once each, by content. They are read-only to their guests, so a file whose
@@ -42,13 +44,13 @@ export async function storeBackingFile(
   const mayBeNoted = isSettled(stamp);
   const known = await findBySource(directory, stamp);
   if (known !== undefined) return describe(known, backing, stamp);
-  const sha256 = await hashSource(incoming.guest, backing, signal);
+  const digests = await hashSource(incoming.guest, backing, signal);
   await requireUnchanged(incoming.guest, backing, stamp);
-  if (!(await isStored(directory, sha256, stamp.sizeBytes))) {
-    await copyIn(directory, incoming, backing, stamp, sha256, signal);
+  if (!(await isStored(directory, digests.sha256, stamp.sizeBytes))) {
+    await copyIn(directory, incoming, backing, stamp, digests.sha256, signal);
   }
-  if (mayBeNoted) await noteSource(directory, sha256, stamp, backing.path);
-  return describe(sha256, backing, stamp);
+  if (mayBeNoted) await noteSource(directory, digests, stamp, backing.path);
+  return describe(digests, backing, stamp);
 }
 
 /** A file written to a moment ago could be written to again and keep its times: the kernel's clock for them is coarse. */
@@ -56,17 +58,16 @@ function isSettled(stamp: Stamp): boolean {
   return Date.now() - Number(stamp.ctimeNs / 1_000_000n) > 2000;
 }
 
-function describe(sha256: string, backing: BackingSource, stamp: Stamp): StoredBacking {
+function describe(digests: BackingDigests, backing: BackingSource, stamp: Stamp): StoredBacking {
   return {
     sourcePath: backing.path,
-    file: `${sha256}.img`,
+    file: `${digests.sha256}.img`,
     sizeBytes: stamp.sizeBytes,
     mtime: new Date(Number(stamp.mtimeNs / 1_000_000n)).toISOString(),
-    sha256,
+    ...digests,
   };
 }
 
-/** The content MUST be durable under its final name before a note or a manifest speaks of it. */
 async function copyIn(
   directory: string,
   incoming: Incoming,
@@ -75,20 +76,57 @@ async function copyIn(
   sha256: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const content = { device: backing.device, sha256, mtimeMs: Number(stamp.mtimeNs / 1_000_000n) };
+  await placeBacking(directory, incoming, content, signal, async (target) => {
+    await copyContent(incoming.guest, backing, target, signal);
+    await requireUnchanged(incoming.guest, backing, stamp);
+  });
+}
+
+/**
+ * Puts a backing file that comes with a snapshot from elsewhere into this store, unless its content is there.
+ * @returns false when it was, and nothing was read
+ * @throws SnapshotDamaged, CaptureDamaged
+ */
+export async function receiveBackingFile(
+  place: StorePlace,
+  incoming: Incoming,
+  { device, backing, stored }: { device: string; backing: StoredBacking; stored: StoredFile },
+  options: ImageWorkOptions,
+): Promise<boolean> {
+  const directory = backingDirectory(place);
+  await ensureDirectory(directory);
+  const { sha256, sizeBytes, mtime } = backing;
+  if (await isStored(directory, sha256, sizeBytes)) return false;
+  const content = { device, sha256, mtimeMs: Date.parse(mtime) };
+  await placeBacking(directory, incoming, content, options.signal, (target) =>
+    withStoredFile(stored, async (source) => {
+      await copyStoredFile(stored, source, target.fd, options);
+    }),
+  );
+  return true;
+}
+
+/** The content MUST be durable under its final name before a note or a manifest speaks of it. */
+async function placeBacking(
+  directory: string,
+  incoming: Incoming,
+  content: { device: string; sha256: string; mtimeMs: number },
+  signal: AbortSignal | undefined,
+  write: (target: FileHandle) => Promise<void>,
+): Promise<void> {
   // In the job's own directory, so that it is swept with it.
-  const temporary = incoming.pathOf(`backing-${backing.device}`);
+  const temporary = incoming.pathOf(`backing-${content.device}`);
   const target = await open(temporary, 'wx+', 0o600);
   try {
-    await copyContent(incoming.guest, backing, target, signal);
+    await write(target);
     // UML compares the backing file's mtime with the COW header's, in whole seconds (uml-facts §5). Milliseconds, since
     // a number of seconds with nanoseconds would be rounded up into the next one.
-    const mtimeSeconds = Number(stamp.mtimeNs / 1_000_000n) / 1000;
-    await target.utimes(mtimeSeconds, mtimeSeconds);
+    await target.utimes(content.mtimeMs / 1000, content.mtimeMs / 1000);
     await target.sync();
     const copied = await sha256OfOpenFile(target.fd, signal === undefined ? {} : { signal });
-    await requireUnchanged(incoming.guest, backing, stamp);
-    if (copied.sha256 !== sha256) throw damaged(incoming.guest, backing);
-    await rename(temporary, join(directory, `${sha256}.img`));
+    if (copied.sha256 !== content.sha256) throw damaged(incoming.guest, content.device);
+    await rename(temporary, join(directory, `${content.sha256}.img`));
   } finally {
     await target.close();
     await rm(temporary, { force: true });
@@ -113,9 +151,13 @@ async function hashSource(
   guest: string,
   backing: BackingSource,
   signal: AbortSignal | undefined,
-): Promise<string> {
+): Promise<BackingDigests> {
   try {
-    return (await sha256OfOpenFile(backing.fd, signal === undefined ? {} : { signal })).sha256;
+    const { sha256, dataSha256 } = await bothDigestsOfOpenFile(
+      backing.fd,
+      signal === undefined ? {} : { signal },
+    );
+    return { sha256, dataSha256 };
   } catch (error) {
     throw unreadable(guest, backing, error);
   }
@@ -134,7 +176,7 @@ function unreadable(guest: string, backing: BackingSource, error: unknown): unkn
   return new UmlsnapError('CaptureFailed', { guest, device: backing.device, problem }, error);
 }
 
-function damaged(guest: string, backing: BackingSource): UmlsnapError {
-  const problem = `the copy of its backing file ${backing.path} reads differently from what was written`;
-  return new UmlsnapError('CaptureDamaged', { guest, device: backing.device, problem });
+function damaged(guest: string, device: string): UmlsnapError {
+  const problem = 'the copy of its backing file reads differently from what was written';
+  return new UmlsnapError('CaptureDamaged', { guest, device, problem });
 }

@@ -6,11 +6,17 @@ import { z } from 'zod';
 import { errnoOf } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
 import type { Stamp } from '../image/open-disk.js';
+import type { ManifestDisk } from './manifest.js';
 
 /** `SHA256.json` beside `SHA256.img`: which files of this host were seen to have this content. */
 
 const bigintText = z.string().regex(/^-?\d+$/);
 const noteSchema = z.strictObject({
+  /** Of its data alone; not in notes of old. */
+  dataSha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
   sources: z.array(
     z.strictObject({
       dev: bigintText,
@@ -24,6 +30,9 @@ const noteSchema = z.strictObject({
 });
 type Note = z.infer<typeof noteSchema>;
 type Source = Note['sources'][number];
+
+/** What a backing file's content is known by. */
+export type BackingDigests = Pick<ManifestDisk, 'sha256' | 'dataSha256'>;
 
 const maxSources = 32;
 
@@ -40,16 +49,16 @@ export async function isStored(directory: string, sha256: string, sizeBytes: num
 }
 
 /** The content that a file of this identity had; undefined for a file not seen before, or changed since. */
-export async function findBySource(directory: string, stamp: Stamp): Promise<string | undefined> {
+export async function findBySource(directory: string, stamp: Stamp): Promise<BackingDigests | undefined> {
   for (const entry of await readdir(directory)) {
     const sha256 = /^([0-9a-f]{64})\.json$/.exec(entry)?.[1];
     if (sha256 === undefined) continue;
-    const { sources } = await readNote(directory, sha256);
+    const { sources, dataSha256 } = await readNote(directory, sha256);
     const wanted = sourceOf(stamp, '');
     const seen = sources.some(
       (source) => JSON.stringify({ ...source, sourcePath: '' }) === JSON.stringify(wanted),
     );
-    if (seen && (await isStored(directory, sha256, stamp.sizeBytes))) return sha256;
+    if (seen && (await isStored(directory, sha256, stamp.sizeBytes))) return { sha256, dataSha256 };
   }
   return undefined;
 }
@@ -80,13 +89,13 @@ async function readNote(directory: string, sha256: string): Promise<Note> {
 /** Remembers that this file has this content. Newest first; its older identity is of no more use. */
 export async function noteSource(
   directory: string,
-  sha256: string,
+  { sha256, dataSha256 }: BackingDigests,
   stamp: Stamp,
   sourcePath: string,
 ): Promise<void> {
   const { sources } = await readNote(directory, sha256);
   const others = sources.filter((other) => other.sourcePath !== sourcePath);
-  const note: Note = { sources: [sourceOf(stamp, sourcePath), ...others].slice(0, maxSources) };
+  const note: Note = { dataSha256, sources: [sourceOf(stamp, sourcePath), ...others].slice(0, maxSources) };
   const temporary = join(directory, `.${sha256}.${randomBytes(4).toString('hex')}`);
   await replaceFile(join(directory, `${sha256}.json`), temporary, `${JSON.stringify(note)}\n`);
 }

@@ -1,13 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
+import type { ImageContent } from '../image/image-content.js';
+import type { ImageWorkOptions } from '../image/image-work.js';
+import { contentOfFile } from '../image/read-content.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
+import { holdForReading } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
-import { formatManifest, type Manifest, sealManifest } from './manifest.js';
+import { formatManifest, type Manifest, sealManifest, sizesOf } from './manifest.js';
+import { type ArrivingFile, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
+import type { SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
 import { mountedStore, prepareStore } from './store-marker.js';
 import {
@@ -19,6 +24,7 @@ import {
   type StoredSnapshot,
 } from './stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
+import { type BackingSweep, type BackingSweepOptions, sweepBackings } from './unneeded-backings.js';
 
 /**
  * Snapshots as directories of plain files, usable with `cp` and `tar` alone. The store is the truth, the history an index
@@ -27,11 +33,12 @@ import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
  * Every method throws StoreTooFull or StoreUnusable for what the filesystem says against it. After either, what was under
  * way is thrown away and never tried again.
  */
-export class DirectoryStore {
+export class DirectoryStore implements Store {
+  readonly type = 'directory';
   readonly #place: StorePlace;
 
-  constructor(place: StorePlace) {
-    this.#place = { name: place.name, path: place.path };
+  constructor({ name, path, makesParents = false }: StorePlace) {
+    this.#place = { name, path, makesParents };
   }
 
   get name(): string {
@@ -91,6 +98,26 @@ export class DirectoryStore {
     return this.#on(neededBytes, () => sealSnapshot(this.#place, incoming, draft, signal));
   }
 
+  /**
+   * Takes a copy of a snapshot that lies elsewhere. Its manifest stays as it is, but for what the copy takes of the room here.
+   * Whoever calls holds the lock of this guest's part of the store: its incoming copies are taken for leftovers and removed.
+   * @throws SnapshotExists, SnapshotDamaged (the source is)
+   */
+  async receive(source: SnapshotContent, options: ImageWorkOptions = {}): Promise<Manifest> {
+    const { storedBytes } = sizesOf(source.manifest);
+    return this.#on(storedBytes, () => receiveSnapshot(this.#place, source, options));
+  }
+
+  /** As `receive`, for a snapshot whose files come in an order of their own, from an archive. */
+  async receiveFiles(
+    manifest: Manifest,
+    files: AsyncIterable<ArrivingFile>,
+    options: ImageWorkOptions = {},
+  ): Promise<Manifest> {
+    const { storedBytes } = sizesOf(manifest);
+    return this.#on(storedBytes, () => receiveFiles(this.#place, manifest, files, options));
+  }
+
   /** Throws a snapshot in the making away; nothing happens when it is gone already. */
   async discard(incoming: Incoming): Promise<void> {
     await this.#on(0, () => discardIncoming(incoming));
@@ -112,19 +139,19 @@ export class DirectoryStore {
   }
 
   /** Opens a file of a snapshot for reading; the caller closes it. @throws SnapshotDamaged */
-  async openFile(stored: StoredSnapshot, file: string): Promise<FileHandle> {
-    return this.#on(0, () => openStoredFile(stored, file));
+  async openFile(stored: StoredSnapshot, file: string): Promise<ImageContent> {
+    return this.#on(0, async () => contentOfFile(await openStoredFile(stored, file)));
   }
 
   /** Opens the backing file that a snapshot's manifest names; the caller closes it. @throws SnapshotDamaged */
-  async openBacking(stored: StoredSnapshot, file: string): Promise<FileHandle> {
-    return this.#on(0, () => openBackingFile(this.#place, stored.snapshot, file));
+  async openBacking(stored: StoredSnapshot, file: string): Promise<ImageContent> {
+    return this.#on(0, async () => contentOfFile(await openBackingFile(this.#place, stored.snapshot, file)));
   }
 
   /**
    * First half of a removal: when this has returned, the snapshot is in no list, also after a power cut. Then comes the
    * history's row, then `emptyTrash`.
-   * @throws NoSuchSnapshot
+   * @throws NoSuchSnapshot, Busy while somebody reads it, NotOurs when something else lies in its directory
    */
   async moveToTrash(snapshot: string): Promise<Trashed> {
     return this.#on(0, async () => trashSnapshot(this.#place, await findSnapshot(this.#place, snapshot)));
@@ -133,6 +160,21 @@ export class DirectoryStore {
   /** Second half of a removal, of all that were moved to the trash. */
   async emptyTrash(): Promise<void> {
     await this.#on(0, () => deleteTrash(this.#place));
+  }
+
+  /** Removes backing files that no snapshot needs any more, through the trash; as long as that can't be told, none. */
+  async sweepBackings(options: BackingSweepOptions): Promise<BackingSweep> {
+    return this.#on(0, () => sweepBackings(this.#place, options));
+  }
+
+  /** Runs `use`, which reads a snapshot, while no removal can take it away. @throws NoSuchSnapshot, Busy */
+  async whileReading<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T> {
+    const hold = await this.#on(0, () => holdForReading(stored));
+    try {
+      return await use();
+    } finally {
+      await hold.close();
+    }
   }
 
   /** Both halves, where there is no history to write between them. @throws NoSuchSnapshot */

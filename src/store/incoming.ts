@@ -1,8 +1,10 @@
 import type { Dirent } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { withLocks } from '../exclusive-lock.js';
 import { ensureDirectory } from '../image/durable-file.js';
 import {
+  backingsLock,
   guestDirectory,
   incomingDirectory,
   isGuestDirectory,
@@ -20,10 +22,11 @@ export interface Incoming {
   pathOf(file: string): string;
 }
 
+/** MUST come before backing files are looked for: whoever removes those sees who may need them by this directory. */
 export async function makeIncoming(place: StorePlace, guest: string, job: string): Promise<Incoming> {
   const incoming = incomingOf(place, guest, job);
   await ensureDirectory(guestDirectory(place, guest));
-  await mkdir(incoming.directory, { mode: 0o700 });
+  await withLocks(backingsLock(place), () => mkdir(incoming.directory, { mode: 0o700 }));
   return incoming;
 }
 

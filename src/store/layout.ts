@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
+import type { LockRequest } from '../exclusive-lock.js';
 
 /**
  * Where everything lies in a directory store:
@@ -9,6 +10,7 @@ import { UmlsnapError } from '../errors.js';
  *     STORE/GUEST/.incoming-JOB/                  a snapshot in the making, never listed
  *     STORE/.backing/SHA256.img                   backing files, once each; SHA256.json remembers where they came from
  *     STORE/.trash/                               what is being removed
+ *     STORE/.scratch/                             private copies of a verification, while it is at work
  *
  * Names of guests and jobs never begin with a dot, so that nothing of theirs can meet what is ours.
  */
@@ -18,17 +20,21 @@ export interface StorePlace {
   name: string;
   /** Absolute. */
   path: string;
+  /** The directories above it are ours to make as well; elsewhere they would be those of a filesystem that is not mounted. */
+  makesParents?: boolean;
 }
 
 const incomingPrefix = '.incoming-';
 const plainName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const snapshotDirectoryName = /^\d{8}T\d{6}Z(?:-\d{1,3})?$/;
-const trashName = /^[A-Za-z0-9][A-Za-z0-9._-]*@\d{8}T\d{6}Z(?:-\d{1,3})?\.[0-9a-f]{8}$/;
+const trashedSnapshot = /^[A-Za-z0-9][A-Za-z0-9._-]*@\d{8}T\d{6}Z(?:-\d{1,3})?\.[0-9a-f]{8}$/;
+const backingEntry = /^(?:([0-9a-f]{64})\.(?:img|json)|\.([0-9a-f]{64})\.[0-9a-f]{8})$/;
 
 export const manifestName = 'manifest.json';
 
 export const markerPath = (place: StorePlace) => join(place.path, '.umlsnap-store');
 export const backingDirectory = (place: StorePlace) => join(place.path, '.backing');
+export const scratchDirectory = (place: Pick<StorePlace, 'path'>) => join(place.path, '.scratch');
 export const trashDirectory = (place: StorePlace) => join(place.path, '.trash');
 
 /** @throws Internal for a name that could lead elsewhere */
@@ -62,10 +68,30 @@ export function splitSnapshotName(snapshot: string): SnapshotName | undefined {
   return directory === 'latest' || isSnapshotDirectory(directory) ? { guest, directory } : undefined;
 }
 
+export const isPlainName = (name: string) => plainName.test(name);
 export const isGuestDirectory = (entry: string) => plainName.test(entry);
 export const isSnapshotDirectory = (entry: string) => snapshotDirectoryName.test(entry);
-/** Ours to delete: only what a removal has put there. */
-export const isTrash = (entry: string) => trashName.test(entry);
+/** The content that a file in the backing directory belongs to: itself, its note, or a note that was cut short. */
+export function sha256OfBackingEntry(entry: string): string | undefined {
+  const [, content, cutShort] = backingEntry.exec(entry) ?? [];
+  return content ?? cutShort;
+}
+/** What a manifest was to be replaced by, when that was cut short. */
+export const isManifestLeftover = (entry: string) => /^manifest\.json\.[0-9a-f]{8}$/.test(entry);
+/** Names that a removal gives to a snapshot's directory. */
+export const isTrashedSnapshot = (entry: string) => trashedSnapshot.test(entry);
+/** Names that a removal gives to a file that lay in the backing directory. */
+export const isTrashedFile = (entry: string) =>
+  /\.[0-9a-f]{8}$/.test(entry) && sha256OfBackingEntry(entry.slice(0, -9)) !== undefined;
+
+/**
+ * Held while backing files are removed, and for the instant in which a snapshot in the making gets its directory: between
+ * the two nothing that is about to be needed is found unneeded.
+ */
+export function backingsLock(place: StorePlace): LockRequest {
+  const what = `The backing files of store ${place.name}`;
+  return { keys: [`backings ${place.path}`], holder: `umlsnap (pid ${process.pid})`, what, wait: true };
+}
 
 /** @throws Internal */
 export function requirePlainName(name: string): string {

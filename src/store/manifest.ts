@@ -10,6 +10,8 @@ const plainFileName = z
   .max(128)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'must be a plain file name');
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex');
+/** Over the data alone (`DataDigest`), for who would lose time over the zeros of holes. Not in manifests of old. */
+const dataSha256 = sha256.optional();
 
 const backingSchema = z.strictObject({
   /** Where the guest's COW header says that it lies. */
@@ -20,6 +22,7 @@ const backingSchema = z.strictObject({
   /** ISO 8601; UML compares it in whole seconds. */
   mtime: z.iso.datetime(),
   sha256,
+  dataSha256,
 });
 
 const diskSchema = z.strictObject({
@@ -31,6 +34,7 @@ const diskSchema = z.strictObject({
   storedBytes: z.int().nonnegative(),
   mtime: z.iso.datetime(),
   sha256,
+  dataSha256,
   backing: backingSchema.optional(),
 });
 

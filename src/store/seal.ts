@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { sha256OfOpenFile } from '../image/digest.js';
+import { bothDigestsOfOpenFile } from '../image/digest.js';
 import { renameToNewName, syncDirectory, writeNewFile } from '../image/durable-file.js';
 import { describeChange, type Stamp, stampOf } from '../image/open-disk.js';
 import type { Incoming } from './incoming.js';
@@ -16,7 +16,11 @@ import {
 import { formatManifest, type Manifest, type ManifestDisk, parseManifest, sealManifest } from './manifest.js';
 
 /** `stamp` is of the captured file, taken right after its capture: whoever has touched it since has changed it. */
-export type SealDisk = Omit<ManifestDisk, 'sha256' | 'storedBytes'> & { stamp: Stamp };
+export type SealDisk = Omit<ManifestDisk, 'sha256' | 'dataSha256' | 'storedBytes'> & {
+  stamp: Stamp;
+  /** What it has to read back as, where that is known before. */
+  expectedSha256?: string;
+};
 export type SealDraft = Omit<Manifest, 'checksum' | 'disks'> & { disks: SealDisk[] };
 
 /**
@@ -89,16 +93,19 @@ async function sealDisk(
   try {
     await requireUntouched(file, guest, disk);
     await file.sync();
-    const { sha256, sizeBytes } = await sha256OfOpenFile(file.fd, signal === undefined ? {} : { signal });
+    const options = signal === undefined ? {} : { signal };
+    const { sha256, dataSha256, sizeBytes } = await bothDigestsOfOpenFile(file.fd, options);
     if (sizeBytes !== disk.sizeBytes)
       throw damaged(guest, disk, `it has ${sizeBytes} bytes, not ${disk.sizeBytes}`);
+    if (disk.expectedSha256 !== undefined && sha256 !== disk.expectedSha256)
+      throw damaged(guest, disk, 'it reads differently from what was written');
     // Again after the hash: the hash of a file that somebody changed would declare the damage sound.
     await requireUntouched(file, guest, disk);
     const named = await lstat(path, { bigint: true });
     if (named.ino !== disk.stamp.ino || named.dev !== disk.stamp.dev)
       throw damaged(guest, disk, 'it was replaced');
-    const { stamp: _, ...rest } = disk;
-    return { ...rest, sha256, storedBytes: Number(named.blocks) * 512 };
+    const { stamp: _, expectedSha256: __, ...rest } = disk;
+    return { ...rest, sha256, dataSha256, storedBytes: Number(named.blocks) * 512 };
   } finally {
     await file.close();
   }

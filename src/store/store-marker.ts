@@ -4,7 +4,7 @@ import { access, link, lstat, readdir, readFile, realpath, rm } from 'node:fs/pr
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
+import { ensureDirectories, ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
 import { markerPath, type StorePlace } from './layout.js';
 
 /**
@@ -61,16 +61,21 @@ async function requireDirectory(place: StorePlace, expectedId: string | null): P
   });
   if (real === undefined) {
     if (expectedId !== null) throw notMounted(place, 'there is no such directory');
-    const parent = dirname(place.path);
-    const realParent = await realpath(parent).catch((error: unknown) => {
-      throw unusable(place, `its parent directory can't be used: ${problemOf(error)}`, error);
-    });
-    if (realParent !== resolve(parent)) throw behindLink(place, realParent);
+    await requireParent(place);
     return false;
   }
   if (real !== resolve(place.path)) throw behindLink(place, real);
   if (!(await lstat(place.path)).isDirectory()) throw unusable(place, 'it is not a directory');
   return true;
+}
+
+async function requireParent(place: StorePlace): Promise<void> {
+  const parent = dirname(place.path);
+  const real = await realpath(parent).catch((error: unknown) => {
+    if (place.makesParents && errnoOf(error) === 'ENOENT') return undefined;
+    throw unusable(place, `its parent directory can't be used: ${problemOf(error)}`, error);
+  });
+  if (real !== undefined && real !== resolve(parent)) throw behindLink(place, real);
 }
 
 /** The store's id; undefined where there is no marker. @throws StoreUnusable */
@@ -107,6 +112,10 @@ async function initialise(place: StorePlace, there: boolean): Promise<{ id: stri
   const temporary = `${marker}.${randomBytes(4).toString('hex')}`;
   try {
     if (there) await requireEmpty(place);
+    if (place.makesParents) {
+      await ensureDirectories(dirname(place.path));
+      await requireParent(place);
+    }
     await ensureDirectory(place.path);
     await writeNewFile(temporary, `${JSON.stringify({ format, id: randomUUID() })}\n`);
     const created = await linkUnlessThere(temporary, marker);

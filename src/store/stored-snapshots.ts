@@ -102,6 +102,9 @@ async function readSnapshot(
 ): Promise<StoredSnapshot | undefined> {
   const directory = join(guestDirectory(place, guest), name);
   const found = { snapshot: `${guest}@${name}`, guest, directory };
+  // A link in the place of either leads to what is none of ours: it is in no list, and not to be had by its name.
+  for (const path of [guestDirectory(place, guest), directory])
+    if (!(await isRealDirectory(path))) return undefined;
   try {
     const bytes = await readManifest(found.snapshot, directory);
     const manifest = parseManifest(bytes.toString('utf8'), found.snapshot);

@@ -1,10 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { errnoOf } from '../errors.js';
+import { lstat, readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, UmlsnapError } from '../errors.js';
 import { ensureDirectory, renameToNewName, syncDirectory } from '../image/durable-file.js';
-import { isTrash, type StorePlace, trashDirectory } from './layout.js';
-import type { StoredSnapshot } from './stored-snapshots.js';
+import { unlessRead } from './hold.js';
+import {
+  isManifestLeftover,
+  isTrashedFile,
+  isTrashedSnapshot,
+  manifestName,
+  type StorePlace,
+  trashDirectory,
+} from './layout.js';
+import { isSound, type StoredSnapshot } from './stored-snapshots.js';
 
 /** A snapshot that is no longer one: in no list, but not deleted yet. */
 export interface Trashed {
@@ -16,31 +24,70 @@ export interface Trashed {
  * Takes a snapshot out of every list, durably. The order is the promise: both directories MUST be durable before the
  * history says that the snapshot is gone, and the deletion MUST come last, so that at every instant it is either wholly
  * there or in the trash.
+ * @throws Busy while it is being read, NotOurs when something else lies in it, NoSuchSnapshot
  */
 export async function trashSnapshot(place: StorePlace, stored: StoredSnapshot): Promise<Trashed> {
-  const trash = trashDirectory(place);
-  await ensureDirectory(trash);
-  const directory = join(trash, `${stored.snapshot}.${randomBytes(4).toString('hex')}`);
-  await renameToNewName(stored.directory, directory);
-  await syncDirectory(trash);
-  await syncDirectory(dirname(stored.directory));
-  return { snapshot: stored.snapshot, directory };
+  return await unlessRead(stored, async () => {
+    await requireOnlyOurs(stored);
+    const directory = await moveAside(place, stored.directory, stored.snapshot);
+    return { snapshot: stored.snapshot, directory };
+  });
 }
 
-/** Deletes what lies in the trash, and only what a removal has put there; never follows a link. */
-export async function deleteTrash(place: StorePlace): Promise<void> {
+/** Takes files of ours out of their directory, as `trashSnapshot` does with a snapshot. */
+export async function trashFiles(place: StorePlace, paths: readonly string[]): Promise<void> {
+  for (const path of paths) await moveAside(place, path, basename(path));
+}
+
+/**
+ * Deletes what lies in the trash, and only what a removal has put there: of its names, and of its kind. Never follows a
+ * link.
+ */
+export async function deleteTrash(
+  place: StorePlace,
+  snapshotsAre: 'directory' | 'file' = 'directory',
+): Promise<void> {
   const trash = trashDirectory(place);
   for (const entry of await entriesOf(trash)) {
+    const path = join(trash, entry);
     // Somebody else may be emptying it as well.
-    if (isTrash(entry)) await rm(join(trash, entry), { recursive: true, force: true });
+    if (isTrashedSnapshot(entry) && (await kindOf(path)) === snapshotsAre) {
+      await rm(path, { recursive: true, force: true });
+    }
+    if (isTrashedFile(entry) && (await kindOf(path)) === 'file') await rm(path, { force: true });
   }
 }
 
-async function entriesOf(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
+async function moveAside(place: StorePlace, path: string, name: string): Promise<string> {
+  const trash = trashDirectory(place);
+  await ensureDirectory(trash);
+  const target = join(trash, `${name}.${randomBytes(4).toString('hex')}`);
+  await renameToNewName(path, target);
+  await syncDirectory(trash);
+  await syncDirectory(dirname(path));
+  return target;
+}
+
+/** What somebody else has put beside the disks would be deleted with them. Of a damaged snapshot nobody can tell. */
+async function requireOnlyOurs(stored: StoredSnapshot): Promise<void> {
+  // An archive is one file.
+  if (!isSound(stored) || (await kindOf(stored.directory)) !== 'directory') return;
+  const ours = new Set([manifestName, ...stored.manifest.disks.map(({ file }) => file)]);
+  const entries = await readdir(stored.directory);
+  const foreign = entries.find((entry) => !ours.has(entry) && !isManifestLeftover(entry));
+  if (foreign !== undefined) throw new UmlsnapError('NotOurs', { path: join(stored.directory, foreign) });
+}
+
+async function kindOf(path: string): Promise<'directory' | 'file' | 'other'> {
+  const found = await lstat(path).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
-  }
+  });
+  if (found?.isDirectory()) return 'directory';
+  return found?.isFile() ? 'file' : 'other';
+}
+
+/** A link in the place of the trash would lead us to what others have. */
+async function entriesOf(path: string): Promise<string[]> {
+  return (await kindOf(path)) === 'directory' ? await readdir(path) : [];
 }

@@ -2,15 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import type { z } from 'zod';
+import { alertSchema, hooksSchema } from '../../src/config/alert-fields.js';
 import { keepField } from '../../src/config/fields.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import {
-  configSchema,
-  controlSchema,
-  guestSchema,
-  settingsSchema,
-  storeSchema,
-} from '../../src/config/schema.js';
+import { configSchema, controlSchema, guestSchema, settingsSchema } from '../../src/config/schema.js';
+import { directoryStoreSchema, resticStoreSchema, tarStoreSchema } from '../../src/config/store-fields.js';
+import { verifySchema } from '../../src/config/verify-fields.js';
 
 const exampleFile = fileURLToPath(new URL('../../config.example.yaml', import.meta.url));
 
@@ -26,9 +23,14 @@ test('the example is a config without problems', async () => {
 
 test('the example shows every key that a config can have, under a comment that explains it', async () => {
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
-  const keys = [configSchema, controlSchema, storeSchema, settingsSchema, guestSchema, keepField.in].flatMap(
-    (schema: z.ZodObject) => Object.keys(schema.shape),
+  const stores = [directoryStoreSchema, tarStoreSchema, resticStoreSchema];
+  const ofGuests = [settingsSchema, guestSchema, keepField.in, hooksSchema];
+  const schemas = [configSchema, controlSchema, verifySchema, ...stores, ...ofGuests];
+  const keys = schemas.flatMap((schema: z.ZodObject) => Object.keys(schema.shape));
+  const waysOfAlerts = Object.keys(alertSchema.shape).filter(
+    (way) => !lines.some((line) => line.includes(` ${way}: `)),
   );
+  expect(waysOfAlerts).toEqual([]);
   expect(keys).toContain('within');
   const missing = new Set(keys.filter((key) => !lines.some((line) => line.trim().startsWith(`${key}:`))));
   expect([...missing]).toEqual([]);

@@ -6,6 +6,8 @@ import { isError } from '../../src/errors.js';
 import { configFile, problemsOf, temporaryDirectory } from './write-config.js';
 
 const stores = 'stores: { local: { type: directory, path: /srv/umlsnap } }\n';
+const restic = (more: string) =>
+  `stores: { r: { type: restic, repository: "rest:http://127.0.0.1/r"${more} } }\n`;
 const guest = (settings: string) =>
   `${stores}guests: { a: { mconsole: a, disks: { ubd0: /a.img }${settings} } }\n`;
 
@@ -22,6 +24,7 @@ describe('what is left out', () => {
       mconsole: 'a',
       disks: [{ device: 'ubd0', path: '/a.img' }],
       store: 'local',
+      otherStores: [],
       timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       catchUp: true,
       jitterMs: 0,
@@ -30,6 +33,7 @@ describe('what is left out', () => {
       agent: 'auto',
       notify: `${config.state}/notify/a.sock`,
       freezeTimeoutMs: 10_000,
+      hooks: { before: null, after: null, failed: null, timeoutMs: 60_000 },
       requests: [],
       capture: 'auto',
       precopyBytesPerSecond: null,
@@ -89,14 +93,46 @@ test('the short and the long form of a disk are the same, in the order of the de
   ]);
 });
 
-test('a store may be named in a list of one, and JSON is a config too', async () => {
+test('stores may be named in a list, whose first is captured into, and JSON is a config too', async () => {
   const file = await configFile(
     JSON.stringify({
       stores: { x: { type: 'directory', path: '/x' }, y: { type: 'directory', path: '/y' } },
-      guests: { a: { mconsole: 'a', disks: { ubd0: '/a' }, store: ['y'] } },
+      defaults: { store: ['y', 'x'] },
+      guests: {
+        a: { mconsole: 'a', disks: { ubd0: '/a' }, store: ['y'] },
+        b: { mconsole: 'b', disks: { ubd0: '/b' } },
+      },
     }),
   );
-  expect((await loadConfig(file)).guests.a?.store).toBe('y');
+  const { guests } = await loadConfig(file);
+  expect(guests.a).toMatchObject({ store: 'y', otherStores: [] });
+  expect(guests.b).toMatchObject({ store: 'y', otherStores: ['x'] });
+});
+
+test('each kind of store has its own defaults, and what waits for an archive lies in the state', async () => {
+  const { stores: found } = await loadConfig(
+    await configFile(`state: /var/lib/u/
+stores:
+  t: { type: tar, path: /t/ }
+  g: { type: tar, path: /g, compression: gzip, staging: /fast }
+  r: { type: restic, repository: /r, passwordCommand: [pass, show, "a b"] }
+`),
+  );
+  const nothing = { passwordFile: null, environmentFile: null };
+  expect({ ...found }).toEqual({
+    t: { name: 't', type: 'tar', path: '/t', compression: 'zstd', staging: '/var/lib/u/staging/t' },
+    g: { name: 'g', type: 'tar', path: '/g', compression: 'gzip', staging: '/fast' },
+    r: {
+      ...{
+        name: 'r',
+        type: 'restic',
+        repository: '/r',
+        passwordCommand: ['pass', 'show', 'a b'],
+        ...nothing,
+      },
+      staging: '/var/lib/u/staging/r',
+    },
+  });
 });
 
 test('a guest that nobody configured is not found under the name of something every object has', async () => {
@@ -110,7 +146,7 @@ test('all problems come at once, in the order of the lines, each with its line a
     await problemsOf(`state: var/lib
 zz: 1
 stores:
-  latest: { type: tar, path: /x }
+  latest: { type: tar, path: /x, compression: lzma }
   b: { type: directory, path: /x/ }
 defaults: { store: nope, keep: { last: 0, foo: 1 } }
 guests:
@@ -122,7 +158,7 @@ guests:
     labels: { a: 1 }
     schedule: 61 * * * *
     capture: postcopy
-  b: { mconsole: q, disks: { ubd0: /d, ubd1: { path: /d, backing: /d } }, store: [b, latest] }
+  b: { mconsole: q, disks: { ubd0: /d, ubd1: { path: /d, backing: /d } }, store: [b, latest, b] }
   c: { mconsole: q, disks: {}, timezone: Mars/X, constructor: 1 }
   d:
 `),
@@ -130,7 +166,7 @@ guests:
     '1:8 state: must be an absolute path',
     '2:1 zz: is no key that umlsnap knows here',
     '4:3 stores.latest: is a reserved word, as in guest@latest',
-    "4:19 stores.latest.type: tar isn't available yet: use directory",
+    '4:47 stores.latest.compression: must be one of zstd, gzip, none',
     '5:31 stores.b.path: is the path of the store "latest" as well',
     '6:20 defaults.store: names the store "nope", which is not under stores: there is latest, b',
     '6:40 defaults.keep.last: must be 1 or more: leave the key out to keep none by this rule',
@@ -145,7 +181,7 @@ guests:
     '15:14 guests.a.capture: must be one of auto, reflink, precopy, copy',
     '16:46 guests.b.disks.ubd1: is the disk ubd0 of the guest "b" as well',
     '16:67 guests.b.disks.ubd1.backing: is the disk ubd0 of the guest "b", which is written: it can\'t be a backing file',
-    "16:82 guests.b.store: more than one store isn't available yet",
+    '16:82 guests.b.store: names the store "b" twice',
     '17:18 guests.c.mconsole: is the mconsole of the guest "b" as well',
     '17:28 guests.c.disks: needs at least one disk, such as ubd0',
     '17:42 guests.c.timezone: is no time zone that this system knows, such as Europe/Rome',
@@ -207,7 +243,52 @@ describe('is refused, with a problem that says why:', () => {
     ['a rate that is a size', guest(', precopyRate: 50MiB'), ['must be a rate with its unit']],
     ['a rate at which nothing moves', guest(', precopyRate: 1kB/s'), ['must be 64KiB/s or more']],
     ['a pause to aim at of nothing', guest(', pauseTarget: 0'), ['must lie between 1ms and 1m']],
-    ['an unknown kind of store', stores.replace('directory', 'tape'), ['must be directory']],
+    [
+      'an unknown kind of store',
+      stores.replace('directory', 'tape'),
+      ['must be one of directory, tar, restic'],
+    ],
+    ['a store without a type', 'stores: { a: { path: /a } }\n', ['must be one of directory, tar, restic']],
+    ['a store that is no map', 'stores: { a: /a }\n', ['must be a map']],
+    [
+      'a directory that is compressed',
+      stores.replace(' }', ', compression: zstd }'),
+      ['is no key that umlsnap knows here'],
+    ],
+    ['a restic store without a password', restic(''), ['needs a passwordFile or a passwordCommand']],
+    [
+      'a restic store with two passwords',
+      restic(', passwordFile: /p, passwordCommand: [pass]'),
+      ['stands beside passwordFile'],
+    ],
+    [
+      'a password command for a shell',
+      restic(', passwordCommand: "pass show x"'),
+      ['must be a list of the program and its arguments'],
+    ],
+    [
+      'a password command of nothing',
+      restic(', passwordCommand: []'),
+      ['must be a list of the program and its arguments'],
+    ],
+    ['a password in the config', restic(', password: x'), ['needs a passwordFile', 'is no key']],
+    [
+      'a repository that depends on where we are',
+      restic(', passwordFile: /p').replace('rest:http://127.0.0.1/r', 'backups/r'),
+      ['must be an absolute path, or have a scheme'],
+    ],
+    [
+      'two stores that are captured into the same staging directory',
+      'stores: { a: { type: tar, path: /a, staging: /s }, b: { type: tar, path: /b, staging: /s/ } }\n',
+      ['is the staging of the store "a" as well'],
+    ],
+    [
+      'a staging directory that is a store',
+      'stores: { a: { type: directory, path: /a }, b: { type: tar, path: /b, staging: /a } }\n',
+      ['is the path of the store "a" as well'],
+    ],
+    ['a store that is a number', guest(', store: 5'), ['must be the name of a store, or a list of names']],
+    ['a list of no store', guest(', store: []'), ['must be the name of a store, or a list of names']],
     ['a bad label', guest(', labels: { "a=b": c }'), ['must be a label']],
     [
       'a merge key, which YAML 1.2 has not',
@@ -320,6 +401,56 @@ describe('who may ask the daemon', () => {
     expect(problems).toEqual([
       expect.stringMatching(/^1:.*control.group: must be the name of a group/),
       expect.stringMatching(/guests.a.requests.0: must be one of snapshot, verify/),
+    ]);
+  });
+});
+
+test('who is told, and what is run, is held against what can be told and run', async () => {
+  expect(
+    await problemsOf(`alerts:
+  - { command: [tell] }
+  - { mail: "root, -oQ/tmp" }
+  - { webhook: ftp://a, mail: root }
+  - { ping: https://a/b, on: [failure] }
+  - { command: [/bin/tell], on: [disaster] }
+defaults:
+  hooks: { before: /bin/x, after: [], timeout: 1, between: [/bin/x] }
+`),
+  ).toEqual([
+    '2:16 alerts.0.command: must begin with the absolute path of a program',
+    '3:13 alerts.1.mail: must be a mail address',
+    '4:16 alerts.2.webhook: must be an address that begins with https:// or http://',
+    '5:5 alerts.3: a ping tells of every backup: `on` has no meaning for it',
+    '6:34 alerts.4.on.0: must be one of failure, recovery, overdue, stopped, warning',
+    '8:20 defaults.hooks.before: must be a list: the absolute path of a program, and its arguments',
+    '8:35 defaults.hooks.after: must begin with the absolute path of a program',
+    '8:48 defaults.hooks.timeout: must be a duration between 1s and 1d, such as 30s or 10m',
+    '8:51 defaults.hooks.between: is no key that umlsnap knows here',
+  ]);
+});
+
+describe('verification', () => {
+  test('is by hand only, of filesystems too, until the config says otherwise', async () => {
+    const { verify } = await loadConfig(
+      await configFile(`defaults: { timezone: Europe/Rome }\n${guest('')}`),
+    );
+    expect(verify).toEqual({
+      ...{ schedule: null, timezone: 'Europe/Rome', withinMs: 30 * 86_400_000, bytesPerSecond: null },
+      ...{ filesystems: true, scratch: null, user: 'nobody' },
+    });
+  });
+
+  test('has every problem told with its line', async () => {
+    const problems = await problemsOf(
+      `verify:\n  schedule: "99 * * * *"\n  within: 5\n  rate: 50\n  scratch: tmp\n  user: "a:b"\n  fast: true\n${guest('')}`,
+    );
+    expect(problems).toEqual([
+      expect.stringMatching(/^2:.*verify.schedule: is no cron expression/),
+      expect.stringMatching(/^3:.*verify.within: must be a duration/),
+      expect.stringMatching(/^4:.*verify.rate: must be text/),
+      expect.stringMatching(/^5:.*verify.scratch: must be an absolute path/),
+      expect.stringMatching(/^6:.*verify.user: must be the name of a user/),
+      expect.stringMatching(/^7:.*verify.fast: is no key/),
     ]);
   });
 });

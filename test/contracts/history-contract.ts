@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SqliteHistory } from '../../src/history/sqlite-history.js';
-import { jobEnd, jobStart, pauseIntent, phase, snapshot } from '../history/records-of-tests.js';
+import { jobEnd, jobStart, pauseIntent, phase, snapshot, verification } from '../history/records-of-tests.js';
 
 /** What any class behind the history's port promises. `open` gives an empty history of its own to each test. */
 export type History = Omit<SqliteHistory, never>;
@@ -166,6 +166,37 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
     });
   });
 
+  describe('verifications', () => {
+    it('come back as they were recorded, one of each snapshot and store, longest ago first', async () => {
+      const [a, b] = ['debian@20261120T000000Z', 'debian@20261121T000000Z'];
+      const bad = [
+        ...[
+          { disk: 'ubd0', type: 'ext4', verdict: 'bad', reason: 'why', output: '\u001b[31m \u0000' } as const,
+        ],
+        ...[{ disk: 'ubd1', type: 'swap', verdict: 'none', reason: null, output: null } as const],
+      ];
+      const first = verification(a, { verifiedAt: '2026-11-22T00:00:00.000Z' });
+      const elsewhere = verification(a, {
+        verifiedAt: '2026-11-23T00:00:00.000Z',
+        store: 'offsite',
+        job: null,
+      });
+      const worse = { result: 'badFilesystem', problem: 'ubd0: why', filesystems: bad } as const;
+      const second = verification(b, { verifiedAt: '2026-11-24T00:00:00.000Z', ...worse });
+      for (const record of [second, elsewhere, first]) await history.recordVerification(record);
+      expect(await history.verifications({})).toEqual([first, elsewhere, second]);
+      expect(await history.verifications({ store: 'local' })).toEqual([first, second]);
+      expect(await history.verifications({ snapshot: a })).toEqual([first, elsewhere]);
+      const again = verification(a, {
+        verifiedAt: '2026-11-25T00:00:00.000Z',
+        result: 'damaged',
+        problem: 'x',
+      });
+      await history.recordVerification(again);
+      expect(await history.verifications({ store: 'local' })).toEqual([second, again]);
+    });
+  });
+
   describe('slots and stores', () => {
     it('remember the last word', async () => {
       expect(await history.lastSlot('debian')).toBeNull();
@@ -176,6 +207,26 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
       await history.rememberStore('local', 'one');
       await history.rememberStore('local', 'two');
       expect(await history.storeId('local')).toBe('two');
+    });
+  });
+
+  describe('sweeps', () => {
+    it('remember the last one of each guest in each store, and its nulls', async () => {
+      expect(await history.lastSweep('local', 'debian')).toBeNull();
+      const sweep = {
+        ...{ store: 'local', guest: 'debian', sweptAt: '2026-11-21T03:15:00.000Z' },
+        ...{ newestTakenAt: null, aheadUntil: null, bootId: 'a boot', uptimeMs: 2 ** 40 },
+      };
+      const later = {
+        ...{ ...sweep, sweptAt: '2026-11-22T03:15:00.000Z', newestTakenAt: '2026-11-22T03:14:00.000Z' },
+        ...{ aheadUntil: '2100-01-01T00:00:00.000Z', bootId: 'another', uptimeMs: 0 },
+      };
+      await history.recordSweep(sweep);
+      expect(await history.lastSweep('local', 'debian')).toEqual(sweep);
+      await history.recordSweep(later);
+      await history.recordSweep({ ...sweep, guest: 'other' });
+      await history.recordSweep({ ...sweep, store: 'offsite' });
+      expect(await history.lastSweep('local', 'debian')).toEqual(later);
     });
   });
 

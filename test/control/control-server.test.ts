@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { resolveVerify } from '../../src/config/verify-fields.js';
 import { ControlClient } from '../../src/control/control-client.js';
 import { withControlServer } from '../../src/control/control-server.js';
 import { controlSocketPath, groupIdOf } from '../../src/control/control-socket.js';
@@ -283,6 +284,8 @@ test('a digest tells one config from another', () => {
     state: '/s',
     concurrency: 2,
     control: { group: null },
+    alerts: [],
+    verify: resolveVerify(undefined, 'UTC'),
     stores: {},
     guests: {},
   };

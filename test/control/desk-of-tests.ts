@@ -32,7 +32,8 @@ export class HeldDesk {
   }
 
   async #hold(demand: Demand, { signal, publish, put, onJob }: Work): Promise<0> {
-    if (demand.type === 'verify') throw new UmlsnapError('NoSuchSnapshot', { snapshot: demand.snapshot });
+    if (demand.type === 'verify' && 'snapshot' in demand)
+      throw new UmlsnapError('NoSuchSnapshot', { snapshot: demand.snapshot });
     this.#jobs += 1;
     const guest = demand.type === 'snapshot' ? demand.guest : null;
     onJob({ job: `job-${this.#jobs}`, kind: 'backup', guest, trigger: 'request' });

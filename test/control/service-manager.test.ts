@@ -57,7 +57,7 @@ test('a watchdog is fed by a daemon that lives, and starves when its event loop 
     const env = { NOTIFY_SOCKET: ear.address, WATCHDOG_USEC: '200000' };
     const daemon = await TestDaemon.start(house, [], env);
     await ear.untilTold('READY');
-    expect(ear.received[0]).toMatchObject({ READY: '1', STATUS: 'No guest has a schedule.' });
+    expect(ear.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
     await ear.untilTold('WATCHDOG', 5);
 
     daemon.kill('SIGSTOP');

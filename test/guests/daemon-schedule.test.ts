@@ -165,12 +165,12 @@ describe('a config read again on SIGHUP', () => {
     const daemon = await TestDaemon.start(house);
     const before = await jobCount('one');
     await house.configure({ one: one({ schedule: onceIn(3) }), two: absent(everySecond) });
-    expect(await daemon.reload()).toMatchObject({ guests: ['one', 'two'] });
+    expect(await daemon.reload()).toMatchObject({ scheduled: ['one', 'two'] });
     expect(await endedJob('one', before)).toMatchObject({ status: 'success' });
     expect(await endedJob('two', 1)).toMatchObject({ status: 'failed' });
 
     await house.configure({ one: one({ schedule: everySecond }) });
-    expect(await daemon.reload()).toMatchObject({ guests: ['one'] });
+    expect(await daemon.reload()).toMatchObject({ scheduled: ['one'] });
     await endedJob('one', (await jobCount('one')) + 1);
     const ofTwo = await jobCount('two');
     await endedJob('one', (await jobCount('one')) + 1);

@@ -123,8 +123,18 @@ describe('what is kept', () => {
     const before = await listed();
 
     const told = await scene.run('prune', 'debian', '--dry-run', '--json');
-    expect(told.json[0]).toMatchObject({ dryRun: true, status: 'success' });
-    expect(JSON.stringify(told.json[0]?.removed)).toContain(second);
+    const summary = told.json.at(-1);
+    expect(summary).toMatchObject({ dryRun: true, status: 'success' });
+    expect(JSON.stringify(summary?.removed)).toContain(second);
+    // One line for each, as in the table.
+    expect(told.json).toHaveLength(before.length + 1);
+    expect(told.json).toEqual(
+      expect.arrayContaining([
+        { type: 'verdict', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
+        { type: 'verdict', snapshot: second, verdict: 'remove', reasons: ['no keep rule asks for it'] },
+        expect.objectContaining({ snapshot: third, verdict: 'keep' }),
+      ]),
+    );
     expect(await listed()).toEqual(before);
     const table = await scene.run('prune', '--dry-run');
     expect(table.stdout).toMatch(new RegExp(`${first} +keep +pinned`));

@@ -4,6 +4,7 @@ import type {
   PauseIntent,
   PhaseRecord,
   SnapshotRecord,
+  VerificationRecord,
 } from '../../src/history/records.js';
 
 /** Records with everything filled in; each test changes what it is about. */
@@ -64,6 +65,20 @@ export function snapshot(name: string, changes: Partial<SnapshotRecord> = {}): S
     pinned: false,
     labels: { why: 'before the upgrade' },
     manifestSha256: 'a'.repeat(64),
+    ...changes,
+  };
+}
+
+export function verification(name: string, changes: Partial<VerificationRecord> = {}): VerificationRecord {
+  return {
+    snapshot: name,
+    store: 'local',
+    job: '20261122T043000Z-7f3a',
+    verifiedAt: '2026-11-22T04:31:00.000Z',
+    result: 'ok',
+    problem: null,
+    readBytes: 2 ** 40,
+    filesystems: [{ disk: 'ubd0', type: 'ext4', verdict: 'sound', reason: null, output: 'clean' }],
     ...changes,
   };
 }

@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { InPlaceTarget } from '../../src/restore/in-place-plan.js';
 import { type InPlaceOptions, restoreInPlace } from '../../src/restore/restore-in-place.js';
+import { contentOfFile } from '../../src/image/read-content.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { sha256sum } from '../image/make-image.js';
 import { canLoopMount, mountLoopFilesystem } from '../support/loop-filesystem.js';
@@ -204,7 +205,7 @@ test('a guest that boots during the restore is kept out by our lock', async () =
   const openFile = async (file: string) => {
     const guest = spawn('perl', ['-e', lockLikeUml, root]);
     expect(await once(guest, 'exit')).toEqual([7, null]);
-    return open(join(dir, 'store', file));
+    return contentOfFile(await open(join(dir, 'store', file)));
   };
   await restoreInPlace({ ...source, openFile }, [target()], options);
   expect(await sha256sum(root)).toBe(storedSha(0));
@@ -221,7 +222,7 @@ test('a disk that somebody opens during the restore is left alone', async () => 
   const openFile = async (file: string) => {
     holder.stdin.write('\n');
     await once(holder.stdout, 'data');
-    return open(join(dir, 'store', file));
+    return contentOfFile(await open(join(dir, 'store', file)));
   };
   const restoring = restoreInPlace({ ...source, openFile }, [target()], options);
   await expect(restoring).rejects.toMatchObject({ code: 'TargetInUse', facts: { pid: holder.pid } });

@@ -31,11 +31,12 @@ const script = `
   import { open, readFile } from 'node:fs/promises';
   import { join } from 'node:path';
   import { restoreInPlace } from ${JSON.stringify(new URL('../../dist/src/restore/restore-in-place.js', import.meta.url).href)};
+  import { contentOfFile } from ${JSON.stringify(new URL('../../dist/src/image/read-content.js', import.meta.url).href)};
   const { store, manifest, targets } = JSON.parse(process.argv[1]);
   const source = {
     manifest,
-    openFile: (file) => open(join(store, file)),
-    openBacking: (file) => open(join(store, 'backing', file)),
+    openFile: async (file) => contentOfFile(await open(join(store, file))),
+    openBacking: async (file) => contentOfFile(await open(join(store, 'backing', file))),
   };
   console.log('ready');
   for await (const _ of process.stdin);

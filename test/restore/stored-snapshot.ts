@@ -1,5 +1,6 @@
 import { mkdir, open, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { contentOfFile } from '../../src/image/read-content.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { type Manifest, sealManifest } from '../../src/store/manifest.js';
 import { makeImage, type Piece, sha256sum } from '../image/make-image.js';
@@ -37,6 +38,16 @@ export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<Re
   return sourceOf(dir, disks);
 }
 
+/** The port of a restore on images that lie in `dir` already, `ubd0.img`, whatever has become of them there. */
+export async function sourceOfImages(dir: string, files: string[]): Promise<RestoreSource> {
+  const disks = files.map(async (file) => ({
+    ...{ device: file.replace(/\..*/, ''), kind: 'raw' as const, sourcePath: `/srv/uml/${file}` },
+    ...(await described(join(dir, file))),
+    mtime: '2026-01-02T03:04:05.678Z',
+  }));
+  return sourceOf(dir, await Promise.all(disks));
+}
+
 /** The port of a restore on files that lie in a directory. */
 export function sourceOf(dir: string, disks: Manifest['disks']): RestoreSource {
   const manifest = sealManifest({
@@ -56,8 +67,8 @@ export function sourceOf(dir: string, disks: Manifest['disks']): RestoreSource {
   });
   return {
     manifest,
-    openFile: (file) => open(join(dir, file)),
-    openBacking: (file) => open(join(dir, 'backing', file)),
+    openFile: async (file) => contentOfFile(await open(join(dir, file))),
+    openBacking: async (file) => contentOfFile(await open(join(dir, 'backing', file))),
   };
 }
 

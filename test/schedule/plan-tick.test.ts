@@ -2,15 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type DueRun,
-  type PlannedGuest,
+  type PlannedEntry,
   planTick,
   type TickInput,
   type TickPlan,
 } from '../../src/schedule/plan-tick.js';
+import { houseEntry } from '../../src/schedule/timetable.js';
 
-function guestNamed(guest: string, changes: Partial<PlannedGuest> = {}): PlannedGuest {
+function entryNamed(name: string, changes: Partial<PlannedEntry> = {}): PlannedEntry {
   return {
-    guest,
+    name,
     schedule: '0 * * * *',
     timezone: 'UTC',
     catchUp: true,
@@ -21,10 +22,10 @@ function guestNamed(guest: string, changes: Partial<PlannedGuest> = {}): Planned
   };
 }
 
-function planAt(now: string | Date, guests: PlannedGuest[], changes: Partial<TickInput> = {}): TickPlan {
+function planAt(now: string | Date, entries: PlannedEntry[], changes: Partial<TickInput> = {}): TickPlan {
   return planTick({
     now: new Date(now),
-    guests,
+    entries,
     running: new Set(),
     waiting: [],
     concurrency: 10,
@@ -35,118 +36,129 @@ function planAt(now: string | Date, guests: PlannedGuest[], changes: Partial<Tic
 const at = (time: string) => new Date(`2026-01-01T${time}Z`);
 
 test('a guest that never ran is not run for the time before it was known', () => {
-  const plan = planAt(at('09:30'), [guestNamed('a', { since: at('09:20') })]);
+  const plan = planAt(at('09:30'), [entryNamed('a', { since: at('09:20') })]);
   expect(plan).toEqual({ due: [], waiting: [], missed: [], held: [], next: at('10:00') });
 });
 
 test('a slot is due at its instant, and not a millisecond before', () => {
-  const guest = guestNamed('a', { lastSlot: at('09:00') });
-  expect(planAt('2026-01-01T09:59:59.999Z', [guest])).toMatchObject({ due: [], next: at('10:00') });
-  expect(planAt(at('10:00'), [guest]).due).toEqual([{ guest: 'a', slot: at('10:00'), trigger: 'schedule' }]);
+  const entry = entryNamed('a', { lastSlot: at('09:00') });
+  expect(planAt('2026-01-01T09:59:59.999Z', [entry])).toMatchObject({ due: [], next: at('10:00') });
+  expect(planAt(at('10:00'), [entry]).due).toEqual([{ name: 'a', slot: at('10:00'), trigger: 'schedule' }]);
 });
 
 test('a slot that is a minute late, as on a busy host, is no catch-up; one that is later is', () => {
-  const guest = guestNamed('a', { lastSlot: at('09:00') });
-  expect(planAt(at('10:01'), [guest]).due[0]?.trigger).toBe('schedule');
-  expect(planAt('2026-01-01T10:01:00.001Z', [guest]).due[0]?.trigger).toBe('catchUp');
+  const entry = entryNamed('a', { lastSlot: at('09:00') });
+  expect(planAt(at('10:01'), [entry]).due[0]?.trigger).toBe('schedule');
+  expect(planAt('2026-01-01T10:01:00.001Z', [entry]).due[0]?.trigger).toBe('catchUp');
 });
 
 test('after three slots without anybody there is exactly one catch-up, for the newest', () => {
-  const plan = planAt(at('12:30'), [guestNamed('a', { lastSlot: at('09:00') })]);
-  expect(plan.due).toEqual([{ guest: 'a', slot: at('12:00'), trigger: 'catchUp' }]);
-  expect(plan.missed).toMatchObject([{ guest: 'a', slots: 2, upTo: at('11:00') }]);
-  expect(planAt(at('12:31'), [guestNamed('a', { lastSlot: at('12:00') })])).toMatchObject({
+  const plan = planAt(at('12:30'), [entryNamed('a', { lastSlot: at('09:00') })]);
+  expect(plan.due).toEqual([{ name: 'a', slot: at('12:00'), trigger: 'catchUp' }]);
+  expect(plan.missed).toMatchObject([{ name: 'a', slots: 2, upTo: at('11:00') }]);
+  expect(planAt(at('12:31'), [entryNamed('a', { lastSlot: at('12:00') })])).toMatchObject({
     due: [],
     missed: [],
   });
 });
 
 test('where nobody wants a catch-up, the slots are told as missed and nothing runs', () => {
-  const plan = planAt(at('12:30'), [guestNamed('a', { lastSlot: at('09:00'), catchUp: false })]);
+  const plan = planAt(at('12:30'), [entryNamed('a', { lastSlot: at('09:00'), catchUp: false })]);
   expect(plan.due).toEqual([]);
-  expect(plan.missed).toMatchObject([{ guest: 'a', slots: 3, upTo: at('12:00') }]);
+  expect(plan.missed).toMatchObject([{ name: 'a', slots: 3, upTo: at('12:00') }]);
   expect(plan.next).toEqual(at('13:00'));
 });
 
 test('a year of missed minutes is one catch-up, and does not take a year to count', () => {
   const plan = planAt('2027-01-01T00:00:30Z', [
-    guestNamed('a', { schedule: '* * * * *', lastSlot: at('00:00') }),
+    entryNamed('a', { schedule: '* * * * *', lastSlot: at('00:00') }),
   ]);
-  expect(plan.due).toEqual([{ guest: 'a', slot: new Date('2027-01-01'), trigger: 'schedule' }]);
+  expect(plan.due).toEqual([{ name: 'a', slot: new Date('2027-01-01'), trigger: 'schedule' }]);
   expect(plan.missed).toMatchObject([{ slots: 999 }]);
 });
 
 test('a guest at work is left alone, however many of its slots pass', () => {
-  const plan = planAt(at('12:30'), [guestNamed('a', { lastSlot: at('09:00') })], { running: new Set(['a']) });
+  const plan = planAt(at('12:30'), [entryNamed('a', { lastSlot: at('09:00') })], { running: new Set(['a']) });
   expect(plan).toEqual({ due: [], waiting: [], missed: [], held: [], next: null });
 });
 
 describe('when there is less room than there is to do', () => {
-  const guests = ['d', 'c', 'b', 'a'].map((name, index) =>
-    guestNamed(name, { schedule: `${index} * * * *`, lastSlot: at('09:30') }),
+  const entries = ['d', 'c', 'b', 'a'].map((name, index) =>
+    entryNamed(name, { schedule: `${index} * * * *`, lastSlot: at('09:30') }),
   );
 
   test('the oldest slots go first, and no more than there is room for', () => {
-    const plan = planAt(at('10:03'), guests, { concurrency: 3, running: new Set(['elsewhere']) });
-    expect(plan.due.map(({ guest }) => guest)).toEqual(['d', 'c']);
-    expect(plan.waiting.map(({ guest }) => guest)).toEqual(['b', 'a']);
+    const plan = planAt(at('10:03'), entries, { concurrency: 3, running: new Set(['elsewhere']) });
+    expect(plan.due.map(({ name }) => name)).toEqual(['d', 'c']);
+    expect(plan.waiting.map(({ name }) => name)).toEqual(['b', 'a']);
   });
 
   test('one that was due in time is no catch-up for having waited for hours, not even where those are unwanted', () => {
-    const waiting: DueRun[] = [{ guest: 'a', slot: at('10:03'), trigger: 'schedule' }];
-    const patient = guestNamed('a', { lastSlot: at('09:03'), catchUp: false });
+    const waiting: DueRun[] = [{ name: 'a', slot: at('10:03'), trigger: 'schedule' }];
+    const patient = entryNamed('a', { lastSlot: at('09:03'), catchUp: false });
     expect(planAt(at('15:00'), [patient], { waiting }).due).toEqual(waiting);
   });
 
   test('one that waits goes before one whose slot came later', () => {
-    const waiting: DueRun[] = [{ guest: 'z', slot: at('10:00'), trigger: 'schedule' }];
-    const [later, waiter] = ['a', 'z'].map((name) => guestNamed(name, { lastSlot: at('10:00') }));
+    const waiting: DueRun[] = [{ name: 'z', slot: at('10:00'), trigger: 'schedule' }];
+    const [later, waiter] = ['a', 'z'].map((name) => entryNamed(name, { lastSlot: at('10:00') }));
     if (later === undefined || waiter === undefined) throw new Error('two names are two guests');
     const plan = planAt(at('11:00'), [later, waiter], { waiting, concurrency: 1 });
-    expect(plan.waiting).toEqual([{ guest: 'a', slot: at('11:00'), trigger: 'schedule' }]);
+    expect(plan.waiting).toEqual([{ name: 'a', slot: at('11:00'), trigger: 'schedule' }]);
     expect(plan.due).toEqual(waiting);
   });
 
   test('a limit that was lowered under what runs already starts nothing', () => {
-    const plan = planAt(at('10:03'), guests, { concurrency: 1, running: new Set(['x', 'y']) });
+    const plan = planAt(at('10:03'), entries, { concurrency: 1, running: new Set(['x', 'y']) });
     expect(plan.due).toEqual([]);
     expect(plan.waiting).toHaveLength(4);
   });
 
+  test('a job of the house takes no room of the guests: hours of reading keep no backup waiting', () => {
+    const verify = entryNamed(houseEntry('verify'), { lastSlot: at('09:30') });
+    const both = [...entries, verify];
+    const [running, waiting] = [new Set(['x', 'y']), [] as DueRun[]];
+    expect(planAt(at('10:03'), both, { concurrency: 2, running, waiting }).due).toMatchObject([
+      { name: ':verify', slot: at('10:00') },
+    ]);
+    const beside = planAt(at('10:03'), both, { concurrency: 1, running: new Set([':verify']) });
+    expect(beside.due.map(({ name }) => name)).toEqual(['d']);
+  });
+
   test('a guest that is gone from the config waits no more', () => {
-    const waiting: DueRun[] = [{ guest: 'gone', slot: at('10:00'), trigger: 'schedule' }];
+    const waiting: DueRun[] = [{ name: 'gone', slot: at('10:00'), trigger: 'schedule' }];
     expect(planAt(at('10:03'), [], { waiting })).toMatchObject({ due: [], waiting: [] });
   });
 });
 
 describe('a clock that was set', () => {
   test('back by a day runs no slot twice: the guest waits, and it says why', () => {
-    const guest = guestNamed('a', { lastSlot: new Date('2026-01-02T09:00Z') });
-    const plan = planAt(at('09:00'), [guest]);
+    const entry = entryNamed('a', { lastSlot: new Date('2026-01-02T09:00Z') });
+    const plan = planAt(at('09:00'), [entry]);
     expect(plan).toMatchObject({
       due: [],
-      held: [{ guest: 'a', action: 'hold' }],
+      held: [{ name: 'a', action: 'hold' }],
       next: new Date('2026-01-02T09:00Z'),
     });
     expect(plan.held[0]?.reason).toContain('2026-01-02T09:00:00.000Z');
-    expect(planAt('2026-01-02T10:00Z', [guest]).due).toHaveLength(1);
+    expect(planAt('2026-01-02T10:00Z', [entry]).due).toHaveLength(1);
   });
 
   test('back from 2100 does not end all backups until 2100', () => {
-    const plan = planAt(at('09:00'), [guestNamed('a', { lastSlot: new Date('2100-01-01T00:00Z') })]);
-    expect(plan).toMatchObject({ due: [], held: [{ guest: 'a', action: 'restart' }] });
+    const plan = planAt(at('09:00'), [entryNamed('a', { lastSlot: new Date('2100-01-01T00:00Z') })]);
+    expect(plan).toMatchObject({ due: [], held: [{ name: 'a', action: 'restart' }] });
   });
 
   test('forward by a day, or to 2100, is one catch-up', () => {
     for (const now of ['2026-01-02T09:30Z', '2100-01-01T00:30Z']) {
-      expect(planAt(now, [guestNamed('a', { lastSlot: at('09:00') })]).due).toMatchObject([
+      expect(planAt(now, [entryNamed('a', { lastSlot: at('09:00') })]).due).toMatchObject([
         { trigger: 'catchUp' },
       ]);
     }
   });
 
   test('to 1970 holds what had run since, or begins anew, and runs nothing', () => {
-    expect(planAt(new Date(0), [guestNamed('a', { lastSlot: at('09:00') })])).toMatchObject({
+    expect(planAt(new Date(0), [entryNamed('a', { lastSlot: at('09:00') })])).toMatchObject({
       due: [],
       held: [{ action: 'restart' }],
     });
@@ -154,15 +166,15 @@ describe('a clock that was set', () => {
 });
 
 describe('jitter', () => {
-  const jittered = (guest: string) => guestNamed(guest, { jitterMs: 600_000, lastSlot: at('09:00') });
-  const startOf = (guest: string) => planAt(at('10:00'), [jittered(guest)]).next?.getTime() ?? Number.NaN;
+  const jittered = (name: string) => entryNamed(name, { jitterMs: 600_000, lastSlot: at('09:00') });
+  const startOf = (name: string) => planAt(at('10:00'), [jittered(name)]).next?.getTime() ?? Number.NaN;
 
   test('is the same for a guest and slot each time that somebody looks', () => {
     const start = startOf('a');
     expect(startOf('a')).toBe(start);
     expect(planAt(new Date(start - 1), [jittered('a')])).toMatchObject({ due: [], next: new Date(start) });
     expect(planAt(new Date(start), [jittered('a')]).due).toEqual([
-      { guest: 'a', slot: at('10:00'), trigger: 'schedule' },
+      { name: 'a', slot: at('10:00'), trigger: 'schedule' },
     ]);
   });
 
@@ -181,11 +193,11 @@ describe('jitter', () => {
   });
 
   test('longer than the time between two slots does not put a guest off for ever', () => {
-    const guest = guestNamed('a', { schedule: '* * * * *', jitterMs: 3_600_000, lastSlot: at('09:00') });
+    const entry = entryNamed('a', { schedule: '* * * * *', jitterMs: 3_600_000, lastSlot: at('09:00') });
     let lastSlot = at('09:00');
     let runs = 0;
     for (let second = 0; second <= 600; second++) {
-      const [run] = planAt(new Date(at('09:00').getTime() + second * 1000), [{ ...guest, lastSlot }]).due;
+      const [run] = planAt(new Date(at('09:00').getTime() + second * 1000), [{ ...entry, lastSlot }]).due;
       if (run === undefined) continue;
       lastSlot = run.slot;
       runs++;
@@ -201,8 +213,8 @@ test('whatever the clock and the room do, no slot of a guest runs twice and none
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 3 }), (steps, concurrency) => {
-      let guests = ['a', 'b', 'c', 'd'].map((name) =>
-        guestNamed(name, { schedule: '*/20 * * * *', jitterMs: 60_000 }),
+      let entries = ['a', 'b', 'c', 'd'].map((name) =>
+        entryNamed(name, { schedule: '*/20 * * * *', jitterMs: 60_000 }),
       );
       let nowMs = at('00:00').getTime();
       let waiting: DueRun[] = [];
@@ -211,14 +223,14 @@ test('whatever the clock and the room do, no slot of a guest runs twice and none
       for (const { forwardMs, ends } of steps) {
         nowMs += forwardMs;
         if (ends) running.clear();
-        const plan = planTick({ now: new Date(nowMs), guests, running, waiting, concurrency });
+        const plan = planTick({ now: new Date(nowMs), entries, running, waiting, concurrency });
         waiting = plan.waiting;
-        for (const { guest, slot } of plan.due) {
-          expect(running.has(guest)).toBe(false);
-          expect(done).not.toContain(`${guest} ${slot.toISOString()}`);
-          done.add(`${guest} ${slot.toISOString()}`);
-          running.add(guest);
-          guests = guests.map((one) => (one.guest === guest ? { ...one, lastSlot: slot } : one));
+        for (const { name, slot } of plan.due) {
+          expect(running.has(name)).toBe(false);
+          expect(done).not.toContain(`${name} ${slot.toISOString()}`);
+          done.add(`${name} ${slot.toISOString()}`);
+          running.add(name);
+          entries = entries.map((one) => (one.name === name ? { ...one, lastSlot: slot } : one));
         }
         expect(running.size).toBeLessThanOrEqual(concurrency);
         // A guest that begins anew may run what it ran under the wrong clock: this run never gets so far ahead.

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Clock } from '../../src/clock.js';
 import { Scheduler, type SchedulerEvent, type SchedulerOptions } from '../../src/schedule/scheduler.js';
-import type { ScheduledGuest } from '../../src/schedule/slot-book.js';
+import type { ScheduledEntry } from '../../src/schedule/slot-book.js';
 
 /** A clock that stands still until it is moved. */
 class HandMovedClock implements Clock {
@@ -21,7 +21,7 @@ class HandMovedClock implements Clock {
 }
 
 interface Started {
-  guest: string;
+  name: string;
   trigger: string;
   slot: string;
   end(): void;
@@ -42,18 +42,18 @@ class Host {
   jobsEndAtOnce = false;
   scheduler = this.boot([]);
 
-  boot(guests: ScheduledGuest[], changes: Partial<SchedulerOptions> = {}): Scheduler {
+  boot(entries: ScheduledEntry[], changes: Partial<SchedulerOptions> = {}): Scheduler {
     this.scheduler = new Scheduler({
-      guests,
+      entries,
       concurrency: 2,
       clock: this.clock,
       signal: this.abort.signal,
-      loadLastSlot: async (guest) => this.slots.get(guest) ?? null,
-      recordSlot: async (guest, slot) => {
-        this.order.push(`record ${guest} ${slot.toISOString().slice(11, 16)}`);
-        this.slots.set(guest, slot);
+      loadLastSlot: async (name) => this.slots.get(name) ?? null,
+      recordSlot: async (name, slot) => {
+        this.order.push(`record ${name} ${slot.toISOString().slice(11, 16)}`);
+        this.slots.set(name, slot);
       },
-      runJob: (guest, trigger, slot) => this.#job(guest, trigger, slot),
+      runJob: (name, trigger, slot) => this.#job(name, trigger, slot),
       report: (event) => this.events.push(event),
       ...changes,
     });
@@ -66,16 +66,16 @@ class Host {
   }
 
   runs(): string[] {
-    return this.started.map(({ guest, trigger, slot }) => `${guest} ${slot} ${trigger}`);
+    return this.started.map(({ name, trigger, slot }) => `${name} ${slot} ${trigger}`);
   }
 
-  async #job(guest: string, trigger: string, slot: Date): Promise<void> {
-    this.order.push(`run ${guest} ${slot.toISOString().slice(11, 16)}`);
+  async #job(name: string, trigger: string, slot: Date): Promise<void> {
+    this.order.push(`run ${name} ${slot.toISOString().slice(11, 16)}`);
     this.atWork++;
     this.mostAtWork = Math.max(this.mostAtWork, this.atWork);
     try {
       await new Promise<void>((end, fail) => {
-        this.started.push({ guest, trigger, slot: slot.toISOString().slice(11, 16), end, fail });
+        this.started.push({ name, trigger, slot: slot.toISOString().slice(11, 16), end, fail });
         if (this.jobsEndAtOnce) setImmediate(end);
       });
     } finally {
@@ -84,8 +84,8 @@ class Host {
   }
 }
 
-function hourly(guest: string, changes: Partial<ScheduledGuest> = {}): ScheduledGuest {
-  return { guest, schedule: '0 * * * *', timezone: 'UTC', catchUp: true, jitterMs: 0, ...changes };
+function hourly(name: string, changes: Partial<ScheduledEntry> = {}): ScheduledEntry {
+  return { name, schedule: '0 * * * *', timezone: 'UTC', catchUp: true, jitterMs: 0, ...changes };
 }
 
 let host = new Host();
@@ -119,7 +119,7 @@ test('fault 57: after downtime over three slots there is one catch-up, and after
   await host.tickAt('2026-01-01T13:31:00Z');
   await host.tickAt('2026-01-01T13:59:00Z');
   expect(host.runs()).toEqual(['a 10:00 schedule', 'a 13:00 catchUp']);
-  expect(host.events).toMatchObject([{ type: 'missed', missed: { guest: 'a', slots: 2 } }]);
+  expect(host.events).toMatchObject([{ type: 'missed', missed: { name: 'a', slots: 2 } }]);
   await host.scheduler.stop();
 
   host.boot([hourly('a')]);
@@ -150,7 +150,7 @@ test('slots that nobody wants to catch up are recorded as dealt with, and told o
   host.boot([hourly('a', { catchUp: false })]);
   await host.tickAt('2026-01-01T09:30:00Z');
   await host.tickAt('2026-01-01T09:31:00Z');
-  expect(host.events).toMatchObject([{ type: 'missed', missed: { guest: 'a', slots: 4 } }]);
+  expect(host.events).toMatchObject([{ type: 'missed', missed: { name: 'a', slots: 4 } }]);
   expect(host.order).toEqual(['record a 09:00']);
 });
 
@@ -163,7 +163,7 @@ test('fault 58: of 200 guests due at once all run, in order, and never more than
   host.clock.moveTo('2026-01-01T10:50:00Z');
   await vi.waitFor(() => expect(host.started).toHaveLength(200), { timeout: 30_000 });
   expect(host.mostAtWork).toBe(7);
-  expect(host.runs()).toEqual(guests.map(({ guest }) => `${guest} 10:00 schedule`));
+  expect(host.runs()).toEqual(guests.map(({ name }) => `${name} 10:00 schedule`));
   await vi.waitFor(() => expect(host.atWork).toBe(0));
   await host.scheduler.tick();
   expect(host.started).toHaveLength(200);
@@ -211,9 +211,9 @@ describe('a failure does not end the schedule:', () => {
 
   test('a slot that could not be recorded starts no job, and does when it can be', async () => {
     let isFull = true;
-    const recordSlot = async (guest: string, slot: Date) => {
+    const recordSlot = async (name: string, slot: Date) => {
       if (isFull) throw new Error('disk full');
-      host.slots.set(guest, slot);
+      host.slots.set(name, slot);
     };
     for (const guest of ['a', 'b']) host.slots.set(guest, new Date('2026-01-01T09:00:00Z'));
     host.boot([hourly('a', { catchUp: false }), hourly('b')], { recordSlot });
@@ -227,14 +227,14 @@ describe('a failure does not end the schedule:', () => {
 
   test('a guest whose last slot can’t be read waits, and the others do not', async () => {
     let isLocked = true;
-    const loadLastSlot = async (guest: string) => {
-      if (guest === 'a' && isLocked) throw new Error('locked');
+    const loadLastSlot = async (name: string) => {
+      if (name === 'a' && isLocked) throw new Error('locked');
       return new Date('2026-01-01T09:00:00Z');
     };
     host.boot([hourly('a'), hourly('b')], { loadLastSlot });
     await host.tickAt('2026-01-01T10:00:00Z');
     expect(host.runs()).toEqual(['b 10:00 schedule']);
-    expect(host.events).toMatchObject([{ type: 'slotNotLoaded', guest: 'a' }]);
+    expect(host.events).toMatchObject([{ type: 'slotNotLoaded', name: 'a' }]);
     isLocked = false;
     await host.tickAt('2026-01-01T10:00:30Z');
     expect(host.runs()).toEqual(['b 10:00 schedule', 'a 10:00 schedule']);
@@ -269,7 +269,7 @@ describe('the end', () => {
   test('by the signal reaches every job', async () => {
     const signals: AbortSignal[] = [];
     host.boot([hourly('a')], {
-      runJob: async (_guest, _trigger, _slot, signal) => {
+      runJob: async (_name, _trigger, _slot, signal) => {
         signals.push(signal);
         await new Promise((resolve) => signal.addEventListener('abort', resolve));
       },
@@ -312,7 +312,7 @@ describe('a config that was read again', () => {
     host.boot([hourly('a')]);
     await host.tickAt('2026-01-01T10:00:00Z');
     host.clock.moveTo('2026-01-01T10:30:00Z');
-    host.scheduler.replaceGuests([hourly('b')]);
+    host.scheduler.replaceEntries([hourly('b')]);
     await host.tickAt('2026-01-01T11:00:00Z');
     expect(host.runs()).toEqual(['a 10:00 schedule', 'b 11:00 schedule']);
     expect(host.atWork).toBe(2);
@@ -322,7 +322,7 @@ describe('a config that was read again', () => {
     host.boot([hourly('a', { schedule: '0 3 * * *' })]);
     host.slots.set('a', new Date('2026-01-01T03:00:00Z'));
     await host.tickAt('2026-01-01T10:30:00Z');
-    host.scheduler.replaceGuests([hourly('a')]);
+    host.scheduler.replaceEntries([hourly('a')]);
     await host.tickAt('2026-01-01T10:31:00Z');
     expect(host.runs()).toEqual([]);
     await host.tickAt('2026-01-01T11:00:00Z');
@@ -333,7 +333,7 @@ describe('a config that was read again', () => {
     host.boot([hourly('a')]);
     await host.tickAt('2026-01-01T10:00:00Z');
     host.started[0]?.end();
-    host.scheduler.replaceGuests([hourly('a')]);
+    host.scheduler.replaceEntries([hourly('a')]);
     await host.tickAt('2026-01-01T10:00:30Z');
     expect(host.runs()).toHaveLength(1);
   });
@@ -342,7 +342,7 @@ describe('a config that was read again', () => {
     host.boot([hourly('a'), hourly('b'), hourly('c')], { concurrency: 1 });
     await host.tickAt('2026-01-01T10:00:00Z');
     expect(host.atWork).toBe(1);
-    host.scheduler.replaceGuests([hourly('a'), hourly('b'), hourly('c')], 3);
+    host.scheduler.replaceEntries([hourly('a'), hourly('b'), hourly('c')], 3);
     await host.scheduler.tick();
     expect(host.atWork).toBe(3);
   });
@@ -356,7 +356,7 @@ describe('a clock that was set', () => {
     for (const minute of [0, 1, 2]) await host.tickAt(`2026-01-01T08:0${minute}:00Z`);
     await host.tickAt('2026-01-01T10:00:00Z');
     expect(host.runs()).toHaveLength(1);
-    expect(host.events).toMatchObject([{ type: 'held', held: { guest: 'a', action: 'hold' } }]);
+    expect(host.events).toMatchObject([{ type: 'held', held: { name: 'a', action: 'hold' } }]);
     await host.tickAt('2026-01-01T11:00:00Z');
     expect(host.runs()).toHaveLength(2);
   });
@@ -381,7 +381,7 @@ test('on the real clock it wakes by itself: at a slot, and when a job has ended'
   });
   await host.scheduler.start();
   await vi.waitFor(() => expect(host.started.length).toBeGreaterThanOrEqual(4), { timeout: 20_000 });
-  expect(new Set(host.started.map(({ guest }) => guest))).toEqual(new Set(['a', 'b']));
+  expect(new Set(host.started.map(({ name }) => name))).toEqual(new Set(['a', 'b']));
   await host.scheduler.stop();
   expect(host.mostAtWork).toBe(1);
 });

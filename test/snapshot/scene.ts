@@ -12,7 +12,7 @@ export interface Scene {
   readonly dir: string;
   readonly config: string;
   readonly state: string;
-  /** The path of the store that snapshots go to. */
+  /** The path of the store that snapshots go to, or wait in. */
   readonly store: string;
   run(...args: string[]): Promise<CliResult>;
   start(args: string[], options?: CliOptions): RunningCli;
@@ -25,8 +25,8 @@ export interface SceneOptions {
   dir: string;
   mconsole: string;
   disks: GuestDisk[];
-  /** By name; the first is the default. */
-  stores?: Record<string, string>;
+  /** By name, as paths of directories or as the config has them; the first is the default. */
+  stores?: Record<string, string | Record<string, unknown>>;
   /** Of the guest, beside its mconsole and its disks. */
   settings?: Record<string, unknown>;
 }
@@ -53,7 +53,8 @@ export interface Summary {
 export async function setScene(options: SceneOptions): Promise<Scene> {
   const { dir, mconsole, disks, settings = {} } = options;
   const stores = options.stores ?? { local: join(dir, 'store') };
-  const [[defaultStore, storePath] = ['', '']] = Object.entries(stores);
+  const [[defaultStore, first] = ['', '']] = Object.entries(stores);
+  const storePath = typeof first === 'string' ? first : String(first.staging ?? first.path);
   // A file of its own: several scenes may share a directory, and so their state and store.
   const config = join(dir, `${randomBytes(4).toString('hex')}.yaml`);
   const state = join(dir, 'state');
@@ -61,7 +62,10 @@ export async function setScene(options: SceneOptions): Promise<Scene> {
   const text = JSON.stringify({
     state,
     stores: Object.fromEntries(
-      Object.entries(stores).map(([name, path]) => [name, { type: 'directory', path }]),
+      Object.entries(stores).map(([name, store]) => [
+        name,
+        typeof store === 'string' ? { type: 'directory', path: store } : store,
+      ]),
     ),
     defaults: { store: defaultStore },
     guests: {

@@ -6,7 +6,7 @@ import { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
-import { capture, draftOf } from './capture-of-tests.js';
+import { bytesOf, capture, draftOf } from './capture-of-tests.js';
 
 let directory: string;
 let store: DirectoryStore;
@@ -46,6 +46,7 @@ describe('a backing file', () => {
       sizeBytes: content.length,
       mtime: '2023-11-14T22:13:20.999Z',
       sha256: contentSha256,
+      dataSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
     const copy = join(store.path, '.backing', stored.file);
     expect((await readFile(copy)).equals(content)).toBe(true);
@@ -156,9 +157,7 @@ describe('a snapshot that stands on a backing file', () => {
     const stored = await store.read('debian@latest');
     expect(stored).toMatchObject({ manifest });
     const name = manifest.disks[0]?.backing?.file ?? '';
-    const file = await store.openBacking(stored, name);
-    expect((await file.readFile()).equals(content)).toBe(true);
-    await file.close();
+    expect((await bytesOf(await store.openBacking(stored, name))).equals(content)).toBe(true);
     await rm(join(store.path, '.backing', name));
     expect(await store.list()).toMatchObject([{ damaged: expect.stringContaining('is missing') }]);
     await expect(store.openBacking(stored, name)).rejects.toMatchObject({ code: 'SnapshotDamaged' });

@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import type { ImageContent } from '../../src/image/image-content.js';
 import { stampOf } from '../../src/image/open-disk.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
@@ -58,4 +59,18 @@ export function draftOf(
 export async function storeSnapshot(store: DirectoryStore, guest: string, directory: string) {
   const incoming = await store.begin(guest, `job-${directory}`);
   return store.seal(incoming, draftOf(incoming, await capture(incoming), directory));
+}
+
+/** All of a small file of a snapshot, whichever way it comes. */
+export async function bytesOf(content: ImageContent): Promise<Buffer> {
+  try {
+    if (content.from === 'file') return await content.handle.readFile();
+    let bytes = Buffer.alloc(0);
+    for await (const { offset, data } of content.pieces) {
+      bytes = Buffer.concat([bytes, Buffer.alloc(offset - bytes.length), data]);
+    }
+    return bytes;
+  } finally {
+    await content.close();
+  }
 }

@@ -20,7 +20,7 @@ import { manifestSha256 } from '../../src/store/manifest.js';
 import { isSound, type StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
-import { capture, draftOf, storeSnapshot } from './capture-of-tests.js';
+import { bytesOf, capture, draftOf, storeSnapshot } from './capture-of-tests.js';
 
 let directory: string;
 let path: string;
@@ -248,9 +248,7 @@ describe('listing', () => {
   it('opens files of the snapshot itself, and nothing through a link or a path', async () => {
     await storeSnapshot(store, 'debian', '20261121T031500Z');
     const stored = await store.read('debian@latest');
-    const file = await store.openFile(stored, 'ubd0.img');
-    expect((await file.readFile()).length).toBe(70_001);
-    await file.close();
+    expect((await bytesOf(await store.openFile(stored, 'ubd0.img'))).length).toBe(70_001);
     await replaceByLink(join(stored.directory, 'ubd0.img'));
     await expect(store.openFile(stored, 'ubd0.img')).rejects.toMatchObject({ code: 'SnapshotDamaged' });
     await expect(store.openFile(stored, '../../.umlsnap-store')).rejects.toMatchObject({ code: 'Internal' });

@@ -1,4 +1,4 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory-store.js';
@@ -58,6 +58,21 @@ describe('a directory', () => {
       await storeAt(mountPoint).prepare(null);
       const other = storeAt(mountPoint).prepare('9d6a4a4e-7a53-4a62-8f0a-0f6f1cf7a001');
       await expect(other).rejects.toMatchObject(refusal(mountPoint, 'StoreNotMounted', /another store/));
+    });
+  });
+
+  it('below our own state is made with the directories above it, and is none before', async () => {
+    await withTempDir(async (dir) => {
+      const path = join(dir, 'state', 'staging', 'offsite');
+      const staging = new DirectoryStore({ name: 'offsite/staging', path, makesParents: true });
+      expect(await staging.isMounted(null)).toBe(false);
+      expect(await readdir(dir)).toEqual([]);
+      expect((await staging.prepare(null)).created).toBe(true);
+      expect((await stat(join(dir, 'state', 'staging'))).mode & 0o777).toBe(0o700);
+      await symlink(join(dir, 'state'), join(dir, 'link'));
+      const linked = join(dir, 'link', 'elsewhere', 'offsite');
+      const behind = new DirectoryStore({ name: 'offsite/staging', path: linked, makesParents: true });
+      await expect(behind.prepare(null)).rejects.toMatchObject({ code: 'StoreUnusable' });
     });
   });
 

@@ -2,7 +2,20 @@ import { runTool, tryTool } from './run-tool.js';
 import { needsXstateShim } from './xstate-shim.js';
 
 /** What the tests and the demo need of Debian beside Node. */
-const always = ['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'strace'];
+const always = [
+  'user-mode-linux',
+  'uml-utilities',
+  'busybox-static',
+  'e2fsprogs',
+  'xfsprogs',
+  'btrfs-progs',
+  'strace',
+  'zstd',
+  'libarchive-tools',
+  'restic',
+  // Serves restic's protocol over the network.
+  'rclone',
+];
 /** For what is shipped for shells, readers of manuals, and systemd. */
 const forSetUp = ['zsh', 'fish', 'mandoc', 'man-db', 'systemd'];
 const forTheShim = ['gcc', 'libc6-dev'];

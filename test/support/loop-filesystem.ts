@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterOurDeath } from './death-watch.js';
 import { runTool } from './run-tool.js';
-import { makeTempDir, removeTempDir } from './temp-dir.js';
+import { makeTempDir, removeTempDir, roomInMemory } from './temp-dir.js';
 
 export type FilesystemType = 'ext4' | 'xfs' | 'btrfs';
 
@@ -13,8 +13,12 @@ export interface LoopFilesystemOptions {
   sizeMiB: number;
   /** ext4 only. */
   inodes?: number;
+  /** Done to the image before it is mounted. */
+  prepare?: (image: string) => Promise<unknown>;
   /** Options of mount(8), `ro` or `noatime`. */
   mountOptions?: string;
+  /** In memory, where there is that much of it: for what writes often, and is about the order of it and not the disk. */
+  inMemory?: boolean;
 }
 
 export interface LoopFilesystem {
@@ -53,13 +57,14 @@ export async function withLoopFilesystem<T>(
 
 /** As `withLoopFilesystem`, for beforeAll and afterAll. The loop device goes with its mount (autoclear). */
 export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promise<LoopFilesystem> {
-  const dir = await makeTempDir();
+  const dir = await makeTempDir(options.inMemory ? await roomInMemory() : undefined);
   const image = join(dir, 'filesystem.img');
   const mountPoint = join(dir, 'm');
   try {
     await writeFile(image, '');
     await runTool('truncate', ['-s', `${options.sizeMiB}M`, image]);
     await runTool(`mkfs.${options.type}`, [...mkfsArgs(options), image]);
+    await options.prepare?.(image);
     await mkdir(mountPoint);
     const given = options.mountOptions ? `,${options.mountOptions}` : '';
     await runTool('mount', ['-o', `loop${given}`, '-t', options.type, image, mountPoint]);

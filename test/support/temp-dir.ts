@@ -1,10 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A fresh directory with a short name: the path of a unix socket in it has to fit in 107 bytes. */
-export function makeTempDir(): Promise<string> {
-  return mkdtemp(join(tmpdir(), 'us-'));
+export function makeTempDir(parent = tmpdir()): Promise<string> {
+  return mkdtemp(join(parent, 'us-'));
 }
 
 export async function removeTempDir(dir: string): Promise<void> {
@@ -19,4 +19,11 @@ export async function withTempDir<T>(use: (dir: string) => Promise<T>): Promise<
   } finally {
     await removeTempDir(dir);
   }
+}
+
+/** Where there are two GiB of room in memory: for what syncs often, and is about the order of it and not the disk. */
+export async function roomInMemory(): Promise<string | undefined> {
+  const memory = '/dev/shm';
+  const { bavail, bsize } = await statfs(memory).catch(() => ({ bavail: 0, bsize: 0 }));
+  return bavail * bsize > 2 ** 31 ? memory : undefined;
 }

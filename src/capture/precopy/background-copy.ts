@@ -3,7 +3,7 @@ import { copyRange } from '../../image/copy-range.js';
 import { dataExtents } from '../../image/sparse-map.js';
 import { BlockMap } from './block-map.js';
 import { onDisk, requireSame } from './disk-trouble.js';
-import { Pace } from './pace.js';
+import { Pace } from '../../image/pace.js';
 import type { ThreadData, ThreadDisk, ThreadWord } from './thread-words.js';
 import { WriteBack } from './write-back.js';
 

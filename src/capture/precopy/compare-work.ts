@@ -2,7 +2,7 @@ import { type CompareBuffers, compareRange, newCompareBuffers } from '../../imag
 import { setThreadUrgency } from '../../urgency.js';
 import { type Chunk, chunksOf, sampleChunk } from './compare-chunks.js';
 import { onDisk } from './disk-trouble.js';
-import { Pace } from './pace.js';
+import { Pace } from '../../image/pace.js';
 import type { ThreadData, ThreadDisk, ThreadWord } from './thread-words.js';
 
 /** Enough for a rate; so little that a sample sees many places. */

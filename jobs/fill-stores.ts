@@ -1,0 +1,151 @@
+import type { GuestConfig } from '../src/config/config.js';
+import { explainError } from '../src/error-text.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { holderOf, withLocks } from '../src/exclusive-lock.js';
+import type { SnapshotRecord } from '../src/history/records.js';
+import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
+import type { SnapshotHistory } from '../src/snapshot/ports.js';
+import { checkStore } from '../src/snapshot/preflight.js';
+import { retain, retentionPlanner } from '../src/snapshot/retain.js';
+import { sizesOf } from '../src/store/manifest.js';
+import type { Store } from '../src/store/store.js';
+import { clearStaging } from './clear-staging.js';
+import { recordedRows, restoreSourceOf, type SnapshotIndex, whileReading } from './find-snapshot.js';
+import { storeLock } from './guest-locks.js';
+import type { GuestStores } from './guest-stores.js';
+import { type Carriable, carriableFrom, missingIn } from './missing-snapshots.js';
+
+/** What became of one store. */
+export interface Filled {
+  store: string;
+  carried: string[];
+  /** What the carried ones take there. */
+  carriedBytes: number;
+  removed: string[];
+  /** Empty: the store has all that it should have now. */
+  problems: string[];
+}
+
+export interface FillOrder {
+  config: GuestConfig;
+  stores: GuestStores;
+  signal: AbortSignal;
+}
+
+export interface FillPorts {
+  history: SnapshotHistory & SnapshotIndex;
+  journal: PhaseJournal;
+}
+
+/**
+ * Carries a guest's snapshots into its other stores, while the guest runs: not only the one that was just taken, but all that
+ * a store which was away has missed. What is wrong with one store MUST NOT cost the snapshot, or keep another store from its
+ * own.
+ * @throws HistoryUnusable, HistoryLocked, or the signal's reason; all else is in `problems`
+ */
+export async function fillStores(order: FillOrder, ports: FillPorts): Promise<Filled[]> {
+  const filled: Filled[] = [];
+  for (const target of order.stores.filled) {
+    order.signal.throwIfAborted();
+    await ports.journal.enter('fill');
+    const one = await fillOne(order, target, ports);
+    const { store, carried, carriedBytes, removed, problems } = one;
+    ports.journal.note({ store, carried: carried.length, carriedBytes, removed: removed.length });
+    await ports.journal.finish(problems.length === 0 ? 'done' : 'failed');
+    filled.push(one);
+  }
+  return filled;
+}
+
+async function fillOne(order: FillOrder, target: Store, { history }: FillPorts): Promise<Filled> {
+  const { config, stores, signal } = order;
+  const filled: Filled = { store: target.name, carried: [], carriedBytes: 0, removed: [], problems: [] };
+  try {
+    await withPartOf(target, order, async () => {
+      await checkStore(target, history);
+      const carriable = await carriableInto(target, order, filled);
+      const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
+      const missing = missingIn(await target.list(config.name), carriable, planner);
+      await carry(missing, target, await recordedRows(history, config.name), { signal, history }, filled);
+      const { removed, warnings } = await retain(config, target, history, { now: new Date() });
+      filled.removed = removed.map(({ snapshot }) => snapshot);
+      filled.problems.push(...warnings);
+      if (stores.isStaging && target === stores.filled[0]) {
+        await clearStaging(config, stores.capturedInto, target, history, new Date());
+      }
+    });
+  } catch (error) {
+    if (signal.aborted || isHistoryFailure(error)) throw error;
+    filled.problems.push(explainError(error));
+  }
+  return filled;
+}
+
+/** What was captured, and where that only waits to be carried into an archive, what the archive has. */
+async function carriableInto(
+  target: Store,
+  { config, stores }: FillOrder,
+  filled: Filled,
+): Promise<Carriable[]> {
+  const { capturedInto, isStaging, filled: others } = stores;
+  const captured = await carriableFrom([capturedInto], config.name);
+  const [archive] = others;
+  if (!isStaging || archive === undefined || archive === target) return captured;
+  try {
+    return await carriableFrom([capturedInto, archive], config.name);
+  } catch (error) {
+    filled.problems.push(explainError(error));
+    return captured;
+  }
+}
+
+/** The store is the truth and its index follows: a row MUST NOT come before the snapshot is durable there. */
+async function carry(
+  missing: Carriable[],
+  target: Store,
+  rows: SnapshotRecord[],
+  { signal, history }: { signal: AbortSignal; history: SnapshotHistory },
+  filled: Filled,
+): Promise<void> {
+  for (const found of missing) {
+    signal.throwIfAborted();
+    try {
+      const source = restoreSourceOf(found, rows);
+      const kept = await whileReading(found, () => target.receive(source, { signal }));
+      await history.recordSnapshot(recordOf(target.name, kept));
+      filled.carried.push(kept.snapshot);
+      filled.carriedBytes += sizesOf(kept).storedBytes;
+    } catch (error) {
+      // One that is bad where it lies: the others are not.
+      if (!isError(error, 'SnapshotDamaged')) throw error;
+      filled.problems.push(explainError(error));
+    }
+  }
+}
+
+/** How long somebody may be at work on the guest's part of a store (pins it, say) before it is left to the next job. */
+const patienceMs = 30_000;
+
+/** @throws Busy */
+async function withPartOf(
+  target: Store,
+  { config, signal }: FillOrder,
+  use: () => Promise<void>,
+): Promise<void> {
+  const key = storeLock(target.path, config.name);
+  const what = `Guest ${config.name} in store ${target.name}`;
+  const holder = `umlsnap filling ${target.name} (pid ${process.pid})`;
+  const patience = AbortSignal.timeout(patienceMs);
+  const lock = { keys: [key], what, holder, wait: true, signal: AbortSignal.any([signal, patience]) };
+  let isOurs = false;
+  try {
+    await withLocks(lock, async () => {
+      isOurs = true;
+      await use();
+    });
+  } catch (error) {
+    if (isOurs || !patience.aborted) throw error;
+    throw new UmlsnapError('Busy', { what, holder: (await holderOf(key)) ?? 'another process' });
+  }
+}

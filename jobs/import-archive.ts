@@ -1,0 +1,73 @@
+import { isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
+import { withLocks } from '../src/exclusive-lock.js';
+import type { ImageContent } from '../src/image/image-content.js';
+import type { ImageWorkOptions } from '../src/image/image-work.js';
+import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import type { SnapshotHistory } from '../src/snapshot/ports.js';
+import { checkStore } from '../src/snapshot/preflight.js';
+import type { Manifest } from '../src/store/manifest.js';
+import type { ArrivingFile } from '../src/store/receive.js';
+import type { Store } from '../src/store/store.js';
+import type { ArchiveInput } from '../src/store/tar/decompress.js';
+import { type ArchiveEntry, readArchive } from '../src/store/tar/read-archive.js';
+import { storeLock } from './guest-locks.js';
+import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+
+/** A store that takes what comes in an archive's order. */
+export type ImportStore = Pick<Store, 'name' | 'path' | 'prepare'> & {
+  receiveFiles(
+    manifest: Manifest,
+    files: AsyncIterable<ArrivingFile>,
+    options: ImageWorkOptions,
+  ): Promise<Manifest>;
+};
+
+export interface ImportOrder {
+  input: ArchiveInput;
+  /** How the archive is called in an error: its path. */
+  label: string;
+  store: ImportStore;
+  signal: AbortSignal;
+}
+
+/**
+ * Takes a snapshot out of an archive into a store:
+ * 1. the archive's manifest says which snapshot it is; nobody else works on that guest's part of the store;
+ * 2. the job stands in the history;
+ * 3. every file is read once, as it comes, and checked; then the archive has to end as one that is whole;
+ * 4. only then is the snapshot sealed, and the history follows.
+ * @throws SnapshotDamaged, ImportFailed (the archive can't be read), Busy, HistoryUnusable, HistoryLocked; any other failure is
+ * in the summary
+ */
+export async function importArchive(
+  { input, label, store, signal }: ImportOrder,
+  history: SnapshotHistory & JobHistory,
+): Promise<JobSummary> {
+  try {
+    return await readArchive(input, { label, signal }, async ({ manifest, entries }) => {
+      const { guest, snapshot } = manifest;
+      const what = `Guest ${guest} in store ${store.name}`;
+      const keys = [storeLock(store.path, guest)];
+      const holder = `umlsnap import (pid ${process.pid})`;
+      return await withLocks({ keys, what, holder, wait: false, signal }, () =>
+        recordedJob(history, { kind: 'import', guest, trigger: 'manual' }, async (run) => {
+          run.facts = { snapshot, store: store.name };
+          await checkStore(store, history);
+          const kept = await store.receiveFiles(manifest, arriving(entries), { signal });
+          await history.recordSnapshot(recordOf(store.name, kept));
+        }),
+      );
+    });
+  } catch (error) {
+    if (error instanceof UmlsnapError || isHistoryFailure(error) || signal.aborted) throw error;
+    throw new UmlsnapError('ImportFailed', { file: label, problem: problemOf(error) }, error);
+  }
+}
+
+async function* arriving(entries: AsyncIterable<ArchiveEntry>): AsyncGenerator<ArrivingFile> {
+  for await (const { kind, file, pieces } of entries) {
+    // What is left of it when somebody stops reading is the archive's, which is read no further then.
+    const content: ImageContent = { from: 'stream', pieces, close: async () => {} };
+    yield { kind, file, open: async () => content, comesBy: true };
+  }
+}

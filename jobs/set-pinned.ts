@@ -1,0 +1,42 @@
+import { explainError } from '../src/error-text.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { withLocks } from '../src/exclusive-lock.js';
+import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import type { SnapshotHistory } from '../src/snapshot/ports.js';
+import type { Store } from '../src/store/store.js';
+import { storeLock } from './guest-locks.js';
+
+type PinHistory = Pick<SnapshotHistory, 'storeId' | 'recordSnapshot'>;
+
+/**
+ * Pins or unpins a snapshot in every store that has it: what is pinned in one only would go from the others by rule. A store
+ * that could not be asked is told, and keeps no other one from it.
+ * @param snapshot its full name, not `guest@latest`, which need not be the same everywhere
+ * @throws NoSuchSnapshot, or what kept the first store from it where it could be done in none; HistoryUnusable, HistoryLocked
+ */
+export async function setPinned(
+  stores: Store[],
+  { snapshot, guest, pinned }: { snapshot: string; guest: string; pinned: boolean },
+  history: PinHistory,
+): Promise<{ stores: string[]; problems: string[] }> {
+  const done: string[] = [];
+  const failures: UmlsnapError[] = [];
+  for (const store of stores) {
+    try {
+      if (!(await store.isMounted(await history.storeId(store.name)))) continue;
+      const keys = [storeLock(store.path, guest)];
+      const what = `Guest ${guest} in store ${store.name}`;
+      const holder = `umlsnap ${pinned ? 'pin' : 'unpin'} (pid ${process.pid})`;
+      await withLocks({ keys, what, holder, wait: true }, async () => {
+        const manifest = await store.setPinned(snapshot, pinned);
+        await history.recordSnapshot(recordOf(store.name, manifest));
+      });
+      done.push(store.name);
+    } catch (error) {
+      if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
+      if (!isError(error, 'NoSuchSnapshot')) failures.push(error);
+    }
+  }
+  if (done.length === 0) throw failures[0] ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
+  return { stores: done, problems: failures.map(explainError) };
+}

@@ -1,0 +1,143 @@
+import { UmlsnapError } from '../src/errors.js';
+import type { FilesystemRecord, VerificationRecord, VerifyResult } from '../src/history/records.js';
+import type { RestoreOptions } from '../src/restore/restore-source.js';
+import type { Verified } from './verify-target.js';
+import type { Target } from './verify-targets.js';
+
+/** What is told while snapshots are read. */
+export interface VerifyProgress {
+  type: 'progress';
+  kind: 'verify';
+  /** The guest whose snapshot is read. */
+  guest: string;
+  phase: 'verify';
+  snapshot: string;
+  store: string;
+  /** Of all that are to be read, holes included. */
+  doneBytes: number;
+  totalBytes: number;
+  /** What it came to, once it was read. */
+  verified?: VerificationRecord;
+}
+
+const tellEveryMs = 500;
+
+/** Counts what the verifications of a job come to, and tells of it. */
+export class VerifyTally {
+  readonly #targets: readonly Target[];
+  readonly #tell: (progress: VerifyProgress) => void;
+  readonly #totalBytes: number;
+  readonly #counts: Record<VerifyResult | 'skipped', number> = {
+    ...{ ok: 0, damaged: 0, badFilesystem: 0, notRead: 0, skipped: 0 },
+  };
+  readonly #problems: VerificationRecord[] = [];
+  readonly #unchecked = new Map<string, string[]>();
+  readonly #told = new Set<string>();
+  #last: Extract<Verified, { found: 'verdict' }> | undefined;
+  #doneBytes = 0;
+  #readBytes = 0;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(targets: readonly Target[], tell: (progress: VerifyProgress) => void = () => {}) {
+    this.#targets = targets;
+    this.#tell = tell;
+    this.#totalBytes = targets.reduce((sum, target) => sum + sizeOf(target), 0);
+  }
+
+  /** For whoever reads this one: tells of it twice a second at most. */
+  reading(target: Target): NonNullable<RestoreOptions['onProgress']> {
+    const doneByFile = new Map<string, number>();
+    return (file, { doneBytes }) => {
+      doneByFile.set(file, doneBytes);
+      if (performance.now() - this.#toldAtMs < tellEveryMs) return;
+      this.#toldAtMs = performance.now();
+      const ofThis = [...doneByFile.values()].reduce((sum, bytes) => sum + bytes, 0);
+      this.#tell(this.#progress(target, this.#doneBytes + Math.min(ofThis, sizeOf(target))));
+    };
+  }
+
+  take(target: Target, verified: Extract<Verified, { found: 'verdict' }>): void {
+    const { verdict } = verified;
+    this.#last = verified;
+    this.#counts[verdict.result] += 1;
+    this.#readBytes += verdict.readBytes;
+    if (verdict.result !== 'ok') this.#problems.push(verdict);
+    for (const filesystem of verdict.filesystems) this.#noteUnchecked(verdict, filesystem);
+    this.#doneBytes += sizeOf(target);
+    this.#tell({ ...this.#progress(target, this.#doneBytes), verified: verdict });
+  }
+
+  /** It was removed meanwhile. */
+  skip(target: Target): void {
+    this.#counts.skipped += 1;
+    this.#doneBytes += sizeOf(target);
+  }
+
+  /** Once, however often it is said. */
+  warn(text: string): void {
+    this.#told.add(text);
+  }
+
+  warnings(): string[] {
+    const unread = this.#problems
+      .filter(({ result }) => result === 'notRead')
+      .map(({ snapshot, problem }) => `${snapshot} could not be read: ${problem}`);
+    const unchecked = [...this.#unchecked].map(([reason, [first = '', ...others]]) => {
+      const more = others.length === 0 ? '' : ` and ${others.length} more`;
+      return `filesystem not checked (${first}${more}): ${reason}`;
+    });
+    return [...unread, ...unchecked, ...this.#told];
+  }
+
+  /** For the summary. @param ofOne also what the only one came to */
+  facts(ofOne: boolean): Record<string, unknown> {
+    const { snapshot } = this.#targets[0]?.stored ?? {};
+    const { verdict } = this.#last ?? {};
+    const counts = { looked: this.#targets.length, ...this.#counts, readBytes: this.#readBytes };
+    const problems = this.#problems.map(({ snapshot: name, store, result, problem }) => ({
+      ...{ snapshot: name, store, result, problem },
+    }));
+    if (!ofOne) return { ...counts, problems };
+    const { store = null, result = null, filesystems = [] } = verdict ?? {};
+    return { snapshot, store, result, filesystems, ...counts, problems };
+  }
+
+  /**
+   * Names each one that is bad.
+   * @throws SnapshotDamaged, FilesystemBad and what kept it from being read, of one; SnapshotsBad of many
+   */
+  requireAllGood(ofOne: boolean): void {
+    const bad = this.#problems.filter(({ result }) => result !== 'notRead');
+    if (ofOne && this.#last?.notRead) throw this.#last.notRead;
+    const [first] = bad;
+    if (!first) return;
+    if (!ofOne) {
+      const facts = bad.map(({ snapshot, store, problem }) => ({ snapshot, store, problem: problem ?? '' }));
+      throw new UmlsnapError('SnapshotsBad', { looked: this.#targets.length, bad: facts });
+    }
+    const code = first.result === 'damaged' ? 'SnapshotDamaged' : 'FilesystemBad';
+    throw new UmlsnapError(code, { snapshot: first.snapshot, problem: first.problem ?? '' });
+  }
+
+  #noteUnchecked({ snapshot }: VerificationRecord, { disk, verdict, reason }: FilesystemRecord): void {
+    if (verdict !== 'notChecked') return;
+    const known = this.#unchecked.get(reason ?? '') ?? [];
+    this.#unchecked.set(reason ?? '', [...known, `${snapshot} ${disk}`]);
+  }
+
+  #progress({ store, stored }: Target, doneBytes: number): VerifyProgress {
+    const { snapshot, guest } = stored;
+    return {
+      ...{ type: 'progress', kind: 'verify', guest, phase: 'verify', snapshot, store: store.name },
+      ...{ doneBytes, totalBytes: this.#totalBytes },
+    };
+  }
+}
+
+function sizeOf({ stored }: Target): number {
+  if (!('manifest' in stored)) return 0;
+  return stored.manifest.disks.reduce(
+    (sum, disk) => sum + disk.sizeBytes + (disk.backing?.sizeBytes ?? 0),
+    0,
+  );
+}

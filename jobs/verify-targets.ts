@@ -1,0 +1,90 @@
+import { explainError } from '../src/error-text.js';
+import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import type { SnapshotRecord, VerificationRecord } from '../src/history/records.js';
+import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verify-order.js';
+import type { Store } from '../src/store/store.js';
+import { type FoundSnapshot, findSnapshot, type ReadableStore } from './find-snapshot.js';
+
+/** What is to be verified. Of null: every guest, also those that the config no longer has. */
+export type VerifyWish =
+  | { of: 'snapshot'; snapshot: string }
+  | { of: 'guest'; guest: string | null }
+  /** As much as a scheduled run has to read, so that each snapshot is read once in the period. */
+  | { of: 'due'; withinMs: number; nextRun: Date | null };
+
+/** The guest that a job with this wish belongs to; null: to none in particular. */
+export function guestOfWish(wish: VerifyWish): string | null {
+  if (wish.of === 'snapshot') return wish.snapshot.slice(0, Math.max(0, wish.snapshot.lastIndexOf('@')));
+  return wish.of === 'guest' ? wish.guest : null;
+}
+
+export type VerifiableStore = ReadableStore & Pick<Store, 'type' | 'list'>;
+
+export interface VerifyIndex {
+  storeId(store: string): Promise<string | null>;
+  snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
+  verifications(filter: { store?: string }): Promise<VerificationRecord[]>;
+}
+
+export type Target = FoundSnapshot<VerifiableStore> & Candidate;
+
+export interface Targets {
+  /** In the order in which they are to be read. */
+  targets: Target[];
+  /** Of stores that could not be asked. */
+  warnings: string[];
+}
+
+/**
+ * Finds what is to be verified.
+ * @throws NoSuchSnapshot, or what is wrong with the only store that could have it
+ */
+export async function findTargets(
+  wish: VerifyWish,
+  stores: VerifiableStore[],
+  index: VerifyIndex | UmlsnapError,
+  now: Date,
+): Promise<Targets> {
+  if (wish.of === 'snapshot') {
+    const found = await findSnapshot(stores, wish.snapshot, index);
+    return { targets: [targetOf(found, [])], warnings: [] };
+  }
+  const verified = await verifiedSoFar(index);
+  const all: Targets = { targets: [], warnings: [] };
+  for (const store of stores) {
+    try {
+      const guest = wish.of === 'guest' ? (wish.guest ?? undefined) : undefined;
+      const listed = (await isThere(store, index)) ? await store.list(guest) : [];
+      all.targets.push(...listed.map((stored) => targetOf({ store, stored }, verified)));
+    } catch (error) {
+      if (!(error instanceof UmlsnapError)) throw error;
+      all.warnings.push(explainError(error));
+    }
+  }
+  const chosen = wish.of === 'due' ? dueOf(all.targets, { ...wish, now }) : oldestVerifiedFirst(all.targets);
+  return { ...all, targets: chosen };
+}
+
+async function isThere(store: VerifiableStore, index: VerifyIndex | UmlsnapError): Promise<boolean> {
+  const known = index instanceof UmlsnapError ? null : await index.storeId(store.name);
+  return await store.isMounted(known);
+}
+
+/** Without a history everything counts as never verified. */
+async function verifiedSoFar(index: VerifyIndex | UmlsnapError): Promise<VerificationRecord[]> {
+  if (index instanceof UmlsnapError) return [];
+  try {
+    return await index.verifications({});
+  } catch (error) {
+    if (isHistoryFailure(error)) return [];
+    throw error;
+  }
+}
+
+function targetOf(found: FoundSnapshot<VerifiableStore>, verified: VerificationRecord[]): Target {
+  const { store, stored } = found;
+  const last = verified.find((one) => one.store === store.name && one.snapshot === stored.snapshot);
+  const takenAt = 'manifest' in stored ? new Date(stored.manifest.takenAt) : new Date(0);
+  const verifiedAt = last === undefined || last.result === 'notRead' ? null : new Date(last.verifiedAt);
+  return { ...found, takenAt, verifiedAt };
+}

@@ -1,0 +1,15 @@
+import type { AlertKind } from '../config/alert-config.js';
+
+/** Something that somebody has to know of. */
+export interface Alert {
+  kind: AlertKind;
+  guest: string;
+  /** null: no job of ours is behind it. */
+  job: string | null;
+  /** ISO 8601. */
+  at: string;
+  /** One line, printable. */
+  subject: string;
+  /** What happened, what state the guest is in, what to do. */
+  text: string;
+}

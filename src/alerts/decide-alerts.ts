@@ -1,0 +1,109 @@
+import { slotsBetween } from '../schedule/cron-slots.js';
+import type { Alert } from './alert.js';
+
+/** A job of a guest that has ended, as far as an alert is concerned. */
+export interface EndedJob {
+  job: string;
+  kind: string;
+  guest: string;
+  status: string;
+  /** ISO 8601. */
+  finishedAt: string;
+  error: { code: string; message: string } | null;
+  warnings: readonly string[];
+}
+
+const dayMs = 86_400_000;
+
+/**
+ * What somebody has to be told of a job's end: a failure when it begins, and once a day while it lasts; its end; warnings when
+ * there were none before. A guest that may stand still is told each time. What was skipped or interrupted changes nothing.
+ * @param before earlier jobs of this guest and kind that have ended, newest first
+ */
+export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert[] {
+  const decided = before.filter(({ status }) => isDecided(status));
+  const [previous] = decided;
+  const failures = failuresIn(decided);
+  if (ended.error?.code === 'GuestMayBePaused')
+    return [alertOf('failure', ended, 'GUEST MAY BE PAUSED', ended.error.message)];
+  switch (ended.status) {
+    case 'failed': {
+      const message = ended.error?.message ?? '';
+      const [first] = failures.slice(-1);
+      if (!first || !previous) return [alertOf('failure', ended, `${ended.kind} failed`, message)];
+      const daysAt = ({ finishedAt }: EndedJob) =>
+        Math.floor((Date.parse(finishedAt) - Date.parse(first.finishedAt)) / dayMs);
+      if (daysAt(ended) <= daysAt(previous)) return [];
+      const since = `${ended.kind} has been failing since ${first.finishedAt}, ${failures.length + 1} times`;
+      return [alertOf('failure', ended, since, message)];
+    }
+    case 'success':
+    case 'warning': {
+      const alerts: Alert[] = [];
+      const [first] = failures.slice(-1);
+      if (first) {
+        const text = `It had failed ${times(failures.length)} since ${first.finishedAt}: ${first.error?.message ?? ''}`;
+        alerts.push(alertOf('recovery', ended, `${ended.kind} works again`, text));
+      }
+      if (ended.status === 'warning' && previous?.status !== 'warning')
+        alerts.push(
+          alertOf('warning', ended, `${ended.kind} done, with warnings`, ended.warnings.join('\n')),
+        );
+      return alerts;
+    }
+    default:
+      return [];
+  }
+}
+
+const isDecided = (status: string) => ['success', 'warning', 'failed'].includes(status);
+const times = (count: number) => (count === 1 ? 'once' : `${count} times`);
+
+/** Those that failed in a row, up to now. */
+function failuresIn(decided: readonly EndedJob[]): readonly EndedJob[] {
+  const end = decided.findIndex(({ status }) => status !== 'failed');
+  return end === -1 ? decided : decided.slice(0, end);
+}
+
+function alertOf(kind: Alert['kind'], ended: EndedJob, what: string, text: string): Alert {
+  const { guest, job, finishedAt } = ended;
+  return { kind, guest, job, at: finishedAt, subject: `umlsnap: ${guest}: ${what}`, text };
+}
+
+export interface Expected {
+  guest: string;
+  schedule: string;
+  timezone: string;
+  jitterMs: number;
+}
+
+/** For what keeps a job from beginning at its slot: others before it, and a daemon that starts. */
+export const overdueGraceMs = 15 * 60_000;
+
+/**
+ * The newest slot at which a backup should have begun and none did, or null.
+ * @param since of the last backup that began, however it ended; of whenever we began to look, where there was none
+ */
+export function missedSlotOf(expected: Expected, since: Date, now: Date): Date | null {
+  const { schedule, timezone, jitterMs } = expected;
+  const upTo = new Date(now.getTime() - jitterMs - overdueGraceMs);
+  if (upTo <= since) return null;
+  return slotsBetween(schedule, timezone, since, upTo, 1)[0] ?? null;
+}
+
+export function overdueAlert({ guest }: Expected, slot: Date, now: Date): Alert {
+  const at = now.toISOString();
+  return {
+    ...{ kind: 'overdue', guest, job: null, at },
+    subject: `umlsnap: ${guest}: its backup of ${slot.toISOString()} did not run`,
+    text: `No backup of guest ${guest} has begun since it was due at ${slot.toISOString()}. Look with \`umlsnap status\` and \`umlsnap history ${guest}\`.`,
+  };
+}
+
+export function stoppedAlert(guest: string, since: Date, now: Date): Alert {
+  return {
+    ...{ kind: 'stopped', guest, job: null, at: now.toISOString() },
+    subject: `umlsnap: ${guest}: the guest stands still`,
+    text: `Guest ${guest} has been stopped since ${since.toISOString()} or longer, and by no job of umlsnap. It runs again by \`umlsnap mconsole ${guest} go\`.`,
+  };
+}

@@ -1,0 +1,137 @@
+import type { Logger } from 'pino';
+import type { JobSummary } from '../../jobs/recorded-job.js';
+import { AlertPost } from '../alerts/alert-post.js';
+import { alertsOfJob, missedSlotOf, overdueAlert, stoppedAlert } from '../alerts/decide-alerts.js';
+import type { Config, GuestConfig } from '../config/config.js';
+import { explainError } from '../error-text.js';
+import { conditionOf } from '../guest/guest-condition.js';
+import type { JobRecord } from '../history/records.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+
+export interface DaemonAlertsOptions {
+  history: Pick<SqliteHistory, 'jobs'>;
+  log: Logger;
+  /** As it is in force now. */
+  config(): Config;
+  /** Whether a job of ours is at work on this guest. */
+  isAtWork(guest: string): boolean;
+}
+
+const watchEveryMs = 60_000;
+const stoppedForMs = 5 * 60_000;
+/** So far back a failure is told to be the first, or not. */
+const maxJobs = 1000;
+const closeLimitMs = 10_000;
+
+/** Tells those whom the config names of what a daemon's jobs come to, and of what should have happened and did not. */
+export class DaemonAlerts {
+  readonly #options: DaemonAlertsOptions;
+  readonly #post: AlertPost;
+  readonly #since = new Date();
+  /** By guest: the slot that was told to be missed. */
+  readonly #toldSlots = new Map<string, number>();
+  readonly #stoppedSince = new Map<string, { at: Date; isTold: boolean }>();
+  #timer: NodeJS.Timeout | undefined;
+  #watching: Promise<void> | undefined;
+
+  constructor(options: DaemonAlertsOptions) {
+    this.#options = options;
+    this.#post = new AlertPost({
+      ways: () => options.config().alerts,
+      report: (error) => options.log.error(explainError(error)),
+    });
+  }
+
+  /** A scheduled backup begins. */
+  backupBegins(guest: string): void {
+    this.#post.ping('start', `umlsnap: backup of ${guest}`);
+  }
+
+  /** A job has ended, and stands in the history. Never fails the job. */
+  async jobEnded(summary: JobSummary, { isScheduled }: { isScheduled: boolean }): Promise<void> {
+    const { guest, kind, job } = summary;
+    const { alerts } = this.#options.config();
+    if (guest === null || alerts.length === 0) return;
+    try {
+      if (kind === 'backup' && isScheduled) this.#pingEnd(summary);
+      const before = (await this.#options.history.jobs({ guest, kind, limit: maxJobs }))
+        .filter((record) => record.job !== job)
+        .map(endedOf);
+      const finishedAt = new Date().toISOString();
+      const { status, error, warnings } = summary;
+      for (const alert of alertsOfJob({ job, kind, guest, status, finishedAt, error, warnings }, before))
+        this.#post.send(alert);
+    } catch (error) {
+      this.#options.log.error({ guest, job }, `nobody could be told of a job: ${explainError(error)}`);
+    }
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      this.#watching ??= this.watch(new Date()).finally(() => {
+        this.#watching = undefined;
+      });
+    }, watchEveryMs);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#watching;
+    await this.#post.close(closeLimitMs);
+  }
+
+  /** What nobody's end would tell: a backup that did not begin, a guest that somebody has stopped and forgotten. */
+  async watch(now: Date): Promise<void> {
+    const { config, log } = this.#options;
+    const isWanted = (kind: string) =>
+      config().alerts.some((way) => way.by !== 'ping' && (way.on as string[]).includes(kind));
+    for (const guest of Object.values(config().guests)) {
+      try {
+        if (isWanted('overdue')) await this.#watchSchedule(guest, now);
+        if (isWanted('stopped')) await this.#watchState(guest, now);
+      } catch (error) {
+        log.warn({ guest: guest.name }, `could not be watched: ${explainError(error)}`);
+      }
+    }
+  }
+
+  #pingEnd({ status, error, guest }: JobSummary): void {
+    if (status === 'success' || status === 'warning')
+      this.#post.ping('success', `umlsnap: backup of ${guest}`);
+    else if (status === 'failed') this.#post.ping('fail', error?.message ?? '');
+  }
+
+  async #watchSchedule({ name: guest, schedule, timezone, jitterMs }: GuestConfig, now: Date): Promise<void> {
+    if (schedule === undefined) return;
+    const jobs = await this.#options.history.jobs({ guest, kind: 'backup', limit: 20 });
+    const last = jobs.find(({ status }) => status !== 'skipped');
+    const since = last ? new Date(last.startedAt) : this.#since;
+    const expected = { guest, schedule, timezone, jitterMs };
+    const slot = missedSlotOf(expected, since, now);
+    if (slot === null) {
+      this.#toldSlots.delete(guest);
+      return;
+    }
+    // Once for all that are missed in a row.
+    if (this.#toldSlots.has(guest)) return;
+    this.#toldSlots.set(guest, slot.getTime());
+    this.#post.send(overdueAlert(expected, slot, now));
+  }
+
+  async #watchState(guest: GuestConfig, now: Date): Promise<void> {
+    const isStopped = !this.#options.isAtWork(guest.name) && (await conditionOf(guest)).state === 'stopped';
+    if (!isStopped || this.#options.isAtWork(guest.name)) {
+      this.#stoppedSince.delete(guest.name);
+      return;
+    }
+    const seen = this.#stoppedSince.get(guest.name) ?? { at: now, isTold: false };
+    this.#stoppedSince.set(guest.name, seen);
+    if (seen.isTold || now.getTime() - seen.at.getTime() < stoppedForMs) return;
+    seen.isTold = true;
+    this.#post.send(stoppedAlert(guest.name, seen.at, now));
+  }
+}
+
+function endedOf({ job, kind, guest, status, finishedAt, startedAt, error, warnings }: JobRecord) {
+  return { job, kind, guest: guest ?? '', status, finishedAt: finishedAt ?? startedAt, error, warnings };
+}

@@ -1,0 +1,130 @@
+import { constants } from 'node:fs';
+import { access, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isError, UmlsnapError } from '../../errors.js';
+import { runCommand } from '../../run-command.js';
+
+/**
+ * Programs that read what a guest has written, and may have been fed to make them do what the guest wants: as a user that owns
+ * nothing but the copy, without new privileges, within limits, at the lowest priority, and ended with us.
+ */
+export interface CheckerOptions {
+  /** Its working directory: the copy lies there. */
+  directory: string;
+  /** null: as ourselves, who are not root. */
+  user: { uid: number; gid: number } | null;
+  /** The largest file that it may write; null: no limit, for a checker that wants to set this by itself, and ends where it may not. */
+  fileBytes: number | null;
+  signal: AbortSignal;
+}
+
+export type CheckerEnd =
+  | { ended: 'byItself'; exitCode: number; output: string }
+  /** It has not come to an end of its own, which says nothing of the filesystem. */
+  | { ended: 'otherwise'; reason: string; output: string };
+
+/** Enough for some TiB; a checker that asks for more is refused it, and ends. */
+const memoryBytes = 4 * 2 ** 30;
+const timeLimitMs = 2 * 60 * 60_000;
+/** Of its beginning, where the first complaint stands, and of its end. */
+const keptChars = { first: 1500, last: 3000 };
+/** A line that is longer ends the run: nothing that we start writes one. */
+const maxLineBytes = 256 * 1024;
+const searched = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/usr/bin', '/bin', '/usr/local/bin'];
+/** Of the programs that confine it, when the next one can't be run: no checker has these. */
+const notStarted = [126, 127];
+const anyExitCode = Array.from({ length: 256 }, (_, code) => code);
+
+/** Runs a checker to its end. */
+export async function runChecker(
+  [program, ...args]: readonly [string, ...string[]],
+  options: CheckerOptions,
+): Promise<CheckerEnd> {
+  const file = await findProgram(program);
+  if (file === undefined) return { ended: 'otherwise', reason: `${program} is not installed`, output: '' };
+  const output = new KeptOutput();
+  const { directory, user, signal } = options;
+  try {
+    const { exitCode } = await runCommand([...confinement(options), file, ...args], {
+      ...{ signal, cwd: directory, timeoutMs: timeLimitMs, maxOutputBytes: maxLineBytes },
+      env: { PATH: searched.join(':'), LC_ALL: 'C', HOME: '/nonexistent' },
+      ...(user && { uid: user.uid, gid: user.gid }),
+      okExitCodes: anyExitCode,
+      onLine: output.take,
+      onErrorLine: output.take,
+    });
+    if (!notStarted.includes(exitCode)) return { ended: 'byItself', exitCode, output: output.text() };
+    return { ended: 'otherwise', reason: `${program} could not be started`, output: output.text() };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isError(error, 'CommandFailed')) throw error;
+    const { command, problem } = error.facts;
+    const [reason = ''] = problem.split('; it said:');
+    // Before it has become the checker, it is what confines it.
+    const who = reason.includes('not installed') ? command : program;
+    return { ended: 'otherwise', reason: `${who}: ${reason}`, output: output.text() };
+  }
+}
+
+/** Each of them becomes the next, so that what is ended is the checker itself. */
+function confinement({ fileBytes }: CheckerOptions): [string, ...string[]] {
+  const limits = [
+    ...[`--as=${memoryBytes}`, `--cpu=${timeLimitMs / 1000}`, '--core=0', '--nofile=64'],
+    ...(fileBytes === null ? [] : [`--fsize=${fileBytes}`]),
+  ];
+  return [
+    ...(['setpriv', '--no-new-privs', '--pdeathsig', 'KILL', '--'] as const),
+    ...['ionice', '-t', '-c', '3', 'nice', '-n', '10'],
+    ...['prlimit', ...limits, '--'],
+  ];
+}
+
+async function findProgram(program: string): Promise<string | undefined> {
+  for (const directory of searched) {
+    const file = join(directory, program);
+    const isThere = await access(file, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return file;
+  }
+  return undefined;
+}
+
+/** The ends of an output that may have none, without what would act on a terminal. */
+class KeptOutput {
+  #first = '';
+  #last = '';
+  #isCut = false;
+
+  readonly take = (line: string): void => {
+    const printable = line.replace(/[^\P{Cc}\t]/gu, '?').trimEnd();
+    if (printable === '') return;
+    if (this.#last === '' && this.#first.length + printable.length < keptChars.first) {
+      this.#first += `${printable}\n`;
+      return;
+    }
+    const last = `${this.#last}${printable}\n`;
+    this.#isCut ||= last.length > keptChars.last;
+    this.#last = last.slice(-keptChars.last);
+  };
+
+  text(): string {
+    return `${this.#first}${this.#isCut ? '…\n' : ''}${this.#last}`.trimEnd();
+  }
+}
+
+/**
+ * Whom checkers run as: nobody else where we are not root.
+ * @throws ScratchUnusable when there is no such user
+ */
+export async function checkerUser(name: string): Promise<CheckerOptions['user']> {
+  if (process.getuid?.() !== 0) return null;
+  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n');
+  const [, , uid, gid] = lines.find((line) => line.startsWith(`${name}:`))?.split(':') ?? [];
+  const user = { uid: Number(uid), gid: Number(gid) };
+  if (uid && gid && user.uid > 0 && Number.isSafeInteger(user.uid) && Number.isSafeInteger(user.gid))
+    return user;
+  const problem = uid === '0' ? `${name} is root` : `there is no user ${name} in /etc/passwd`;
+  throw new UmlsnapError('ScratchUnusable', { path: '/etc/passwd', problem });
+}

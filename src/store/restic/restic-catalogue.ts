@@ -1,0 +1,121 @@
+import { UmlsnapError } from '../../errors.js';
+import { splitSnapshotName } from '../layout.js';
+import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
+import { isSound, type StoredSnapshot } from '../stored-snapshots.js';
+import { type Look, lookAtEntry } from './look-at-entry.js';
+import type { ManifestCache } from './manifest-cache.js';
+import { listEntries, type ResticEntry } from './restic-entries.js';
+import type { ResticProgram } from './restic-program.js';
+
+/** Several runs of restic at once: each begins with a second of deriving the key, and a remote place takes its time to answer. */
+const looksAtOnce = 4;
+
+/** One snapshot of ours, and restic's of it: more than one where somebody was killed while he pinned it. */
+export interface Held {
+  entries: ResticEntry[];
+  look: Look;
+}
+
+export const idsOf = ({ entries }: Held): string[] => entries.map(({ id }) => id);
+
+/** What of the repository is ours. Every method throws as `ResticProgram.run`. */
+export class ResticCatalogue {
+  /** Something was removed, and its room is not given back yet. */
+  hasForgotten = false;
+  readonly #restic: ResticProgram;
+  readonly #cache: ManifestCache;
+
+  constructor(restic: ResticProgram, cache: ManifestCache) {
+    this.#restic = restic;
+    this.#cache = cache;
+  }
+
+  /** By the names of snapshots, of every guest or of one. */
+  async held(guest: string | undefined, signal?: AbortSignal): Promise<Map<string, Held>> {
+    const byName = new Map<string, ResticEntry[]>();
+    const entries = await listEntries(this.#restic, guest, signal);
+    for (const entry of entries) byName.set(entry.snapshot, [...(byName.get(entry.snapshot) ?? []), entry]);
+    if (guest === undefined) await this.#cache.keepOnly(new Set(entries.map(({ tree }) => tree)));
+    const waiting = [...byName];
+    const held = new Map<string, Held>();
+    const work = async () => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        const [snapshot, ours] = next;
+        held.set(snapshot, { entries: ours, look: await this.#look(ours, signal) });
+      }
+    };
+    await Promise.all(Array.from({ length: looksAtOnce }, work));
+    return held;
+  }
+
+  /**
+   * One by its name; `guest@latest` is the newest that is whole. Never one that is incomplete.
+   * @throws NoSuchSnapshot
+   */
+  async find(snapshot: string): Promise<Held & { stored: StoredSnapshot }> {
+    const name = splitSnapshotName(snapshot);
+    const held = name === undefined ? [] : [...(await this.held(name.guest)).values()];
+    const found = held
+      .flatMap((one) => {
+        const stored = storedOf(one);
+        return stored === undefined ? [] : [{ ...one, stored }];
+      })
+      .filter(({ stored }) => (name?.directory === 'latest' ? isSound(stored) : stored.snapshot === snapshot))
+      .sort((a, b) => (a.stored.snapshot < b.stored.snapshot ? 1 : -1))
+      .at(0);
+    if (found === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+    return found;
+  }
+
+  async remember(tree: string, manifest: Manifest): Promise<void> {
+    await this.#cache.put(tree, manifest);
+  }
+
+  /** By their ids, or the beginnings of them: what has an id never changes, so that it is still ours. */
+  async forget(guest: string, ids: string[]): Promise<void> {
+    if (ids.length === 0) return;
+    await this.#restic.run(['forget', '--quiet', ...ids]);
+    this.hasForgotten = true;
+    // restic ends well also when it has removed nothing.
+    const left = await listEntries(this.#restic, guest);
+    const found = left.find((entry) => ids.some((id) => entry.id.startsWith(id)));
+    if (found === undefined) return;
+    const { name: store, path } = this.#restic.place;
+    const problem = `restic did not remove ${found.snapshot} (${found.id})`;
+    throw new UmlsnapError('StoreUnusable', { store, path, problem });
+  }
+
+  /** Of several, the first that is whole; it then comes first. */
+  async #look(entries: ResticEntry[], signal: AbortSignal | undefined): Promise<Look> {
+    let look: Look = { is: 'incomplete', missing: 'all of it' };
+    for (const [index, entry] of entries.entries()) {
+      look = await this.#lookAt(entry, signal);
+      if (look.is !== 'whole') continue;
+      entries.unshift(...entries.splice(index, 1));
+      break;
+    }
+    return look;
+  }
+
+  async #lookAt(entry: ResticEntry, signal: AbortSignal | undefined): Promise<Look> {
+    const known = await this.#cache.get(entry.tree, entry.snapshot);
+    if (known !== undefined) return { is: 'whole', manifest: known, tree: entry.tree };
+    const look = await lookAtEntry(this.#restic, entry, signal);
+    if (look.is === 'whole') await this.#cache.put(entry.tree, look.manifest);
+    return look;
+  }
+}
+
+/** As it is listed; nothing of what is incomplete: it was never a snapshot. */
+export function storedOf({ entries, look }: Held): StoredSnapshot | undefined {
+  const [entry] = entries;
+  if (entry === undefined || look.is === 'incomplete') return undefined;
+  const { snapshot, guest, id } = entry;
+  const found = { snapshot, guest, directory: `restic ${id}` };
+  if (look.is === 'damaged') return { ...found, damaged: look.problem };
+  // The tag decides, since what restic stores is never written again.
+  const { checksum: _, ...facts } = look.manifest;
+  const pinned = entries.some(({ isPinned }) => isPinned);
+  const manifest = sealManifest({ ...facts, pinned });
+  return { ...found, manifest, manifestSha256: manifestSha256(manifest) };
+}

@@ -1,0 +1,94 @@
+import { statfs } from 'node:fs/promises';
+import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
+import type { StorePlace } from '../layout.js';
+import { localDirectory } from './restic-place.js';
+
+/**
+ * What restic says of a failure, by its exit code (from 0.17 on) and by its words (before). Its words are for people, and
+ * differ from one kind of place to the next: what is not recognised is passed on as it is.
+ */
+export type ResticFailure =
+  | 'noRepository'
+  | 'wrongPassword'
+  | 'locked'
+  | 'full'
+  | 'dataDamaged'
+  | 'notInstalled'
+  | 'other';
+
+const byExitCode: Partial<Record<number, ResticFailure>> = {
+  10: 'noRepository',
+  11: 'locked',
+  12: 'wrongPassword',
+};
+
+/** A place that can't be reached is no place without a repository: only what says that nothing is there counts. */
+const noConfig =
+  /unable to open config file:.*(?:no such file or directory|does not exist|NoSuchKey|NoSuchBucket|404)/is;
+const damaged =
+  /ciphertext verification failed|hash does not match|wrong hash|does not match id|invalid data returned|not found in (?:the )?(?:index|repository)|Pack ID does not match|\bEOF\b|file is too short|no such file or directory|does not exist|404|repository contains errors|invalid character|panic: runtime error|Fatal: unable to load/i;
+
+export function failureOf({ facts }: UmlsnapError<'CommandFailed'>): ResticFailure {
+  const { exitCode, problem } = facts;
+  const known = exitCode === null ? undefined : byExitCode[exitCode];
+  if (known !== undefined) return known;
+  if (/it is not installed/.test(problem)) return 'notInstalled';
+  if (/wrong password or no key found/i.test(problem)) return 'wrongPassword';
+  if (/repository is already locked/i.test(problem)) return 'locked';
+  if (/no space left on device|disk quota exceeded|507 Insufficient/i.test(problem)) return 'full';
+  if (noConfig.test(problem)) return 'noRepository';
+  return isDamage(problem) ? 'dataDamaged' : 'other';
+}
+
+/**
+ * Words for data that is there no more, or not as restic wrote it; said of a place that answers. 0.18 panics over a directory that
+ * it can't read.
+ */
+export function isDamage(text: string): boolean {
+  return damaged.test(text) && !/unable to open config file|connection refused|no such host/i.test(text);
+}
+
+/** What restic said, for the `problem` of an error: a panic of it has pages. */
+export function inOneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, ' / ').slice(0, 400);
+}
+
+/** The error of a store for what restic said. @param place its path without a password in it */
+export async function storeError(
+  place: StorePlace,
+  error: UmlsnapError<'CommandFailed'>,
+): Promise<UmlsnapError> {
+  const { name: store, path } = place;
+  const said = inOneLine(error.facts.problem);
+  const unusable = (problem: string) => new UmlsnapError('StoreUnusable', { store, path, problem });
+  const failure = failureOf(error);
+  if (failure === 'noRepository')
+    return new UmlsnapError('StoreNotMounted', { store, path, problem: `no repository of restic (${said})` });
+  if (failure === 'full') return await tooFull(place, said);
+  if (failure === 'notInstalled') return unusable('restic is not installed, or not on the PATH: install it');
+  if (failure === 'wrongPassword')
+    return unusable('the password does not open it: look at passwordFile or passwordCommand');
+  if (failure === 'locked')
+    return unusable(
+      `another restic has it locked (${said}): wait until that has ended; if it is dead, run \`restic unlock\``,
+    );
+  return unusable(
+    `restic failed${error.facts.exitCode === null ? '' : ` with ${error.facts.exitCode}`}: ${said}`,
+  );
+}
+
+async function tooFull(place: StorePlace, said: string): Promise<UmlsnapError> {
+  const { name: store, path } = place;
+  const directory = localDirectory(path);
+  if (directory === undefined)
+    return new UmlsnapError('StoreUnusable', { store, path, problem: `no room: ${said}` });
+  try {
+    const { bavail, bsize, ffree } = await statfs(directory);
+    // How much restic wanted to write, nobody knows.
+    const facts = { store, path, neededBytes: 0, freeBytes: bavail * bsize, freeInodes: ffree };
+    return new UmlsnapError('StoreTooFull', facts);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return new UmlsnapError('StoreUnusable', { store, path, problem: `${said}; ${problemOf(error)}` });
+  }
+}

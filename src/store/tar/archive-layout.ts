@@ -1,0 +1,91 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Compression } from '../../config/store-config.js';
+import { errnoOf } from '../../errors.js';
+import { guestDirectory, isSnapshotDirectory, type StorePlace } from '../layout.js';
+
+/**
+ * Where everything lies in a store of archives:
+ *
+ *     STORE/.umlsnap-store                       proves that the store is mounted
+ *     STORE/GUEST/20261121T031500Z.tar.zst       a snapshot, all of it: .tar.gz and .tar too
+ *     STORE/GUEST/20261121T031500Z.pinned        empty: the snapshot is pinned, whatever its manifest says; .unpinned: it isn't
+ *     STORE/GUEST/.incoming-RANDOM               a snapshot in the making, never listed
+ *     STORE/.trash/                              what is being removed
+ */
+
+const extensions: Record<Compression, string> = { zstd: '.tar.zst', gzip: '.tar.gz', none: '.tar' };
+/** The first one counts where somebody has put two of one name. */
+const compressions: Compression[] = ['zstd', 'gzip', 'none'];
+
+export const incomingPrefix = '.incoming-';
+
+/** What a guest's part of the store holds of one snapshot. */
+export interface FoundArchive {
+  guest: string;
+  /** `20261121T031500Z` */
+  name: string;
+  path: string;
+  compression: Compression;
+  /** What was said after it was written; null when nothing was. */
+  pinned: boolean | null;
+}
+
+export function archivePath(
+  place: StorePlace,
+  guest: string,
+  name: string,
+  compression: Compression,
+): string {
+  return join(guestDirectory(place, guest), `${name}${extensions[compression]}`);
+}
+
+/** Of an archive's path. */
+export function compressionOfPath(path: string): Compression {
+  return compressions.find((compression) => path.endsWith(extensions[compression])) ?? 'none';
+}
+
+export function markPath(place: StorePlace, guest: string, name: string, pinned: boolean): string {
+  return join(guestDirectory(place, guest), `${name}${pinned ? '.pinned' : '.unpinned'}`);
+}
+
+/** A guest's archives, newest first; whatever else lies there (directories, links, other names) is none of ours. */
+export async function findArchives(place: StorePlace, guest: string): Promise<FoundArchive[]> {
+  const entries = await entriesOf(guestDirectory(place, guest));
+  const archives = new Map<string, FoundArchive>();
+  for (const compression of compressions) {
+    for (const entry of entries) {
+      const name = entry.endsWith(extensions[compression])
+        ? entry.slice(0, -extensions[compression].length)
+        : '';
+      if (!isSnapshotDirectory(name) || archives.has(name)) continue;
+      const path = archivePath(place, guest, name, compression);
+      archives.set(name, { guest, name, path, compression, pinned: markOf(entries, name) });
+    }
+  }
+  return [...archives.values()].sort((a, b) => (a.name < b.name ? 1 : -1));
+}
+
+/** Where somebody has put both marks: what is pinned is not removed. */
+function markOf(entries: Set<string>, name: string): boolean | null {
+  if (entries.has(`${name}.pinned`)) return true;
+  return entries.has(`${name}.unpinned`) ? false : null;
+}
+
+/** What a killed one has left, and what is being made. */
+export async function findIncoming(place: StorePlace, guest: string): Promise<string[]> {
+  const entries = await entriesOf(guestDirectory(place, guest));
+  return [...entries]
+    .filter((entry) => entry.startsWith(incomingPrefix))
+    .map((entry) => join(guestDirectory(place, guest), entry));
+}
+
+async function entriesOf(directory: string): Promise<Set<string>> {
+  try {
+    const entries = await readdir(directory, { withFileTypes: true });
+    return new Set(entries.filter((entry) => entry.isFile()).map((entry) => entry.name));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return new Set();
+    throw error;
+  }
+}

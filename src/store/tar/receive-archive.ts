@@ -1,0 +1,100 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Compression } from '../../config/store-config.js';
+import { errnoOf, isError, UmlsnapError } from '../../errors.js';
+import { ensureDirectory, renameToNewName, syncDirectory } from '../../image/durable-file.js';
+import type { ImageWorkOptions } from '../../image/image-work.js';
+import { guestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
+import type { Manifest } from '../manifest.js';
+import { requireOrdinary } from '../receive.js';
+import type { SnapshotContent } from '../store.js';
+import { archivePath, findArchives, findIncoming, incomingPrefix } from './archive-layout.js';
+import { appendTail } from './archive-tail.js';
+import { checkArchive } from './check-archive.js';
+import { removeMarks } from './pin-marks.js';
+import { writeArchive } from './write-archive.js';
+import { isZstdThere } from './zstd-program.js';
+
+/**
+ * Writes a snapshot's archive. The order is the promise:
+ * 1. the archive MUST be whole, durable, and read again and found to be what its manifest says, before it gets its name;
+ * 2. that name MUST be durable before anybody is told that the snapshot is in the store.
+ * After any error it is thrown away.
+ * @throws SnapshotExists, SnapshotDamaged (the source is), StoreUnusable (what was written can't be read again)
+ */
+export async function receiveArchive(
+  place: StorePlace,
+  wanted: Compression,
+  source: SnapshotContent,
+  options: ImageWorkOptions,
+): Promise<Manifest> {
+  const { manifest } = source;
+  const { guest } = requireOrdinary(manifest);
+  const name = splitSnapshotName(manifest.snapshot)?.directory ?? '';
+  await ensureDirectory(guestDirectory(place, guest));
+  const existing = (await findArchives(place, guest)).some((archive) => archive.name === name);
+  if (existing) throw new UmlsnapError('SnapshotExists', { store: place.name, snapshot: manifest.snapshot });
+  for (const leftover of await findIncoming(place, guest)) await rm(leftover, { force: true });
+  const compression = wanted === 'zstd' && !(await isZstdThere()) ? 'gzip' : wanted;
+  await withIncoming(place, guest, async (file, incoming) => {
+    await writeArchive(source, { fd: file.fd, compression }, options);
+    await appendTail(file, compression, options);
+    await file.sync();
+    await requireReadable(place, incoming, manifest, options);
+    options.signal?.throwIfAborted();
+    await removeMarks(place, guest, name);
+    await publish(place, incoming, archivePath(place, guest, name, compression), manifest.snapshot);
+  });
+  return manifest;
+}
+
+/** Lets `use` write a file that no list shows; when it fails, nothing is left of it. */
+async function withIncoming(
+  place: StorePlace,
+  guest: string,
+  use: (file: FileHandle, path: string) => Promise<void>,
+): Promise<void> {
+  const path = join(guestDirectory(place, guest), `${incomingPrefix}${randomBytes(8).toString('hex')}`);
+  const file = await open(path, 'wx+', 0o600);
+  try {
+    await use(file, path);
+  } catch (error) {
+    // The first failure is the one that counts; the next one removes what is left.
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+async function requireReadable(
+  place: StorePlace,
+  path: string,
+  manifest: Manifest,
+  options: ImageWorkOptions,
+): Promise<void> {
+  try {
+    await checkArchive(path, manifest, options);
+  } catch (error) {
+    if (!isError(error, 'SnapshotDamaged')) throw error;
+    const problem = `the archive that was written reads differently from what went into it: ${error.facts.problem}`;
+    throw new UmlsnapError('StoreUnusable', { store: place.name, path: place.path, problem }, error);
+  }
+}
+
+async function publish(place: StorePlace, incoming: string, path: string, snapshot: string): Promise<void> {
+  try {
+    await renameToNewName(incoming, path);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+    throw new UmlsnapError('SnapshotExists', { store: place.name, snapshot }, error);
+  }
+  try {
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    // It was never acknowledged, so it must not be listed either. Where even that fails, the first failure counts.
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
+  }
+}

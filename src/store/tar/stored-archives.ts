@@ -1,0 +1,141 @@
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open } from 'node:fs/promises';
+import { errnoOf, isError, problemOf, UmlsnapError } from '../../errors.js';
+import { directoriesIn } from '../incoming.js';
+import { isGuestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
+import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
+import { isSound, type StoredSnapshot } from '../stored-snapshots.js';
+import { type FoundArchive, findArchives } from './archive-layout.js';
+import { readTail } from './archive-tail.js';
+import type { ArchiveInput } from './decompress.js';
+import { readArchive } from './read-archive.js';
+import { readStoredFrame, storedFrameBytes } from './stored-frame.js';
+
+/** So many archives are looked into at a time: each costs a few waits for the disk. */
+const atATime = 8;
+/** As much of an archive as has the manifest of nearly all of them. */
+const headBytes = 16 * 1024;
+const maxHeadBytes = 2 * 1024 * 1024;
+
+/** Every snapshot of the store or of a guest, by guest, newest first. Only the head of each archive is read. */
+export async function listArchives(place: StorePlace, guest?: string): Promise<StoredSnapshot[]> {
+  const guests = await directoriesIn(place.path, (name) =>
+    guest === undefined ? isGuestDirectory(name) : name === guest && isGuestDirectory(name),
+  );
+  const found: StoredSnapshot[] = [];
+  for (const name of guests) {
+    const archives = await findArchives(place, name);
+    for (let at = 0; at < archives.length; at += atATime) {
+      const read = await Promise.all(archives.slice(at, at + atATime).map(readStored));
+      found.push(...read.filter((stored) => stored !== undefined));
+    }
+  }
+  return found;
+}
+
+/** One snapshot by its name; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
+export async function findArchive(place: StorePlace, snapshot: string): Promise<StoredSnapshot> {
+  const name = splitSnapshotName(snapshot);
+  if (name !== undefined) {
+    for (const archive of await findArchives(place, name.guest)) {
+      if (name.directory !== 'latest' && name.directory !== archive.name) continue;
+      const stored = await readStored(archive);
+      if (stored !== undefined && (name.directory !== 'latest' || isSound(stored))) return stored;
+    }
+  }
+  throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+}
+
+/**
+ * Opens an archive for reading: a file of its own, and no link that leads anywhere.
+ * @throws SnapshotDamaged
+ */
+export async function openArchiveFile(snapshot: string, path: string): Promise<FileHandle> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const handle = await open(path, flags).catch((error: unknown) => {
+    if (!isDamage(error)) throw error;
+    const problem =
+      errnoOf(error) === 'ENOENT' ? 'its archive is missing' : `its archive: ${problemOf(error)}`;
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem }, error);
+  });
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: 'its archive is not a regular file' });
+}
+
+/** The manifest as it counts: with what was said of its pin since it was written. */
+export function withPin(manifest: Manifest, pinned: boolean | null): Manifest {
+  if (pinned === null || pinned === manifest.pinned) return manifest;
+  const { checksum: _, ...rest } = manifest;
+  return sealManifest({ ...rest, pinned });
+}
+
+/** Undefined when it was removed while we read it. */
+async function readStored(archive: FoundArchive): Promise<StoredSnapshot | undefined> {
+  const { guest, name, path } = archive;
+  const found = { snapshot: `${guest}@${name}`, guest, directory: path };
+  try {
+    const manifest = withPin(await readManifest(found.snapshot, archive), archive.pinned);
+    return { ...found, manifest, manifestSha256: manifestSha256(manifest) };
+  } catch (error) {
+    if (!isError(error, 'SnapshotDamaged') && !isDamage(error)) throw error;
+    const damaged = isError(error, 'SnapshotDamaged') ? error.facts.problem : problemOf(error);
+    return (await isThere(path)) ? { ...found, damaged } : undefined;
+  }
+}
+
+async function readManifest(snapshot: string, { path, compression }: FoundArchive): Promise<Manifest> {
+  const file = await openArchiveFile(snapshot, path);
+  try {
+    const tail = await readTail(file, compression);
+    if (tail !== null && 'isDamaged' in tail) {
+      throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: 'the end of its archive is damaged' });
+    }
+    const input = await headOf(file);
+    return await readArchive(input, { label: snapshot, snapshot }, async ({ manifest }) => manifest);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Our own archives need no decompressor for their heads; others are decompressed as far as the manifest goes. */
+async function headOf(file: FileHandle): Promise<ArchiveInput> {
+  const { size } = await file.stat();
+  const head = await readStart(file, Math.min(headBytes, size));
+  const frameBytes = storedFrameBytes(head);
+  if (frameBytes === null || frameBytes > maxHeadBytes) return { from: 'file', fd: file.fd, sizeBytes: size };
+  const frame = frameBytes <= head.length ? head : await readStart(file, Math.min(frameBytes, size));
+  const content = readStoredFrame(frame);
+  if (content === null) return { from: 'file', fd: file.fd, sizeBytes: size };
+  return { from: 'stream', bytes: once(content) };
+}
+
+async function* once(content: Buffer): AsyncGenerator<Buffer> {
+  yield content;
+}
+
+async function readStart(file: FileHandle, length: number): Promise<Buffer> {
+  const start = Buffer.alloc(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await file.read(start, filled, length - filled, filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return start.subarray(0, filled);
+}
+
+/** What speaks against the archive itself, and not against us, as too many open files would. */
+function isDamage(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EISDIR', 'EIO', 'EUCLEAN'].includes(errnoOf(error) ?? '');
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return false;
+    throw error;
+  }
+}

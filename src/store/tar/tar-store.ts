@@ -1,0 +1,113 @@
+import type { Compression, TarStoreConfig } from '../../config/store-config.js';
+import { isError, UmlsnapError } from '../../errors.js';
+import type { ImageContent } from '../../image/image-content.js';
+import type { ImageWorkOptions } from '../../image/image-work.js';
+import { type StorePlace, splitSnapshotName } from '../layout.js';
+import type { Manifest } from '../manifest.js';
+import type { SnapshotContent, Store } from '../store.js';
+import { onStore } from '../store-failure.js';
+import { mountedStore, prepareStore } from '../store-marker.js';
+import { isSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
+import { deleteTrash, type Trashed, trashSnapshot } from '../trash.js';
+import { openEntry } from './open-entry.js';
+import { removeMarks, writeMark } from './pin-marks.js';
+import { receiveArchive } from './receive-archive.js';
+import { findArchive, listArchives, withPin } from './stored-archives.js';
+
+/**
+ * One archive for each snapshot, usable with `tar` alone; `archive-layout.ts` says where everything lies. A snapshot's
+ * `directory` is its archive. As with a directory store, the store is the truth, and whoever writes to a guest's part of it
+ * holds that part's lock.
+ */
+export class TarStore implements Store {
+  readonly type = 'tar';
+  readonly #place: StorePlace;
+  readonly #compression: Compression;
+
+  constructor({ name, path, compression }: Pick<TarStoreConfig, 'name' | 'path' | 'compression'>) {
+    this.#place = { name, path };
+    this.#compression = compression;
+  }
+
+  get name(): string {
+    return this.#place.name;
+  }
+
+  get path(): string {
+    return this.#place.path;
+  }
+
+  /** @throws StoreNotMounted, StoreUnusable */
+  async prepare(expectedId: string | null): Promise<{ id: string; created: boolean }> {
+    return prepareStore(this.#place, expectedId);
+  }
+
+  /** @throws StoreNotMounted, StoreUnusable */
+  async isMounted(expectedId: string | null): Promise<boolean> {
+    return (await mountedStore(this.#place, expectedId)) !== undefined;
+  }
+
+  async list(guest?: string): Promise<StoredSnapshot[]> {
+    return this.#on(0, () => listArchives(this.#place, guest));
+  }
+
+  /** One snapshot; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
+  async read(snapshot: string): Promise<StoredSnapshot> {
+    return this.#on(0, () => findArchive(this.#place, snapshot));
+  }
+
+  async openFile(stored: SoundSnapshot, file: string): Promise<ImageContent> {
+    return this.#on(0, () => openEntry(stored, 'disk', file));
+  }
+
+  async openBacking(stored: SoundSnapshot, file: string): Promise<ImageContent> {
+    return this.#on(0, () => openEntry(stored, 'backing', file));
+  }
+
+  async receive(source: SnapshotContent, options: ImageWorkOptions = {}): Promise<Manifest> {
+    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
+    return this.#on(neededBytes, () => receiveArchive(this.#place, this.#compression, source, options));
+  }
+
+  /** First half of a removal. @throws NoSuchSnapshot */
+  async moveToTrash(snapshot: string): Promise<Trashed> {
+    return this.#on(0, async () => {
+      const stored = await findArchive(this.#place, snapshot);
+      const trashed = await trashSnapshot(this.#place, stored);
+      await removeMarks(this.#place, stored.guest, nameOf(stored));
+      return trashed;
+    });
+  }
+
+  async emptyTrash(): Promise<void> {
+    await this.#on(0, () => deleteTrash(this.#place, 'file'));
+  }
+
+  /** Pins or unpins, durably, without writing the archive anew. @throws NoSuchSnapshot, SnapshotDamaged */
+  async setPinned(snapshot: string, pinned: boolean): Promise<Manifest> {
+    return this.#on(0, async () => {
+      const stored = await findArchive(this.#place, snapshot);
+      if (!isSound(stored)) {
+        throw new UmlsnapError('SnapshotDamaged', { snapshot: stored.snapshot, problem: stored.damaged });
+      }
+      await writeMark(this.#place, stored.guest, nameOf(stored), pinned);
+      return withPin(stored.manifest, pinned);
+    });
+  }
+
+  async #on<T>(neededBytes: number, work: () => Promise<T>): Promise<T> {
+    try {
+      return await onStore(this.#place, neededBytes, work);
+    } catch (error) {
+      // Says nothing of the snapshots: it is this host that can't read them now.
+      if (!isError(error, 'CommandFailed')) throw error;
+      const { name: store, path } = this.#place;
+      const problem = `zstd failed: ${error.facts.problem}`;
+      throw new UmlsnapError('StoreUnusable', { store, path, problem }, error);
+    }
+  }
+}
+
+function nameOf({ snapshot }: StoredSnapshot): string {
+  return splitSnapshotName(snapshot)?.directory ?? '';
+}

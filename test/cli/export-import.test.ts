@@ -1,0 +1,225 @@
+import { mkdir, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { importArchive } from '../../jobs/import-archive.js';
+import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import { isSound } from '../../src/store/stored-snapshots.js';
+import { allocatedBytes, makeImage, sha256sum } from '../image/make-image.js';
+import { emptyImage, sealSparse, soundIn, sparseImage } from '../store/sparse-snapshots.js';
+import { cliScript, runCli } from '../support/cli.js';
+import { runTool, tryTool } from '../support/run-tool.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+
+/** Snapshots on their way from one store to another one, in a file or through a pipe. */
+
+let dir: string;
+let config: string;
+let local: DirectoryStore;
+let other: DirectoryStore;
+let archive: string;
+const pair = 'pair@20261121T031500Z';
+const plain = 'debian@20261122T031500Z';
+const { signal } = new AbortController();
+
+beforeAll(async () => {
+  dir = await makeTempDir();
+  local = new DirectoryStore({ name: 'local', path: join(dir, 'local') });
+  other = new DirectoryStore({ name: 'other', path: join(dir, 'other') });
+  await local.prepare(null);
+  await other.prepare(null);
+  const backing = join(dir, 'base.img');
+  await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
+  const changes = { labels: { site: 'Città "1"' }, pinned: true };
+  await sealSparse(local, pair, { ubd0: { ...sparseImage, backing }, ubd3: emptyImage }, changes);
+  await sealSparse(local, plain, { ubd0: sparseImage });
+  config = join(dir, 'config.yaml');
+  await writeFile(
+    config,
+    JSON.stringify({
+      state: join(dir, 'state'),
+      stores: {
+        local: { type: 'directory', path: local.path },
+        other: { type: 'directory', path: other.path },
+      },
+      guests: {},
+    }),
+  );
+  archive = join(dir, 'pair.tar.zst');
+  await shell(`${umlsnap} export ${pair} > ${archive}`);
+});
+afterAll(() => removeTempDir(dir));
+beforeEach(async () => {
+  for (const { snapshot } of await other.list()) await other.remove(snapshot);
+  await runTool('rm', ['-rf', join(other.path, '.backing')]);
+});
+
+const umlsnap = '"$NODE" "$CLI" -c "$CONFIG"';
+
+async function shell(line: string): Promise<{ exitCode: number | null; output: string }> {
+  const given = [`NODE=${process.execPath}`, `CLI=${cliScript}`, `CONFIG=${config}`];
+  return await tryTool('env', [...given, 'bash', '-o', 'pipefail', '-c', line]);
+}
+
+const run = (...args: string[]) => runCli(['-c', config, ...args]);
+
+/** All of it, as it is in the first store: names, labels and pin, bytes, holes, and the times that UML compares. */
+async function expectInOther(snapshot: string): Promise<void> {
+  const [first, second] = [await soundIn(local, snapshot), await soundIn(other, snapshot)];
+  const { checksum: _, disks, ...facts } = first.manifest;
+  expect(second.manifest).toMatchObject(facts);
+  for (const [index, { storedBytes, ...disk }] of disks.entries()) {
+    expect(second.manifest.disks[index]).toMatchObject(disk);
+    const path = join(second.directory, disk.file);
+    expect(await sha256sum(path)).toBe(disk.sha256);
+    expect(await allocatedBytes(path)).toBeLessThanOrEqual(storedBytes + 1024 * 1024);
+    if (!disk.backing) continue;
+    const backing = join(other.path, '.backing', disk.backing.file);
+    expect(await sha256sum(backing)).toBe(disk.backing.sha256);
+    expect((await stat(backing)).mtime.toISOString()).toBe(disk.backing.mtime);
+  }
+}
+
+async function expectNothingInOther(): Promise<void> {
+  expect(await other.list()).toEqual([]);
+  expect(await other.incomings()).toEqual([]);
+}
+
+test('a snapshot is the same after export and import, and the history knows of both', async () => {
+  const imported = await run('import', archive, '--store', 'other', '--json');
+  expect(imported).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(imported.json).toMatchObject([{ kind: 'import', guest: 'pair', snapshot: pair, store: 'other' }]);
+  await expectInOther(pair);
+  const listed = (await run('list', '--json')).json.filter(({ snapshot }) => snapshot === pair);
+  expect(listed.map(({ store, state }) => `${store} ${state}`)).toEqual(['local sound', 'other sound']);
+  const history = await SqliteHistory.open(join(dir, 'state', 'history.db'));
+  const rows = await history.snapshots({ guest: 'pair', store: 'other' });
+  const [job] = await history.jobs({ kind: 'import' });
+  history.close();
+  expect(rows.map(({ snapshot, pinned }) => ({ snapshot, pinned }))).toEqual([
+    { snapshot: pair, pinned: true },
+  ]);
+  expect(job).toMatchObject({ guest: 'pair', status: 'success' });
+});
+
+test.each(['zstd', 'gzip', 'none'])(
+  'it goes through pipes that are slow at both ends, as %s',
+  async (kind) => {
+    const slowly = 'while IFS= read -r -n 1 -t 1 _ </dev/null; do :; done; sleep 0.3; cat';
+    const line = `${umlsnap} export ${plain} --compression ${kind} | { ${slowly}; } | ${umlsnap} import --store other`;
+    expect(await shell(line)).toMatchObject({ exitCode: 0 });
+    await expectInOther(plain);
+  },
+);
+
+test('it goes to a terminal never, and to no one who went away', async () => {
+  const terminal = await tryTool('script', [
+    '-qec',
+    `${process.execPath} ${cliScript} -c ${config} export ${plain}`,
+    '/dev/null',
+  ]);
+  expect(terminal.output).toContain('not to a terminal');
+  expect(terminal.exitCode).toBe(2);
+  const gone = await shell(`${umlsnap} export ${plain} | head -c 1000 > /dev/null; exit \${PIPESTATUS[0]}`);
+  expect(gone.exitCode).toBe(1);
+  expect(gone.output).toMatch(/Exporting .* failed|zstd failed/);
+});
+
+test('it goes into a directory only, and not over a snapshot that is there', async () => {
+  expect((await run('import', archive, '--store', 'other')).exitCode).toBe(0);
+  const before = await readFile(join((await soundIn(other, pair)).directory, 'manifest.json'));
+  const again = await run('import', archive, '--store', 'other', '--json');
+  expect(again.json).toMatchObject([{ error: { code: 'SnapshotExists' } }]);
+  expect(again.exitCode).toBe(1);
+  expect(await readFile(join((await soundIn(other, pair)).directory, 'manifest.json'))).toEqual(before);
+  expect((await run('import', archive, '--store', 'nowhere')).exitCode).toBe(10);
+  expect((await run('import', join(dir, 'absent'))).stderr).toContain('ENOENT');
+});
+
+test('a damaged snapshot is not exported as if it were good', async () => {
+  const broken = new DirectoryStore({ name: 'other', path: other.path });
+  const { directory } = await sealSparse(broken, 'broken@20261120T031500Z', { ubd0: sparseImage });
+  await flip(join(directory, 'ubd0.img'), 8_500_000);
+  const exported = await shell(`${umlsnap} export broken@latest > ${join(dir, 'broken.tar')}`);
+  expect(exported.exitCode).toBe(1);
+  expect(exported.output).toContain('does not match its checksum');
+});
+
+describe('an archive that is not whole', () => {
+  let history: SqliteHistory;
+  beforeAll(async () => {
+    await mkdir(join(dir, 'state'), { recursive: true });
+    history = await SqliteHistory.open(join(dir, 'state', 'history.db'));
+  });
+  afterAll(() => history.close());
+
+  /** The error that it came to; undefined when it was imported. */
+  async function importIt(path: string): Promise<{ code: string } | undefined> {
+    const handle = await open(path, 'r');
+    try {
+      const input = { from: 'file' as const, fd: handle.fd, sizeBytes: (await handle.stat()).size };
+      const order = { input, label: path, store: other, signal };
+      return (await importArchive(order, history)).error ?? undefined;
+    } catch (error) {
+      return error as { code: string };
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async function copyOf(kind: string): Promise<{ path: string; sizeBytes: number }> {
+    const path = join(dir, `copy.${kind}`);
+    await shell(`${umlsnap} export ${pair} --compression ${kind} > ${path}`);
+    return { path, sizeBytes: (await stat(path)).size };
+  }
+
+  test.each(['zstd', 'none'])('leaves nothing, wherever it is cut off (%s)', async (kind) => {
+    const { path, sizeBytes } = await copyOf(kind);
+    for (const part of [0, 0.001, 0.2, 0.5, 0.8, 0.999]) {
+      const cut = `${path}.cut`;
+      await runTool('cp', [path, cut]);
+      await truncate(cut, Math.floor(sizeBytes * part));
+      expect(await importIt(cut), `${part}`).toMatchObject({ code: 'SnapshotDamaged' });
+      await expectNothingInOther();
+    }
+  });
+
+  test('leaves nothing, whichever byte of a file in it is another one', async () => {
+    const { path, sizeBytes } = await copyOf('none');
+    for (let n = 0; n < 10; n++) {
+      const tampered = `${path}.tampered`;
+      await runTool('cp', [path, tampered]);
+      // Beyond the last file there is only padding.
+      await flip(tampered, Math.floor(((n + Math.random()) / 10) * (sizeBytes - 16_384)));
+      const error = await importIt(tampered);
+      if (error === undefined) {
+        // A byte that means nothing, in a header or in padding: then what was imported is what it should be.
+        await expectInOther(pair);
+        await other.remove(pair);
+        await runTool('rm', ['-rf', join(other.path, '.backing')]);
+      } else expect(error).toMatchObject({ code: 'SnapshotDamaged' });
+      await expectNothingInOther();
+    }
+  });
+
+  test('is told of also where its damaged backing file is in the store already', async () => {
+    const { path } = await copyOf('none');
+    expect(await importIt(path)).toBe(undefined);
+    await other.moveToTrash(pair);
+    const backing = (await readdir(join(other.path, '.backing'))).find((name) => name.endsWith('.img')) ?? '';
+    const bytes = await readFile(path);
+    const at = bytes.indexOf(`backing/${backing}`);
+    expect(at).toBeGreaterThan(0);
+    await flip(path, at + 1_500_000);
+    expect(await importIt(path)).toMatchObject({ code: 'SnapshotDamaged' });
+    expect((await other.list()).filter(isSound)).toEqual([]);
+  });
+});
+
+async function flip(path: string, offset: number): Promise<void> {
+  const handle = await open(path, 'r+');
+  const byte = Buffer.alloc(1);
+  await handle.read(byte, 0, 1, offset);
+  await handle.write(Buffer.from([(byte[0] ?? 0) ^ 0x10]), 0, 1, offset);
+  await handle.close();
+}

@@ -1,0 +1,91 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { compactUtc } from '../../src/clock.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import { capture, draftOf } from '../store/capture-of-tests.js';
+import { runCli } from '../support/cli.js';
+import { buildClockShim } from '../support/clock-shim.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+
+/** The command itself, on a store that others have filled, under a clock that is really wrong (fault 56). */
+
+const day = 86_400;
+const startedMs = Date.now();
+let dir: string;
+let config: string;
+let store: DirectoryStore;
+let skewedBy: Awaited<ReturnType<typeof buildClockShim>>;
+
+beforeAll(async () => {
+  dir = await makeTempDir();
+  skewedBy = await buildClockShim(dir);
+  config = join(dir, 'config.yaml');
+  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
+  await store.prepare(null);
+  const guest = {
+    ...{ mconsole: join(dir, 'no-socket'), disks: { ubd0: join(dir, 'no-disk') } },
+    ...{ keep: { last: 1, within: '1h' }, timezone: 'UTC' },
+  };
+  const stores = { local: { type: 'directory', path: store.path } };
+  await writeFile(config, JSON.stringify({ state: join(dir, 'state'), stores, guests: { debian: guest } }));
+});
+afterAll(() => removeTempDir(dir));
+
+/** Of so many hours before this test began. */
+async function seal(hoursAgo: number): Promise<string> {
+  const taken = new Date(startedMs - hoursAgo * 3_600_000);
+  const incoming = await store.begin('debian', `job-${hoursAgo}`);
+  const draft = draftOf(incoming, await capture(incoming), compactUtc(taken), {
+    takenAt: taken.toISOString(),
+  });
+  return (await store.seal(incoming, draft)).snapshot;
+}
+
+const prune = (env: Record<string, string> = {}, ...options: string[]) =>
+  runCli(['-c', config, 'prune', 'debian', ...options], { env });
+const listed = async () => (await store.list()).map(({ snapshot }) => snapshot);
+
+test('tells what it removes and what it keeps, with all reasons, to people and to programs, and only tells on a dry run', async () => {
+  const names = [await seal(1.5), await seal(8), await seal(9)];
+  const table = await prune({}, '--dry-run');
+  expect(table.exitCode).toBe(0);
+  const rows = table.stdout.split('\n').filter((line) => line.startsWith('debian@'));
+  expect(rows.map((row) => row.trim().split(/ {2,}/))).toEqual([
+    [names[2], 'remove', 'no keep rule asks for it'],
+    [names[1], 'remove', 'no keep rule asks for it'],
+    [names[0], 'keep', 'last: 1 of 1, within: young enough, the newest good snapshot'],
+  ]);
+  expect((await prune({}, '--dry-run', '--json')).json).toMatchObject([
+    { type: 'verdict', snapshot: names[2], verdict: 'remove', reasons: ['no keep rule asks for it'] },
+    { type: 'verdict', snapshot: names[1], verdict: 'remove' },
+    {
+      type: 'verdict',
+      snapshot: names[0],
+      verdict: 'keep',
+      reasons: expect.arrayContaining(['last: 1 of 1']),
+    },
+    { type: 'summary', kind: 'prune', dryRun: true, backings: { removed: [], held: null } },
+  ]);
+  expect(await listed()).toHaveLength(3);
+  expect((await prune()).exitCode).toBe(0);
+  expect(await listed()).toEqual([names[0]]);
+});
+
+test('under a clock that is a day ahead, a day behind, in 1970 or in 2100 removes nothing and exits 3, until somebody says that it is right', async (context) => {
+  if (!skewedBy) return context.skip('there is no gcc');
+  const [older] = await listed();
+  const newest = await seal(0);
+  const epoch = Math.floor(startedMs / 1000);
+  const skews = { '1970': -epoch, '2100': 4_102_444_800 - epoch, 'a day ahead': day, 'a day behind': -day };
+  for (const [name, skew] of Object.entries(skews)) {
+    const { exitCode, stderr } = await prune(skewedBy(skew));
+    expect({ name, exitCode, stderr }).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/The clock (was set back|leapt ahead).*--clock-is-right/),
+    });
+    expect(await listed()).toEqual([newest, older]);
+  }
+  expect(await prune(skewedBy(day), '--clock-is-right')).toMatchObject({ exitCode: 0 });
+  expect(await listed()).toEqual([newest]);
+});

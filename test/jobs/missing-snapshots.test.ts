@@ -1,0 +1,73 @@
+import { rm } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { carriableFrom, missingIn } from '../../jobs/missing-snapshots.js';
+import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
+import type { KeepPolicy } from '../../src/retention/keep-policy.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import type { DamagedSnapshot, SoundSnapshot, StoredSnapshot } from '../../src/store/stored-snapshots.js';
+import { storeSnapshot } from '../store/capture-of-tests.js';
+import { withTempDir } from '../support/temp-dir.js';
+
+const now = new Date('2026-11-28T12:00:00.000Z');
+const store = new DirectoryStore({ name: 'local', path: '/nowhere' });
+
+const candidate = (stored: StoredSnapshot) => {
+  const { snapshot } = stored;
+  const takenAt = snapshot.replace(/.*@(....)(..)(..)T(..)(..)(..)Z/, '$1-$2-$3T$4:$5:$6.000Z');
+  if ('damaged' in stored) return { snapshot, takenAt, pinned: false, good: false, problem: stored.damaged };
+  return { snapshot, takenAt, pinned: stored.manifest.pinned, good: true };
+};
+
+/** Taken at noon of this day of November. */
+function taken(day: number, pinned = false): SoundSnapshot {
+  const snapshot = `debian@202611${day}T120000Z`;
+  const manifest = { snapshot, guest: 'debian', takenAt: `2026-11-${day}T12:00:00.000Z`, pinned };
+  const found = { snapshot, guest: 'debian', directory: '', manifestSha256: '' };
+  return { ...found, manifest: manifest as SoundSnapshot['manifest'] };
+}
+
+const daysMissing = (have: (SoundSnapshot | DamagedSnapshot)[], there: SoundSnapshot[], keep: KeepPolicy) =>
+  missingIn(
+    have,
+    there.map((stored) => ({ store, stored })),
+    (snapshots) => applyKeepPolicy(snapshots.map(candidate), keep, { now, timezone: 'UTC', previous: null }),
+  ).map(({ stored }) => Number(stored.manifest.takenAt.slice(8, 10)));
+
+test('what a store has missed comes oldest first, whatever the order in which it was found', () => {
+  expect(daysMissing([taken(22)], [taken(24), taken(21), taken(22), taken(23)], {})).toEqual([21, 23, 24]);
+});
+
+test('what the keep rules would remove there at once is not carried there to be removed', () => {
+  const there = [taken(20), taken(21), taken(22), taken(23)];
+  expect(daysMissing([], there, { last: 2 })).toEqual([22, 23]);
+  // A newer one that only the other store has counts as well.
+  expect(daysMissing([taken(24)], there, { last: 2 })).toEqual([23]);
+  expect(daysMissing([], [taken(20, true), ...there.slice(1)], { last: 1 })).toEqual([20, 23]);
+});
+
+test('a damaged snapshot there is not replaced behind the back of people', () => {
+  const damaged: DamagedSnapshot = {
+    ...{ snapshot: taken(22).snapshot, guest: 'debian', directory: '', damaged: 'its manifest is gone' },
+  };
+  expect(daysMissing([damaged], [taken(22), taken(23)], {})).toEqual([23]);
+});
+
+test('of two places that have a snapshot the first one gives it, and damaged ones are given by none', async () => {
+  await withTempDir(async (dir) => {
+    const [staging, archive] = ['staging', 'archive'].map(
+      (name) => new DirectoryStore({ name, path: `${dir}/${name}` }),
+    ) as [DirectoryStore, DirectoryStore];
+    for (const one of [staging, archive]) {
+      await one.prepare(null);
+      await storeSnapshot(one, 'debian', '20261121T031500Z');
+    }
+    await storeSnapshot(archive, 'debian', '20261120T031500Z');
+    await storeSnapshot(archive, 'debian', '20261119T031500Z');
+    await rm(`${archive.path}/debian/20261119T031500Z/ubd0.img`);
+    const found = await carriableFrom([staging, archive], 'debian');
+    expect(found.map((one) => `${one.store.name} ${one.stored.snapshot}`).sort()).toEqual([
+      'archive debian@20261120T031500Z',
+      'staging debian@20261121T031500Z',
+    ]);
+  });
+});

@@ -1,0 +1,123 @@
+import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { recover } from '../../jobs/recover.js';
+import { recoverAtStart } from '../../jobs/recover-at-start.js';
+import { type VerifyWork, verify } from '../../jobs/verify.js';
+import type { VerifyWish } from '../../jobs/verify-targets.js';
+import { House } from '../../src/compose.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { stampOf } from '../../src/image/open-disk.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import type { SealDisk } from '../../src/store/seal.js';
+import { draftOf } from '../store/capture-of-tests.js';
+import { type CliResult, type RunningCli, runCli, startCli } from '../support/cli.js';
+import { runTool } from '../support/run-tool.js';
+
+export interface StoredDisk {
+  path: string;
+  backing?: string;
+}
+
+/** A config with a store and no guest that runs: snapshots are put into the store by hand. */
+export class VerifyScene {
+  readonly dir: string;
+  readonly config: string;
+  readonly state: string;
+  readonly store: DirectoryStore;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+    this.config = join(dir, 'config.yaml');
+    this.state = join(dir, 'state');
+    this.store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
+  }
+
+  static async set(dir: string, settings: Record<string, unknown> = {}): Promise<VerifyScene> {
+    const scene = new VerifyScene(dir);
+    await mkdir(dir, { recursive: true });
+    await scene.configure(settings);
+    await scene.store.prepare(null);
+    return scene;
+  }
+
+  /** @param verify what the config says of it */
+  async configure(verify: Record<string, unknown>): Promise<void> {
+    const guest = (name: string) => ({ mconsole: join(this.dir, name), disks: { ubd0: `/srv/${name}.img` } });
+    const guests = { debian: guest('debian'), other: guest('other') };
+    const stores = { local: { type: 'directory', path: this.store.path } };
+    await writeFile(this.config, JSON.stringify({ state: this.state, stores, guests, verify }));
+  }
+
+  /** Seals copies of these images as a snapshot, `20261121T031500Z` of its guest. */
+  async keep(guest: string, time: string, disks: Record<string, StoredDisk>): Promise<string> {
+    const incoming = await this.store.begin(guest, `job-${time}`);
+    const sealed: SealDisk[] = [];
+    for (const [device, { path, backing }] of Object.entries(disks)) {
+      const file = `${device}.${backing === undefined ? 'img' : 'cow'}`;
+      await runTool('cp', ['--sparse=always', path, incoming.pathOf(file)]);
+      const handle = await open(incoming.pathOf(file));
+      const stamp = await stampOf(handle.fd).finally(() => handle.close());
+      const { size } = await stat(path);
+      const kind = backing === undefined ? ('raw' as const) : ('cow' as const);
+      const from = {
+        device,
+        kind,
+        sourcePath: path,
+        file,
+        sizeBytes: size,
+        mtime: '2026-11-21T03:14:00.000Z',
+      };
+      sealed.push({
+        ...from,
+        stamp,
+        ...(backing !== undefined && { backing: await this.#keepBacking(incoming, device, backing) }),
+      });
+    }
+    const [, year, month, day, hour, minute, second] =
+      /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(time) ?? [];
+    const takenAt = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
+    return (await this.store.seal(incoming, draftOf(incoming, sealed, time, { takenAt }))).snapshot;
+  }
+
+  async #keepBacking(incoming: Parameters<DirectoryStore['storeBacking']>[0], device: string, path: string) {
+    const handle = await open(path);
+    try {
+      return await this.store.storeBacking(incoming, { device, path, fd: handle.fd });
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async withHouse<T>(use: (house: House) => Promise<T>): Promise<T> {
+    const history = await SqliteHistory.open(join(this.state, 'history.db'));
+    try {
+      return await use(new House(await loadConfig(this.config), history));
+    } finally {
+      history.close();
+    }
+  }
+
+  /** Puts what lies in the store into the history. */
+  async index(): Promise<void> {
+    await this.withHouse(async (house) => recover(house, await recoverAtStart(house.history, [])));
+  }
+
+  async verify(wish: VerifyWish = { of: 'guest', guest: null }, work: Partial<VerifyWork> = {}) {
+    return await this.withHouse((house) =>
+      verify(wish, house, { signal: new AbortController().signal, ...work }),
+    );
+  }
+
+  async verifications() {
+    return await this.withHouse(({ history }) => history.verifications({}));
+  }
+
+  run(...args: string[]): Promise<CliResult> {
+    return runCli(['-c', this.config, ...args]);
+  }
+
+  start(...args: string[]): RunningCli {
+    return startCli(['-c', this.config, ...args]);
+  }
+}

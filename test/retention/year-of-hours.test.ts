@@ -1,0 +1,214 @@
+import { describe, expect, test } from 'vitest';
+import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
+import type { RetentionCandidate } from '../../src/retention/candidate.js';
+import type { PreviousSweep } from '../../src/retention/clock-doubt.js';
+import type { KeepPolicy } from '../../src/retention/keep-policy.js';
+
+const hour = 3_600_000;
+const day = 24 * hour;
+const policy: KeepPolicy = {
+  last: 3,
+  hourly: 24,
+  daily: 7,
+  weekly: 4,
+  monthly: 12,
+  yearly: 2,
+  withinMs: 2 * hour,
+};
+
+/** A guest that is backed up every hour, swept after each backup, under a clock that a test can set. */
+class Guest {
+  readonly timezone: string;
+  stored: RetentionCandidate[] = [];
+  warnings: string[] = [];
+  lost: string[] = [];
+  readonly #policy: KeepPolicy;
+  #previous: (Omit<PreviousSweep, 'elapsedMs'> & { trueMs: number; boot: number }) | null = null;
+  /** True time; the guest's host sees `trueMs + clockErrorMs`. */
+  trueMs: number;
+  clockErrorMs = 0;
+  boot = 0;
+
+  constructor(startMs: number, timezone: string, keep = policy) {
+    this.trueMs = startMs;
+    this.timezone = timezone;
+    this.#policy = keep;
+  }
+
+  get now(): Date {
+    return new Date(this.trueMs + this.clockErrorMs);
+  }
+
+  backUp(): void {
+    const takenAt = this.now.toISOString();
+    this.stored.push({ snapshot: `debian@${takenAt}`, takenAt, pinned: false, good: true });
+    this.sweep();
+  }
+
+  sweep(clockIsRight = false): void {
+    const previous = this.#previous && {
+      ...this.#previous,
+      elapsedMs: this.#previous.boot === this.boot ? this.trueMs - this.#previous.trueMs : null,
+    };
+    const { now, timezone } = this;
+    const plan = applyKeepPolicy(this.stored, this.#policy, { now, timezone, previous, clockIsRight });
+    const removed = new Set(plan.remove.map(({ snapshot }) => snapshot));
+    this.lost.push(...removed);
+    this.stored = this.stored.filter(({ snapshot }) => !removed.has(snapshot));
+    this.warnings = plan.warnings;
+    if (plan.remember === null) return;
+    this.#previous = { ...plan.remember, sweptAt: now.toISOString(), trueMs: this.trueMs, boot: this.boot };
+  }
+
+  hours(count: number): void {
+    for (let done = 0; done < count; done++) {
+      this.trueMs += hour;
+      this.backUp();
+    }
+  }
+
+  get times(): number[] {
+    return this.stored.map(({ takenAt }) => Date.parse(takenAt)).sort((a, b) => b - a);
+  }
+
+  /** Days, months, … on a wall in the guest's zone that have a snapshot. */
+  spans(length: number): Set<string> {
+    const wall = new Intl.DateTimeFormat('sv-SE', { timeZone: this.timezone, dateStyle: 'short' });
+    return new Set(this.times.map((time) => wall.format(time).slice(0, length)));
+  }
+}
+
+describe('a year of hourly snapshots', () => {
+  test.each(['Europe/Rome', 'Australia/Lord_Howe'])(
+    'in %s, over both changes of the clock, always has the last 24 hours, 7 days and all months, and stays small',
+    (timezone) => {
+      const guest = new Guest(Date.UTC(2026, 0, 1, 0, 30), timezone);
+      guest.backUp();
+      for (let done = 1; done <= 366 * 24; done++) {
+        guest.hours(1);
+        // Real hours: none is missing where a wall clock skips one or shows it twice.
+        const isGapless = guest.times.slice(0, 24).every((time, ago) => time === guest.trueMs - ago * hour);
+        if (!isGapless || guest.warnings.length > 0)
+          expect.fail(`hour ${done}: ${guest.warnings} ${guest.times}`);
+        if (done % 24 === 0) {
+          expect(guest.stored.length).toBeLessThanOrEqual(3 + 31 + 7 + 4 + 12 + 2);
+          expect(guest.spans(10).size).toBeGreaterThanOrEqual(Math.min(7, done / 24));
+          const month = guest.now.getUTCMonth();
+          if (done <= 365 * 24) expect(guest.spans(7).size).toBeGreaterThanOrEqual(Math.min(month, 12));
+        }
+      }
+      // Each month's is its last hour on the wall there: kept when taken, and not lost to a later sweep.
+      const lastOfMonth = new Intl.DateTimeFormat('sv-SE', {
+        timeZone: timezone,
+        dateStyle: 'short',
+        timeStyle: 'short',
+      });
+      const march = guest.times
+        .map((time) => lastOfMonth.format(time))
+        .filter((shown) => shown.startsWith('2026-03'));
+      expect(march).toEqual([expect.stringMatching(/^2026-03-31 23:/)]);
+    },
+  );
+});
+
+describe('fault 56: a clock that jumps under hourly snapshots', () => {
+  const start = Date.UTC(2026, 5, 1, 0, 30);
+  const settled = () => {
+    const guest = new Guest(start, 'Europe/Rome');
+    guest.hours(40 * 24);
+    guest.lost = [];
+    return guest;
+  };
+  const jumps: [string, (guest: Guest) => number][] = [
+    // And seven minutes, since no two snapshots can have the same name.
+    ['a day ahead', () => day + 7 * 60_000],
+    ['a day back', () => -day - 7 * 60_000],
+    ['to 1970', (guest) => -guest.trueMs],
+    ['to 2100', (guest) => Date.UTC(2100, 0, 1) - guest.trueMs],
+  ];
+
+  test.each(jumps)(
+    '%s, for ten hours: nothing is removed meanwhile, each sweep warns, and afterwards nothing is missing',
+    (_, errorOf) => {
+      const guest = settled();
+      const before = [...guest.stored];
+      guest.clockErrorMs = errorOf(guest);
+      for (let done = 0; done < 10; done++) {
+        guest.hours(1);
+        expect(guest.warnings).toHaveLength(1);
+      }
+      expect(guest.lost).toEqual([]);
+      expect(guest.stored).toEqual(expect.arrayContaining(before));
+      guest.clockErrorMs = 0;
+      guest.hours(30);
+      // A person looks, and says that it is right now; what went by the wrong clock into the future stays.
+      guest.sweep(true);
+      guest.hours(1);
+      expect(guest.warnings).toEqual([]);
+      const hours = new Set(guest.times.map((time) => Math.floor(time / hour)));
+      for (let ago = 0; ago < 24; ago++) expect(hours).toContain(Math.floor(guest.trueMs / hour) - ago);
+      // Of before the jump, what the rules ask for: three days at the least lie between.
+      expect(guest.spans(10).size).toBeGreaterThanOrEqual(7);
+    },
+  );
+
+  test('to 2100 across a restart of the host, where nothing tells how long it was down', () => {
+    const guest = settled();
+    const before = [...guest.stored];
+    guest.boot += 1;
+    guest.clockErrorMs = Date.UTC(2100, 0, 1) - guest.trueMs;
+    guest.hours(10);
+    expect(guest.warnings).toEqual([expect.stringMatching(/leapt ahead.*restarted/)]);
+    expect(guest.stored).toEqual(expect.arrayContaining(before));
+  });
+
+  test('a day ahead does not let `within` expire what no rule else keeps, however often it is swept', () => {
+    const guest = new Guest(start, 'Europe/Rome', { withinMs: 6 * hour });
+    guest.hours(48);
+    expect(guest.stored).toHaveLength(7);
+    guest.clockErrorMs = day;
+    guest.hours(5);
+    for (let again = 0; again < 10; again++) guest.sweep();
+    expect(guest.stored).toHaveLength(12);
+    // The person who says that the clock is right is believed.
+    guest.sweep(true);
+    expect(guest.stored).toHaveLength(5);
+    expect(guest.warnings).toEqual([]);
+  });
+
+  test('back and forth by a second or an hour, as clocks do, is no reason to warn', () => {
+    const guest = settled();
+    for (const errorMs of [1000, 0, hour, 0.5 * hour, hour, 0]) {
+      guest.clockErrorMs = errorMs;
+      guest.trueMs += 1.5 * hour;
+      guest.backUp();
+      expect(guest.warnings).toEqual([]);
+    }
+  });
+
+  test('a host that was off for two months is not taken for a clock that leapt', () => {
+    const guest = settled();
+    guest.trueMs += 60 * day;
+    guest.boot += 1;
+    guest.hours(1);
+    expect(guest.warnings).toEqual([]);
+  });
+});
+
+describe('a time zone that is changed in the config', () => {
+  test('leaves each day of the new zone with a snapshot that had one, and takes no more than the rules do', () => {
+    const rome = new Guest(Date.UTC(2026, 0, 1, 0, 30), 'Europe/Rome');
+    rome.hours(60 * 24);
+    for (const zone of ['Pacific/Kiritimati', 'America/Los_Angeles', 'Asia/Kathmandu']) {
+      const moved = new Guest(rome.trueMs, zone);
+      moved.stored = [...rome.stored];
+      const days = [...moved.spans(10)].slice(0, 7);
+      const months = moved.spans(7);
+      moved.sweep();
+      expect([...moved.spans(10)]).toEqual(expect.arrayContaining(days));
+      expect(moved.spans(7)).toEqual(months);
+      expect(moved.times.slice(0, 24)).toEqual(rome.times.slice(0, 24));
+      expect(moved.warnings).toEqual([]);
+    }
+  });
+});

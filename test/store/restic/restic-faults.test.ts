@@ -1,0 +1,408 @@
+import {
+  copyFile,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { ResticStoreConfig } from '../../../src/config/store-config.js';
+import { stampOf } from '../../../src/image/open-disk.js';
+import { isAlive, readProcessStat } from '../../../src/process-identity.js';
+import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js';
+import { verifySnapshot } from '../../../src/restore/verify-snapshot.js';
+import { DirectoryStore } from '../../../src/store/directory-store.js';
+import type { ResticStore } from '../../../src/store/restic/restic-store.js';
+import { startScript } from '../../contracts/script-child.js';
+import { sha256sum } from '../../image/make-image.js';
+import { mountLoopFilesystem, whyNoLoopMount } from '../../support/loop-filesystem.js';
+import { runTool } from '../../support/run-tool.js';
+import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
+import { waitFor } from '../../support/wait-for.js';
+import { draftOf } from '../capture-of-tests.js';
+import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
+import { configIn, password, restic, startServer, storeOf } from './restic-places.js';
+import { killOne, resticsOf } from './running-restics.js';
+
+/**
+ * restic's own repositories, broken in the ways that they break. `first` and `second` differ in a little of 24 MiB of data; a
+ * repository that holds `first` is made once, and each test works on a copy of it: restic takes a second to begin.
+ */
+const first = 'debian@20261121T031500Z';
+const second = 'debian@20261122T031500Z';
+const dataBytes = 24 * 1024 * 1024;
+const signal = new AbortController().signal;
+
+let dir: string;
+let source: DirectoryStore;
+let template: string;
+let id: string;
+let config: ResticStoreConfig;
+let store: ResticStore;
+let copies = 0;
+
+beforeAll(async () => {
+  dir = await makeTempDir();
+  source = new DirectoryStore({ name: 'source', path: join(dir, 'source') });
+  await source.prepare(null);
+  const image = { sizeBytes: 64 * 1024 * 1024, pieces: [{ offset: 1_048_576, length: dataBytes }] };
+  await sealSparse(source, first, { ubd0: image });
+  await sealADayLater(image.sizeBytes);
+  template = join(dir, 'template');
+  const made = storeOf(await configIn(dir, template));
+  id = (await made.prepare(null)).id;
+  await made.receive(await contentIn(source, first), {});
+}, 120_000);
+afterAll(() => removeTempDir(dir));
+
+/** The same disk a day later: 64 KiB of it are different. */
+async function sealADayLater(sizeBytes: number): Promise<void> {
+  const incoming = await source.begin('debian', 'job-second');
+  const path = incoming.pathOf('ubd0.img');
+  await runTool('cp', ['--sparse=always', join(source.path, 'debian', '20261121T031500Z', 'ubd0.img'), path]);
+  const handle = await open(path, 'r+');
+  await handle.write(Buffer.alloc(65_536, 7), 0, 65_536, 12_000_000);
+  const stamp = await stampOf(handle.fd).finally(() => handle.close());
+  const facts = { device: 'ubd0', kind: 'raw' as const, sourcePath: '/srv/uml/ubd0.img', file: 'ubd0.img' };
+  const disk = { ...facts, sizeBytes, mtime: '2026-11-21T03:14:00.000Z', stamp };
+  await source.seal(incoming, draftOf(incoming, [disk], '20261122T031500Z'));
+}
+
+/** A copy of the repository, or an empty place for one, that nobody has used yet. */
+async function fresh(holds: 'first' | 'nothing' = 'first'): Promise<void> {
+  const place = join(dir, `copy-${++copies}`);
+  await mkdir(place);
+  if (holds === 'first') await runTool('cp', ['-a', template, join(place, 'repository')]);
+  config = await configIn(place, join(place, 'repository'));
+  store = storeOf(config);
+}
+
+afterEach(() => {
+  expect(resticsOf(process.pid)).toEqual([]);
+});
+
+const names = async (of = store) => (await of.list()).map(({ snapshot }) => snapshot);
+const receive = async (snapshot: string, to = store) =>
+  await to.receive(await contentIn(source, snapshot), {});
+const verdict = async () => await verifySnapshot(await contentIn(storeOf(config), first), { signal });
+const repositoryBytes = async () =>
+  Number((await runTool('du', ['-sb', config.repository])).toString().split('\t')[0]);
+
+/** Every pack of the repository, the largest first: those of files are larger than those of directories. */
+async function packs(): Promise<string[]> {
+  const data = join(config.repository, 'data');
+  const found = (await readdir(data, { recursive: true })).filter((name) => /[0-9a-f]{64}$/.test(name));
+  const sized = await Promise.all(
+    found.map(async (name) => ({ path: join(data, name), size: (await stat(join(data, name))).size })),
+  );
+  return sized.sort((a, b) => b.size - a.size).map(({ path }) => path);
+}
+
+async function flipByte(path: string, share: number): Promise<void> {
+  const file = await open(path, 'r+');
+  const at = Math.floor((await file.stat()).size * share);
+  const byte = Buffer.alloc(1);
+  await file.read(byte, 0, 1, at);
+  await file.write(Buffer.of((byte[0] ?? 0) ^ 0x10), 0, 1, at);
+  await file.close();
+}
+
+async function whyNotRestored(): Promise<unknown> {
+  const to = join(config.repository, '..', 'restored');
+  const error = await restoreToDirectory(await contentIn(storeOf(config), first), to, { signal }).catch(
+    (thrown: unknown) => thrown,
+  );
+  // Nothing that looks like a disk is left.
+  expect(await readdir(to).catch(() => [])).toEqual([]);
+  return error;
+}
+
+test('a day later costs what has changed, and plain restic brings the disk back, byte for byte', async () => {
+  await fresh();
+  const before = await repositoryBytes();
+  await receive(second);
+  const grownBytes = (await repositoryBytes()) - before;
+  console.log(`restic: ${before} bytes for the first, ${grownBytes} more for 64 KiB changed`);
+  expect(grownBytes).toBeLessThan(dataBytes / 3);
+  const [entry] = JSON.parse(await restic(config, 'snapshots', '--json', '--tag', second));
+  expect(entry).toMatchObject({ hostname: 'debian', tags: ['umlsnap', second] });
+  expect(entry.time).toMatch(/^2026-11-21T03:15:00/);
+  const to = join(config.repository, '..', 'by-restic');
+  await restic(config, 'restore', entry.id, '--target', to);
+  const { sha256 } = (await soundIn(source, second)).manifest.disks[0] ?? {};
+  expect(await sha256sum(join(to, 'disks', 'ubd0.img'))).toBe(sha256);
+  expect(await readdir(to)).toEqual(['disks', 'manifest.json']);
+});
+
+test('the password and the keys are in no argument of restic and in no error, wherever they come from', async () => {
+  const secret = 'AKIA-very-secret';
+  await fresh();
+  config = { ...config, passwordFile: null, passwordCommand: ['printf', '%s\\n', password] };
+  store = storeOf(config);
+  await writeFile(
+    config.environmentFile ?? '',
+    `RESTIC_CACHE_DIR=${dir}/cache\nAWS_SECRET_ACCESS_KEY="${secret}"\n`,
+  );
+  const seen = new Set<string>();
+  const watch = setInterval(() => {
+    for (const { argv } of resticsOf(process.pid)) seen.add(argv.join(' '));
+  }, 20);
+  await receive(second).finally(() => clearInterval(watch));
+  expect([...seen].some((argv) => argv.startsWith('restic backup'))).toBe(true);
+  expect([...seen].join('\n')).not.toMatch(new RegExp(`${password}|${secret}`));
+  const refused: [Partial<ResticStoreConfig>, string][] = [
+    [{ passwordCommand: ['printf', 'wrong-password\\n'] }, 'the password does not open it'],
+    [{ passwordCommand: ['sh', '-c', 'echo no pass >&2; exit 3'] }, 'its passwordCommand failed: no pass'],
+    [{ passwordCommand: ['true'] }, 'its passwordCommand gave no password'],
+    [{ passwordCommand: null, passwordFile: '/no/such/file' }, '/no/such/file does not exist'],
+    [{ environmentFile: '/no/such/file' }, "its environmentFile can't be read"],
+    [{ repository: `rest:http://me:${secret}@127.0.0.1:9/` }, 'connection refused'],
+  ];
+  for (const [changes, message] of refused) {
+    const refusing = storeOf({ ...config, ...changes });
+    const error = await refusing.prepare(id).catch((thrown: Error) => thrown);
+    expect(error).toMatchObject({
+      code: 'StoreUnusable',
+      facts: { problem: expect.stringContaining(message) },
+    });
+    const { stack, cause } = error as Error;
+    expect(`${stack} ${cause}`).not.toMatch(new RegExp(`${password}|wrong-password|${secret}`));
+  }
+});
+
+test('a byte flipped in a pack, one cut short and one gone are found, and nothing is restored of them', async () => {
+  const [one = '', other = ''] = await fresh().then(packs);
+  await flipByte(one, 0.3);
+  expect(await whyNotRestored()).toMatchObject({ code: 'SnapshotDamaged', facts: { snapshot: first } });
+  expect(await store.checkRepository(100)).toMatchObject({ ok: false });
+  await flipByte(one, 0.3);
+  const keep = async (path: string) => await copyFile(path, `${path}.kept`);
+  for (const [pack, harm, what] of [
+    [one, () => flipByte(one, 0.6), /ubd0.img can't be read: .*failed/],
+    [other, () => flipByte(other, 0.9), /ubd0.img can't be read: .*failed/],
+    [one, () => truncate(one, 1_000_000), /ubd0.img can't be read/],
+    [one, () => rm(one), /ubd0.img can't be read: .*no such file/],
+  ] as const) {
+    await keep(pack);
+    await harm();
+    expect(await verdict()).toEqual({ ok: false, problem: expect.stringMatching(what) });
+    await rename(`${pack}.kept`, pack);
+  }
+  expect(await verdict()).toMatchObject({ ok: true });
+  expect(await store.checkRepository(100)).toEqual({ ok: true });
+});
+
+test('a snapshot whose list of files is damaged is listed as such, and no other suffers', async () => {
+  await fresh();
+  const before = new Set(await packs());
+  await receive(second);
+  const added = (await packs()).filter((pack) => !before.has(pack));
+  // Its directories: the smallest of what came with it.
+  await flipByte(added.at(-1) ?? '', 0.1);
+  // Neither our memory of it, nor restic's.
+  const anew = storeOf(
+    await configIn(join(dir, `anew-${await mkdir(join(dir, 'anew-undefined'))}`), config.repository),
+  );
+  const listed = await anew.list();
+  expect(listed.map(({ snapshot, ...rest }) => [snapshot, 'damaged' in rest])).toEqual([
+    [second, true],
+    [first, false],
+  ]);
+  await anew.moveToTrash(second);
+  expect(await names(anew)).toEqual([first]);
+});
+
+test('what is not ours stays in the repository, and is neither listed nor removed', async () => {
+  await fresh();
+  const file = join(dir, 'foreign');
+  await writeFile(file, 'of somebody else');
+  await restic(config, 'backup', '--host', 'debian', file);
+  await restic(config, 'backup', '--host', 'debian', '--tag', 'umlsnap', file);
+  await restic(config, 'backup', '--host', 'elsewhere', '--tag', `umlsnap,${second}`, file);
+  // Ours, but for its disk: restic makes such a one, and says that all went well, when a file is gone.
+  await restic(config, 'backup', '--host', 'debian', '--tag', `umlsnap,${second}`, file);
+  const count = async () => JSON.parse(await restic(config, 'snapshots', '--json')).length;
+  expect(await count()).toBe(5);
+  expect(await names()).toEqual([first]);
+  await receive(second);
+  expect(await count()).toBe(5);
+  expect(await names()).toEqual([second, first]);
+  await store.moveToTrash(first);
+  await store.moveToTrash(second);
+  await store.emptyTrash();
+  expect(await names()).toEqual([]);
+  expect(await count()).toBe(3);
+  expect(await restic(config, 'dump', 'latest', file)).toBe('of somebody else');
+  expect(await repositoryBytes()).toBeLessThan(dataBytes / 2);
+});
+
+test('a kill while it is pinned leaves it once in the list, pinned, and its removal removes all of it', async () => {
+  await fresh();
+  const snapshots = join(config.repository, 'snapshots');
+  const [old = ''] = await readdir(snapshots);
+  await copyFile(join(snapshots, old), join(dir, 'old'));
+  await store.setPinned(first, true);
+  await copyFile(join(dir, 'old'), join(snapshots, old));
+  expect(await readdir(snapshots)).toHaveLength(2);
+  expect(
+    (await store.list()).map((stored) => [stored.snapshot, 'manifest' in stored && stored.manifest.pinned]),
+  ).toEqual([[first, true]]);
+  await store.moveToTrash(first);
+  expect(await readdir(snapshots)).toEqual([]);
+});
+
+test('a repository that is gone, another one, and an empty directory in its place are told from one that was never made', async () => {
+  await fresh();
+  const gone = { code: 'StoreNotMounted', facts: { store: 'offsite', path: config.repository } };
+  await expect(store.prepare('another')).rejects.toMatchObject(gone);
+  await rename(config.repository, `${config.repository}.unmounted`);
+  await expect(store.prepare(id)).rejects.toMatchObject(gone);
+  await expect(store.list()).rejects.toMatchObject(gone);
+  await mkdir(config.repository);
+  await expect(store.isMounted(id)).rejects.toMatchObject(gone);
+  await expect(receive(second)).rejects.toMatchObject(gone);
+  expect(await store.isMounted(null)).toBe(false);
+  await writeFile(join(config.repository, 'letter'), '');
+  await expect(store.prepare(null)).rejects.toMatchObject({
+    code: 'StoreUnusable',
+    facts: { problem: expect.stringContaining('letter is there') },
+  });
+});
+
+test('a server that dies half-way costs the copy and not the snapshots; it goes on when the server is back', async () => {
+  await fresh('nothing');
+  let server = await startServer(config.repository);
+  const remote = () => storeOf({ ...config, repository: server.repository });
+  try {
+    const made = await remote().prepare(null);
+    const given = receive(first, remote());
+    given.catch(() => {});
+    await waitFor('the first data', async () => (await packs()).length > 0);
+    server.kill();
+    await expect(given).rejects.toMatchObject({
+      code: 'StoreUnusable',
+      facts: { store: 'offsite', problem: expect.stringMatching(/connection refused|EOF|reset/) },
+    });
+    await server.end();
+    server = await startServer(config.repository);
+    expect(await remote().prepare(made.id)).toEqual({ id: made.id, created: false });
+    expect(await names(remote())).toEqual([]);
+    await receive(first, remote());
+    // The same in the middle of a restore: no beginning of a disk is taken for the whole of it.
+    const image = await remote().openFile(await soundIn(remote(), first), 'ubd0.img');
+    if (image.from !== 'stream') throw new Error('no stream');
+    let readBytes = 0;
+    const read = (async () => {
+      for await (const { data } of image.pieces) {
+        if (readBytes === 0) server.kill();
+        readBytes += data.length;
+      }
+    })();
+    await expect(read).rejects.toMatchObject({ code: 'StoreUnusable' });
+    expect(readBytes).toBeLessThan(dataBytes);
+    await image.close();
+  } finally {
+    await server.end();
+  }
+});
+
+test('kill -9 of restic, and of us, leave nothing in the list that is not whole, and nothing in the way of the next', async () => {
+  await fresh('nothing');
+  await store.prepare(null);
+  const backup = (pid: number) => resticsOf(pid).find(({ argv }) => argv[1] === 'backup')?.pid;
+  const given = receive(first);
+  given.catch(() => {});
+  await waitFor('the first data', async () => (await packs()).length > 0);
+  killOne(backup(process.pid));
+  await expect(given).rejects.toMatchObject({
+    code: 'StoreUnusable',
+    facts: { problem: expect.stringContaining('SIGKILL') },
+  });
+  expect(await names()).toEqual([]);
+  const place = join(config.repository, '..');
+  const script = new URL('./receive-child.ts', import.meta.url);
+  const child = startScript(script, [place, config.repository, source.path, first]);
+  const orphan = readProcessStat(await waitFor('its backup', () => backup(child.pid)));
+  child.kill('SIGKILL');
+  await child.exited;
+  await waitFor('the end of restic', () => orphan === undefined || !isAlive(orphan));
+  const work = join(config.staging, '.umlsnap-store-restic', 'offsite');
+  expect((await readdir(work)).filter((entry) => entry.startsWith('debian'))).toHaveLength(1);
+  // restic may have come to its end without us: then it is whole.
+  const listed = await store.list();
+  expect(listed.filter((stored) => 'damaged' in stored)).toEqual([]);
+  if (listed.length > 0) await store.moveToTrash(first);
+  await receive(first);
+  expect(await verifySnapshot(await contentIn(store, first), { signal })).toMatchObject({ ok: true });
+  expect((await readdir(work)).filter((entry) => entry.startsWith('debian'))).toEqual([]);
+});
+
+const noLoop = whyNoLoopMount('ext4');
+if (noLoop !== undefined) console.warn(`SKIPPED: restic on a full and on a read-only file system: ${noLoop}`);
+test.skipIf(noLoop !== undefined)(
+  'a place that is full takes nothing more, one that is read-only neither, and what both hold is restored all the same',
+  async () => {
+    await fresh();
+    const filesystem = await mountLoopFilesystem({ type: 'ext4', sizeMiB: 64 });
+    try {
+      await runTool('cp', ['-a', template, join(filesystem.mountPoint, 'repository')]);
+      const on = { ...config, repository: join(filesystem.mountPoint, 'repository') };
+      store = storeOf(on);
+      const { bavail, bsize } = await statfs(filesystem.mountPoint);
+      const filling = String(bavail * bsize - 2 * 1024 * 1024);
+      await runTool('fallocate', ['-l', filling, join(filesystem.mountPoint, 'filling')]);
+      const other = 'other@20261123T031500Z';
+      await sealSparse(source, other, {
+        ubd0: { sizeBytes: 9_000_000, pieces: [{ offset: 0, length: 9_000_000 }] },
+      });
+      await expect(receive(other)).rejects.toMatchObject({
+        code: 'StoreTooFull',
+        facts: { store: 'offsite', freeInodes: expect.any(Number) },
+      });
+      await runTool('sh', ['-c', 'cat /dev/zero > "$0"/rest || true', filesystem.mountPoint]);
+      const stillThere = async () => {
+        expect(await names()).toEqual([first]);
+        expect(await verifySnapshot(await contentIn(store, first), { signal })).toMatchObject({ ok: true });
+      };
+      await stillThere();
+      await runTool('mount', ['-o', 'remount,ro', filesystem.mountPoint]);
+      await expect(receive(other)).rejects.toMatchObject({
+        code: 'StoreUnusable',
+        facts: { problem: expect.stringContaining('read-only file system') },
+      });
+      await stillThere();
+    } finally {
+      await filesystem.remove();
+    }
+  },
+);
+
+test('a lock of a dead process is removed, and one of a living process is named', async () => {
+  await fresh();
+  const locks = join(config.repository, 'locks');
+  const child = startScript(new URL('./hold-lock-child.ts', import.meta.url), [
+    config.repository,
+    config.passwordFile ?? '',
+  ]);
+  try {
+    await child.waitForLine('held');
+    expect(await readdir(locks)).not.toEqual([]);
+    // Whatever is locked: what is there can be seen.
+    expect(await names()).toEqual([first]);
+    await expect(store.setPinned(first, true)).rejects.toMatchObject({
+      code: 'StoreUnusable',
+      facts: { problem: expect.stringMatching(/locked.*PID \d+/) },
+    });
+  } finally {
+    child.go();
+    await child.exited;
+  }
+  expect(await readdir(locks)).not.toEqual([]);
+  expect((await store.setPinned(first, true)).pinned).toBe(true);
+});

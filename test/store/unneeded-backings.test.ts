@@ -1,0 +1,130 @@
+import { open, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import type { Incoming } from '../../src/store/incoming.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { capture, draftOf } from './capture-of-tests.js';
+
+let dir: string;
+let store: DirectoryStore;
+
+beforeEach(async () => {
+  dir = await makeTempDir();
+  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
+  await store.prepare(null);
+});
+afterEach(() => removeTempDir(dir));
+
+const backings = async () => (await readdir(join(store.path, '.backing'))).sort();
+const sweep = (dryRun = false, without: string[] = []) =>
+  store.sweepBackings({ dryRun, without: new Set(without) });
+
+async function backingFor(incoming: Incoming, text: string) {
+  const path = join(dir, `${text}.img`);
+  await writeFile(path, text.repeat(1000));
+  // Long ago, so that a note of its identity is written.
+  await utimes(path, 1_700_000_000, 1_700_000_000);
+  const file = await open(path);
+  try {
+    return await store.storeBacking(incoming, { device: 'ubd0', path, fd: file.fd });
+  } finally {
+    await file.close();
+  }
+}
+
+/** A snapshot of a COW disk on a backing file of this content. */
+async function cowSnapshot(guest: string, text: string, directory = '20261121T031500Z') {
+  const incoming = await store.begin(guest, `job-${directory}`);
+  const backing = await backingFor(incoming, text);
+  await writeFile(join(store.path, '.backing', `${backing.sha256}.json`), '{"sources":[]}');
+  const disks = (await capture(incoming)).map((disk) => ({ ...disk, kind: 'cow' as const, backing }));
+  await store.seal(incoming, draftOf(incoming, disks, directory));
+  return backing;
+}
+
+describe('a backing file', () => {
+  it('goes with its note when the last snapshot that needs it is gone, and not before', async () => {
+    const shared = await cowSnapshot('debian', 'shared');
+    await cowSnapshot('other', 'shared');
+    const own = await cowSnapshot('debian', 'own', '20261121T041500Z');
+    expect(await sweep()).toEqual({ removed: [], held: null });
+    await store.remove('debian@20261121T041500Z');
+    expect(await sweep(true)).toEqual({ removed: [own.file], held: null });
+    expect(await backings()).toHaveLength(4);
+    expect(await sweep()).toEqual({ removed: [own.file], held: null });
+    await store.remove('debian@20261121T031500Z');
+    expect(await sweep()).toEqual({ removed: [], held: null });
+    expect(await backings()).toEqual([shared.file, `${shared.sha256}.json`].sort());
+    expect(await sweep(true, ['other@20261121T031500Z'])).toEqual({ removed: [shared.file], held: null });
+    await store.remove('other@20261121T031500Z');
+    expect(await sweep()).toEqual({ removed: [shared.file], held: null });
+    expect(await backings()).toEqual([]);
+    expect(await readdir(join(store.path, '.trash'))).toEqual([]);
+  });
+
+  it('stays as long as any job of any guest has begun a snapshot that may need it', async () => {
+    const incoming = await store.begin('debian', 'job-1');
+    const backing = await backingFor(incoming, 'soon');
+    expect(await sweep()).toEqual({ removed: [], held: expect.stringContaining('job-1 of guest debian') });
+    // It seals later, and finds what it has stored.
+    const disks = (await capture(incoming)).map((disk) => ({ ...disk, kind: 'cow' as const, backing }));
+    await store.seal(incoming, draftOf(incoming, disks));
+    expect(await sweep()).toEqual({ removed: [], held: null });
+    expect(await store.list()).toMatchObject([{ manifest: {} }]);
+  });
+
+  it('is never missing from a snapshot that is sealed while others remove what is unneeded', async () => {
+    let stop = false;
+    let removed = 0;
+    const sweeping = (async () => {
+      while (!stop) removed += (await sweep()).removed.length;
+    })();
+    for (let round = 0; round < 8; round++) {
+      const directory = `20261121T0315${String(round).padStart(2, '0')}Z`;
+      await cowSnapshot('debian', 'again', directory);
+      expect(await store.list()).toMatchObject([{ manifest: {} }]);
+      await store.remove(`debian@${directory}`);
+      if (round % 2) await sweep();
+    }
+    stop = true;
+    await sweeping;
+    // They did come between: otherwise this has proved nothing.
+    expect(removed).toBeGreaterThan(0);
+  });
+
+  it('stays while a damaged snapshot, or a link in the place of one, may need it', async () => {
+    await cowSnapshot('debian', 'held');
+    await cowSnapshot('other', 'held');
+    const manifest = join(store.path, 'other/20261121T031500Z/manifest.json');
+    const text = await readFile(manifest, 'utf8');
+    await store.remove('debian@20261121T031500Z');
+    await writeFile(manifest, text.slice(0, 100));
+    expect(await sweep()).toEqual({ removed: [], held: expect.stringContaining('other@') });
+    await writeFile(manifest, text);
+    await rename(join(store.path, 'other'), join(dir, 'elsewhere'));
+    await symlink(join(dir, 'elsewhere'), join(store.path, 'other'));
+    expect(await sweep()).toEqual({ removed: [], held: expect.stringMatching(/other is a link/) });
+    await rm(join(store.path, 'other'));
+    expect((await sweep()).removed).toHaveLength(1);
+  });
+
+  it('is the only thing that goes: other names, links and directories are none of ours (fault 62)', async () => {
+    const { file, sha256 } = await cowSnapshot('debian', 'mine');
+    await store.remove('debian@20261121T031500Z');
+    const at = (name: string) => join(store.path, '.backing', name);
+    const thesis = join(dir, 'thesis');
+    await writeFile(thesis, 'years of work');
+    await writeFile(at('README'), 'of the admin');
+    await symlink(thesis, at(`${'a'.repeat(64)}.img`));
+    await writeFile(at(`.${sha256}.0123abcd`), 'a note that was cut short');
+    expect(await sweep()).toEqual({ removed: [file], held: null });
+    expect(await backings()).toEqual(['README', `${'a'.repeat(64)}.img`]);
+    expect(await readFile(thesis, 'utf8')).toBe('years of work');
+    await rename(join(store.path, '.backing'), join(dir, 'moved'));
+    await writeFile(join(dir, 'moved', `${'b'.repeat(64)}.img`), 'not ours to see');
+    await symlink(join(dir, 'moved'), join(store.path, '.backing'));
+    expect(await sweep()).toEqual({ removed: [], held: null });
+    expect(await readdir(join(dir, 'moved'))).toContain(`${'b'.repeat(64)}.img`);
+  });
+});
