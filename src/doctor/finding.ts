@@ -1,6 +1,5 @@
 /** What `umlsnap doctor` looks at, in the order in which it tells. */
 export type CheckName =
-  | 'config'
   | 'rights'
   | 'state'
   | 'history'

@@ -43,6 +43,8 @@ const cases: [string, string][] = [
   ['umlsnap completion fi', 'umlsnap completion fish'],
   ['umlsnap doctor --nag', 'umlsnap doctor --nagios'],
 ];
+/** One of each kind, for shells that take their time to start. */
+const someOf = cases.filter(([typed]) => /sn$|deb$|fro$|json|ch$/.test(typed));
 const lastWord = (line: string) => line.split(' ').at(-1) ?? '';
 
 /** What bash would put in the place of the word; it breaks words at an `@`, and gets what follows it. */
@@ -105,14 +107,12 @@ describe('a TAB in bash', () => {
 });
 
 describe('a TAB in fish', () => {
-  test.each(cases)('offers for %s', async (typed, wanted) => {
+  test.each(someOf)('offers for %s', async (typed, wanted) => {
     expect(await fishOffers(typed)).toEqual([lastWord(wanted)]);
   });
 });
 
 describe('a TAB in zsh', () => {
-  // A zsh takes its time to start: one case of each kind.
-  const someOf = cases.filter(([typed]) => /sn$|deb$|fro$|json|ch$/.test(typed));
   test.each(someOf)('makes of %s', async (typed, wanted) => {
     expect(await zshLine(typed)).toEqual([lastWord(wanted)]);
   });

@@ -32,6 +32,7 @@ describe('a command line that is not understood exits 2, and says on stderr what
     [['snapshot', 'debian', '--capture', 'magic'], /choose one of auto, reflink, precopy, copy/],
     [['snapshot', 'debian', '--label', 'nothing'], /write KEY=VALUE/],
     [['history', '--limit', 'many'], /--limit many/],
+    [['completion', 'tcsh'], /choose one of bash, zsh, fish/],
   ])('umlsnap %s', async (args, said) => {
     const { exitCode, stdout, stderr } = await scene.run(...args);
     expect(stderr).toMatch(said);
@@ -53,6 +54,7 @@ describe('what does not exist exits 10', () => {
     [['snapshot', 'constructor'], 'NoSuchGuest'],
     [['list', 'nobody'], 'NoSuchGuest'],
     [['prune', 'nobody'], 'NoSuchGuest'],
+    [['doctor', 'nobody'], 'NoSuchGuest'],
     [['snapshot', 'debian', '--store', 'nowhere'], 'NoSuchStore'],
     [['restore', 'debian@latest', '--to', '/nonexistent/x'], 'NoSuchSnapshot'],
     [['verify', 'debian@20200101T000000Z'], 'NoSuchSnapshot'],

@@ -3,12 +3,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Finding } from '../../src/doctor/finding.js';
 import type { Orphan } from '../../src/doctor/orphans.js';
-import { writeLease } from '../../src/pause/lease.js';
+import { withLocks } from '../../src/exclusive-lock.js';
+import { leaseLock, writeLease } from '../../src/pause/lease.js';
 import { readProcessStat } from '../../src/process-identity.js';
 import { type CliResult, cliScript, jsonLines, runCli } from '../support/cli.js';
 import { canLoopMount } from '../support/loop-filesystem.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { tryTool } from '../support/run-tool.js';
+import { TestDaemon } from '../support/test-daemon.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { expectRunning, settingsOf, TestHouse } from '../support/test-house.js';
 
@@ -159,6 +161,38 @@ test.skipIf(!isRoot)(
     await house.configure({ debian: settingsOf(guest, { agent: 'off' }) });
   },
 );
+
+test('a guest that somebody works on is asked nothing, and is no trouble', async () => {
+  const keys = [leaseLock(house.state, 'debian')];
+  const lock = { keys, holder: 'umlsnap snapshot (pid 1)', what: 'Guest debian', wait: false };
+  const { findings, of } = await withLocks(lock, () => doctor());
+  expect(troubles(findings)).toEqual([]);
+  expect(of('guest')?.what).toContain('umlsnap snapshot (pid 1)');
+  const checks = findings.filter(({ about }) => about === 'debian').map(({ check }) => check);
+  expect(checks).toEqual(['guest', 'capture']);
+});
+
+test('a daemon is known by the config that it runs by, and by what it leaves when it is killed', async () => {
+  const schedule = { schedule: '0 0 1 1 *' };
+  await house.configure({ debian: settingsOf(guest, { agent: 'off', ...schedule }) });
+  const daemon = await TestDaemon.start(house);
+  const running = await doctor('--no-stop-go');
+  expect(troubles(running.findings)).toEqual([]);
+  expect(running.of('daemon')?.facts).toMatchObject({ isRunning: true, pid: daemon.pid });
+
+  await house.configure({ debian: settingsOf(guest, { agent: 'off', ...schedule, pauseBudget: '7s' }) });
+  const changed = await doctor('--no-stop-go');
+  expect(troubles(changed.findings)).toEqual(['daemon warning']);
+  expect(changed.of('daemon')?.mend).toContain('SIGHUP');
+
+  await daemon.killed();
+  const dead = await doctor('--no-stop-go');
+  expect(troubles(dead.findings)).toEqual(['daemon critical', 'orphans warning']);
+  const socket = join(house.state, 'control.sock');
+  expect(dead.of('orphans')?.mend).toContain(`rm -r ${socket}`);
+  await rm(socket);
+  await house.configure({ debian: settingsOf(guest, { agent: 'off' }) });
+});
 
 test('config init writes a config for the guest that runs, which doctor and a dry run take as it is, and never writes over a file', async () => {
   const file = join(elsewhere, 'deep/config.yaml');
