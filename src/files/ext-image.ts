@@ -10,7 +10,7 @@ const maxDirectoryBytes = 64 * 2 ** 20;
 /** Longer, and no kernel follows it. */
 const maxLinkBytes = 4096;
 const maxRequestsAtOnce = 500;
-const hexLine = /^([0-7]{4,})  ((?:[0-9a-f]{4} ?)+) {2}/;
+const hexLine = /^([0-7]{4,}) {2}((?:[0-9a-f]{4} ?)+) {2}/;
 
 export const rootInode = 2;
 
