@@ -5,16 +5,15 @@ import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
-import { freeBytesIn } from '../restore/filesystems/scratch.js';
 import { rootLinks } from '../root-links.js';
 import type { Accident } from './accident.js';
 import type { BoxDisk, BoxOrder } from './box-command.js';
-import { privateBytesOfBox } from './box-memory.js';
-import { type BoxedGuest, withBoxedGuest } from './boxed-guest.js';
+import { withBoxedGuest } from './boxed-guest.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
-import { type DrillPlace, giveTo, requireRoom, spareBytes, withDrillPlace } from './drill-place.js';
+import { type DrillPlace, giveTo, requireRoom, withDrillPlace } from './drill-place.js';
 import { findKernel } from './find-kernel.js';
 import { type DrillStep, NoLife, proveLife } from './proof-of-life.js';
+import { withTroubleWatch } from './trouble-watch.js';
 
 export interface DrillOrder {
   source: RestoreSource;
@@ -141,52 +140,6 @@ async function boxDisk({ device, path, backing, sizeBytes }: RestoredDisk): Prom
   if (backing === null) return { device, path, backingPath: null, sizeBytes };
   const { size } = await stat(backing.path);
   return { device, path, backingPath: backing.path, sizeBytes: Math.max(sizeBytes, size) };
-}
-
-const troubleEveryMs = 1000;
-
-/**
- * Looks now and then at what no bound of a single process or file bounds: the room that the guest takes by filling the holes of its disks,
- * and the private memory of all of its processes together.
- */
-async function withTroubleWatch<T>(
-  guest: BoxedGuest,
-  scratch: string,
-  memoryBytes: number,
-  use: (trouble: () => Accident | null) => Promise<T>,
-): Promise<T> {
-  let found: Accident | null = null;
-  let failure: unknown;
-  const look = async () => {
-    const freeBytes = await freeBytesIn(scratch);
-    if (freeBytes < spareBytes / 4) {
-      found ??= {
-        failure: 'wroteTooMuch',
-        detail: `${Math.floor(freeBytes / 2 ** 20)} MiB are left in ${scratch}`,
-      };
-    }
-    const pid = Number(/^\/proc\/(\d+)\//.exec(guest.root() ?? '')?.[1] ?? 0);
-    const privateBytes = pid === 0 ? 0 : await privateBytesOfBox(pid);
-    if (privateBytes > memoryBytes + spareBytes) {
-      found ??= {
-        failure: 'tookTooMuchMemory',
-        detail: `${Math.floor(privateBytes / 2 ** 20)} MiB beside its own`,
-      };
-    }
-  };
-  const timer = setInterval(() => {
-    look().catch((error: unknown) => {
-      failure ??= error;
-    });
-  }, troubleEveryMs);
-  try {
-    return await use(() => {
-      if (failure !== undefined) throw failure;
-      return found;
-    });
-  } finally {
-    clearInterval(timer);
-  }
 }
 
 /** What kept the box or the kernel in it from being started says nothing of the snapshot. */

@@ -169,8 +169,8 @@ describe('a drill', () => {
     expect(stdout).toMatch(/passed/);
     const shown = await house.run(['show', 'debian@latest']);
     expect(shown.stdout).toMatch(/^drilled +passed, /m);
-    const { job } = await house.newestJob('debian');
-    const { stdout: steps } = await house.run(['show', job]);
+    const [drilled] = await house.withHistory((history) => history.jobs({ kind: 'drill', guest: 'debian' }));
+    const { stdout: steps } = await house.run(['show', drilled?.job ?? '']);
     expect(steps).toMatch(/restore[\s\S]*start[\s\S]*kernel[\s\S]*init[\s\S]*expect/);
     expect(steps).toContain(`| ${bootedLine}`);
   });
@@ -306,8 +306,8 @@ describe('a drill', () => {
 
   test('is done by a daemon at its time, for those guests whose last one is the longest ago, and when it is asked', async () => {
     const broken = await script('broken-again', 'exit 3');
-    await configure({ kernel: broken, schedule: onceIn(4), timezone: 'UTC', sample: 1 });
     await imageWith('never', async () => {});
+    await configure({ kernel: broken, schedule: onceIn(12), timezone: 'UTC', sample: 1 });
     const daemon = await TestDaemon.start(house);
     await daemon.untilLogged(/^drill failed$/);
     const [job, ...others] = await house.withHistory((history) =>
@@ -316,9 +316,9 @@ describe('a drill', () => {
     expect(others).toEqual([]);
     expect(job).toMatchObject({ status: 'failed', pid: daemon.pid });
     expect(['schedule', 'catchUp']).toContain(job?.trigger);
-    const asked = await house.run(['drill', 'zeroed@latest']);
+    const asked = await house.run(['drill', 'never@latest']);
     expect(asked.exitCode).toBe(1);
-    expect(await house.newestJob('zeroed')).toMatchObject({
+    expect(await house.newestJob('never')).toMatchObject({
       kind: 'drill',
       trigger: 'request',
       pid: daemon.pid,
