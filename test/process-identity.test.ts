@@ -5,6 +5,7 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bootId, isAlive, ownIdentity, readProcessStat } from '../src/process-identity.js';
+import { pidOf } from './support/pid-of.js';
 import { withTempDir } from './support/temp-dir.js';
 import { waitFor } from './support/wait-for.js';
 
@@ -20,14 +21,14 @@ test('a process that is dead is not alive, whether or not its parent has looked'
   const parent = spawn('sh', ['-c', 'true & exec sleep 60'], { stdio: 'ignore' });
   try {
     await waitFor('a zombie', async () => {
-      const zombie = zombieOf(parent.pid ?? -1);
+      const zombie = zombieOf(pidOf(parent));
       return zombie && !isAlive(zombie);
     });
   } finally {
     parent.kill('SIGKILL');
     await once(parent, 'exit');
   }
-  expect(readProcessStat(parent.pid ?? -1)).toBeUndefined();
+  expect(readProcessStat(pidOf(parent))).toBeUndefined();
 });
 
 function zombieOf(parentPid: number) {
@@ -44,7 +45,7 @@ test('a process that calls itself `) Z 1 (` is read all the same', () =>
     const child = spawn(program, ['60']);
     try {
       await once(child, 'spawn');
-      const stat = await waitFor('the new name', () => readProcessStat(child.pid ?? -1));
+      const stat = await waitFor('the new name', () => readProcessStat(pidOf(child)));
       expect(stat).toMatchObject({ pid: child.pid, parentPid: process.pid });
       expect(isAlive(stat)).toBe(true);
     } finally {

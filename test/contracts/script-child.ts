@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { pidOf } from '../support/pid-of.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** A real process that runs one of our scripts, to be killed, traced or raced against. */
@@ -38,7 +39,7 @@ export function startScript(script: URL, args: string[], env: Record<string, str
     ended = true;
   });
   return {
-    pid: child.pid ?? -1,
+    pid: pidOf(child),
     lines,
     go: () => void child.stdin?.write('\n'),
     kill: (signal) => void child.kill(signal),

@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { pidOf } from '../support/pid-of.js';
 import type { Holding } from './disk-holder.js';
 
 const { holdings, withHelper } = JSON.parse(process.argv[2] ?? '{}') as {
@@ -35,5 +36,5 @@ async function startHelper(): Promise<number> {
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
   if (helper.stdout) await once(helper.stdout, 'data');
-  return helper.pid ?? -1;
+  return pidOf(helper);
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { pidOf } from './pid-of.js';
 import { waitFor } from './wait-for.js';
 
 /** The built command line. */
@@ -59,7 +60,7 @@ export function startCli(args: string[], options: CliOptions = {}): RunningCli {
   });
   const exited = toItsEnd(child, printed, args, options.timeoutMs ?? 120_000);
   return {
-    pid: child.pid ?? -1,
+    pid: pidOf(child),
     stdout: () => printed.stdout,
     stderr: () => printed.stderr,
     kill: (signal) => void child.kill(signal),
