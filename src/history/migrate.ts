@@ -1,12 +1,14 @@
 import { type Kysely, type Migration, Migrator } from 'kysely';
 import { jobsAndSnapshots } from './migrations/0001-jobs-and-snapshots.js';
 import { guestEvents } from './migrations/0002-guest-events.js';
+import { overview } from './migrations/0006-overview.js';
 import type { Tables } from './tables.js';
 
 /** Every migration by its number and name. A published one MUST never change; a new need is a new number. */
 const migrations: Record<string, Migration> = {
   '0001-jobs-and-snapshots': jobsAndSnapshots,
   '0002-guest-events': guestEvents,
+  '0006-overview': overview,
 };
 
 /** What stands between a database's schema and ours: `newer` means that a later umlsnap has written it. */

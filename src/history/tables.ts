@@ -82,6 +82,21 @@ export interface EventsTable {
   missed: number;
 }
 
+export interface JobTotalsTable {
+  /** Empty: of no guest. */
+  guest: string;
+  kind: string;
+  status: string;
+  jobs: number;
+}
+
+export interface PauseTotalsTable {
+  guest: string;
+  bucket: number;
+  pauses: number;
+  total_ms: number;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -90,4 +105,6 @@ export interface Tables {
   slots: SlotsTable;
   stores: StoresTable;
   events: EventsTable;
+  job_totals: JobTotalsTable;
+  pause_totals: PauseTotalsTable;
 }
