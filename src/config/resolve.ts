@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
+import { resolveDashboard } from './dashboard-fields.js';
 import type { ConfigInput, GuestInput } from './schema.js';
 
 /** The config of a file that has no problems: a guest's own settings first, then `defaults`, then what is built in. */
@@ -16,6 +17,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     state,
     concurrency: input.concurrency ?? 2,
     control: { group: input.control?.group ?? null },
+    dashboard: resolveDashboard(input.dashboard, join(state, 'dashboard.token')),
     stores: recordByName(stores),
     guests: recordByName(guests),
   };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dashboardField } from './dashboard-fields.js';
 import {
   agentField,
   captureField,
@@ -67,6 +68,7 @@ export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
+  dashboard: dashboardField.exactOptional(),
   stores: z.record(z.string(), storeSchema).exactOptional(),
   defaults: settingsSchema.exactOptional(),
   guests: z.record(z.string(), guestSchema).exactOptional(),

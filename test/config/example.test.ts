@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import type { z } from 'zod';
+import { dashboardSchema } from '../../src/config/dashboard-fields.js';
 import { keepField } from '../../src/config/fields.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import {
@@ -26,9 +27,15 @@ test('the example is a config without problems', async () => {
 
 test('the example shows every key that a config can have, under a comment that explains it', async () => {
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
-  const keys = [configSchema, controlSchema, storeSchema, settingsSchema, guestSchema, keepField.in].flatMap(
-    (schema: z.ZodObject) => Object.keys(schema.shape),
-  );
+  const keys = [
+    configSchema,
+    controlSchema,
+    dashboardSchema,
+    storeSchema,
+    settingsSchema,
+    guestSchema,
+    keepField.in,
+  ].flatMap((schema: z.ZodObject) => Object.keys(schema.shape));
   expect(keys).toContain('within');
   const missing = new Set(keys.filter((key) => !lines.some((line) => line.trim().startsWith(`${key}:`))));
   expect([...missing]).toEqual([]);
