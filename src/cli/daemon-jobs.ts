@@ -9,6 +9,7 @@ import type { Config } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import { postOnBoard } from '../control/post-on-board.js';
 import type { CarriedDemand, Work } from '../control/request-desk.js';
+import type { RunningWorks } from '../control/running-works.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
 import { isError } from '../errors.js';
@@ -23,6 +24,7 @@ export interface DaemonJobsOptions {
   history: SqliteHistory;
   settings: LiveSettings;
   board: JobBoard;
+  works: RunningWorks;
   log: Logger;
   /** As it is in force now. */
   config(): Config;
@@ -40,7 +42,7 @@ export class DaemonJobs {
 
   /** A backup that is due. */
   async runScheduled({ guest, trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
-    const { history, board, log } = this.#options;
+    const { history, log } = this.#options;
     const config = this.#options.config();
     const guestConfig = config.guests[guest];
     if (!guestConfig) return;
@@ -48,10 +50,11 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     try {
       const store = storeNamed(config, guestConfig.store);
-      const summary = await postOnBoard(board, silent, async (work) => {
+      const summary = await this.#post(silent, async (work) => {
         const teller = this.#tellerOf(guest, work);
         const order = {
-          ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels, signal },
+          ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels },
+          signal: work.signal,
           ...{ pinned: false, dryRun: false, wait: false },
           onJob: (job: string) => work.onJob({ job, kind: 'backup', guest, trigger }),
           ...{ onPhase: teller.onPhase, onProgress: teller.onProgress },
@@ -72,7 +75,7 @@ export class DaemonJobs {
 
   /** What was asked for. @throws what a command by hand tells as an error */
   async carryOut(demand: CarriedDemand, asked: Work): Promise<ExitCode> {
-    const { history, board, log, notificationsOf } = this.#options;
+    const { history, log, notificationsOf } = this.#options;
     const config = this.#options.config();
     if (demand.type !== 'status') logRecovered(await recoverAgain(new House(config, history)), log, false);
     const house = {
@@ -94,7 +97,7 @@ export class DaemonJobs {
         if ('kind' in output) this.#logSummary(output as JobSummary, (output as JobSummary).kind, {});
       },
     };
-    return await postOnBoard(board, logged, (work) => answerDemand(demand, house, work));
+    return await this.#post(logged, (work) => answerDemand(demand, house, work));
   }
 
   /** Removes what has expired, guest by guest. Tells of its failures in the log. */
@@ -115,6 +118,12 @@ export class DaemonJobs {
         log.error({ guest: guest.name }, `sweep failed: ${explainError(error)}`);
       }
     }
+  }
+
+  /** For all to see, and for those who may to give up. */
+  #post<T>(work: Work, use: (work: Work) => Promise<T>): Promise<T> {
+    const { board, works } = this.#options;
+    return works.enter(work, (cancellable) => postOnBoard(board, cancellable, use));
   }
 
   get #keepsAll(): boolean {

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, contextOf, type GlobalOptions } from './context.js';
 import { emit, reportError } from './output.js';
+import { version } from './version.js';
 
 /**
  * The command line. Verbs are loaded when they are called: each brings libraries that take their time (kysely, zod).
@@ -11,7 +12,7 @@ import { emit, reportError } from './output.js';
 function buildProgram(finish: (code: ExitCode) => void): Command {
   const program = new Command('umlsnap')
     .description('Backs up running User-Mode Linux guests: stop, sync, copy, go, and proof of each.')
-    .version('0.1.0')
+    .version(version)
     .option(
       '-c, --config <file>',
       'config file (default: $UMLSNAP_CONFIG, ~/.config/umlsnap/config.yaml, /etc/umlsnap/config.yaml)',
@@ -156,7 +157,7 @@ function addOtherVerbs(program: Command, run: Run): void {
   program
     .command('ctl [words...]')
     .description(
-      'show a running daemon, change its settings ([no]debug, [no]keep, …), or: request TYPE [TEXT]',
+      'show a running daemon, change its settings ([no]debug, [no]keep, …), or: request TYPE [TEXT]; dashboard [token]',
     )
     .option('--no-answer', 'with request: do not wait for what it comes to')
     .action((words: string[], options: Options) =>

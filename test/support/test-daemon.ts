@@ -17,7 +17,7 @@ export class TestDaemon {
   }
 
   /** Returns once its schedule runs. */
-  static async start(house: TestHouse, settings: string[] = []): Promise<TestDaemon> {
+  static async start(house: Pick<TestHouse, 'start'>, settings: string[] = []): Promise<TestDaemon> {
     const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 280_000 }));
     await daemon.untilLogged(/^daemon runs$/);
     return daemon;
