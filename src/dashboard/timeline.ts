@@ -47,7 +47,10 @@ export function timesOf({ phases, pauses }: Pick<JobWithDetails, 'phases' | 'pau
 
 /** Units of the drawing's width, which is stretched to whatever room there is. */
 const width = 1000;
-const units = (ms: number, ofMs: number) => (ofMs <= 0 ? 0 : Math.round((ms / ofMs) * width * 100) / 100);
+const units = (ms: number, ofMs: number) => (ofMs <= 0 ? 0 : rounded((ms / ofMs) * width));
+function rounded(value: number): number {
+  return Math.round(value * 100) / 100;
+}
 
 /** @param scaleMs what the whole width stands for: the same for jobs that are to be compared */
 export function timelineBar(times: JobTimes, scaleMs: number): Html {
@@ -95,7 +98,7 @@ function lens({ phases }: JobTimes, window: Span, pause: Span): Html {
     }))
     .filter(({ startMs, endMs }) => endMs > startMs);
   const [x, end] = [pause.startMs, pause.endMs].map((ms) => units(ms - window.startMs, scaleMs));
-  const still = html`<rect class="still" x="${x}" y="62" width="${(end ?? 0) - (x ?? 0)}" height="10"/>`;
+  const still = html`<rect class="still" x="${x}" y="62" width="${rounded((end ?? 0) - (x ?? 0))}" height="10"/>`;
   return html`${clipped.map(({ phase, outcome, startMs, endMs }) => rect(phase, outcome, startMs, endMs, scaleMs, 42, 18))}${still}`;
 }
 
@@ -110,7 +113,7 @@ function rect(
 ): Html {
   const x = units(startMs, scaleMs);
   const className = `p-${phaseClass(phase)}${outcome === 'done' ? '' : ' bad'}`;
-  return html`<rect class="${className}" x="${x}" y="${y}" width="${Math.round((units(endMs, scaleMs) - x) * 100) / 100}" height="${height}"/>`;
+  return html`<rect class="${className}" x="${x}" y="${y}" width="${rounded(units(endMs, scaleMs) - x)}" height="${height}"/>`;
 }
 
 /** A line whose width is on the screen and not to scale: it marks the place. */

@@ -1,14 +1,20 @@
 import { formatDuration } from '../config/duration.js';
+import { formatSize } from '../config/size.js';
+import type { Trigger } from '../history/records.js';
 
 /** How times look on a page. */
 
-/** `3.1 ms`, `20.4 s`, `2m 10s`: for people, with a space before the unit. */
+/** `3.1 ms`, `20.4 s`, `2 min 10 s` */
 export function durationText(ms: number): string {
   return formatDuration(ms)
-    .replace(/(\d)([a-z]+)(?=\d|$)/g, (_, digit: string, unit: string) =>
-      unit.length === 2 || ms < 59_950 ? `${digit} ${unit}` : `${digit}${unit} `,
-    )
-    .trim();
+    .replace(/(ms|[dhms])/g, (unit) => ` ${unit === 'm' ? 'min' : unit} `)
+    .trimEnd()
+    .replace(/ {2}/g, ' ');
+}
+
+/** `1.5 GiB` */
+export function sizeText(sizeBytes: number): string {
+  return formatSize(sizeBytes).replace(/[A-Za-z]+$/, (unit) => ` ${unit}`);
 }
 
 /** `45 s`, `12 min`, `5 h`, `3 days`: how long ago, or how far ahead. */
@@ -47,3 +53,14 @@ export function soonText(iso: string, now: Date): string {
 /** `1 guest`, `2 guests` */
 export const countText = (count: number, one: string, many = `${one}s`): string =>
   `${count} ${count === 1 ? one : many}`;
+
+/** Who wanted a job. */
+export const triggerText: Record<Trigger, string> = {
+  ...{
+    manual: 'by hand',
+    schedule: 'by schedule',
+    catchUp: 'to catch up',
+    request: 'by request',
+    sweep: 'by sweep',
+  },
+};

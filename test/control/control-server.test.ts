@@ -283,6 +283,7 @@ test('a digest tells one config from another', () => {
     state: '/s',
     concurrency: 2,
     control: { group: null },
+    dashboard: null,
     stores: {},
     guests: {},
   };

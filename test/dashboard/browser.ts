@@ -26,7 +26,12 @@ export async function startBrowser(): Promise<TestBrowser> {
   if (!existsSync(executablePath)) throw new Error(`there is no ${executablePath}: apt-get install chromium`);
   // Profile and caches are the browser's own: nothing of it is left behind.
   const home = await makeTempDir();
-  const env = { ...process.env, HOME: home, XDG_CONFIG_HOME: join(home, 'c'), XDG_CACHE_HOME: join(home, 'x') };
+  const env = {
+    ...process.env,
+    HOME: home,
+    XDG_CONFIG_HOME: join(home, 'c'),
+    XDG_CACHE_HOME: join(home, 'x'),
+  };
   const browser = await chromium.launch({ executablePath, args: flags, env: env as Record<string, string> });
   return {
     browser,
@@ -44,7 +49,9 @@ export async function accessibilityProblems(page: Page): Promise<string[]> {
   await page.evaluate(await readFile(axeFile, 'utf8'));
   const results = await page.evaluate('axe.run(document)');
   const { violations } = results as { violations: { id: string; help: string; nodes: { html: string }[] }[] };
-  return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(' ')}`);
+  return violations.map(
+    ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(' ')}`,
+  );
 }
 
 /** Fails for whatever the page complains of: a refused script, a broken policy, an asset that is not there. */
@@ -55,8 +62,9 @@ export function complaintsOf(page: Page): string[] {
   });
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('requestfailed', (request) => {
-    // Pages that are left end their stream of events.
-    if (!request.url().endsWith('/events')) complaints.push(`${request.url()} ${request.failure()?.errorText}`);
+    const { errorText } = request.failure() ?? { errorText: '' };
+    // What a page was asking for when it was left.
+    if (errorText !== 'net::ERR_ABORTED') complaints.push(`${request.url()} ${errorText}`);
   });
   return complaints;
 }

@@ -1,7 +1,5 @@
 // Keeps an open page true: how far jobs are as it happens, and whatever else has changed by asking for it again. Without this
 // file every page works all the same.
-'use strict';
-
 const settleMs = 400;
 const refreshMs = 60_000;
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -17,7 +15,7 @@ const size = (bytes) => {
   let unit = 0;
   let amount = bytes;
   for (; amount >= 1024 && unit < units.length - 1; unit++) amount /= 1024;
-  return `${amount.toFixed(1).replace(/\.0$/, '')}${units[unit]}`;
+  return `${amount.toFixed(1).replace(/\.0$/, '')} ${units[unit]}`;
 };
 
 /** The part of the page that somebody is in stays as it is, so that no button moves away under a hand. */

@@ -1,8 +1,7 @@
-import { formatSize } from '../../config/size.js';
 import type { PlottedPause, PlottedSize } from '../../history/overview-queries.js';
 import { type Html, html } from '../html.js';
 import { decadeScale, linearScale, plot } from '../plot.js';
-import { durationText, timeText } from '../words.js';
+import { durationText, sizeText, timeText } from '../words.js';
 
 /** A guest's pauses and sizes, over all that is shown of its past. */
 export function guestPlots(pauses: PlottedPause[], sizes: PlottedSize[]): Html {
@@ -30,7 +29,7 @@ function pausePlot(pauses: PlottedPause[]): Html {
 
 function sizePlot(sizes: PlottedSize[]): Html {
   const last = sizes.at(-1);
-  const [size, stored] = [last?.sizeBytes ?? 0, last?.storedBytes ?? 0].map(formatSize);
+  const [size, stored] = [last?.sizeBytes ?? 0, last?.storedBytes ?? 0].map(sizeText);
   const at = ({ takenAt }: PlottedSize) => Date.parse(takenAt);
   return plot({
     title: `Sizes: the disks are ${size} now (dashed), ${stored} of it stored (line).`,
@@ -41,7 +40,7 @@ function sizePlot(sizes: PlottedSize[]): Html {
     ],
     scale: linearScale(
       sizes.map(({ sizeBytes }) => sizeBytes),
-      formatSize,
+      sizeText,
     ),
     ...ends(sizes.map(({ takenAt }) => takenAt)),
   });

@@ -5,7 +5,7 @@ import { figureText } from '../figures.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
 import { lensWindow, longestPause, phaseClass, timelineWithLens, timesOf } from '../timeline.js';
-import { durationText, timeText } from '../words.js';
+import { durationText, timeText, triggerText } from '../words.js';
 import { errandNote } from './guest-page.js';
 import { statusMark } from './jobs-table.js';
 import { layout, tokenField, type View } from './layout.js';
@@ -30,7 +30,7 @@ export function jobPage(view: View, { job, progress, errand }: JobPageFacts): Ht
   const main = html`<header class="page"><h1>${kind}${guest !== null && html` of <a href="/guests/${guest}">${guest}</a>`}</h1>
 <p id="state" data-live>${progress ? atWork(progress) : statusMark(status)}</p>${cancel}</header>
 <div id="errand" data-live aria-live="polite">${errand && errandNote(errand)}</div>
-<p class="hint"><code>${job.job}</code> began ${timeText(startedAt, true)} by ${trigger}${took}.</p>
+<p class="hint"><code>${job.job}</code> began ${timeText(startedAt, true)} ${triggerText[trigger]}${took}.</p>
 <div id="job" data-live>${error && html`<p class="message bad"><b>${error.code} in ${error.phase}</b> ${error.message}</p>`}
 ${warnings.map((warning) => html`<p class="message notice">${warning}</p>`)}
 ${phases.length > 0 && timelineSection(job)}
@@ -45,8 +45,8 @@ function timelineSection(job: JobWithDetails): Html {
   const pause = longestPause(times);
   const legend = phaseLegend([...new Set(times.phases.map(({ phase }) => phase))]);
   return html`<section aria-labelledby="h-time"><h2 id="h-time">Where the time went</h2>
-${timelineWithLens(times)}
-${pause && lensWords(times, pause)}${legend}</section>`;
+${pause && lensWords(times, pause)}${timelineWithLens(times)}
+${legend}</section>`;
 }
 
 function lensWords(times: ReturnType<typeof timesOf>, pause: { startMs: number; endMs: number }): Html {
@@ -62,7 +62,7 @@ function phasesTable(phases: PhaseRecord[]): Html {
     ({ phase, startedAt, durationMs, outcome, facts }) =>
       html`<tr><th scope="row" class="p-${phaseClass(phase)}">${phase}<td class="figure">${startedAt.slice(11, 23)}<td class="figure">${durationText(durationMs)}<td>${outcome === 'done' ? 'done' : statusMark(outcome)}<td class="why">${factsText(facts)}</tr>`,
   );
-  return html`<section aria-labelledby="h-phases"><h2 id="h-phases">Phases</h2><div class="scroll"><table class="list phases"><thead><tr><th scope="col">Phase<th scope="col">Began, UTC<th scope="col">Took<th scope="col">Outcome<th scope="col">Figures</tr></thead><tbody>${rows}</tbody></table></div></section>`;
+  return html`<section aria-labelledby="h-phases"><h2 id="h-phases">Phases</h2><div class="scroll" role="region" aria-label="Phases, a table" tabindex="0"><table class="list phases"><thead><tr><th scope="col">Phase<th scope="col" class="figure">Began, UTC<th scope="col" class="figure">Took<th scope="col">Outcome<th scope="col">Figures</tr></thead><tbody>${rows}</tbody></table></div></section>`;
 }
 
 function factsText(facts: Record<string, unknown>): Html[] {
@@ -76,5 +76,5 @@ function pausesTable(pauses: PauseRecord[]): Html {
     ({ pause, intendedAt, pausedMs, budgetMs, endedBy }) =>
       html`<tr><th scope="row">${pause.split('.').at(-1)}<td class="figure">${intendedAt.slice(11, 23)}<td class="figure">${pausedMs === null ? '–' : durationText(pausedMs)}<td class="figure">${durationText(budgetMs)}<td>${endedBy ?? 'not over'}</tr>`,
   );
-  return html`<section aria-labelledby="h-pauses"><h2 id="h-pauses">Pauses</h2><div class="scroll"><table class="list"><thead><tr><th scope="col">Try<th scope="col">Intended, UTC<th scope="col">Stood still<th scope="col">Budget<th scope="col">Ended by</tr></thead><tbody>${rows}</tbody></table></div></section>`;
+  return html`<section aria-labelledby="h-pauses"><h2 id="h-pauses">Pauses</h2><div class="scroll" role="region" aria-label="Pauses, a table" tabindex="0"><table class="list"><thead><tr><th scope="col">Try<th scope="col" class="figure">Intended, UTC<th scope="col" class="figure">Stood still<th scope="col" class="figure">Budget<th scope="col">Ended by</tr></thead><tbody>${rows}</tbody></table></div></section>`;
 }

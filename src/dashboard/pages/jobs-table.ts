@@ -1,6 +1,6 @@
 import type { JobRecord } from '../../history/records.js';
 import { type Html, html } from '../html.js';
-import { ageText, durationText, msSince, timeText } from '../words.js';
+import { ageText, durationText, msSince, timeText, triggerText } from '../words.js';
 
 /** Jobs, each with how it ended. */
 export function jobsTable(jobs: JobRecord[], now: Date): Html {
@@ -9,9 +9,9 @@ export function jobsTable(jobs: JobRecord[], now: Date): Html {
     const { startedAt, finishedAt, kind, trigger, status, error, warnings } = job;
     const took = finishedAt === null ? '–' : durationText(Date.parse(finishedAt) - Date.parse(startedAt));
     const why = error ? `${error.phase}: ${error.message}` : warnings.join('; ');
-    return html`<tr><th scope="row"><a href="/jobs/${job.job}">${timeText(startedAt)} <i>${ageText(msSince(startedAt, now))}</i></a><td>${kind}<td>${trigger}<td>${statusMark(status)}<td class="figure">${took}<td class="why">${shortened(why)}</tr>`;
+    return html`<tr><th scope="row"><a href="/jobs/${job.job}">${timeText(startedAt)} <i>${ageText(msSince(startedAt, now))}</i></a><td>${kind}<td>${triggerText[trigger]}<td>${statusMark(status)}<td class="figure">${took}<td class="why">${shortened(why)}</tr>`;
   });
-  return html`<div class="scroll"><table class="list"><thead><tr><th scope="col">Began<th scope="col">Kind<th scope="col">By<th scope="col">Came to<th scope="col">Took<th scope="col">Why</tr></thead><tbody>${rows}</tbody></table></div>`;
+  return html`<div class="scroll" role="region" aria-label="Jobs, a table" tabindex="0"><table class="list"><thead><tr><th scope="col">Began<th scope="col">Kind<th scope="col">By<th scope="col">Came to<th scope="col" class="figure">Took<th scope="col">Why</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
 /** A status, with a shape of its own by its class. */

@@ -1,5 +1,5 @@
-import { formatSize } from '../../config/size.js';
 import type { JobProgress } from '../live-feed.js';
+import { sizeText } from '../words.js';
 import type { GuestOverview } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
 
@@ -26,6 +26,6 @@ export function atWork({ job, kind, phase, doneBytes, totalBytes }: JobProgress)
   const bar = isCounted
     ? html`<progress max="${totalBytes}" value="${doneBytes}" aria-label="Copied"></progress>`
     : html`<progress max="1" value="0" aria-label="Copied" hidden></progress>`;
-  const figures = isCounted ? `${formatSize(doneBytes)} of ${formatSize(totalBytes)}` : '';
+  const figures = isCounted ? `${sizeText(doneBytes)} of ${sizeText(totalBytes)}` : '';
   return html`<span class="work" data-job="${job}"><a href="/jobs/${job}">${kind}</a> <span class="phase">${phase ?? 'begins'}</span> ${bar} <span class="figures">${figures}</span></span>`;
 }

@@ -13,7 +13,7 @@ export function timelines(jobs: JobWithDetails[]): Html {
     const still = pause ? durationText(pause.endMs - pause.startMs) : 'none';
     return html`<tr><th scope="row"><a href="/jobs/${job.job}">${timeText(job.startedAt)}</a><td class="wide">${timelineBar(times, scaleMs)}<td class="figure">${durationText(times.durationMs)}<td class="figure still">${still}</tr>`;
   });
-  return html`<div class="scroll"><table class="times"><thead><tr><th scope="col">Began<th scope="col">Phases, all to one scale<th scope="col">In all<th scope="col">Pause</tr></thead><tbody>${rows}</tbody></table></div>
+  return html`<div class="scroll" role="region" aria-label="Phases of the newest backups, a table" tabindex="0"><table class="times"><thead><tr><th scope="col">Began<th scope="col">Phases, all to one scale<th scope="col" class="figure">In all<th scope="col" class="figure">Pause</tr></thead><tbody>${rows}</tbody></table></div>
 ${phaseLegend([...new Set(drawn.flatMap(({ times }) => times.phases.map(({ phase }) => phase)))])}`;
 }
 
