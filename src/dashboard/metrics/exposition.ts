@@ -149,11 +149,20 @@ function counted(name: string, help: string, type: 'counter' | 'histogram', valu
   } as unknown as Metric;
 }
 
-function jobsMetric({ jobTotals }: Measured): Metric {
-  const samples = jobTotals.map(({ guest, kind, status, jobs }) => ({
-    labels: { guest: guest ?? '', kind, status },
-    value: jobs,
-  }));
+/** There before the first of their kind has happened: nobody sees a counter rise that begins at 1. */
+const alwaysCounted = [
+  ...['success', 'warning', 'failed', 'skipped', 'interrupted'].map((status) => ({ kind: 'backup', status })),
+  ...['verify', 'drill'].flatMap((kind) => ['success', 'failed'].map((status) => ({ kind, status }))),
+];
+
+function jobsMetric({ guests, jobTotals }: Measured): Metric {
+  const totals = new Map<string, Sample>();
+  const enter = (labels: { guest: string; kind: string; status: string }, value: number) =>
+    totals.set(Object.values(labels).join(' '), { labels, value });
+  for (const { guest } of guests)
+    for (const { kind, status } of alwaysCounted) enter({ guest, kind, status }, 0);
+  for (const { guest, kind, status, jobs } of jobTotals) enter({ guest: guest ?? '', kind, status }, jobs);
+  const samples = [...totals.values()];
   return counted('umlsnap_jobs_total', 'Jobs that have ended, ever.', 'counter', samples);
 }
 
