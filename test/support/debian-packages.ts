@@ -2,15 +2,7 @@ import { runTool, tryTool } from './run-tool.js';
 import { needsXstateShim } from './xstate-shim.js';
 
 /** What the tests and the demo need of Debian beside Node. */
-const always = [
-  'user-mode-linux',
-  'uml-utilities',
-  'busybox-static',
-  'e2fsprogs',
-  'xfsprogs',
-  'strace',
-  'chromium',
-];
+const always = ['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'strace'];
 const forTheShim = ['gcc', 'libc6-dev'];
 
 /** Those of `packages` that are not installed. */
