@@ -64,7 +64,7 @@ describe('the timeline of a job', () => {
   });
 
   test('places each try after a stop of its own, and knows nothing of one that nobody measured', () => {
-    const twice = [phase('stop', { durationMs: 1 }), phase('go', { durationMs: 2 })].flatMap((one) => one);
+    const twice = [phase('stop', { durationMs: 1 }), phase('go', { durationMs: 2 })];
     const unmeasured = { ...pauseIntent('a.1', 'a'), pausedMs: null, endedBy: null, endedAt: null };
     const second = { ...pauseIntent('a.2', 'a'), ...ended, pausedMs: 0.5 };
     const found = timesOf({ phases: [...twice, ...twice], pauses: [unmeasured, second] });

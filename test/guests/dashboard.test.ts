@@ -106,19 +106,19 @@ describe('a snapshot', () => {
 describe('whoever looks', () => {
   test('finds in the metrics what has happened', async () => {
     const { body } = await dashboard.ask('/metrics', { bySocket: true });
-    const valueOf = (metric: string) => Number(new RegExp(`^${metric} (.*)$`, 'm').exec(body)?.[1]);
+    const sampleOf = (metric: string) => Number(new RegExp(`^${metric} (.*)$`, 'm').exec(body)?.[1]);
     const { listed, jobs } = { listed: await house.listed(), jobs: await house.jobs('one') };
-    expect(valueOf('umlsnap_jobs_total\\{guest="one",kind="backup",status="interrupted"\\}')).toBe(1);
+    expect(sampleOf('umlsnap_jobs_total\\{guest="one",kind="backup",status="interrupted"\\}')).toBe(1);
     const ended = jobs.filter(({ kind }) => kind === 'backup').length;
     const counts = [
       ...body.matchAll(/^umlsnap_jobs_total\{guest="one",kind="backup",status="\w+"\} (\d+)$/gm),
     ];
     expect(counts.reduce((sum, [, count]) => sum + Number(count), 0)).toBe(ended);
-    expect(valueOf('umlsnap_pause_seconds_count\\{guest="one"\\}')).toBeGreaterThanOrEqual(listed.length);
-    expect(valueOf('umlsnap_paused\\{guest="one"\\}')).toBe(0);
-    expect(valueOf('umlsnap_last_success_timestamp_seconds\\{guest="one"\\}') * 1000).toBeGreaterThan(
+    expect(sampleOf('umlsnap_pause_seconds_count\\{guest="one"\\}')).toBeGreaterThanOrEqual(listed.length);
+    expect(sampleOf('umlsnap_paused\\{guest="one"\\}')).toBe(0);
+    expect(sampleOf('umlsnap_last_success_timestamp_seconds\\{guest="one"\\}') * 1000).toBeGreaterThan(
       Date.now() - 600_000,
     );
-    expect(valueOf('umlsnap_store_free_bytes\\{store="local"\\}')).toBeGreaterThan(0);
+    expect(sampleOf('umlsnap_store_free_bytes\\{store="local"\\}')).toBeGreaterThan(0);
   });
 });
