@@ -6,7 +6,7 @@ import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { Store } from '../src/store/store.js';
 import { storeLock } from './guest-locks.js';
 
-type PinHistory = Pick<SnapshotHistory, 'storeId' | 'recordSnapshot'>;
+export type PinHistory = Pick<SnapshotHistory, 'storeId' | 'recordSnapshot'>;
 
 /**
  * Pins or unpins a snapshot in every store that has it: what is pinned in one only would go from the others by rule. A store

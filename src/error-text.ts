@@ -179,6 +179,8 @@ const texts: Texts = {
     `The daemon at ${f.socketPath} went away before it had answered: ${f.problem}. What it had begun is undone: look with \`umlsnap status\` and \`umlsnap history\`.`,
   ControlUnusable: (f) =>
     `The control socket ${f.socketPath} can't be used: ${f.problem}. The daemon takes no requests.`,
+  DashboardUnusable: (f) =>
+    `There is no dashboard: ${f.problem}. The schedule runs all the same, and the control socket has the same pages.`,
   NotListening: (f) =>
     `The daemon does not listen to requests of type ${f.number} (type=${f.type}): nothing was done. Change it with \`umlsnap ctl type=-255\`.`,
   UnknownRequest: (f) => `There is no request of type ${f.number}: nothing was done.`,

@@ -149,6 +149,7 @@ export interface FactsByCode {
   NoDaemon: { state: string };
   DaemonGone: { socketPath: string; problem: string };
   ControlUnusable: { socketPath: string; problem: string };
+  DashboardUnusable: { problem: string };
   NotListening: { number: number; type: number };
   UnknownRequest: { number: number };
   KeepIsOn: Record<string, never>;

@@ -34,7 +34,7 @@ function npmScript(name: string): Promise<{ ok: boolean; output: string }> {
 }
 
 async function debianPackages(): Promise<{ ok: boolean; output: string }> {
-  const { missing } = await ensureDebianPackages(say);
+  const { missing } = await ensureDebianPackages(say, ['chromium']);
   return { ok: missing.length === 0, output: `as root: apt-get install ${missing.join(' ')}` };
 }
 

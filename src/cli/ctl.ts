@@ -11,7 +11,8 @@ import { newRequestId } from './through-daemon.js';
 
 /**
  * `umlsnap ctl [debug|nodebug] [keep|nokeep] [delay=SECONDS] [type=NUMBER]`: a daemon's settings, as kdstat has them, and
- * what it is at work on. `umlsnap ctl request TYPE [TEXT]` asks it for something, as kdsend does.
+ * what it is at work on. `umlsnap ctl request TYPE [TEXT]` asks it for something, as kdsend does. `umlsnap ctl dashboard` prints
+ * a link that logs a browser in, and `… dashboard token` what Prometheus shows.
  */
 export async function ctlVerb(
   context: Context,
@@ -20,6 +21,7 @@ export async function ctlVerb(
 ): Promise<ExitCode> {
   const [first, ...rest] = words;
   const isRequest = first === 'request';
+  if (first === 'dashboard') return await dashboardLogin(context, rest);
   const changes = isRequest ? {} : parseSettings(words);
   const client = new ControlClient((await configOf(context)).state);
   if (isRequest) return await sendRequest(context, client, rest, options.answer ?? true);
@@ -39,6 +41,18 @@ function show({ output }: Context, status: DaemonStatus): void {
     tell(output, `request ${id}: ${type} from ${who}${job === null ? '' : `, job ${job}`}`);
   }
   if (jobs.length + requests.length === 0) tell(output, 'no jobs');
+}
+
+async function dashboardLogin(context: Context, words: string[]): Promise<ExitCode> {
+  const [word, ...more] = words;
+  if (more.length > 0 || (word !== undefined && word !== 'token'))
+    throw new UmlsnapError('Usage', { problem: 'dashboard: nothing, or the word token.' });
+  const { state, dashboard } = await configOf(context);
+  if (dashboard === null) throw new UmlsnapError('Usage', { problem: 'the config says dashboard: false.' });
+  const login = await new ControlClient(state).dashboardLogin();
+  emit(context.output, { type: 'dashboard', ...login });
+  tell(context.output, word === 'token' ? login.scrapeToken : login.loginUrl);
+  return exitCodes.done;
 }
 
 async function sendRequest(

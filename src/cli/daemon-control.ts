@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.js';
 import { controlSocketPath } from '../control/control-socket.js';
@@ -14,6 +15,8 @@ export interface ControlOptions {
   settings: LiveSettings;
   log: Logger;
   config(): Config;
+  /** Adds what else is served on the socket. */
+  extend?(app: FastifyInstance): void;
 }
 
 /** Runs `use` while the daemon takes requests; where it can't, the schedule runs all the same, and the log says so. */

@@ -12,6 +12,7 @@ import type { Config, GuestConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import { postOnBoard } from '../control/post-on-board.js';
 import type { CarriedDemand, Work } from '../control/request-desk.js';
+import type { RunningWorks } from '../control/running-works.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
 import { isError } from '../errors.js';
@@ -29,6 +30,7 @@ export interface DaemonJobsOptions {
   history: SqliteHistory;
   settings: LiveSettings;
   board: JobBoard;
+  works: RunningWorks;
   log: Logger;
   alerts: DaemonAlerts;
   /** As it is in force now. */
@@ -61,7 +63,7 @@ export class DaemonJobs {
   }
 
   async #backUp(guest: string, { trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
-    const { history, board, log } = this.#options;
+    const { history, log } = this.#options;
     const config = this.#options.config();
     const guestConfig = config.guests[guest];
     if (!guestConfig) return;
@@ -69,10 +71,11 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     try {
       const stores = storesOf(config, guestConfig);
-      const summary = await postOnBoard(board, silent, async (work) => {
+      const summary = await this.#post(silent, async (work) => {
         const teller = this.#tellerOf(guest, work);
         const order = {
-          ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels, signal },
+          ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels },
+          signal: work.signal,
           ...{ pinned: false, dryRun: false, wait: false },
           onJob: (job: string) => {
             work.onJob({ job, kind: 'backup', guest, trigger });
@@ -95,14 +98,14 @@ export class DaemonJobs {
   }
 
   async #drillSample({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
-    const { history, board, log } = this.#options;
+    const { history, log } = this.#options;
     const config = this.#options.config();
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
-    await postOnBoard(board, silent, async (work) => {
+    await this.#post(silent, async (work) => {
       const summaries = await drillSample(
         { config: config.drill, stores: allStores(config), history },
         {
-          ...{ trigger, signal },
+          ...{ trigger, signal: work.signal },
           onJob: (job, guest) => work.onJob({ job, kind: 'drill', guest, trigger }),
           onProblem: (error) => log.warn(`drill: ${explainError(error)}`),
         },
@@ -113,13 +116,13 @@ export class DaemonJobs {
 
   /** As much as is due, so that each snapshot is read once in its time. */
   async #verifyDue({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
-    const { history, board, log } = this.#options;
+    const { history, log } = this.#options;
     const config = this.#options.config();
     const { schedule, timezone, withinMs } = config.verify;
     if (schedule === null) return;
     const nextRun = nextSlot(schedule, timezone, new Date());
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
-    const summary = await postOnBoard(board, silent, async (work) => {
+    const summary = await this.#post(silent, async (work) => {
       const onProgress = (progress: VerifyProgress) => {
         log.debug(progress, 'progress');
         work.publish(progress);
@@ -127,7 +130,7 @@ export class DaemonJobs {
       const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
       const house = { config, history, stores: allStores(config) };
       const wish = { of: 'due' as const, withinMs, nextRun };
-      const done = await verify(wish, house, { signal, onProgress }, { trigger, onJob });
+      const done = await verify(wish, house, { signal: work.signal, onProgress }, { trigger, onJob });
       work.put(done);
       return done;
     });
@@ -136,7 +139,7 @@ export class DaemonJobs {
 
   /** What was asked for. @throws what a command by hand tells as an error */
   async carryOut(demand: CarriedDemand, asked: Work): Promise<ExitCode> {
-    const { history, board, log, notificationsOf } = this.#options;
+    const { history, log, notificationsOf } = this.#options;
     const config = this.#options.config();
     if (demand.type !== 'status') logRecovered(await recoverAgain(new House(config, history)), log, false);
     const house = {
@@ -158,7 +161,7 @@ export class DaemonJobs {
         if ('kind' in output) this.#logSummary(output as JobSummary, (output as JobSummary).kind, {});
       },
     };
-    return await postOnBoard(board, logged, (work) => answerDemand(demand, house, work));
+    return await this.#post(logged, (work) => answerDemand(demand, house, work));
   }
 
   /** Removes what has expired, guest by guest. Tells of its failures in the log. */
@@ -179,6 +182,12 @@ export class DaemonJobs {
         log.error({ guest: guest.name }, `sweep failed: ${explainError(error)}`);
       }
     }
+  }
+
+  /** For all to see, and for those who may to give up. */
+  #post<T>(work: Work, use: (work: Work) => Promise<T>): Promise<T> {
+    const { board, works } = this.#options;
+    return works.enter(work, (cancellable) => postOnBoard(board, cancellable, use));
   }
 
   get #keepsAll(): boolean {

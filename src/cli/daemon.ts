@@ -6,6 +6,7 @@ import type { Config } from '../config/config.js';
 import { loadConfig } from '../config/load-config.js';
 import { JobBoard } from '../control/job-board.js';
 import { RequestDesk } from '../control/request-desk.js';
+import { RunningWorks } from '../control/running-works.js';
 import { ServiceManager } from '../control/service-manager.js';
 import { formatSettings, LiveSettings, parseSettings } from '../control/settings.js';
 import { SweepTimer } from '../control/sweep-timer.js';
@@ -16,7 +17,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
 import { type Context, configOf } from './context.js';
 import { DaemonAlerts } from './daemon-alerts.js';
-import { logDeskEvent, withControl } from './daemon-control.js';
+import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
 import { daemonLock } from './daemon-lock.js';
 import { logRecovered, openLog } from './daemon-log.js';
@@ -46,6 +47,8 @@ class Daemon {
   readonly #settings: LiveSettings;
   readonly #ending = new AbortController();
   readonly #board = new JobBoard();
+  readonly #works = new RunningWorks();
+  readonly #history: House['history'];
   readonly #desk: RequestDesk;
   readonly #scheduler: Scheduler;
   readonly #ears: GuestEars;
@@ -59,12 +62,14 @@ class Daemon {
     this.#settings = settings;
     this.#config = house.config;
     const { history } = house;
+    this.#history = history;
     const config = () => this.#config;
     const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
     const isAtWork = (guest: string) => this.#board.running().some((job) => job.guest === guest);
     this.#alerts = new DaemonAlerts({ history, log, config, isAtWork });
     const jobs = new DaemonJobs({
-      ...{ history, settings, log, board: this.#board, notificationsOf, alerts: this.#alerts },
+      ...{ history, settings, log, board: this.#board, works: this.#works, notificationsOf },
+      alerts: this.#alerts,
       config: () => this.#ears.informed(this.#config),
     });
     this.#scheduler = new Scheduler({
@@ -94,7 +99,8 @@ class Daemon {
     const ended = this.#untilSignalled();
     process.on('SIGHUP', () => void this.#reload());
     const [desk, board, settings, log] = [this.#desk, this.#board, this.#settings, this.#log];
-    await withControl({ desk, board, settings, log, config: () => this.#config }, async () => {
+    const control = { desk, board, settings, log, config: () => this.#config };
+    await this.#withDashboard(control, async () => {
       await this.#ears.follow();
       await this.#scheduler.start();
       this.#sweeps.start();
@@ -110,6 +116,15 @@ class Daemon {
     });
     log.info('daemon has ended');
     return exitCodes.done;
+  }
+
+  async #withDashboard(control: ControlOptions, use: () => Promise<void>): Promise<void> {
+    const { dashboard } = this.#config;
+    if (dashboard === null) return await withControl(control, use);
+    const { DaemonDashboard } = await import('./daemon-dashboard.js');
+    const options = { ...control, history: this.#history, works: this.#works };
+    const pages = new DaemonDashboard(options, dashboard);
+    await pages.with(() => withControl({ ...control, extend: pages.extend }, use));
   }
 
   /** Until somebody wants us to end; what is under way is given up. */

@@ -5,6 +5,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, contextOf, type GlobalOptions } from './context.js';
 import { emit, reportError } from './output.js';
 import { addSetUpVerbs } from './set-up-verbs.js';
+import { version } from './version.js';
 
 /**
  * The command line. Verbs are loaded when they are called: each brings libraries that take their time (kysely, zod).
@@ -12,7 +13,7 @@ import { addSetUpVerbs } from './set-up-verbs.js';
 function buildProgram(finish: (code: ExitCode) => void): Command {
   const program = new Command('umlsnap')
     .description('Backs up running User-Mode Linux guests: stop, sync, copy, go, and proof of each.')
-    .version('0.1.0')
+    .version(version)
     .option(
       '-c, --config <file>',
       'config file (default: $UMLSNAP_CONFIG, ~/.config/umlsnap/config.yaml, /etc/umlsnap/config.yaml)',
@@ -199,7 +200,7 @@ function addOtherVerbs(program: Command, run: Run): void {
   program
     .command('ctl [words...]')
     .description(
-      'show a running daemon, change its settings ([no]debug, [no]keep, …), or: request TYPE [TEXT]',
+      'show a running daemon, change its settings ([no]debug, [no]keep, …), or: request TYPE [TEXT]; dashboard [token]',
     )
     .option('--no-answer', 'with request: do not wait for what it comes to')
     .action((words: string[], options: Options) =>

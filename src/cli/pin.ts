@@ -1,6 +1,4 @@
-import { findSnapshot } from '../../jobs/find-snapshot.js';
-import { setPinned } from '../../jobs/set-pinned.js';
-import { allStores } from '../compose.js';
+import { pin } from '../../jobs/pin.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell, warn } from './output.js';
@@ -9,10 +7,8 @@ import { withStartedHouse } from './start.js';
 /** `umlsnap pin NAME` and `unpin NAME`: a pinned snapshot is never removed by rule, from whichever store. */
 export async function pinVerb(context: Context, name: string, pinned: boolean): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withStartedHouse(config, async ({ history }) => {
-    const all = allStores(config);
-    const { snapshot, guest } = (await findSnapshot(all, name, history)).stored;
-    const { stores, problems } = await setPinned(all, { snapshot, guest, pinned }, history);
+  return await withStartedHouse(config, async (house) => {
+    const { snapshot, stores, problems } = await pin(name, pinned, house);
     emit(context.output, {
       ...{ type: 'summary', kind: pinned ? 'pin' : 'unpin', snapshot, pinned, stores, warnings: problems },
     });

@@ -20,6 +20,8 @@ export interface Config {
   alerts: AlertConfig[];
   drill: DrillConfig;
   verify: VerifyConfig;
+  /** null: pages and metrics are nowhere. */
+  dashboard: DashboardConfig | null;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
 }
@@ -27,6 +29,20 @@ export interface Config {
 export interface ControlConfig {
   /** Whose members may ask the daemon, beside its own user; null: nobody's. */
   group: string | null;
+}
+
+/** Where pages and metrics are, beside the control socket. */
+export interface DashboardConfig {
+  /** An IP address. */
+  address: string;
+  /** 0: any that is free. */
+  port: number;
+  /** Holds what proves that somebody may do what the control socket allows; made when it is not there. */
+  tokenFile: string;
+  /** Names under which browsers may ask for it, beside addresses and localhost; lower case. */
+  hosts: string[];
+  /** Whoever gets to it may read it; on a loopback address only. */
+  readWithoutToken: boolean;
 }
 
 export interface DiskConfig {

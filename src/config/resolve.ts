@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { resolveAlert, resolveHooks } from './alert-fields.js';
 import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
+import { resolveDashboard } from './dashboard-fields.js';
 import { resolveDrill } from './drill-fields.js';
 import type { ConfigInput, GuestInput } from './schema.js';
 import { resolveStore } from './store-fields.js';
@@ -22,6 +23,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     concurrency: input.concurrency ?? 2,
     alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
+    dashboard: resolveDashboard(input.dashboard, join(state, 'dashboard.token')),
     drill: resolveDrill(input.drill, input.guests ?? {}, { state, timezone }),
     verify: resolveVerify(input.verify, timezone),
     stores: recordByName(stores),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { alertSchema, hooksSchema } from './alert-fields.js';
+import { dashboardField } from './dashboard-fields.js';
 import { drillField, guestDrillField } from './drill-fields.js';
 import {
   agentField,
@@ -70,6 +71,7 @@ export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
   control: controlSchema.exactOptional(),
+  dashboard: dashboardField.exactOptional(),
   alerts: z.array(alertSchema).max(32).exactOptional(),
   drill: drillField.exactOptional(),
   verify: verifySchema.exactOptional(),

@@ -20,6 +20,14 @@ interface Call {
   signal?: AbortSignal;
 }
 
+export interface DashboardLogin {
+  url: string;
+  /** Logs in once, and soon. */
+  loginUrl: string;
+  /** For whoever scrapes the metrics. */
+  scrapeToken: string;
+}
+
 /** Talks to the daemon of a state directory. */
 export class ControlClient {
   readonly #state: string;
@@ -70,6 +78,11 @@ export class ControlClient {
   async requestWithoutAnswer(body: RequestBody): Promise<void> {
     const response = await this.#call({ method: 'POST', path: '/requests', body: { ...body, id: 0 } });
     response.resume();
+  }
+
+  /** How to get into the daemon's dashboard. @throws NoDaemon, DashboardUnusable, Usage when it has none, DaemonGone */
+  async dashboardLogin(): Promise<DashboardLogin> {
+    return (await this.#ask({ method: 'POST', path: '/dashboard/login', body: {} })) as DashboardLogin;
   }
 
   /** The request may not have arrived yet, or have been answered just now; a daemon that is gone tells whoever waits for it. */

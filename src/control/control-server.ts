@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import { asUmlsnapError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
+import { isChange, isFromOurPage, isOurName } from './browser-guard.js';
 import { listenOn, type SocketRights } from './control-socket.js';
 import type { DaemonStatus } from './daemon-status.js';
 import type { JobBoard } from './job-board.js';
@@ -17,6 +18,8 @@ export interface ControlParts extends SocketRights {
   board: JobBoard;
   settings: LiveSettings;
   status(): DaemonStatus;
+  /** Adds what else is served on the socket. */
+  extend?(app: FastifyInstance): void;
 }
 
 const maxBodyBytes = 64 * 1024;
@@ -63,6 +66,11 @@ function buildApp(parts: ControlParts): FastifyInstance {
   // Whatever it is called: curl calls everything a form, and nothing but JSON is ever meant.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'string' }, app.getDefaultJsonParser('error', 'error'));
+  app.addHook('onRequest', async ({ method, headers }) => {
+    const caller = { host: headers.host, origin: headers.origin, fetchSite: fetchSiteOf(headers) };
+    if (isOurName(caller.host, 'socket', []) && (!isChange(method) || isFromOurPage(caller))) return;
+    throw new UmlsnapError('Usage', { problem: 'a page of another site has no business here.' });
+  });
   app.setErrorHandler((thrown, _request, reply) => {
     const { statusCode, message } = thrown as { statusCode?: number; message: string };
     // Fastify's own: a body that is too large, or no JSON.
@@ -76,7 +84,13 @@ function buildApp(parts: ControlParts): FastifyInstance {
   });
   addRequests(app, parts);
   addLooks(app, parts);
+  parts.extend?.(app);
   return app;
+}
+
+function fetchSiteOf(headers: FastifyRequest['headers']): string | undefined {
+  const fetchSite = headers['sec-fetch-site'];
+  return Array.isArray(fetchSite) ? fetchSite[0] : fetchSite;
 }
 
 const httpStatusOf: Partial<Record<string, number>> = { Usage: 400, NoSuchJob: 404, NoSuchRequest: 404 };

@@ -21,16 +21,25 @@ export interface Follower {
   end(): void;
 }
 
+/** Told of every job. MUST NOT do anything slow: another job may have its guest paused. */
+export interface BoardWatcher {
+  begun(job: RunningJob): void;
+  said(job: RunningJob, object: object): void;
+  ended(job: RunningJob): void;
+}
+
 /** What one job may say, so that a board can't grow without end: more than any job does. */
 const maxObjects = 1000;
 
 /** The jobs at work, whoever wanted them, and what each has said so far. */
 export class JobBoard {
   readonly #postings = new Map<string, Posting>();
+  readonly #watchers = new Set<BoardWatcher>();
 
   begin(job: Omit<RunningJob, 'startedAt'>): void {
     const posted = { ...job, startedAt: new Date().toISOString() };
     this.#postings.set(job.job, { job: posted, said: [], followers: new Set() });
+    for (const watcher of this.#watchers) watcher.begun(posted);
   }
 
   publish(job: string, object: object): void {
@@ -41,6 +50,7 @@ export class JobBoard {
     if (last && 'doneBytes' in last && 'doneBytes' in object) posting.said.pop();
     posting.said.push(object);
     for (const follower of posting.followers) follower.take(object);
+    for (const watcher of this.#watchers) watcher.said(posting.job, object);
   }
 
   /** Also of a job that was never begun: then nothing happens. */
@@ -48,10 +58,22 @@ export class JobBoard {
     const posting = this.#postings.get(job);
     this.#postings.delete(job);
     for (const follower of posting?.followers ?? []) follower.end();
+    if (posting) for (const watcher of this.#watchers) watcher.ended(posting.job);
   }
 
   running(): RunningJob[] {
     return [...this.#postings.values()].map(({ job }) => job);
+  }
+
+  /** What a job said last; undefined: no such job runs, or it has said nothing. */
+  lastOf(job: string): object | undefined {
+    return this.#postings.get(job)?.said.at(-1);
+  }
+
+  /** @returns what ends that */
+  watch(watcher: BoardWatcher): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
   }
 
   /** Tells all that the job has said, and what it says until its end. @returns what ends that; undefined: no such job runs */

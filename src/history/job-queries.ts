@@ -3,6 +3,7 @@ import { UmlsnapError } from '../errors.js';
 import type { JobEnd, JobKind, JobRecord, JobStart, JobStatus, PauseRecord, PhaseRecord } from './records.js';
 import { jobRecord, pauseRecord, phaseRecord } from './rows.js';
 import type { Tables } from './tables.js';
+import { countJob } from './total-queries.js';
 
 /** Queries over jobs and their phases; generic SQL only, so that PostgreSQL can stand behind the same port. */
 
@@ -11,6 +12,8 @@ export interface JobFilter {
   kind?: JobKind;
   status?: JobStatus;
   limit?: number;
+  /** The newest so many are passed over. */
+  offset?: number;
 }
 
 export type JobWithDetails = JobRecord & { phases: PhaseRecord[]; pauses: PauseRecord[] };
@@ -60,7 +63,7 @@ export async function insertPhase(db: Transaction<Tables>, job: string, phase: P
 
 /** @throws NoSuchJob, JobEnded */
 export async function endJob(db: Transaction<Tables>, job: string, end: JobEnd): Promise<void> {
-  const status = await requireJob(db, job);
+  const { status, ...of } = await requireJob(db, job);
   if (status !== 'running') throw new UmlsnapError('JobEnded', { job, status });
   await db
     .updateTable('jobs')
@@ -73,6 +76,7 @@ export async function endJob(db: Transaction<Tables>, job: string, end: JobEnd):
     })
     .where('job', '=', job)
     .execute();
+  await countJob(db, of, end.status);
 }
 
 export async function selectJobs(db: Kysely<Tables>, filter: JobFilter): Promise<JobRecord[]> {
@@ -81,6 +85,7 @@ export async function selectJobs(db: Kysely<Tables>, filter: JobFilter): Promise
   if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
   if (filter.status !== undefined) query = query.where('status', '=', filter.status);
   if (filter.limit !== undefined) query = query.limit(filter.limit);
+  if (filter.offset !== undefined) query = query.offset(filter.offset);
   return (await query.execute()).map(jobRecord);
 }
 
@@ -98,9 +103,16 @@ export async function selectJob(db: Kysely<Tables>, job: string): Promise<JobWit
   return { ...jobRecord(row), phases: phases.map(phaseRecord), pauses: pauses.map(pauseRecord) };
 }
 
-/** The status of a job that must be there. */
-export async function requireJob(db: Transaction<Tables>, job: string): Promise<string> {
-  const row = await db.selectFrom('jobs').select('status').where('job', '=', job).executeTakeFirst();
+/** What a job is, and its status: one that must be there. @throws NoSuchJob */
+export async function requireJob(
+  db: Transaction<Tables>,
+  job: string,
+): Promise<{ status: string; kind: string; guest: string | null }> {
+  const row = await db
+    .selectFrom('jobs')
+    .select(['status', 'kind', 'guest'])
+    .where('job', '=', job)
+    .executeTakeFirst();
   if (row === undefined) throw new UmlsnapError('NoSuchJob', { job });
-  return row.status;
+  return row;
 }

@@ -4,6 +4,7 @@ import { guestEvents } from './migrations/0002-guest-events.js';
 import { verifications } from './migrations/0003-verifications.js';
 import { drills } from './migrations/0004-drills.js';
 import { retentionSweeps } from './migrations/0005-retention-sweeps.js';
+import { overview } from './migrations/0006-overview.js';
 import type { Tables } from './tables.js';
 
 /** Every migration by its number and name. A published one MUST never change; a new need is a new number. */
@@ -13,6 +14,7 @@ const migrations: Record<string, Migration> = {
   '0003-verifications': verifications,
   '0004-drills': drills,
   '0005-retention-sweeps': retentionSweeps,
+  '0006-overview': overview,
 };
 
 /** What stands between a database's schema and ours: `newer` means that a later umlsnap has written it. */

@@ -4,6 +4,7 @@ import { requireJob } from './job-queries.js';
 import type { PauseEnd, PauseIntent, PauseRecord } from './records.js';
 import { pauseRecord } from './rows.js';
 import type { Tables } from './tables.js';
+import { countPause } from './total-queries.js';
 
 /** @throws NoSuchJob */
 export async function insertPause(db: Transaction<Tables>, intent: PauseIntent): Promise<void> {
@@ -28,7 +29,11 @@ export async function insertPause(db: Transaction<Tables>, intent: PauseIntent):
  * @throws Internal when the pause was never intended
  */
 export async function closePause(db: Transaction<Tables>, pause: string, end: PauseEnd): Promise<void> {
-  const row = await db.selectFrom('pauses').select('ended_at').where('pause', '=', pause).executeTakeFirst();
+  const row = await db
+    .selectFrom('pauses')
+    .select(['ended_at', 'guest'])
+    .where('pause', '=', pause)
+    .executeTakeFirst();
   if (row === undefined)
     throw new UmlsnapError('Internal', { problem: `the pause ${pause} was never intended` });
   if (row.ended_at !== null) return;
@@ -37,6 +42,7 @@ export async function closePause(db: Transaction<Tables>, pause: string, end: Pa
     .set({ paused_ms: end.pausedMs, ended_by: end.endedBy, ended_at: end.endedAt })
     .where('pause', '=', pause)
     .execute();
+  await countPause(db, { guest: row.guest, pausedMs: end.pausedMs });
 }
 
 export async function selectOpenPauses(db: Kysely<Tables>): Promise<PauseRecord[]> {

@@ -16,6 +16,20 @@ import {
 } from './job-queries.js';
 import { migrate, schemaState } from './migrate.js';
 import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
+import {
+  type GuestInstant,
+  type LastPause,
+  type PlottedPause,
+  type PlottedSize,
+  type RecentJob,
+  selectDurations,
+  selectLastPauses,
+  selectLastProven,
+  selectNewestSnapshots,
+  selectPausesOf,
+  selectRecentBackups,
+  selectSizesOf,
+} from './overview-queries.js';
 import type {
   DrillRecord,
   GuestEvent,
@@ -43,6 +57,7 @@ import { sqliteFailure } from './sqlite-failure.js';
 import { openSqliteFile } from './sqlite-file.js';
 import { selectSweep, upsertSweep } from './sweep-queries.js';
 import type { Tables } from './tables.js';
+import { type JobTotal, type PauseTotal, selectJobTotals, selectPauseTotals } from './total-queries.js';
 import { selectVerifications, upsertVerification, type VerificationFilter } from './verification-queries.js';
 
 export interface HistoryOptions {
@@ -173,6 +188,58 @@ export class SqliteHistory {
   /** The newest of them, in the order in which they came. */
   async events(filter: EventFilter): Promise<GuestEventRecord[]> {
     return this.#read((db) => selectEvents(db, filter));
+  }
+
+  /** The newest backups of each of these guests, so many at most, oldest first. */
+  async recentBackups(guests: readonly string[], perGuest: number): Promise<RecentJob[]> {
+    return this.#read((db) => selectRecentBackups(db, guests, perGuest));
+  }
+
+  /** The newest snapshot of each of these guests that is there, once for each store that has it. */
+  async newestSnapshots(guests: readonly string[]): Promise<SnapshotRecord[]> {
+    return this.#read((db) => selectNewestSnapshots(db, guests));
+  }
+
+  /** The newest measured pause of each of these guests. */
+  async lastPauses(guests: readonly string[]): Promise<LastPause[]> {
+    return this.#read((db) => selectLastPauses(db, guests));
+  }
+
+  /** When a job of this kind last found a snapshot of each of these guests good. */
+  async lastProven(guests: readonly string[], kind: 'verify' | 'drill'): Promise<GuestInstant[]> {
+    return this.#read((db) => selectLastProven(db, guests, kind));
+  }
+
+  /** When these jobs began and ended; of those that have. */
+  async durations(
+    jobs: readonly string[],
+  ): Promise<{ job: string; startedAt: string; finishedAt: string }[]> {
+    return this.#read((db) => selectDurations(db, jobs));
+  }
+
+  /** A guest's newest measured pauses, so many at most, oldest first. */
+  async pausesOf(guest: string, limit: number): Promise<PlottedPause[]> {
+    return this.#read((db) => selectPausesOf(db, guest, limit));
+  }
+
+  /** The sizes of a guest's newest snapshots, removed ones included, so many at most, oldest first. */
+  async sizesOf(guest: string, limit: number): Promise<PlottedSize[]> {
+    return this.#read((db) => selectSizesOf(db, guest, limit));
+  }
+
+  /** How many jobs have ever ended, of each guest, kind and status. */
+  async jobTotals(): Promise<JobTotal[]> {
+    return this.#read((db) => selectJobTotals(db));
+  }
+
+  /** How many pauses were ever measured, of each guest and class of length. */
+  async pauseTotals(): Promise<PauseTotal[]> {
+    return this.#read((db) => selectPauseTotals(db));
+  }
+
+  /** The last slot of each guest's schedule that was dealt with. */
+  async lastSlots(): Promise<{ guest: string; slot: string }[]> {
+    return this.#read((db) => db.selectFrom('slots').selectAll().execute());
   }
 
   /** Records how a drill ended; only the last one of a snapshot is kept here, all of them are jobs. */

@@ -114,6 +114,21 @@ export interface VerificationsTable {
   filesystems: string;
 }
 
+export interface JobTotalsTable {
+  /** Empty: of no guest. */
+  guest: string;
+  kind: string;
+  status: string;
+  jobs: number;
+}
+
+export interface PauseTotalsTable {
+  guest: string;
+  bucket: number;
+  pauses: number;
+  total_ms: number;
+}
+
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
@@ -125,4 +140,6 @@ export interface Tables {
   sweeps: SweepsTable;
   drills: DrillsTable;
   verifications: VerificationsTable;
+  job_totals: JobTotalsTable;
+  pause_totals: PauseTotalsTable;
 }

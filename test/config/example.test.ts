@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import type { z } from 'zod';
 import { alertSchema, hooksSchema } from '../../src/config/alert-fields.js';
+import { dashboardSchema } from '../../src/config/dashboard-fields.js';
 import { drillField } from '../../src/config/drill-fields.js';
 import { keepField } from '../../src/config/fields.js';
 import { loadConfig } from '../../src/config/load-config.js';
@@ -26,7 +27,15 @@ test('the example shows every key that a config can have, under a comment that e
   const lines = (await readFile(exampleFile, 'utf8')).split('\n');
   const stores = [directoryStoreSchema, tarStoreSchema, resticStoreSchema];
   const ofGuests = [settingsSchema, guestSchema, keepField.in, hooksSchema];
-  const schemas = [configSchema, controlSchema, drillField, verifySchema, ...stores, ...ofGuests];
+  const schemas = [
+    configSchema,
+    controlSchema,
+    dashboardSchema,
+    drillField,
+    verifySchema,
+    ...stores,
+    ...ofGuests,
+  ];
   const keys = schemas.flatMap((schema: z.ZodObject) => Object.keys(schema.shape));
   const waysOfAlerts = Object.keys(alertSchema.shape).filter(
     (way) => !lines.some((line) => line.includes(` ${way}: `)),

@@ -289,6 +289,7 @@ test('a digest tells one config from another', () => {
     alerts: [],
     drill: resolveDrill(undefined, {}, { state: '/s', timezone: 'UTC' }),
     verify: resolveVerify(undefined, 'UTC'),
+    dashboard: null,
     stores: {},
     guests: {},
   };

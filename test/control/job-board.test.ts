@@ -22,3 +22,22 @@ test('a copy that tells its progress for hours leaves room for how the job ends,
   ]);
   expect(live).toHaveLength(5002);
 });
+
+test('whoever watches the board is told of every job, from its beginning to its end, once', () => {
+  const board = new JobBoard();
+  const told: string[] = [];
+  const stop = board.watch({
+    begun: ({ job }) => told.push(`begun ${job}`),
+    said: ({ job }, object) => told.push(`${job} ${JSON.stringify(object)}`),
+    ended: ({ job }) => told.push(`ended ${job}`),
+  });
+  board.begin({ job: 'a', kind: 'backup', guest: 'debian', trigger: 'manual' });
+  board.publish('a', { phase: 'seal' });
+  expect(board.lastOf('a')).toEqual({ phase: 'seal' });
+  board.end('a');
+  board.end('a');
+  stop();
+  board.begin({ job: 'b', kind: 'backup', guest: 'debian', trigger: 'manual' });
+  expect(told).toEqual(['begun a', 'a {"phase":"seal"}', 'ended a']);
+  expect(board.lastOf('a')).toBeUndefined();
+});

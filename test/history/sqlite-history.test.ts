@@ -4,15 +4,18 @@ import { DatabaseSync } from '@photostructure/sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { historyContract } from '../contracts/history-contract.js';
+import { historyOverviewContract } from '../contracts/history-overview-contract.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { jobStart, snapshot } from './records-of-tests.js';
 
 describe('the history in SQLite', () => {
-  historyContract(async () => {
-    const dir = await makeTempDir();
-    const remove = () => removeTempDir(dir);
-    return { history: await SqliteHistory.open(join(dir, 'history.db')), remove };
-  });
+  for (const contract of [historyContract, historyOverviewContract]) {
+    contract(async () => {
+      const dir = await makeTempDir();
+      const remove = () => removeTempDir(dir);
+      return { history: await SqliteHistory.open(join(dir, 'history.db')), remove };
+    });
+  }
 });
 
 describe('the file', () => {

@@ -61,6 +61,8 @@ export async function setScene(options: SceneOptions): Promise<Scene> {
   await mkdir(dir, { recursive: true });
   const text = JSON.stringify({
     state,
+    // One port can't be every daemon's.
+    dashboard: false,
     stores: Object.fromEntries(
       Object.entries(stores).map(([name, store]) => [
         name,

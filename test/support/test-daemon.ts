@@ -18,7 +18,7 @@ export class TestDaemon {
 
   /** Returns once its schedule runs. */
   static async start(
-    house: TestHouse,
+    house: Pick<TestHouse, 'start'>,
     settings: string[] = [],
     env: Record<string, string> = {},
   ): Promise<TestDaemon> {

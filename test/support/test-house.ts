@@ -92,7 +92,8 @@ export class TestHouse {
   async configure(guests: Record<string, GuestSettings>, more: Record<string, unknown> = {}): Promise<void> {
     const stores = { local: { type: 'directory', path: this.store } };
     const defaults = { timezone: 'UTC', pauseBudget: '60s' };
-    const config = { state: this.state, stores, defaults, guests, ...more };
+    // One port can't be every daemon's.
+    const config = { state: this.state, dashboard: false, stores, defaults, guests, ...more };
     await mkdir(this.dir, { recursive: true });
     await writeFile(this.configFile, JSON.stringify(config, null, 2));
   }

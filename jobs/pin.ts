@@ -1,0 +1,26 @@
+import type { Store } from '../src/store/store.js';
+import { findSnapshot } from './find-snapshot.js';
+import { type PinHistory, setPinned } from './set-pinned.js';
+
+export interface Pinned {
+  /** Its full name. */
+  snapshot: string;
+  /** Those that have it, and know of it now. */
+  stores: string[];
+  /** What kept others from it, for people. */
+  problems: string[];
+}
+
+/**
+ * Pins a snapshot, which no rule removes then, or lets the rules decide about it again; in every store that has it.
+ * @param name may be `guest@latest`
+ * @throws as `findSnapshot` and `setPinned`
+ */
+export async function pin(
+  name: string,
+  pinned: boolean,
+  { stores, history }: { stores: Store[]; history: PinHistory },
+): Promise<Pinned> {
+  const { snapshot, guest } = (await findSnapshot(stores, name, history)).stored;
+  return { snapshot, ...(await setPinned(stores, { snapshot, guest, pinned }, history)) };
+}

@@ -1,0 +1,2 @@
+/** Of umlsnap. */
+export const version = '0.1.0';

@@ -1,0 +1,191 @@
+import type { Config, GuestConfig } from '../config/config.js';
+import { guestNamed } from '../config/guest-named.js';
+import type { JobBoard } from '../control/job-board.js';
+import type { RequestDesk } from '../control/request-desk.js';
+import { UmlsnapError } from '../errors.js';
+import type { JobWithDetails } from '../history/job-queries.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+import { whenNotUrgent } from '../urgency.js';
+import { Errands } from './errands.js';
+import type { GuestOverview, SeenState } from './guest-overview.js';
+import { GuestWatch } from './guest-watch.js';
+import { type JobProgress, LiveFeed, progressOf } from './live-feed.js';
+import { exposition } from './metrics/exposition.js';
+import { directoriesOf, gather, StoreRooms } from './metrics/gather.js';
+import { type GuestPageFacts, jobsPerPage } from './pages/guest-page.js';
+import { readOverview } from './read-overview.js';
+import { SharedLook } from './shared-look.js';
+
+export interface DashboardParts {
+  /** As it is in force now. */
+  config(): Config;
+  history: DashboardHistory;
+  board: JobBoard;
+  desk: RequestDesk;
+  /** See GuestWatch. */
+  look(guest: GuestConfig): Promise<SeenState>;
+  isAtWork(guest: string): Promise<boolean>;
+  /** @throws NoSuchSnapshot, SnapshotDamaged and what speaks against the store */
+  pin(snapshot: string, pinned: boolean): Promise<void>;
+  /** @returns false: no such job is under way in this process */
+  cancel(job: string): boolean;
+  hostName: string;
+  version: string;
+  startedAt: string;
+  /** For what no page can tell; must not throw. */
+  onError(error: unknown): void;
+}
+
+export type DashboardHistory = Pick<
+  SqliteHistory,
+  | 'recentBackups'
+  | 'newestSnapshots'
+  | 'lastPauses'
+  | 'openPauses'
+  | 'lastSlots'
+  | 'jobTotals'
+  | 'pauseTotals'
+  | 'lastProven'
+  | 'durations'
+  | 'snapshots'
+  | 'pausesOf'
+  | 'sizesOf'
+  | 'jobs'
+  | 'job'
+>;
+
+/** How long a page of all guests is true, for those who look after the first one. */
+const keepOverviewMs = 1000;
+/** What a page waits for looks at guests that nobody has looked at yet; of a crowd it shows what is known, and more as it comes. */
+const firstLookMs = 250;
+const crowd = 20;
+const plottedAtMost = 500;
+const timelinesShown = 10;
+
+/** What the pages and the metrics show, and who keeps it true. Nothing here knows of HTTP. */
+export class Dashboard {
+  readonly errands: Errands;
+  readonly feed: LiveFeed;
+  readonly #parts: DashboardParts;
+  readonly #watch: GuestWatch;
+  readonly #overview: SharedLook<GuestOverview[]>;
+  readonly #rooms = new StoreRooms();
+
+  constructor(parts: DashboardParts) {
+    this.#parts = parts;
+    const { config, board, desk, look, isAtWork, onError } = parts;
+    this.#watch = new GuestWatch({
+      ...{ look, isAtWork, onError, guests: () => Object.values(config().guests) },
+      onChange: (guest) => this.#changed(guest),
+    });
+    this.#overview = new SharedLook(() => this.#readOverview(), keepOverviewMs);
+    // Before the feed tells anybody to look again.
+    const forget = () => this.#overview.forget();
+    board.watch({ begun: forget, said: () => {}, ended: forget });
+    this.feed = new LiveFeed(board, () => void this.#watch.want());
+    this.errands = new Errands(desk, () => forget());
+  }
+
+  get hostName(): string {
+    return this.#parts.hostName;
+  }
+
+  /** All guests. The first to look waits a moment for looks at the guests themselves. */
+  async overview(): Promise<GuestOverview[]> {
+    const looked = this.#watch.want();
+    if (Object.keys(this.#parts.config().guests).length > crowd) return await this.#readyOverview();
+    let stopWaiting = () => {};
+    const patience = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, firstLookMs);
+      stopWaiting = () => clearTimeout(timer);
+    });
+    await Promise.race([looked, patience]);
+    stopWaiting();
+    return await this.#readyOverview();
+  }
+
+  /** Whoever makes a page of it holds the event loop up for a while, and MUST NOT while a guest is in a short pause. */
+  async #readyOverview(): Promise<GuestOverview[]> {
+    const overview = await this.#overview.get();
+    await whenNotUrgent();
+    return overview;
+  }
+
+  /** @throws NoSuchGuest */
+  async guest(name: string, offset: number): Promise<Omit<GuestPageFacts, 'errand'>> {
+    const { config, history } = this.#parts;
+    guestNamed(config(), name);
+    const about = (await this.overview()).find(({ guest }) => guest === name);
+    if (!about) throw new UmlsnapError('NoSuchGuest', { guest: name, known: [] });
+    const found = await history.jobs({ guest: name, limit: jobsPerPage + 1, offset });
+    const backups = await history.jobs({ guest: name, kind: 'backup', limit: timelinesShown });
+    const detailed: JobWithDetails[] = [];
+    for (const { job } of backups) {
+      const details = await history.job(job);
+      if (details) detailed.push(details);
+    }
+    return {
+      ...{ about, detailed, progress: this.progressOf(name) },
+      snapshots: await history.snapshots({ guest: name }),
+      pauses: await history.pausesOf(name, plottedAtMost),
+      sizes: await history.sizesOf(name, plottedAtMost),
+      jobs: { shown: found.slice(0, jobsPerPage), offset, hasMore: found.length > jobsPerPage },
+    };
+  }
+
+  /** @throws NoSuchJob */
+  async job(name: string): Promise<{ job: JobWithDetails; progress: JobProgress | undefined }> {
+    const job = await this.#parts.history.job(name);
+    if (!job) throw new UmlsnapError('NoSuchJob', { job: name });
+    return { job, progress: this.#progress((running) => running === name) };
+  }
+
+  /** How far the job is that this process has at work on a guest. */
+  progressOf(guest: string): JobProgress | undefined {
+    return this.#progress((_, of) => of === guest);
+  }
+
+  /** @throws NoSuchGuest */
+  requireGuest(name: string): void {
+    guestNamed(this.#parts.config(), name);
+  }
+
+  pin(snapshot: string, pinned: boolean): Promise<void> {
+    return this.#parts.pin(snapshot, pinned);
+  }
+
+  /** @throws NoSuchJob */
+  cancel(job: string): void {
+    if (!this.#parts.cancel(job)) throw new UmlsnapError('NoSuchJob', { job });
+  }
+
+  async metrics(): Promise<string> {
+    const { config, history, version, startedAt } = this.#parts;
+    const found = await gather(await this.#overview.get(), history);
+    const rooms = await this.#rooms.measure(directoriesOf(config().stores));
+    await whenNotUrgent();
+    return await exposition({ ...found, rooms, version, startedAt });
+  }
+
+  async close(): Promise<void> {
+    this.feed.close();
+    await this.#watch.close();
+  }
+
+  #readOverview(): Promise<GuestOverview[]> {
+    const { config, history } = this.#parts;
+    const seenOf = (guest: string) => this.#watch.seen(guest);
+    return readOverview(Object.values(config().guests), history, seenOf, new Date());
+  }
+
+  #progress(isIt: (job: string, guest: string | null) => boolean): JobProgress | undefined {
+    const { board } = this.#parts;
+    const running = board.running().find(({ job, guest }) => isIt(job, guest));
+    return running && progressOf(running, board.lastOf(running.job));
+  }
+
+  #changed(guest: string): void {
+    this.#overview.forget();
+    this.feed.changed(guest);
+  }
+}

@@ -1,0 +1,34 @@
+import type { SnapshotRecord } from '../../history/records.js';
+import { groupBy } from '../group-by.js';
+import { type Html, html } from '../html.js';
+import { ageText, durationText, msSince, sizeText, timeText } from '../words.js';
+import { tokenField, type View } from './layout.js';
+
+/** The snapshots of a guest that are there, with what can be done to them. */
+export function snapshotsTable({ formToken, now }: View, snapshots: SnapshotRecord[]): Html {
+  if (snapshots.length === 0) return html`<p class="hint">There is none yet.</p>`;
+  const rows = [...groupBy(snapshots, ({ snapshot }) => snapshot).values()].map((copies) =>
+    row(copies, formToken !== null, now),
+  );
+  const table = html`<div class="scroll" role="region" aria-label="Snapshots, a table" tabindex="0"><table class="list"><thead><tr><th scope="col">Taken<th scope="col">Consistency<th scope="col" class="figure">Pause<th scope="col" class="figure">Size<th scope="col" class="figure">Stored<th scope="col">By<th scope="col">In<th scope="col">Labels${formToken !== null && html`<th scope="col"><span class="unseen">What to do</span>`}</tr></thead><tbody>${rows}</tbody></table></div>`;
+  return formToken === null ? table : html`<form method="post">${tokenField(formToken)}${table}</form>`;
+}
+
+function row(copies: SnapshotRecord[], hasButtons: boolean, now: Date): Html {
+  const [first] = copies;
+  if (!first) return html``;
+  const { snapshot, takenAt, consistency, dirtyKib, pausedMs, sizeBytes, storedBytes, method } = first;
+  const labels = Object.entries(first.labels).map(
+    ([name, value]) => html`<span class="label">${name}=${value}</span> `,
+  );
+  const taken = html`<span title="${snapshot}">${timeText(takenAt)}</span> <i>${ageText(msSince(takenAt, now))}</i>`;
+  const name = first.job === null ? taken : html`<a href="/jobs/${first.job}">${taken}</a>`;
+  const dirty = dirtyKib > 0 && html` <i>${dirtyKib} KiB dirty</i>`;
+  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}<td>${consistency}${dirty}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${sizeText(storedBytes)}<td>${method}<td>${copies.map(({ store }) => store).join(', ')}<td>${labels}${hasButtons && buttons(first)}</tr>`;
+}
+
+function buttons({ snapshot, pinned }: SnapshotRecord): Html {
+  const one = (verb: string, text: string) =>
+    html`<button class="small" formaction="/snapshots/${snapshot}/${verb}" aria-label="${text} ${snapshot}">${text}</button>`;
+  return html`<td class="doing">${one('verify', 'Verify')}${one('drill', 'Drill')}${pinned ? one('unpin', 'Unpin') : one('pin', 'Pin')}`;
+}

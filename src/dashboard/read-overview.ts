@@ -1,0 +1,45 @@
+import type { GuestConfig } from '../config/config.js';
+import type { SqliteHistory } from '../history/sqlite-history.js';
+import { groupBy } from './group-by.js';
+import { type GuestOverview, type GuestRecords, overviewOf, type SeenState } from './guest-overview.js';
+
+export type OverviewHistory = Pick<
+  SqliteHistory,
+  'recentBackups' | 'newestSnapshots' | 'lastPauses' | 'openPauses' | 'lastSlots'
+>;
+
+/** How many jobs a row shows. */
+export const recentJobs = 30;
+
+/**
+ * Reads what is known of guests, in as many queries for three hundred of them as for one.
+ * @throws HistoryLocked, HistoryUnusable
+ */
+export async function readOverview(
+  guests: readonly GuestConfig[],
+  history: OverviewHistory,
+  seenOf: (guest: string) => SeenState | null,
+  now: Date,
+): Promise<GuestOverview[]> {
+  const names = guests.map(({ name }) => name);
+  const recent = groupByGuest(await history.recentBackups(names, recentJobs));
+  const newest = groupByGuest(await history.newestSnapshots(names));
+  const pauses = groupByGuest(await history.lastPauses(names));
+  const open = groupByGuest(await history.openPauses());
+  const slots = groupByGuest(await history.lastSlots());
+  return guests.map((config) => {
+    const { name } = config;
+    const records: GuestRecords = {
+      recent: recent.get(name) ?? [],
+      newest: newest.get(name)?.[0] ?? null,
+      stores: (newest.get(name) ?? []).map(({ store }) => store),
+      lastPause: pauses.get(name)?.[0] ?? null,
+      openPause: open.get(name)?.[0] ?? null,
+      lastSlot: slots.get(name)?.[0]?.slot ?? null,
+    };
+    return overviewOf(config, records, seenOf(name), now);
+  });
+}
+
+const groupByGuest = <T extends { guest: string }>(rows: readonly T[]): Map<string, T[]> =>
+  groupBy(rows, ({ guest }) => guest);

@@ -1,0 +1,92 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { expect } from 'vitest';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+
+/** A real browser: Debian's Chromium, without its own business on the network. */
+
+const executablePath = '/usr/bin/chromium';
+const flags = [
+  ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'],
+  ...['--disable-component-update', '--disable-sync'],
+];
+
+export const desktop = { width: 1280, height: 900 };
+export const phone = { width: 390, height: 844 };
+
+export interface TestBrowser {
+  browser: Browser;
+  close(): Promise<void>;
+}
+
+export async function startBrowser(): Promise<TestBrowser> {
+  if (!existsSync(executablePath)) throw new Error(`there is no ${executablePath}: apt-get install chromium`);
+  // Profile and caches are the browser's own: nothing of it is left behind.
+  const home = await makeTempDir();
+  const env = {
+    ...process.env,
+    HOME: home,
+    XDG_CONFIG_HOME: join(home, 'c'),
+    XDG_CACHE_HOME: join(home, 'x'),
+  };
+  const browser = await chromium.launch({ executablePath, args: flags, env: env as Record<string, string> });
+  return {
+    browser,
+    close: async () => {
+      await browser.close();
+      await removeTempDir(home);
+    },
+  };
+}
+
+const axeFile = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+
+/** What axe finds against WCAG 2.1 AA and its own best practices: every kind, with the elements. */
+export async function accessibilityProblems(page: Page): Promise<string[]> {
+  await page.evaluate(await readFile(axeFile, 'utf8'));
+  const results = await page.evaluate('axe.run(document)');
+  const { violations } = results as { violations: { id: string; help: string; nodes: { html: string }[] }[] };
+  return violations.map(
+    ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(' ')}`,
+  );
+}
+
+/** Fails for whatever the page complains of: a refused script, a broken policy, an asset that is not there. */
+export function complaintsOf(page: Page): string[] {
+  const complaints: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('requestfailed', (request) => {
+    const { errorText } = request.failure() ?? { errorText: '' };
+    // What a page was asking for when it was left.
+    if (errorText !== 'net::ERR_ABORTED') complaints.push(`${request.url()} ${errorText}`);
+  });
+  return complaints;
+}
+
+/** The page is as wide as the window, and nothing sticks out. */
+export async function expectFits(page: Page): Promise<void> {
+  const { wide, window } = (await page.evaluate(
+    '({ wide: document.documentElement.scrollWidth, window: document.documentElement.clientWidth })',
+  )) as { wide: number; window: number };
+  expect(wide).toBeLessThanOrEqual(window);
+}
+
+/** Runs `use` with a page of its own, at this size and in these colours. */
+export async function withPage<T>(
+  browser: Browser,
+  options: Parameters<Browser['newContext']>[0],
+  use: (page: Page, context: BrowserContext) => Promise<T>,
+): Promise<T> {
+  const context = await browser.newContext(options);
+  try {
+    return await use(await context.newPage(), context);
+  } finally {
+    await context.close();
+  }
+}

@@ -1,0 +1,231 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import {
+  accessibilityProblems,
+  complaintsOf,
+  desktop,
+  expectFits,
+  phone,
+  startBrowser,
+  type TestBrowser,
+  withPage,
+} from './browser.js';
+import { type Crowd, failing, late, makeCrowd, withoutSnapshot } from './crowd.js';
+import { DashboardOfTests, formTokenIn } from './daemon-of-tests.js';
+
+/** A daemon with 300 guests and a long history: who gets to see it, and how it looks in a browser. */
+
+let dir: string;
+let crowd: Crowd;
+let dashboard: DashboardOfTests;
+let cookie: string;
+beforeAll(async () => {
+  dir = await makeTempDir();
+  crowd = await makeCrowd(dir, { guests: 300, jobsPerGuest: 40, jobsWithPhases: 5 });
+  dashboard = await DashboardOfTests.start(crowd);
+  cookie = await dashboard.logIn();
+}, 120_000);
+afterAll(async () => {
+  await dashboard?.daemon.end();
+  await removeTempDir(dir);
+});
+
+const named = (index: number) => crowd.names[index] ?? '';
+const read = (path: string) => dashboard.ask(path, { headers: { cookie } });
+
+describe('whoever gets to the port', () => {
+  test('sees nothing without a login, and is told how to get one', async () => {
+    for (const path of ['/', '/guests/web-001', '/jobs/x', '/rows', '/events', '/metrics']) {
+      const { status, body } = await dashboard.ask(path, { headers: { accept: 'text/html' } });
+      expect({ path, status }).toEqual({ path, status: 401 });
+      expect(body).toContain('umlsnap ctl dashboard');
+      expect(body).not.toContain('web-001');
+    }
+  });
+
+  test('logs in by a link of the command, once, for a cookie that no script and no other site gets', async () => {
+    const { pathname, search } = new URL(await dashboard.loginUrl());
+    const { status, headers } = await dashboard.ask(pathname + search);
+    expect(status).toBe(303);
+    expect(String(headers['set-cookie'])).toMatch(/; Path=\/; HttpOnly; SameSite=Strict; Max-Age=604800$/);
+    expect(await dashboard.ask(pathname + search)).toMatchObject({ status: 401 });
+    expect((await read('/')).status).toBe(200);
+  });
+
+  test('logs in by the token of the file, and by no other', async () => {
+    const token = (await readFile(join(crowd.state, 'dashboard.token'), 'utf8')).trim();
+    expect((await dashboard.press('/login', { token })).status).toBe(303);
+    const { scrapeToken } = (await dashboard.ctl('dashboard', '--json')).json[0] as { scrapeToken: string };
+    for (const wrong of ['', `${token}x`, scrapeToken])
+      expect((await dashboard.press('/login', { token: wrong })).status).toBe(401);
+  });
+
+  test('gets the metrics, and nothing else, with the token for Prometheus', async () => {
+    const token = (await dashboard.ctl('dashboard', 'token')).stdout.trim();
+    const headers = { authorization: `Bearer ${token}` };
+    expect(await dashboard.ask('/metrics', { headers })).toMatchObject({ status: 200 });
+    expect(await dashboard.ask('/', { headers })).toMatchObject({ status: 403 });
+    const pressed = await dashboard.press('/guests/web-001/snapshot', {}, { headers });
+    expect(pressed.status).toBe(403);
+  });
+
+  test('is refused under a name that is not ours, also with a cookie, and on the socket', async () => {
+    const headers = { cookie, host: 'evil.example' };
+    expect(await dashboard.ask('/', { headers })).toMatchObject({ status: 421 });
+    expect(await dashboard.ask('/', { headers, bySocket: true })).toMatchObject({ status: 400 });
+    expect(await dashboard.ask('/status', { headers, bySocket: true })).toMatchObject({ status: 400 });
+  });
+
+  test('gets every answer with a policy that allows nothing from elsewhere', async () => {
+    for (const answer of [await read('/'), await dashboard.ask('/login'), await read('/guests/none')]) {
+      expect(answer.headers['content-security-policy']).toMatch(
+        /^default-src 'none'; .*frame-ancestors 'none'$/,
+      );
+      expect(answer.headers).toMatchObject({
+        'x-content-type-options': 'nosniff',
+        'cache-control': 'no-store',
+      });
+      expect(answer.body).not.toMatch(/<[^>]*\s(?:style|on\w+)=|<script>|<style/);
+      expect(answer.body).not.toMatch(/(?:src|href|action)="(?:https?:)?\/\//);
+    }
+  });
+});
+
+describe('the first page', () => {
+  test('says what is not well, the worst first, in less than 150 KiB for 300 guests', async () => {
+    const { body } = await read('/');
+    expect(Buffer.byteLength(body)).toBeLessThan(150 * 1024);
+    expect(body).toContain('3 of 300 guests need attention.');
+    const rows = [...body.matchAll(/<tr id="g-([^"]+)">/g)].map(([, name]) => name);
+    expect(rows).toHaveLength(300);
+    expect(new Set(rows.slice(0, 3))).toEqual(new Set([failing, late, withoutSnapshot].map(named)));
+    const rowOf = (index: number) => new RegExp(`<tr id="g-${named(index)}">.*`).exec(body)?.[0] ?? '';
+    expect(rowOf(late)).toMatch(/late by \d+ h/);
+    expect(rowOf(failing)).toContain('last backup failed');
+    expect(rowOf(withoutSnapshot)).toContain('<td>none');
+    expect(rowOf(0)).toMatch(
+      /\d+ h <i>of 24 h<\/i>.*(frozen|synced).*ms <i>of 5 s<\/i>.*aria-label="\d+ good/,
+    );
+  });
+
+  test('is asked for again in parts by its script', async () => {
+    const { body } = await read('/rows?guest=web-001&guest=db-002&guest=nobody');
+    expect([...body.matchAll(/<tr id="g-([^"]+)">/g)].map(([, name]) => name).sort()).toEqual([
+      'db-002',
+      'web-001',
+    ]);
+    expect(body).toContain('id="verdict"');
+  });
+});
+
+describe('a button', () => {
+  const press = (fields: Record<string, string>, headers: Record<string, string>) =>
+    dashboard.press(`/guests/${named(0)}/snapshot`, fields, { headers });
+
+  test('does nothing without the token of a form, or with that of another session', async () => {
+    const other = await dashboard.logIn();
+    const form = formTokenIn(await read('/guests/web-001'));
+    expect(form).not.toBe('');
+    const jobs = async () => (await read(`/guests/${named(0)}`)).body.match(/href="\/jobs\//g)?.length;
+    const before = await jobs();
+    for (const [fields, headers] of [
+      [{}, { cookie }],
+      [{ form: 'x' }, { cookie }],
+      [{ form }, { cookie: other }],
+      [{ form }, { cookie, origin: 'http://evil.example' }],
+      [{ form }, { cookie, origin: `http://127.0.0.1:1` }],
+      [{ form }, { cookie, 'sec-fetch-site': 'cross-site' }],
+    ] as [Record<string, string>, Record<string, string>][]) {
+      expect((await press(fields, headers)).status).toBe(403);
+    }
+    expect((await press({ form }, {})).status).toBe(401);
+    expect(await jobs()).toBe(before);
+  });
+
+  test('does what it says, and the next page tells what it came to', async () => {
+    const form = formTokenIn(await read('/guests/web-001'));
+    const { status, headers } = await press({ form }, { cookie, origin: dashboard.url.origin });
+    expect(status).toBe(303);
+    const { body } = await read(String(headers.location));
+    expect(body).toMatch(/A snapshot of web-001 failed: .*no management console/);
+  });
+
+  test('works on the socket without a login, and not for a page of another site', async () => {
+    const page = await dashboard.ask('/guests/web-001', { bySocket: true });
+    const press = (headers: Record<string, string>) =>
+      dashboard.press(
+        '/snapshots/web-001@20200101T000000Z/pin',
+        { form: formTokenIn(page) },
+        { bySocket: true, headers },
+      );
+    expect((await press({ origin: 'http://evil.example' })).status).toBe(400);
+    const { headers } = await press({});
+    const next = await dashboard.ask(String(headers.location), { bySocket: true });
+    expect(next.body).toContain('There is no snapshot web-001@20200101T000000Z');
+  });
+});
+
+describe('in Chromium', () => {
+  let chromium: TestBrowser;
+  let state: { cookies: []; origins: [] };
+  beforeAll(async () => {
+    chromium = await startBrowser();
+    const url = await dashboard.loginUrl();
+    state = await withPage(chromium.browser, {}, async (page, context) => {
+      await page.goto(url);
+      return (await context.storageState()) as unknown as typeof state;
+    });
+  });
+  afterAll(() => chromium?.close());
+
+  describe.each([
+    ['a desktop', desktop],
+    ['a phone', phone],
+  ] as const)('on %s', (_, viewport) => {
+    test.each(['light', 'dark'] as const)('every page is in order in %s colours', async (colorScheme) => {
+      await withPage(chromium.browser, { viewport, colorScheme, storageState: state }, async (page) => {
+        const complaints = complaintsOf(page);
+        const { body } = await read('/guests/web-001');
+        const job = /href="(\/jobs\/[^"]+)"/.exec(body)?.[1] ?? '';
+        // Three hundred rows are alike to axe: the worst and some others are looked at.
+        for (const path of ['/', '/guests/web-001', job, '/login']) {
+          await page.goto(dashboard.url.origin + path);
+          if (path === '/') await page.fill('#find', 'b-00');
+          expect({ path, found: await accessibilityProblems(page) }).toEqual({ path, found: [] });
+          await expectFits(page);
+        }
+        expect(complaints).toEqual([]);
+      });
+    });
+  });
+
+  test('finds a guest by its name, and gets to it with the keyboard alone', async () => {
+    await withPage(chromium.browser, { viewport: desktop, storageState: state }, async (page) => {
+      await page.goto(dashboard.url.href);
+      await page.keyboard.press('Tab');
+      expect(await page.evaluate('document.activeElement.textContent')).toBe('To the content');
+      await page.focus('#find');
+      await page.keyboard.type('WIKI-30');
+      expect(await page.locator('#guests tbody tr:visible').allTextContents()).toHaveLength(1);
+      await page.keyboard.press('Tab');
+      await page.keyboard.press('Enter');
+      await page.waitForURL('**/guests/wiki-300');
+      expect(await page.locator('h1').textContent()).toBe('wiki-300');
+    });
+  });
+
+  test('pages without a script have everything, buttons included', async () => {
+    const options = { viewport: desktop, storageState: state, javaScriptEnabled: false };
+    await withPage(chromium.browser, options, async (page) => {
+      await page.goto(dashboard.url.href);
+      expect(await page.locator('#guests tbody tr').count()).toBe(300);
+      await page.goto(`${dashboard.url.href}guests/db-002`);
+      await page.click('text=Snapshot now');
+      await page.waitForURL('**/guests/db-002?errand=*');
+      expect(await page.locator('#errand').textContent()).toContain('A snapshot of db-002 failed:');
+      expect(await page.locator('svg.bar').count()).toBeGreaterThan(3);
+    });
+  });
+});

@@ -1,0 +1,91 @@
+import { request } from 'node:http';
+import { join } from 'node:path';
+import type { CliResult, RunningCli } from '../support/cli.js';
+import { TestDaemon } from '../support/test-daemon.js';
+
+/** Whoever can start commands on a config whose dashboard is on. */
+export interface DashboardHouse {
+  state: string;
+  start(args: string[], options?: object): RunningCli;
+}
+
+export interface Asked {
+  status: number;
+  body: string;
+  headers: Record<string, string | string[] | undefined>;
+}
+
+export interface AskOptions {
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string;
+  /** Over the control socket in place of the port. */
+  bySocket?: boolean;
+}
+
+/** A daemon with its dashboard, and whoever asks it. */
+export class DashboardOfTests {
+  readonly daemon: TestDaemon;
+  readonly url: URL;
+  readonly #house: DashboardHouse;
+
+  private constructor(daemon: TestDaemon, url: string, house: DashboardHouse) {
+    this.daemon = daemon;
+    this.url = new URL(url);
+    this.#house = house;
+  }
+
+  static async start(house: DashboardHouse): Promise<DashboardOfTests> {
+    const daemon = await TestDaemon.start(house);
+    const { url } = await daemon.untilLogged(/^dashboard$/);
+    return new DashboardOfTests(daemon, String(url), house);
+  }
+
+  ask(
+    path: string,
+    { method = 'GET', headers = {}, body, bySocket = false }: AskOptions = {},
+  ): Promise<Asked> {
+    const { hostname, port } = this.url;
+    const way = bySocket ? { socketPath: join(this.#house.state, 'control.sock') } : { hostname, port };
+    return new Promise((resolve, reject) => {
+      const asked = request({ ...way, path, method, headers, agent: false }, (response) => {
+        let text = '';
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk;
+        });
+        response.once('end', () =>
+          resolve({ status: response.statusCode ?? 0, body: text, headers: response.headers }),
+        );
+      });
+      asked.once('error', reject);
+      asked.end(body);
+    });
+  }
+
+  /** Presses a button as a form does. */
+  press(path: string, fields: Record<string, string>, options: AskOptions = {}): Promise<Asked> {
+    const type = { 'content-type': 'application/x-www-form-urlencoded' };
+    const body = new URLSearchParams(fields).toString();
+    return this.ask(path, { ...options, method: 'POST', headers: { ...type, ...options.headers }, body });
+  }
+
+  ctl(...words: string[]): Promise<CliResult> {
+    return this.#house.start(['ctl', ...words]).exited;
+  }
+
+  async loginUrl(): Promise<string> {
+    return (await this.ctl('dashboard')).stdout.trim();
+  }
+
+  /** The cookie that a login link gives. */
+  async logIn(): Promise<string> {
+    const { pathname, search } = new URL(await this.loginUrl());
+    const { headers } = await this.ask(pathname + search);
+    return String(headers['set-cookie']).split(';')[0] ?? '';
+  }
+}
+
+/** What a page's forms show. */
+export function formTokenIn({ body }: Asked): string {
+  return /name="form" value="([^"]+)"/.exec(body)?.[1] ?? '';
+}

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest';
+import type { GuestConfig } from '../../src/config/config.js';
+import {
+  type GuestRecords,
+  inOrder,
+  overviewOf,
+  type SeenState,
+} from '../../src/dashboard/guest-overview.js';
+import { verdict } from '../../src/dashboard/pages/first-page.js';
+import type { JobStatus } from '../../src/history/records.js';
+import { promisedRun } from '../../src/schedule/promised-run.js';
+import { snapshot } from '../history/records-of-tests.js';
+
+/** What counts as well, and what does not. */
+
+const now = new Date('2026-11-25T12:00:00.000Z');
+const daily = { schedule: '15 3 * * *', timezone: 'UTC', jitterMs: 0, catchUp: true };
+const config = (name = 'debian', more = {}) =>
+  ({ name, ...daily, pauseBudgetMs: 5000, keep: {}, disks: [], ...more }) as unknown as GuestConfig;
+const fresh = '2026-11-25T03:15:02.000Z';
+const nothing: GuestRecords = {
+  ...{ recent: [], newest: null, stores: [], lastPause: null, openPause: null, lastSlot: fresh },
+};
+const job = (status: JobStatus, startedAt: string) => ({ guest: 'debian', job: 'a', status, startedAt });
+const well: GuestRecords = {
+  ...nothing,
+  newest: snapshot('debian@20261125T031502Z', { takenAt: fresh }),
+  recent: [job('success', '2026-11-25T03:15:00.000Z')],
+};
+const findingsOf = (records: Partial<GuestRecords>, seen: SeenState['state'] = 'running', more = {}) =>
+  overviewOf(
+    config('debian', more),
+    { ...well, ...records },
+    { state: seen, problem: null },
+    now,
+  ).findings.map(({ level, text }) => `${level}: ${text}`);
+
+describe('a guest', () => {
+  test('is well with a snapshot of its newest time, whether it was looked at or not', () => {
+    expect(findingsOf({})).toEqual([]);
+    expect(overviewOf(config(), well, null, now).findings).toEqual([]);
+  });
+
+  test('is late when its newest snapshot is older than the schedule promised, and its last job was fine', () => {
+    const newest = snapshot('debian@20261124T031502Z', { takenAt: '2026-11-24T03:15:02.000Z' });
+    expect(findingsOf({ newest })).toEqual(['bad: late by 9 h']);
+    expect(findingsOf({ newest }, 'running', { schedule: undefined })).toEqual([]);
+  });
+
+  test('has failed until there is a newer snapshot, whatever was skipped or is running since', () => {
+    const failed = job('failed', '2026-11-25T10:00:00.000Z');
+    const skipped = job('skipped', '2026-11-25T11:00:00.000Z');
+    const running = job('running', '2026-11-25T11:59:00.000Z');
+    expect(findingsOf({ recent: [failed, skipped, running] })).toEqual(['bad: last backup failed, 2 h ago']);
+    expect(findingsOf({ recent: [job('failed', '2026-11-24T10:00:00.000Z')] })).toEqual([]);
+    expect(findingsOf({ recent: [job('interrupted', '2026-11-25T11:00:00.000Z')] })).toEqual([
+      'bad: last backup was interrupted, 60 min ago',
+    ]);
+  });
+
+  test('may be paused when its pause is not closed long after its budget, and not before', () => {
+    const openPause = (intendedAt: string) => ({ openPause: { job: 'a', intendedAt, budgetMs: 5000 } });
+    expect(findingsOf(openPause('2026-11-25T11:59:45.000Z'), 'stopped')).toEqual([]);
+    expect(findingsOf(openPause('2026-11-25T11:58:00.000Z'), 'stopped')).toEqual([
+      'bad: may be paused, for 2 min: run umlsnap recover',
+    ]);
+    expect(findingsOf({}, 'stopped')).toEqual(['bad: stands still, and no job of ours has stopped it']);
+  });
+
+  test('without a snapshot is bad once one was tried, and a note before', () => {
+    expect(findingsOf({ newest: null, recent: [] })).toEqual(['notice: no snapshot yet']);
+    expect(findingsOf({ newest: null })).toEqual(['bad: no snapshot yet']);
+  });
+});
+
+test('the worst come first, and the line on top tells bad from notes', () => {
+  const of = (name: string, records: GuestRecords, seen: SeenState['state'] = 'running') =>
+    overviewOf(config(name), records, { state: seen, problem: null }, now);
+  const [bad, note, fine] = [of('c', nothing, 'stopped'), of('b', well, 'notRunning'), of('a', well)];
+  expect(inOrder([fine, note, bad]).map(({ guest }) => guest)).toEqual(['c', 'b', 'a']);
+  expect(verdict([fine, note, bad]).toString()).toContain('1 of 3 guests needs attention.');
+  expect(verdict([fine, note]).toString()).toContain('All 2 guests are well, with 1 note.');
+  expect(verdict([fine]).toString()).toContain('The guest is well.');
+});
+
+describe('what a schedule has promised', () => {
+  const at = (iso: string, more = {}) => promisedRun({ ...daily, ...more }, new Date(iso));
+
+  test('is the newest slot, as soon as its run had the time to end', () => {
+    expect(at('2026-11-25T04:14:00Z')?.slot.toISOString()).toBe('2026-11-24T03:15:00.000Z');
+    expect(at('2026-11-25T04:15:00Z')?.slot.toISOString()).toBe('2026-11-25T03:15:00.000Z');
+    const late = at('2026-11-25T04:15:00Z', { jitterMs: 60_000 });
+    expect(late?.slot.toISOString()).toBe('2026-11-24T03:15:00.000Z');
+  });
+
+  test('is far apart over a weekend, and close by for a schedule of minutes', () => {
+    const weekdays = { schedule: '0 3 * * 1-5' };
+    // A Monday's first hour: Friday's snapshot is what was promised, three days before the next.
+    const found = at('2026-11-23T03:30:00Z', weekdays);
+    expect(found).toEqual({ slot: new Date('2026-11-20T03:00:00Z'), intervalMs: 3 * 86_400_000 });
+    const minutes = at('2026-11-25T12:00:30Z', { schedule: '* * * * *' });
+    expect(minutes).toEqual({ slot: new Date('2026-11-25T11:55:00Z'), intervalMs: 60_000 });
+  });
+});

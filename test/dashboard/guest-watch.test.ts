@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import type { GuestConfig } from '../../src/config/config.js';
+import type { SeenState } from '../../src/dashboard/guest-overview.js';
+import { GuestWatch } from '../../src/dashboard/guest-watch.js';
+
+const guests = ['idle', 'atWork', 'broken'].map((name) => ({ name }) as GuestConfig);
+
+test('guests are looked at once, however many look at a page, and never while somebody works on them', async () => {
+  const looked: string[] = [];
+  const changed: string[] = [];
+  const errors: unknown[] = [];
+  const watch = new GuestWatch({
+    guests: () => guests,
+    look: async ({ name }): Promise<SeenState> => {
+      looked.push(name);
+      if (name === 'broken') throw new Error('no');
+      return { state: 'running', problem: null };
+    },
+    isAtWork: async (guest) => guest === 'atWork',
+    onChange: (guest) => changed.push(guest),
+    onError: (error) => errors.push(error),
+  });
+  expect(watch.seen('idle')).toBeNull();
+  await Promise.all(Array.from({ length: 20 }, () => watch.want()));
+  expect(looked).toEqual(['idle', 'broken']);
+  expect(changed).toEqual(['idle']);
+  expect(errors).toHaveLength(1);
+  expect([watch.seen('idle')?.state, watch.seen('atWork'), watch.seen('broken')]).toEqual([
+    'running',
+    null,
+    null,
+  ]);
+  await watch.close();
+  await watch.want();
+  expect(looked).toHaveLength(2);
+});
