@@ -1,4 +1,4 @@
-import type { DrillConfig } from '../src/config/drill-fields.js';
+import type { DrillConfig } from '../src/config/drill-config.js';
 import { UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, Trigger } from '../src/history/records.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';

@@ -1,4 +1,4 @@
-import { type DrillConfig, drillSettingsOf } from '../src/config/drill-fields.js';
+import { type DrillConfig, drillSettingsOf } from '../src/config/drill-config.js';
 import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
 import type { DrillStep } from '../src/drill/proof-of-life.js';
 import { explainError } from '../src/error-text.js';

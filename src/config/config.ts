@@ -1,4 +1,4 @@
-import type { DrillConfig } from './drill-fields.js';
+import type { DrillConfig } from './drill-config.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { AlertConfig, HooksConfig } from './alert-config.js';
 import type { RequestName } from './request-names.js';

@@ -1,4 +1,4 @@
-import type { DrillSettings } from '../config/drill-fields.js';
+import type { DrillSettings } from '../config/drill-config.js';
 import type { RootEntry } from '../root-links.js';
 
 /** A disk of the guest in the box: copies of ours, which it may write as it likes. */

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DrillSettings } from '../config/drill-fields.js';
+import type { DrillSettings } from '../config/drill-config.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';

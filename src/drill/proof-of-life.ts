@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DrillSettings } from '../config/drill-fields.js';
+import type { DrillSettings } from '../config/drill-config.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { type ProcFile, proc, version } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
