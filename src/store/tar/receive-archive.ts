@@ -11,14 +11,14 @@ import { requireOrdinary } from '../receive.js';
 import type { SnapshotContent } from '../store.js';
 import { archivePath, findArchives, findIncoming, incomingPrefix } from './archive-layout.js';
 import { appendTail } from './archive-tail.js';
-import { checkArchive } from './check-archive.js';
+import { checkWritten } from './check-archive.js';
 import { removeMarks } from './pin-marks.js';
 import { writeArchive } from './write-archive.js';
 import { isZstdThere } from './zstd-program.js';
 
 /**
  * Writes a snapshot's archive. The order is the promise:
- * 1. the archive MUST be whole, durable, and read again and found to be what its manifest says, before it gets its name;
+ * 1. the archive MUST be whole, durable, and was read again (`checkWritten`), before it gets its name;
  * 2. that name MUST be durable before anybody is told that the snapshot is in the store.
  * After any error it is thrown away.
  * @throws SnapshotExists, SnapshotDamaged (the source is), StoreUnusable (what was written can't be read again)
@@ -41,7 +41,7 @@ export async function receiveArchive(
     await writeArchive(source, { fd: file.fd, compression }, options);
     await appendTail(file, compression, options);
     await file.sync();
-    await requireReadable(place, incoming, manifest, options);
+    await requireReadable(place, incoming, compression, manifest, options);
     options.signal?.throwIfAborted();
     await removeMarks(place, guest, name);
     await publish(place, incoming, archivePath(place, guest, name, compression), manifest.snapshot);
@@ -71,11 +71,12 @@ async function withIncoming(
 async function requireReadable(
   place: StorePlace,
   path: string,
+  compression: Compression,
   manifest: Manifest,
   options: ImageWorkOptions,
 ): Promise<void> {
   try {
-    await checkArchive(path, manifest, options);
+    await checkWritten(path, compression, manifest, options);
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged')) throw error;
     const problem = `the archive that was written reads differently from what went into it: ${error.facts.problem}`;
