@@ -10,7 +10,7 @@ import type { Manifest } from '../manifest.js';
 import { requireOrdinary } from '../receive.js';
 import type { SnapshotContent } from '../store.js';
 import { archivePath, findArchives, findIncoming, incomingPrefix } from './archive-layout.js';
-import { appendTail } from './archive-tail.js';
+import { appendTail, digestForTail } from './archive-tail.js';
 import { checkWritten } from './check-archive.js';
 import { removeMarks } from './pin-marks.js';
 import { writeArchive } from './write-archive.js';
@@ -39,9 +39,14 @@ export async function receiveArchive(
   const compression = wanted === 'zstd' && !(await isZstdThere()) ? 'gzip' : wanted;
   await withIncoming(place, guest, async (file, incoming) => {
     await writeArchive(source, { fd: file.fd, compression }, options);
-    await appendTail(file, compression, options);
+    // Side by side: each of them alone would wait for the disk or for one processor.
+    const digest = await allOf(
+      digestForTail(file, compression, options),
+      requireReadable(place, incoming, compression, manifest, options),
+      file.sync(),
+    );
+    await appendTail(file, compression, digest);
     await file.sync();
-    await requireReadable(place, incoming, compression, manifest, options);
     options.signal?.throwIfAborted();
     await removeMarks(place, guest, name);
     await publish(place, incoming, archivePath(place, guest, name, compression), manifest.snapshot);
@@ -66,6 +71,13 @@ async function withIncoming(
   } finally {
     await file.close();
   }
+}
+
+/** The first result, once all have ended: they use one descriptor. @throws what one of them has failed with */
+async function allOf<T>(first: Promise<T>, ...others: Promise<unknown>[]): Promise<T> {
+  await Promise.allSettled([first, ...others]);
+  for (const other of others) await other;
+  return await first;
 }
 
 async function requireReadable(
