@@ -20,18 +20,23 @@ const maxWrongBytes = 8;
 /** The tail's digest; null for an archive that has none, since somebody else made it. */
 export type Tail = { sha256: string; coveredBytes: number } | { isDamaged: true } | null;
 
-/**
- * Gives a whole archive its tail. A tar's goes before the blocks of zeros that end it. Nothing is made durable.
- * @throws Node's I/O errors, the signal's reason
- */
-export async function appendTail(
+/** Reads a whole archive for the tail that it is to get. @throws Node's I/O errors, the signal's reason */
+export async function digestForTail(
   file: FileHandle,
   compression: Compression,
   options: ImageWorkOptions,
-): Promise<void> {
+): Promise<{ sha256: string; coveredBytes: number }> {
   const { size } = await file.stat();
   const coveredBytes = compression === 'none' ? size - endOfTar.length : size;
-  const sha256 = await sha256OfFirst(file, coveredBytes, options);
+  return { sha256: await sha256OfFirst(file, coveredBytes, options), coveredBytes };
+}
+
+/** A tar's tail goes before the blocks of zeros that end it. Nothing is made durable. @throws Node's I/O errors */
+export async function appendTail(
+  file: FileHandle,
+  compression: Compression,
+  { sha256, coveredBytes }: { sha256: string; coveredBytes: number },
+): Promise<void> {
   const tail = formatTail(compression, sha256);
   for (let written = 0; written < tail.length; ) {
     const rest = tail.subarray(written);

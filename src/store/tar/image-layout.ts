@@ -1,11 +1,12 @@
+import type { FileHandle } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ImageContent, ImagePiece } from '../../image/image-content.js';
-import { dataExtents } from '../../image/sparse-map.js';
+import { dataExtents, type Extent } from '../../image/sparse-map.js';
 import { maxRegions, RegionList, type SparseLayout } from './sparse-format.js';
 
 /** After so many steps the event loop gets its turn: a guest's file may have millions of pieces. */
 const stepsPerTurn = 512;
-const readBytes = 256 * 1024;
+const readBytes = 512 * 1024;
 const zeros = Buffer.alloc(64 * 1024);
 
 /** Where an image has data. A stream is read to its end for that: in an archive, the map comes before the data. */
@@ -34,16 +35,40 @@ export async function* regionBytes(
     yield* filledUp(content.pieces, regions);
     return;
   }
+  // One piece is read while the one before it is written.
+  let ahead: Promise<ImagePiece | null> | undefined;
+  for (const { offset, length } of piecesToRead(regions)) {
+    const reading = readPiece(content.handle, offset, length);
+    // Told in its turn.
+    reading.catch(() => undefined);
+    const piece = await ahead;
+    ahead = reading;
+    if (piece === null) return;
+    if (piece !== undefined) yield piece;
+  }
+  const last = await ahead;
+  if (last) yield last;
+}
+
+function* piecesToRead(regions: RegionList): Generator<Extent> {
   for (let index = 0; index < regions.length; index++) {
     const end = regions.endAt(index);
-    for (let offset = regions.offsetAt(index); offset < end; ) {
-      const buffer = Buffer.allocUnsafeSlow(Math.min(readBytes, end - offset));
-      const { bytesRead } = await content.handle.read(buffer, 0, buffer.length, offset);
-      if (bytesRead === 0) return;
-      yield { offset, data: buffer.subarray(0, bytesRead) };
-      offset += bytesRead;
+    for (let offset = regions.offsetAt(index); offset < end; offset += readBytes) {
+      yield { offset, length: Math.min(readBytes, end - offset) };
     }
   }
+}
+
+/** null: the file has become shorter, which whoever hashes it will find. */
+async function readPiece(handle: FileHandle, offset: number, length: number): Promise<ImagePiece | null> {
+  const buffer = Buffer.allocUnsafeSlow(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle.read(buffer, filled, length - filled, offset + filled);
+    if (bytesRead === 0) return null;
+    filled += bytesRead;
+  }
+  return { offset, data: buffer };
 }
 
 /** Regions are whole blocks, and may span holes where there were too many: zeros there. */

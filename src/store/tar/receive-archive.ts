@@ -10,15 +10,15 @@ import type { Manifest } from '../manifest.js';
 import { requireOrdinary } from '../receive.js';
 import type { SnapshotContent } from '../store.js';
 import { archivePath, findArchives, findIncoming, incomingPrefix } from './archive-layout.js';
-import { appendTail } from './archive-tail.js';
-import { checkArchive } from './check-archive.js';
+import { appendTail, digestForTail } from './archive-tail.js';
+import { checkWritten } from './check-archive.js';
 import { removeMarks } from './pin-marks.js';
 import { writeArchive } from './write-archive.js';
 import { isZstdThere } from './zstd-program.js';
 
 /**
  * Writes a snapshot's archive. The order is the promise:
- * 1. the archive MUST be whole, durable, and read again and found to be what its manifest says, before it gets its name;
+ * 1. the archive MUST be whole, durable, and was read again (`checkWritten`), before it gets its name;
  * 2. that name MUST be durable before anybody is told that the snapshot is in the store.
  * After any error it is thrown away.
  * @throws SnapshotExists, SnapshotDamaged (the source is), StoreUnusable (what was written can't be read again)
@@ -39,9 +39,14 @@ export async function receiveArchive(
   const compression = wanted === 'zstd' && !(await isZstdThere()) ? 'gzip' : wanted;
   await withIncoming(place, guest, async (file, incoming) => {
     await writeArchive(source, { fd: file.fd, compression }, options);
-    await appendTail(file, compression, options);
+    // Side by side: each of them alone would wait for the disk or for one processor.
+    const digest = await allOf(
+      digestForTail(file, compression, options),
+      requireReadable(place, incoming, compression, manifest, options),
+      file.sync(),
+    );
+    await appendTail(file, compression, digest);
     await file.sync();
-    await requireReadable(place, incoming, manifest, options);
     options.signal?.throwIfAborted();
     await removeMarks(place, guest, name);
     await publish(place, incoming, archivePath(place, guest, name, compression), manifest.snapshot);
@@ -68,14 +73,22 @@ async function withIncoming(
   }
 }
 
+/** The first result, once all have ended: they use one descriptor. @throws what one of them has failed with */
+async function allOf<T>(first: Promise<T>, ...others: Promise<unknown>[]): Promise<T> {
+  await Promise.allSettled([first, ...others]);
+  for (const other of others) await other;
+  return await first;
+}
+
 async function requireReadable(
   place: StorePlace,
   path: string,
+  compression: Compression,
   manifest: Manifest,
   options: ImageWorkOptions,
 ): Promise<void> {
   try {
-    await checkArchive(path, manifest, options);
+    await checkWritten(path, compression, manifest, options);
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged')) throw error;
     const problem = `the archive that was written reads differently from what went into it: ${error.facts.problem}`;
