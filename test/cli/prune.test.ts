@@ -52,9 +52,9 @@ test('tells what it removes and what it keeps, with all reasons, to people and t
   expect(table.exitCode).toBe(0);
   const rows = table.stdout.split('\n').filter((line) => line.startsWith('debian@'));
   expect(rows.map((row) => row.trim().split(/ {2,}/))).toEqual([
-    [names[2], 'remove', 'no keep rule asks for it'],
-    [names[1], 'remove', 'no keep rule asks for it'],
-    [names[0], 'keep', 'last: 1 of 1, within: young enough, the newest good snapshot'],
+    [names[2], 'local', 'remove', 'no keep rule asks for it'],
+    [names[1], 'local', 'remove', 'no keep rule asks for it'],
+    [names[0], 'local', 'keep', 'last: 1 of 1, within: young enough, the newest good snapshot'],
   ]);
   expect((await prune({}, '--dry-run', '--json')).json).toMatchObject([
     { type: 'verdict', snapshot: names[2], verdict: 'remove', reasons: ['no keep rule asks for it'] },
