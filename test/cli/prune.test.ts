@@ -65,7 +65,7 @@ test('tells what it removes and what it keeps, with all reasons, to people and t
       verdict: 'keep',
       reasons: expect.arrayContaining(['last: 1 of 1']),
     },
-    { type: 'summary', kind: 'prune', dryRun: true, backings: { removed: [], held: null } },
+    { type: 'summary', kind: 'prune', dryRun: true, backings: [{ store: 'local', removed: [], held: null }] },
   ]);
   expect(await listed()).toHaveLength(3);
   expect((await prune()).exitCode).toBe(0);
