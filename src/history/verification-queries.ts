@@ -7,7 +7,10 @@ export interface VerificationFilter {
   snapshot?: string;
 }
 
-/** In the place of the one before: the jobs of the history tell of those. */
+/**
+ * In the place of the one before: the jobs of the history tell of those. One that could not be carried out says nothing of its
+ * snapshot, so it takes the place of none that found it bad.
+ */
 export async function upsertVerification(
   db: Transaction<Tables>,
   verification: VerificationRecord,
@@ -24,7 +27,11 @@ export async function upsertVerification(
   await db
     .insertInto('verifications')
     .values({ store, snapshot, ...values })
-    .onConflict((conflict) => conflict.columns(['store', 'snapshot']).doUpdateSet(values))
+    .onConflict((conflict) => {
+      const update = conflict.columns(['store', 'snapshot']).doUpdateSet(values);
+      if (verification.result !== 'notRead') return update;
+      return update.where('verifications.result', 'not in', ['damaged', 'badFilesystem']);
+    })
     .execute();
 }
 

@@ -1,25 +1,24 @@
-import type { JobKind, JobRecord } from '../history/records.js';
+import type { VerificationRecord, VerifyResult } from '../history/records.js';
 
 /** What has been found out about snapshots. */
 export interface Findings {
-  jobs(filter: { guest: string; kind: JobKind }): Promise<JobRecord[]>;
+  verifications(filter: { store: string }): Promise<VerificationRecord[]>;
 }
 
+const whatWasFound: Partial<Record<VerifyResult, string>> = {
+  damaged: 'found it damaged',
+  badFilesystem: 'found a filesystem in it that is not sound',
+};
+
 /**
- * Snapshots of a guest whose last verification found them damaged, with what is to be told of each. A verification that could
- * not be carried out says nothing of its snapshot.
+ * Snapshots in a store whose last verification found them bad, with what is to be told of each. A verification that could not
+ * be carried out says nothing of its snapshot.
  */
-export async function knownDamage(findings: Findings, guest: string): Promise<Map<string, string>> {
-  const decided = new Set<string>();
+export async function knownDamage(findings: Findings, store: string): Promise<Map<string, string>> {
   const damage = new Map<string, string>();
-  for (const { job, status, error, summary } of await findings.jobs({ guest, kind: 'verify' })) {
-    const snapshot = summary?.snapshot;
-    if (typeof snapshot !== 'string' || decided.has(snapshot)) continue;
-    const isDamaged = error?.code === 'SnapshotDamaged';
-    if (!isDamaged && !['success', 'warning'].includes(status)) continue;
-    // The newest come first: older verdicts count no more.
-    decided.add(snapshot);
-    if (isDamaged) damage.set(snapshot, `its last verification (job ${job}) found it damaged`);
+  for (const { snapshot, result, verifiedAt } of await findings.verifications({ store })) {
+    const found = whatWasFound[result];
+    if (found !== undefined) damage.set(snapshot, `its last verification (${verifiedAt}) ${found}`);
   }
   return damage;
 }

@@ -114,7 +114,7 @@ export async function retentionPlanner(
   history: SweepLedger & Findings,
   { now, clockIsRight = false }: RetainOptions,
 ): Promise<RetentionPlanner> {
-  const damage = await knownDamage(history, config.name);
+  const damage = await knownDamage(history, store);
   const previous = await previousSweep(history, store, config.name);
   const options = { now, timezone: config.timezone, previous, clockIsRight };
   return (snapshots) =>

@@ -210,6 +210,17 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
       await history.recordVerification(again);
       expect(await history.verifications({ store: 'local' })).toEqual([second, again]);
     });
+
+    it('that could not be carried out take the place of none that found a snapshot bad', async () => {
+      const name = 'debian@20261120T000000Z';
+      const notRead = verification(name, { result: 'notRead', problem: 'its store was away' });
+      for (const found of ['ok', 'damaged', 'badFilesystem'] as const) {
+        const record = verification(name, { result: found, problem: found === 'ok' ? null : 'x' });
+        await history.recordVerification(record);
+        await history.recordVerification(notRead);
+        expect(await history.verifications({})).toEqual([found === 'ok' ? notRead : record]);
+      }
+    });
   });
 
   describe('slots and stores', () => {

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { GuestConfig } from '../../src/config/config.js';
+import type { VerifyResult } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
@@ -9,7 +10,7 @@ import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { type RetainOptions, retain } from '../../src/snapshot/retain.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
-import { jobEnd, jobStart } from '../history/records-of-tests.js';
+import { verification } from '../history/records-of-tests.js';
 import { capture, draftOf } from '../store/capture-of-tests.js';
 import { makeTempDir, removeTempDir, roomInMemory } from '../support/temp-dir.js';
 
@@ -51,25 +52,24 @@ async function prune(keep: KeepPolicy, options: Partial<RetainOptions> = {}) {
 
 const listed = async () => (await store.list()).map(({ snapshot }) => snapshot);
 
-async function verified(job: string, hour: number, failure?: string): Promise<void> {
-  await history.startJob(jobStart(job, { kind: 'verify', startedAt: `2026-11-21T11:00:0${job}.000Z` }));
-  const error = failure === undefined ? null : { phase: 'verify', code: failure, message: 'no' };
-  const status = error ? 'failed' : 'success';
-  await history.finishJob(job, jobEnd({ status, error, summary: { snapshot: named(hour) } }));
+async function verified(hour: number, result: VerifyResult, store = 'local'): Promise<void> {
+  await history.recordVerification(verification(named(hour), { store, result }));
 }
 
 describe('fault 60: the newest snapshot', () => {
   test('that failed its last verification takes no good one’s place, and is kept to be looked at', async () => {
     for (const hour of [1, 2, 3]) await seal(hour);
-    await verified('1', 3, 'SnapshotDamaged');
+    await verified(3, 'damaged');
     // Says nothing: its store was away.
-    await verified('2', 3, 'StoreNotMounted');
+    await verified(3, 'notRead');
     // Was found whole again: the last word counts.
-    await verified('3', 1, 'SnapshotDamaged');
-    await verified('4', 1);
+    await verified(1, 'damaged');
+    await verified(1, 'ok');
+    // Another copy of it, in another store.
+    await verified(2, 'damaged', 'offsite');
     const { kept, removed } = await prune({ last: 1 });
     expect(kept).toEqual([
-      { snapshot: named(3), reasons: [expect.stringMatching(/verification \(job 1\) found it damaged/)] },
+      { snapshot: named(3), reasons: [expect.stringMatching(/last verification \(.*\) found it damaged/)] },
       { snapshot: named(2), reasons: ['last: 1 of 1', 'the newest good snapshot'] },
     ]);
     expect(removed.map(({ snapshot }) => snapshot)).toEqual([named(1)]);
