@@ -6,8 +6,8 @@ import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
-import { drill } from './drill.js';
-import { findSnapshot, recordedRows, restoreSourceOf } from './find-snapshot.js';
+import { drillFound } from './drill.js';
+import { findSnapshot } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { prune } from './prune.js';
@@ -96,12 +96,13 @@ function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>, config: Conf
 async function drillOne(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
   const { config, history, stores } = house;
   const found = await findSnapshot(stores, name, history);
-  const { snapshot, guest } = found.stored;
-  const rows = await recordedRows(history, guest);
-  const source = () => restoreSourceOf(found, rows);
-  const order = { snapshot, guest, source, config: config.drill, wait: true, signal: work.signal };
+  const { guest } = found.stored;
   const onJob = (job: string) => work.onJob({ job, kind: 'drill', guest, trigger: 'request' });
-  return put(await drill(order, history, { trigger: 'request', onJob }), work);
+  const order = { wait: true, signal: work.signal };
+  return put(
+    await drillFound(found, { config: config.drill, history }, order, { trigger: 'request', onJob }),
+    work,
+  );
 }
 
 /** One guest after the other, as far as it goes: what was done before a failure is told all the same. */

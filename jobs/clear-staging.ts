@@ -1,8 +1,8 @@
 import type { GuestConfig } from '../src/config/config.js';
-import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
-import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
+import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /**
  * Removes from staging what the archive has, with the same content, and what the keep rules would remove there at once. As in

@@ -2,14 +2,8 @@ import type { DrillConfig } from '../src/config/drill-config.js';
 import { UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, Trigger } from '../src/history/records.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { type DrillHistory, drill } from './drill.js';
-import {
-  type FoundSnapshot,
-  type ReadableStore,
-  recordedRows,
-  restoreSourceOf,
-  type SnapshotIndex,
-} from './find-snapshot.js';
+import { type DrillHistory, drillFound } from './drill.js';
+import type { FoundSnapshot, ReadableStore, SnapshotIndex } from './find-snapshot.js';
 import type { JobSummary, OnJob } from './recorded-job.js';
 
 export type ListedStore = ReadableStore & { list(): Promise<StoredSnapshot[]> };
@@ -38,28 +32,17 @@ export interface SampleOrder {
  */
 export async function drillSample(house: SampleHouse, order: SampleOrder): Promise<JobSummary[]> {
   const { history, config } = house;
+  const { trigger, signal, onJob } = order;
   const newest = await newestOfGuests(house, order);
   const guests = longestNotDrilled([...newest.keys()], await history.drills()).slice(0, config.sample);
   const summaries: JobSummary[] = [];
   for (const guest of guests) {
     const found = newest.get(guest);
-    if (!found || order.signal.aborted) continue;
-    summaries.push(await drillFound(found, house, order));
+    if (!found || signal.aborted) continue;
+    const tellJob: OnJob = (job) => onJob?.(job, guest);
+    summaries.push(await drillFound(found, house, { wait: true, signal }, { trigger, onJob: tellJob }));
   }
   return summaries;
-}
-
-async function drillFound(
-  found: FoundSnapshot<ListedStore>,
-  { config, history }: SampleHouse,
-  { trigger, signal, onJob }: SampleOrder,
-): Promise<JobSummary> {
-  const { snapshot, guest } = found.stored;
-  const rows = await recordedRows(history, guest);
-  const source = () => restoreSourceOf(found, rows);
-  const tellJob: OnJob = (job) => onJob?.(job, guest);
-  const order = { snapshot, guest, source, config, wait: true, signal };
-  return await drill(order, history, { trigger, onJob: tellJob });
 }
 
 /** Damaged ones as well: that the newest snapshot of a guest can't be booted is what a drill is there to tell. */

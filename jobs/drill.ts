@@ -6,6 +6,14 @@ import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, PhaseRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import {
+  type FoundSnapshot,
+  type ReadableStore,
+  recordedRows,
+  restoreSourceOf,
+  type SnapshotIndex,
+  whileReading,
+} from './find-snapshot.js';
+import {
   type JobHistory,
   type JobOrigin,
   type JobRun,
@@ -58,6 +66,20 @@ export async function drill(
     await record(history, run, steps.phases, { snapshot, guest, passed: !failed, problem });
     if (failed) throw failed;
   });
+}
+
+/** Drills a snapshot of a store, which nobody can remove meanwhile. @throws NoSuchSnapshot when somebody has by now */
+export async function drillFound(
+  found: FoundSnapshot<ReadableStore>,
+  { config, history }: { config: DrillConfig; history: (DrillHistory & SnapshotIndex) | UmlsnapError },
+  { wait, signal }: Pick<DrillJobOrder, 'wait' | 'signal'>,
+  origin?: JobOrigin,
+): Promise<JobSummary> {
+  const { snapshot, guest } = found.stored;
+  const rows = await recordedRows(history, guest);
+  const source = () => restoreSourceOf(found, rows);
+  const order = { snapshot, guest, source, config, wait, signal };
+  return await whileReading(found, () => drill(order, history, origin));
 }
 
 async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Promise<DrillOutcome> {

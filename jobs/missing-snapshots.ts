@@ -1,6 +1,6 @@
 import type { RetentionPlanner } from '../src/snapshot/retain.js';
-import { isSound, type SoundSnapshot, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import type { Store } from '../src/store/store.js';
+import { isSound, type SoundSnapshot, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /** A snapshot that can be carried, and where it lies. */
 export interface Carriable {

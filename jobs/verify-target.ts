@@ -1,8 +1,8 @@
+import type { VerifyConfig } from '../src/config/verify-config.js';
 import { explainError } from '../src/error-text.js';
 import { isError, type UmlsnapError } from '../src/errors.js';
 import type { FilesystemRecord, VerificationRecord } from '../src/history/records.js';
 import type { PaceState } from '../src/image/pace.js';
-import type { VerifyConfig } from '../src/config/verify-config.js';
 import { checkDisks, type ScratchPlaces } from '../src/restore/filesystems/check-disks.js';
 import type { RestoreOptions } from '../src/restore/restore-source.js';
 import { verifySnapshot } from '../src/restore/verify-snapshot.js';

@@ -4,8 +4,10 @@ import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
-import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
 import type { SnapshotIndex } from './find-snapshot.js';
+import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
+import { type VerifyProgress, VerifyTally } from './verify-tally.js';
+import { type VerifyOrder, verifyTarget } from './verify-target.js';
 import {
   findTargets,
   guestOfWish,
@@ -14,8 +16,6 @@ import {
   type VerifyIndex,
   type VerifyWish,
 } from './verify-targets.js';
-import { type VerifyOrder, verifyTarget } from './verify-target.js';
-import { VerifyTally, type VerifyProgress } from './verify-tally.js';
 
 export type VerifyHistory = JobHistory &
   VerifyIndex &

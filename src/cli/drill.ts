@@ -1,5 +1,5 @@
-import { drill } from '../../jobs/drill.js';
-import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { drillFound } from '../../jobs/drill.js';
+import { findSnapshot } from '../../jobs/find-snapshot.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { allStores } from '../compose.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -28,11 +28,8 @@ export async function drillVerb(
     if (await throughDaemon({ config, request, onSummary, signal })) return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
       const found = await findSnapshot(allStores(config), name, history);
-      const { snapshot, guest } = found.stored;
-      const rows = await recordedRows(history, guest);
-      const source = () => restoreSourceOf(found, rows);
-      const order = { snapshot, guest, source, config: config.drill, wait: options.wait ?? false, signal };
-      onSummary(await drill(order, history));
+      const order = { wait: options.wait ?? false, signal };
+      onSummary(await drillFound(found, { config: config.drill, history }, order));
     });
     return exitCode;
   });

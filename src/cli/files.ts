@@ -1,4 +1,4 @@
-import { findSnapshot, recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
 import { allStores } from '../compose.js';
 import type { Config } from '../config/config.js';
@@ -25,15 +25,17 @@ export async function filesVerb(
   const device = options.disk ?? 'ubd0';
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const { source, files } = await filesOf(config, history, name, device, signal);
-      return await withExtImage(source, files, async ({ image, warnings }) => {
-        const { snapshot } = source.manifest;
-        const listing = await listFiles(image, await findFile(image, path, { snapshot, device }));
-        printFiles(context, listing.files);
-        if (listing.unreadable > 0) warnings.push(`${listing.unreadable} files can't be read`);
-        for (const warning of warnings) warn(`warning: ${warning}`);
-        return warnings.length > 0 ? exitCodes.warnings : exitCodes.done;
-      });
+      const { found, source, files } = await filesOf(config, history, name, device, signal);
+      return await whileReading(found, () =>
+        withExtImage(source, files, async ({ image, warnings }) => {
+          const { snapshot } = source.manifest;
+          const listing = await listFiles(image, await findFile(image, path, { snapshot, device }));
+          printFiles(context, listing.files);
+          if (listing.unreadable > 0) warnings.push(`${listing.unreadable} files can't be read`);
+          for (const warning of warnings) warn(`warning: ${warning}`);
+          return warnings.length > 0 ? exitCodes.warnings : exitCodes.done;
+        }),
+      );
     }),
   );
 }
@@ -46,8 +48,9 @@ export async function restoreFilesTo(
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const { source, files } = await filesOf(config, history, name, device, signal);
-      const summary = await restoreFiles({ source, path, directory, files }, history);
+      const { found, source, files } = await filesOf(config, history, name, device, signal);
+      const order = { source, path, directory, files };
+      const summary = await whileReading(found, () => restoreFiles(order, history));
       const restored = summary.restored as { path: string } | undefined;
       if (restored) tell(context.output, restored.path);
       return reportSummary(context.output, summary);
@@ -65,7 +68,7 @@ async function filesOf(
   const found = await findSnapshot(allStores(config), name, history);
   const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
   const places = filesPlaces(found.store, config);
-  return { source, files: { device, places, user: config.drill.user, signal } };
+  return { found, source, files: { device, places, user: config.drill.user, signal } };
 }
 
 const letters: Record<ListedFile['type'], string> = {
