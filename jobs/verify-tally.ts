@@ -1,3 +1,4 @@
+import { explainError } from '../src/error-text.js';
 import { UmlsnapError } from '../src/errors.js';
 import type { FilesystemRecord, VerificationRecord, VerifyResult } from '../src/history/records.js';
 import type { RestoreOptions } from '../src/restore/restore-source.js';
@@ -33,6 +34,7 @@ export class VerifyTally {
   readonly #problems: VerificationRecord[] = [];
   readonly #unchecked = new Map<string, string[]>();
   readonly #told = new Set<string>();
+  #badStore: UmlsnapError<'StoreUnusable'> | undefined;
   #last: Extract<Verified, { found: 'verdict' }> | undefined;
   #doneBytes = 0;
   #readBytes = 0;
@@ -65,6 +67,13 @@ export class VerifyTally {
     for (const filesystem of verdict.filesystems) this.#noteUnchecked(verdict, filesystem);
     this.#doneBytes += sizeOf(target);
     this.#tell({ ...this.#progress(target, this.#doneBytes), verified: verdict });
+  }
+
+  /** What its own check says of a store. */
+  takeBadStore({ name, path }: Pick<Target['store'], 'name' | 'path'>, problem: string): void {
+    const facts = { store: name, path, problem: `its own check found damage: ${problem}` };
+    this.#badStore = new UmlsnapError('StoreUnusable', facts);
+    this.warn(explainError(this.#badStore));
   }
 
   /** It was removed meanwhile. */
@@ -104,12 +113,13 @@ export class VerifyTally {
 
   /**
    * Names each one that is bad.
-   * @throws SnapshotDamaged, FilesystemBad and what kept it from being read, of one; SnapshotsBad of many
+   * @throws SnapshotDamaged, FilesystemBad and what kept it from being read, of one; SnapshotsBad of many; StoreUnusable
    */
   requireAllGood(ofOne: boolean): void {
     const bad = this.#problems.filter(({ result }) => result !== 'notRead');
     if (ofOne && this.#last?.notRead) throw this.#last.notRead;
     const [first] = bad;
+    if (!first && this.#badStore) throw this.#badStore;
     if (!first) return;
     if (!ofOne) {
       const facts = bad.map(({ snapshot, store, problem }) => ({ snapshot, store, problem: problem ?? '' }));

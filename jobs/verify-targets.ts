@@ -18,7 +18,14 @@ export function guestOfWish(wish: VerifyWish): string | null {
   return wish.of === 'guest' ? wish.guest : null;
 }
 
-export type VerifiableStore = ReadableStore & Pick<Store, 'type' | 'list'>;
+export type VerifiableStore = ReadableStore &
+  Pick<Store, 'type' | 'list'> & {
+    /** Of one that has checks of its own beyond those of its snapshots. */
+    checkRepository?(
+      readDataPercent: number,
+      signal?: AbortSignal,
+    ): Promise<{ ok: true } | { ok: false; problem: string }>;
+  };
 
 export interface VerifyIndex {
   storeId(store: string): Promise<string | null>;

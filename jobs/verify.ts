@@ -37,7 +37,9 @@ export interface VerifyWork {
  * Reads snapshots again:
  * 1. those that are wished for, the one that was verified longest ago first;
  * 2. each against its checksums, and then the filesystems in it; what it comes to is in the history before the next begins;
- * 3. a bad one stops none of the others: at the end, the job fails and names them all.
+ * 3. the stores of these that have a check of their own, such as restic's repositories, are checked by that, a part of their data
+ *    each time;
+ * 4. a bad one stops none of the others: at the end, the job fails and names them all.
  * @throws NoSuchSnapshot; any other failure is in the summary
  */
 export async function verify(
@@ -60,12 +62,33 @@ export async function verify(
         work.signal.throwIfAborted();
         await verifyOne(target, house, { job: run.job, pace, soundBackings, signal: work.signal }, tally);
       }
+      if (wish.of !== 'snapshot') await checkStores(targets, work.signal, tally);
     } finally {
       run.facts = tally.facts(wish.of === 'snapshot');
       run.warnings.push(...tally.warnings());
     }
     tally.requireAllGood(wish.of === 'snapshot');
   });
+}
+
+/** What a store's own check reads each time, chosen anew: twenty runs come to most of it. */
+const readDataPercent = 5;
+
+async function checkStores(
+  targets: readonly Target[],
+  signal: AbortSignal,
+  tally: VerifyTally,
+): Promise<void> {
+  for (const store of new Set(targets.map((target) => target.store))) {
+    try {
+      const verdict = await store.checkRepository?.(readDataPercent, signal);
+      if (verdict && !verdict.ok) tally.takeBadStore(store, verdict.problem);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof UmlsnapError)) throw error;
+      tally.warn(explainError(error));
+    }
+  }
 }
 
 async function verifyOne(

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   copyFile,
   mkdir,
@@ -12,7 +13,11 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { verify } from '../../../jobs/verify.js';
+import type { Config } from '../../../src/config/config.js';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
+import { resolveVerify } from '../../../src/config/verify-fields.js';
+import { UmlsnapError } from '../../../src/errors.js';
 import { stampOf } from '../../../src/image/open-disk.js';
 import { isAlive, readProcessStat } from '../../../src/process-identity.js';
 import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js';
@@ -191,11 +196,32 @@ test('a byte flipped in a pack, one cut short and one gone are found, and nothin
   ] as const) {
     await keep(pack);
     await harm();
-    expect(await verdict()).toEqual({ ok: false, problem: expect.stringMatching(what) });
+    expect(await verdict()).toMatchObject({ ok: false, problem: expect.stringMatching(what) });
     await rename(`${pack}.kept`, pack);
   }
   expect(await verdict()).toMatchObject({ ok: true });
   expect(await store.checkRepository(100)).toEqual({ ok: true });
+});
+
+test('damage that no snapshot of ours shows is found by a verification of all', async () => {
+  await fresh();
+  const before = new Set(await packs());
+  const file = join(dir, 'of-others');
+  await writeFile(file, randomBytes(1_000_000));
+  await restic(config, 'backup', '--host', 'elsewhere', file);
+  const [theirs = ''] = (await packs()).filter((pack) => !before.has(pack));
+  const verifyAll = async () => {
+    const verification = { ...resolveVerify({ filesystems: false }, 'UTC') };
+    const house = { config: { state: dir, verify: verification } as Config, stores: [store] };
+    const none = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
+    return await verify({ of: 'guest', guest: null }, { ...house, history: none }, { signal });
+  };
+  expect(await verifyAll()).toMatchObject({ ok: 1, error: null });
+  await rm(theirs);
+  expect(await verifyAll()).toMatchObject({
+    ...{ ok: 1, damaged: 0, status: 'failed' },
+    error: { code: 'StoreUnusable', message: expect.stringContaining('its own check found damage') },
+  });
 });
 
 test('a snapshot whose list of files is damaged is listed as such, and no other suffers', async () => {
