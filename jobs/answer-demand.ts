@@ -65,10 +65,10 @@ async function takeSnapshot(
   const order = withSnapshotOptions(keeping(guestNamed(config, guest), keepsAll), options);
   const { signal } = work;
   const onJob = (job: string) => work.onJob({ job, kind: 'backup', guest, trigger: 'request' });
-  const { onPhase, onProgress } = new ProgressTeller(guest, (progress) => work.publish(progress));
+  const { onPhase, onProgress, onFill } = new ProgressTeller(guest, (progress) => work.publish(progress));
   const notifications = () => notificationsOf(guest);
   const summary = await backup(
-    { ...order, trigger: 'request', signal, onJob, onPhase, onProgress },
+    { ...order, trigger: 'request', signal, onJob, onPhase, onProgress, onFill },
     { stateDirectory: config.state, stores: storesOf(order.config), history, notifications },
   );
   return put(summary, work);

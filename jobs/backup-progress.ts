@@ -1,11 +1,15 @@
 import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { Phase } from '../src/snapshot/phase-journal.js';
+import type { FillProgress } from './fill-stores.js';
 
 export interface BackupProgress {
   type: 'progress';
   guest: string;
   phase: Phase;
-  /** Of a precopy that goes on. */
+  /** Of a store that is being filled. */
+  store?: string;
+  snapshot?: string;
+  /** Of a precopy that goes on, or of the file that is carried into a store. */
   doneBytes?: number;
   totalBytes?: number;
 }
@@ -14,7 +18,7 @@ export interface BackupProgress {
 const silentPhases: readonly Phase[] = ['stop', 'sync', 'capture', 'go'];
 const tellEveryMs = 500;
 
-/** Tells how far a backup is: its phases, and in precopy how much is copied. */
+/** Tells how far a backup is: its phases, and how much is copied before the pause and carried into other stores after it. */
 export class ProgressTeller {
   readonly #guest: string;
   readonly #tell: (progress: BackupProgress) => void;
@@ -32,12 +36,21 @@ export class ProgressTeller {
     if (!silentPhases.includes(phase)) this.#tell({ type: 'progress', guest: this.#guest, phase });
   };
 
-  /** At most twice a second, however often it is called, and only what is new. What comes late, while the guest is being stopped, is dropped. */
+  /** What comes late, while the guest is being stopped, is dropped. */
   readonly onProgress = ({ doneBytes, totalBytes }: PrecopyProgress): void => {
-    if (this.#phase !== 'precopy' || doneBytes === this.#toldBytes) return;
-    if (performance.now() - this.#toldAtMs < tellEveryMs) return;
+    if (this.#phase === 'precopy') this.#tellBytes({ doneBytes, totalBytes });
+  };
+
+  readonly onFill = ({ doneBytes, sizeBytes, ...what }: FillProgress): void => {
+    this.#tellBytes({ ...what, doneBytes, totalBytes: sizeBytes });
+  };
+
+  /** At most twice a second, however often it is called, and only what is new. */
+  #tellBytes(progress: Pick<BackupProgress, 'doneBytes' | 'totalBytes' | 'store' | 'snapshot'>): void {
+    const { doneBytes = -1 } = progress;
+    if (doneBytes === this.#toldBytes || performance.now() - this.#toldAtMs < tellEveryMs) return;
     this.#toldAtMs = performance.now();
     this.#toldBytes = doneBytes;
-    this.#tell({ type: 'progress', guest: this.#guest, phase: 'precopy', doneBytes, totalBytes });
-  };
+    this.#tell({ type: 'progress', guest: this.#guest, phase: this.#phase, ...progress });
+  }
 }

@@ -8,7 +8,7 @@ import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
 import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
 import { sizesOf } from '../src/store/manifest.js';
-import { type Filled, fillStores } from './fill-stores.js';
+import { type Filled, type FillProgress, fillStores } from './fill-stores.js';
 import type { SnapshotIndex } from './find-snapshot.js';
 import { guestLocks } from './guest-locks.js';
 import type { GuestStores } from './guest-stores.js';
@@ -30,6 +30,8 @@ export interface BackupOrder {
   onPhase?: OnPhase;
   /** Told of a precopy while it goes on; the guest runs. */
   onProgress?: (progress: PrecopyProgress) => void;
+  /** Told of snapshots that are carried into other stores; the guest runs. */
+  onFill?: (progress: FillProgress) => void;
 }
 
 export interface BackupHouse {
@@ -80,7 +82,10 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     Object.assign(run.facts, factsOf(taken));
     run.warnings.push(...taken.warnings, ...hopesMissed(taken));
     if (!dryRun) {
-      run.facts.filled = await fillStores({ config, stores, signal }, { history, journal });
+      run.facts.filled = await fillStores(
+        { config, stores, signal, onProgress: order.onFill },
+        { history, journal },
+      );
       run.warnings.push(...warningsOf(run.facts.filled as Filled[]));
     }
   } catch (thrown) {

@@ -3,6 +3,7 @@ import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { holderOf, withLocks } from '../src/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
+import type { ImageProgress } from '../src/image/image-work.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
@@ -29,10 +30,17 @@ export interface Filled {
   warnings: string[];
 }
 
+/** How far the snapshot is that is carried into a store: of the file that is at it. */
+export interface FillProgress extends ImageProgress {
+  store: string;
+  snapshot: string;
+}
+
 export interface FillOrder {
   config: GuestConfig;
   stores: GuestStores;
   signal: AbortSignal;
+  onProgress?: ((progress: FillProgress) => void) | undefined;
 }
 
 export interface FillPorts {
@@ -70,7 +78,7 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
       const carriable = await carriableInto(target, order, filled);
       const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
       const missing = missingIn(await target.list(config.name), carriable, planner);
-      await carry(missing, target, await recordedRows(history, config.name), { signal, history }, filled);
+      await carry(missing, target, await recordedRows(history, config.name), { ...order, history }, filled);
       const { removed, warnings } = await retain(config, target, history, { now: new Date() });
       filled.removed = removed.map(({ snapshot }) => snapshot);
       filled.warnings = warnings;
@@ -108,14 +116,16 @@ async function carry(
   missing: Carriable[],
   target: Store,
   rows: SnapshotRecord[],
-  { signal, history }: { signal: AbortSignal; history: SnapshotHistory },
+  { signal, onProgress, history }: Pick<FillOrder, 'signal' | 'onProgress'> & { history: SnapshotHistory },
   filled: Filled,
 ): Promise<void> {
   for (const found of missing) {
     signal.throwIfAborted();
     try {
       const source = restoreSourceOf(found, rows);
-      const kept = await whileReading(found, () => target.receive(source, { signal }));
+      const { snapshot } = found.stored;
+      const told = (progress: ImageProgress) => onProgress?.({ store: target.name, snapshot, ...progress });
+      const kept = await whileReading(found, () => target.receive(source, { signal, onProgress: told }));
       await history.recordSnapshot(recordOf(target.name, kept));
       filled.carried.push(kept.snapshot);
       filled.carriedBytes += sizesOf(kept).storedBytes;

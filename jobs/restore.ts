@@ -4,6 +4,7 @@ import { withLocks } from '../src/exclusive-lock.js';
 import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
+import { ByteProgress } from './byte-progress.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 
@@ -17,6 +18,8 @@ export interface RestoreOrder {
   storePath: string;
   stateDirectory: string;
   signal: AbortSignal;
+  /** How far all of it is. */
+  onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
 }
 
 /**
@@ -40,8 +43,14 @@ export async function restore(order: RestoreOrder, history: JobHistory | Umlsnap
   return await withLocks({ ...locks, wait: false, signal }, work);
 }
 
-async function bringBack({ source, target, signal }: RestoreOrder): Promise<RestoredDisk[]> {
-  if (target.to === 'directory') return await restoreToDirectory(source, target.directory, { signal });
+async function bringBack({
+  source,
+  target,
+  signal,
+  onProgress = () => {},
+}: RestoreOrder): Promise<RestoredDisk[]> {
+  const options = { signal, onProgress: new ByteProgress(bytesOf(source), onProgress).onProgress };
+  if (target.to === 'directory') return await restoreToDirectory(source, target.directory, options);
   const targets = source.manifest.disks.map(({ device }) => {
     const disk = target.config.disks.find((configured) => configured.device === device);
     if (!disk) {
@@ -51,8 +60,16 @@ async function bringBack({ source, target, signal }: RestoreOrder): Promise<Rest
     return { device, path: disk.path, ...(disk.backing !== undefined && { backingPath: disk.backing }) };
   });
   return await restoreInPlace(source, targets, {
-    signal,
+    ...options,
     keepReplaced: target.keepReplaced,
     now: new Date(),
   });
+}
+
+/** Of each file once, also of a backing file that disks share. */
+function bytesOf({ manifest }: RestoreSource): number {
+  const files = manifest.disks.flatMap(({ file, sizeBytes, backing }) =>
+    [{ file, sizeBytes }, backing].flatMap((one) => (one ? [[one.file, one.sizeBytes] as const] : [])),
+  );
+  return [...new Map(files).values()].reduce((sum, sizeBytes) => sum + sizeBytes, 0);
 }

@@ -23,7 +23,8 @@ import { nextSlot } from '../schedule/cron-slots.js';
 import type { DueRun } from '../schedule/plan-tick.js';
 import { workOfEntry } from '../schedule/timetable.js';
 import type { DaemonAlerts } from './daemon-alerts.js';
-import { logRecovered } from './daemon-log.js';
+import { logRecovered, ProgressLog } from './daemon-log.js';
+import type { ShownProgress } from './progress-line.js';
 import { recoverAgain } from './start.js';
 
 export interface DaemonJobsOptions {
@@ -42,9 +43,11 @@ export interface DaemonJobsOptions {
 /** The jobs of a daemon, whoever wanted them: the schedule, a request, or the sweep. */
 export class DaemonJobs {
   readonly #options: DaemonJobsOptions;
+  readonly #progressLog: ProgressLog;
 
   constructor(options: DaemonJobsOptions) {
     this.#options = options;
+    this.#progressLog = new ProgressLog(options.log);
   }
 
   /** What is due by the timetable. */
@@ -81,7 +84,7 @@ export class DaemonJobs {
             work.onJob({ job, kind: 'backup', guest, trigger });
             this.#options.alerts.backupBegins(guest);
           },
-          ...{ onPhase: teller.onPhase, onProgress: teller.onProgress },
+          ...{ onPhase: teller.onPhase, onProgress: teller.onProgress, onFill: teller.onFill },
         };
         const notifications = () => this.#options.notificationsOf(guest);
         const house = { stateDirectory: config.state, stores, history, notifications };
@@ -116,7 +119,7 @@ export class DaemonJobs {
 
   /** As much as is due, so that each snapshot is read once in its time. */
   async #verifyDue({ trigger, slot }: DueRun, signal: AbortSignal): Promise<void> {
-    const { history, log } = this.#options;
+    const { history } = this.#options;
     const config = this.#options.config();
     const { schedule, timezone, withinMs } = config.verify;
     if (schedule === null) return;
@@ -124,7 +127,7 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     const summary = await this.#post(silent, async (work) => {
       const onProgress = (progress: VerifyProgress) => {
-        log.debug(progress, 'progress');
+        this.#progressLog.tell(progress as ShownProgress);
         work.publish(progress);
       };
       const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
@@ -149,7 +152,7 @@ export class DaemonJobs {
     const logged: Work = {
       ...asked,
       publish: (progress) => {
-        log.debug(progress, 'progress');
+        this.#progressLog.tell(progress as ShownProgress);
         asked.publish(progress);
       },
       onJob: (job) => {
@@ -196,7 +199,7 @@ export class DaemonJobs {
 
   #tellerOf(guest: string, work: Work): ProgressTeller {
     return new ProgressTeller(guest, (progress) => {
-      this.#options.log.debug(progress, 'progress');
+      this.#progressLog.tell(progress);
       work.publish(progress);
     });
   }

@@ -3,6 +3,7 @@ import type { Recovered } from '../../jobs/recover-at-start.js';
 import type { LiveSettings } from '../control/settings.js';
 import { syslogStream } from '../control/syslog.js';
 import type { GlobalOptions } from './context.js';
+import type { ShownProgress } from './progress-line.js';
 
 /** The daemon's log on stderr; errors go to syslog as well. It says more while `debug` is on. */
 export function openLog(options: GlobalOptions, settings: LiveSettings): Logger {
@@ -32,4 +33,30 @@ export function logRecovered(recovered: Recovered, log: Logger, isStart: boolean
   for (const problem of recovered.problems) log.warn(problem);
   const { mayBePaused: _, problems: __, ...done } = recovered;
   if (isStart || Object.values(done).some((list) => list.length > 0)) log.info(done, 'recovered');
+}
+
+const tellProgressEveryMs = 60_000;
+
+/** How far jobs are, for a log: all that is said to whoever debugs, and a line a minute of work that takes long to all others. */
+export class ProgressLog {
+  readonly #log: Logger;
+  /** By what it is about. */
+  readonly #toldAtMs = new Map<string, number>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  tell(progress: ShownProgress): void {
+    const { guest, phase, store = '', doneBytes } = progress;
+    const about = `${guest} ${phase} ${store}`;
+    const nowMs = performance.now();
+    const toldAtMs = this.#toldAtMs.get(about);
+    const isDue =
+      doneBytes !== undefined && toldAtMs !== undefined && nowMs - toldAtMs >= tellProgressEveryMs;
+    // A phase that begins, or begins again, is told by its end if it is short.
+    if (toldAtMs === undefined || doneBytes === undefined || isDue) this.#toldAtMs.set(about, nowMs);
+    if (isDue) this.#log.info(progress, 'progress');
+    else this.#log.debug(progress, 'progress');
+  }
 }

@@ -9,6 +9,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { restoreFilesTo } from './files.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
+import { ProgressLine } from './progress-line.js';
 import { withStartedHistoryIfAny } from './start.js';
 
 export interface RestoreOptions {
@@ -46,7 +47,12 @@ export async function restoreVerb(
               keepReplaced: options.keepReplaced ?? false,
             }
           : { to: 'directory', directory: resolve(options.to) };
-      const order = { source, target, storePath: found.store.path, stateDirectory: config.state, signal };
+      const { guest } = found.stored;
+      const line = new ProgressLine(context.output);
+      const onProgress = (done: { doneBytes: number; totalBytes: number }) =>
+        line.show({ ...{ type: 'progress', kind: 'restore' }, guest, phase: 'restore', ...done });
+      const places = { storePath: found.store.path, stateDirectory: config.state };
+      const order = { source, target, ...places, signal, onProgress };
       const summary = await whileReading(found, () => restore(order, history));
       if (!summary.error)
         for (const disk of summary.disks as RestoredDisk[]) tell(context.output, describe(disk));

@@ -11,7 +11,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
-import { showProgress } from './progress-line.js';
+import { ProgressLine } from './progress-line.js';
 import { withStartedHouse } from './start.js';
 import { throughDaemon } from './through-daemon.js';
 
@@ -37,7 +37,8 @@ export async function snapshotVerb(
   const order = withSnapshotOptions(guestOf(config, guest), wanted);
   return await withInterrupt(async (signal) => {
     let exitCode: ExitCode = exitCodes.failed;
-    const onProgress = (progress: object) => showProgress(context.output, progress as BackupProgress);
+    const line = new ProgressLine(context.output);
+    const onProgress = (progress: object) => line.show(progress as BackupProgress);
     const onSummary = (summary: JobSummary) => {
       if (!summary.error) tell(context.output, describe(summary));
       exitCode = reportSummary(context.output, summary);
@@ -47,7 +48,8 @@ export async function snapshotVerb(
     await withStartedHouse(config, async (house) => {
       const stores = house.storesOf(order.config);
       const teller = new ProgressTeller(guest, onProgress);
-      const told = { onPhase: teller.onPhase, onProgress: teller.onProgress };
+      const { onPhase, onFill } = teller;
+      const told = { onPhase, onFill, onProgress: teller.onProgress };
       const { stateDirectory, history } = house;
       const backupOrder = { ...order, ...told, trigger: 'manual' as const, signal };
       onSummary(await backup(backupOrder, { stateDirectory, stores, history }));

@@ -10,7 +10,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
-import { showProgress } from './progress-line.js';
+import { ProgressLine } from './progress-line.js';
 import { withStartedHistoryIfAny } from './start.js';
 import { throughDaemon } from './through-daemon.js';
 import { describeFilesystem } from './verification.js';
@@ -29,8 +29,9 @@ export async function verifyVerb(
     name === undefined ? { of: 'guest', guest: options.guest ?? null } : { of: 'snapshot', snapshot: name };
   return await withInterrupt(async (signal) => {
     let exitCode: ExitCode = exitCodes.failed;
+    const line = new ProgressLine(context.output);
     const onProgress = (progress: VerifyProgress) => {
-      showProgress(context.output, progress);
+      line.show(progress);
       if (progress.verified) tell(context.output, describe(progress.verified));
     };
     const onSummary = (summary: JobSummary) => {

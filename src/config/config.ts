@@ -1,6 +1,6 @@
-import type { DrillConfig } from './drill-config.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import type { AlertConfig, HooksConfig } from './alert-config.js';
+import type { DrillConfig } from './drill-config.js';
 import type { RequestName } from './request-names.js';
 import type { StoreConfig } from './store-config.js';
 import type { VerifyConfig } from './verify-config.js';

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { numberOf, type Demand, type Requester } from '../control/request.js';
+import { type Demand, numberOf, type Requester } from '../control/request.js';
 import type { RequestDesk } from '../control/request-desk.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
 

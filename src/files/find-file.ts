@@ -1,7 +1,7 @@
 import { UmlsnapError } from '../errors.js';
 import { printableLine } from '../mconsole/printable.js';
-import type { ExtFileType, ExtInode } from './ext-inode.js';
 import { type ExtImage, rootInode } from './ext-image.js';
+import type { ExtFileType, ExtInode } from './ext-inode.js';
 
 export interface FoundFile {
   /** Its own, `/` for the root. */

@@ -1,5 +1,5 @@
-import type { ExtInode } from './ext-inode.js';
 import type { ExtImage } from './ext-image.js';
+import type { ExtInode } from './ext-inode.js';
 import { type FoundFile, shown } from './find-file.js';
 
 /** A line of a long listing. */

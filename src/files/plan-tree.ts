@@ -1,5 +1,5 @@
-import type { ExtInode } from './ext-inode.js';
 import type { ExtImage } from './ext-image.js';
+import type { ExtInode } from './ext-inode.js';
 import { type FoundFile, shown } from './find-file.js';
 
 /** Something that is to be made on the host. */

@@ -15,7 +15,6 @@ import {
   selectJobs,
 } from './job-queries.js';
 import { migrate, schemaState } from './migrate.js';
-import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import {
   type GuestInstant,
   type LastPause,
@@ -30,6 +29,7 @@ import {
   selectRecentBackups,
   selectSizesOf,
 } from './overview-queries.js';
+import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import type {
   DrillRecord,
   GuestEvent,

@@ -1,7 +1,7 @@
 import { UmlsnapError } from '../errors.js';
 import type { ManifestDisk } from '../store/manifest.js';
-import type { RestoreSource } from './restore-source.js';
 import type { ManifestBacking } from '../store/stored-file.js';
+import type { RestoreSource } from './restore-source.js';
 
 export interface InPlaceTarget {
   device: string;

@@ -3,12 +3,12 @@ import { dirname } from 'node:path';
 import { compactUtc } from '../clock.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { backingFile, diskFile } from '../store/stored-file.js';
 import { findBacking } from './backing-in-place.js';
 import { type InPlaceDisk, type InPlaceTarget, planInPlace } from './in-place-plan.js';
 import { type Replacement, replaceDisks } from './replace-disks.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
 import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
-import { backingFile, diskFile } from '../store/stored-file.js';
 import { type TargetDisk, takeTargetDisk } from './target-disk.js';
 
 export interface InPlaceOptions extends RestoreOptions {

@@ -3,10 +3,10 @@ import { join, resolve } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { ensureDirectories, renameToNewName, syncDirectory } from '../image/durable-file.js';
 import type { ManifestDisk } from '../store/manifest.js';
+import { backingFile, diskFile } from '../store/stored-file.js';
 import { type DirectoryNames, directoryNames } from './directory-names.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
 import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
-import { backingFile, diskFile } from '../store/stored-file.js';
 
 /**
  * Restores all disks of a snapshot into a directory, which is made if need be. Checksums are verified while it copies; files

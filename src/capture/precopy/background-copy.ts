@@ -1,9 +1,9 @@
 import { type CopyExtent, extentCopier } from '../../image/copy-extents.js';
 import { copyRange } from '../../image/copy-range.js';
+import { Pace } from '../../image/pace.js';
 import { dataExtents } from '../../image/sparse-map.js';
 import { BlockMap } from './block-map.js';
 import { onDisk, requireSame } from './disk-trouble.js';
-import { Pace } from '../../image/pace.js';
 import type { ThreadData, ThreadDisk, ThreadWord } from './thread-words.js';
 import { WriteBack } from './write-back.js';
 

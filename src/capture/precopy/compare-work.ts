@@ -1,8 +1,8 @@
 import { type CompareBuffers, compareRange, newCompareBuffers } from '../../image/compare-range.js';
+import { Pace } from '../../image/pace.js';
 import { setThreadUrgency } from '../../urgency.js';
 import { type Chunk, chunksOf, sampleChunk } from './compare-chunks.js';
 import { onDisk } from './disk-trouble.js';
-import { Pace } from '../../image/pace.js';
 import type { ThreadData, ThreadDisk, ThreadWord } from './thread-words.js';
 
 /** Enough for a rate; so little that a sample sees many places. */

@@ -1,6 +1,6 @@
-import type { JobProgress } from '../live-feed.js';
 import { type GuestOverview, inOrder } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
+import type { JobProgress } from '../live-feed.js';
 import { recentJobs } from '../read-overview.js';
 import { sparkLegend, sparkline } from '../sparkline.js';
 import { ageText, countText, durationText, msSince, soonText } from '../words.js';

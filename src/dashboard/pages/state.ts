@@ -1,7 +1,7 @@
-import type { JobProgress } from '../live-feed.js';
-import { sizeText } from '../words.js';
 import type { GuestOverview } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
+import type { JobProgress } from '../live-feed.js';
+import { sizeText } from '../words.js';
 
 const words: Record<string, { className: string; text: string }> = {
   running: { className: 'run', text: 'runs' },

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { pack, type Pack } from 'tar-stream';
+import { type Pack, pack } from 'tar-stream';
 import { UmlsnapError } from '../../errors.js';
 import type { ImageContent, ImagePiece } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
