@@ -51,11 +51,12 @@ export class DaemonAlerts {
   async jobEnded(summary: JobSummary, { isScheduled }: { isScheduled: boolean }): Promise<void> {
     const { guest, kind, job } = summary;
     const { alerts } = this.#options.config();
-    if (guest === null || alerts.length === 0) return;
+    // A dry run proves nothing, neither that backups work nor that they don't.
+    if (guest === null || alerts.length === 0 || summary.dryRun === true) return;
     try {
       if (kind === 'backup' && isScheduled) this.#pingEnd(summary);
       const before = (await this.#options.history.jobs({ guest, kind, limit: maxJobs }))
-        .filter((record) => record.job !== job)
+        .filter((record) => record.job !== job && record.summary?.dryRun !== true)
         .map(endedOf);
       const finishedAt = new Date().toISOString();
       const { status, error, warnings } = summary;
