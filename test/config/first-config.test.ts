@@ -6,11 +6,12 @@ import { type FoundGuest, firstConfig } from '../../src/config/first-config.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { shownConfig, withoutSecrets } from '../../src/config/shown-config.js';
 import { storePlaces } from '../../src/config/store-place.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { makeTempDir, removeTempDir, roomInMemory } from '../support/temp-dir.js';
 
 let dir: string;
 beforeAll(async () => {
-  dir = await makeTempDir();
+  // All that is above it there is anybody's to write.
+  dir = await makeTempDir(await roomInMemory());
 });
 afterAll(() => removeTempDir(dir));
 

@@ -68,7 +68,7 @@ describe('a history whose file was damaged', () => {
         expect(failure).toMatchObject({ code: 'HistoryUnusable', facts: { path: damaged } });
         refused++;
       }
-      // A page that no query reads (an index, a table not asked for) may go unnoticed; those with the rows don't.
+      // A page that no query reads (an index, most of all) may go unnoticed; those with the rows don't.
       expect(refused).toBeGreaterThan(pages / 2);
     });
   });
@@ -102,6 +102,15 @@ async function useAll(path: string): Promise<unknown> {
     try {
       for (const job of await history.jobs({})) await history.job(job.job);
       await history.snapshots({});
+      await history.events({ limit: 10 });
+      await history.verifications({});
+      await history.drills();
+      await history.lastSweep('local', 'debian');
+      await history.lastSlots();
+      await history.openPauses();
+      await history.jobTotals();
+      await history.pauseTotals();
+      await history.recentBackups(['debian'], 30);
       return undefined;
     } finally {
       history.close();
