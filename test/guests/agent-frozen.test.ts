@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { PrecopyFacts } from '../../src/capture/precopy/precopy-order.js';
 import { rawClean, readFileFromImage } from '../support/inspect-image.js';
 import type { RealGuest } from '../support/real-guest.js';
+import { roundsOr } from '../support/rounds.js';
 import { settingsOf, TestHouse } from '../support/test-house.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -20,7 +21,7 @@ const database = [
   '(i=0; while :; do while [ -e /tmp/hold ]; do touch /tmp/held; sleep 0.01; done; i=$((i + 1)); echo $i > /data/db/first; sleep 0.1; echo $i > /data/db/second; done) &',
 ];
 
-const rounds = 5;
+const rounds = roundsOr(10);
 
 describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose shell is %s', (shell) => {
   let house: TestHouse;
@@ -44,6 +45,7 @@ describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose s
   const lastLine = async () => Number((await guest.sh('tail -n 1 /data/log')).replace('line ', '') || 0);
 
   test('need no journal replay, show the database at rest, and hold every line written before the freeze', async () => {
+    const frozenMs: number[] = [];
     for (let round = 0; round < rounds; round++) {
       const written = await lastLine();
       const { exitCode, stderr, json } = await takeFrozen('auto');
@@ -53,7 +55,13 @@ describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose s
       expect(await guest.sh('cat /tmp/job')).toMatch(new RegExp(`^${summary.job} \\d+$`));
       expect(await guest.sh('cat /tmp/thawed')).toBe(summary.job);
       await checkImages(String(summary.snapshot), written);
+      const phases = summary.phases as { phase: string; facts: { frozenMs?: number } }[];
+      frozenMs.push(phases.find(({ phase }) => phase === 'thaw')?.facts.frozenMs ?? Number.NaN);
     }
+    frozenMs.sort((a, b) => a - b);
+    console.log(
+      `${rounds} of ${rounds} frozen; frozen for ${frozenMs[rounds >> 1]} ms in the median, ${frozenMs.at(-1)} ms at most`,
+    );
   });
 
   const takeFrozen = (capture: string) =>

@@ -15,6 +15,7 @@ import {
 import { e2fsckReplayed, readFileFromImage } from '../support/inspect-image.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import { bootGuest, type RealGuest } from '../support/real-guest.js';
+import { roundsOr } from '../support/rounds.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -56,6 +57,7 @@ async function holeKib(path: string): Promise<number> {
 }
 
 const untraced = await whyNoTracing();
+const timeout = 300_000 + 60_000 * roundsOr(3);
 
 describe.each(['traced', 'compared'] as const)('a guest that writes and discards is %s', (tracker) => {
   describe.skipIf(tracker === 'traced' && untraced !== null)(
@@ -85,8 +87,10 @@ describe.each(['traced', 'compared'] as const)('a guest that writes and discards
         });
       }
 
-      test('into what its disk is at the end of the pause, byte for byte (fault 8)', async () => {
-        for (let round = 0; round < 3; round++) {
+      test('into what its disk is at the end of the pause, byte for byte (fault 8)', {
+        timeout,
+      }, async () => {
+        for (let round = 0; round < roundsOr(3); round++) {
           const job = await startHeld(scene, proxy);
           // The capture has been called good by then, and the guest still stands still.
           const captured = untilGoIsWanted(proxy, 12);
