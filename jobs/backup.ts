@@ -59,10 +59,27 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
     return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) => {
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
       order.onJob?.(run.job);
-      const work = () => snapshotOf(order, house, run);
-      return dryRun ? work() : withHooks(config, run, signal, work);
+      return settledFirst(order, house, run, () => {
+        const work = () => snapshotOf(order, house, run);
+        return dryRun ? work() : withHooks(config, run, signal, work);
+      });
     });
   });
+}
+
+/** A guest that we left paused MUST run again before anything else is done, a hook of the user's above all. */
+async function settledFirst(
+  { config, signal }: BackupOrder,
+  { stateDirectory, history }: BackupHouse,
+  run: JobRun,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await settleOwnLease(stateDirectory, config.name, history);
+  } catch (thrown) {
+    throw failedWith(run, whatToTell(thrown, signal));
+  }
+  await work();
 }
 
 async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
@@ -73,7 +90,6 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     order.onPhase?.(phase);
   });
   try {
-    await settleOwnLease(stateDirectory, config.name, history);
     const onProgress = order.onProgress ?? (() => {});
     const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, onProgress, signal };
     const ports = { store: stores.capturedInto, history, journal, ...(notifications && { notifications }) };
@@ -89,9 +105,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
       run.warnings.push(...warningsOf(run.facts.filled as Filled[]));
     }
   } catch (thrown) {
-    const error = whatToTell(thrown, signal);
-    run.facts.resumed = !statesNotRunning.includes(codeOf(error));
-    Object.assign(run.facts, factsOfFailure(error));
+    const error = failedWith(run, whatToTell(thrown, signal));
     // The cause counts: a history that fails as well is told when the job's end is written.
     await journal.finish('failed').catch(() => {});
     throw error;
@@ -106,6 +120,13 @@ const factsOfNone = {
   ...{ tracker: null, precopy: null },
   ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null, filled: [], phases: [] },
 };
+
+/** Notes what a failure says of the guest. */
+function failedWith(run: JobRun, error: unknown): unknown {
+  run.facts.resumed = !statesNotRunning.includes(codeOf(error));
+  Object.assign(run.facts, factsOfFailure(error));
+  return error;
+}
 
 /** What is known all the same, though no snapshot was kept. */
 function factsOfFailure(error: unknown): Record<string, unknown> {

@@ -1,12 +1,14 @@
 import type { GuestConfig } from '../src/config/config.js';
+import { isError } from '../src/errors.js';
+import { knownDamage } from '../src/snapshot/known-damage.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /**
- * Removes from staging what the archive has, with the same content, and what the keep rules would remove there at once. As in
- * every removal: out of the list durably, then the history's row, then the deletion.
+ * Removes from staging what the archive has, with the same content and not known to be damaged there, and what the keep rules would
+ * remove there at once. As in every removal: out of the list durably, then the history's row, then the deletion.
  */
 export async function clearStaging(
   config: GuestConfig,
@@ -16,9 +18,17 @@ export async function clearStaging(
   now: Date,
 ): Promise<void> {
   const planner = await retentionPlanner(config, archive.name, history, { now });
-  const [waiting, archived] = [await staging.list(config.name), await archive.list(config.name)];
+  const damage = await knownDamage(history, archive.name);
+  const waiting = (await staging.list(config.name)).filter(({ snapshot }) => !damage.has(snapshot));
+  const archived = await archive.list(config.name);
   for (const { snapshot, reason } of noLongerWaiting(waiting, archived, archive, planner)) {
-    await staging.moveToTrash(snapshot);
+    try {
+      await staging.moveToTrash(snapshot);
+    } catch (error) {
+      // It is being read, or has files of others in it: it goes another time, and keeps no other one.
+      if (isError(error, 'Busy') || isError(error, 'NotOurs')) continue;
+      throw error;
+    }
     await history.forgetSnapshot(staging.name, snapshot, { removedAt: now.toISOString(), reason });
   }
   await staging.emptyTrash();

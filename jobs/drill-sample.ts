@@ -1,5 +1,5 @@
 import type { DrillConfig } from '../src/config/drill-config.js';
-import { UmlsnapError } from '../src/errors.js';
+import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, Trigger } from '../src/history/records.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { type DrillHistory, drillFound } from './drill.js';
@@ -40,7 +40,14 @@ export async function drillSample(house: SampleHouse, order: SampleOrder): Promi
     const found = newest.get(guest);
     if (!found || signal.aborted) continue;
     const tellJob: OnJob = (job) => onJob?.(job, guest);
-    summaries.push(await drillFound(found, house, { wait: true, signal }, { trigger, onJob: tellJob }));
+    try {
+      const origin = { trigger, onJob: tellJob };
+      summaries.push(await drillFound(found, house, { wait: true, signal }, origin));
+    } catch (error) {
+      // It was removed meanwhile: the other guests of the sample have theirs.
+      if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
+      order.onProblem(error);
+    }
   }
   return summaries;
 }

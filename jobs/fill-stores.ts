@@ -79,12 +79,12 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
       const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
       const missing = missingIn(await target.list(config.name), carriable, planner);
       await carry(missing, target, await recordedRows(history, config.name), { ...order, history }, filled);
-      const { removed, warnings } = await retain(config, target, history, { now: new Date() });
-      filled.removed = removed.map(({ snapshot }) => snapshot);
-      filled.warnings = warnings;
       if (stores.isStaging && target === stores.filled[0]) {
         await clearStaging(config, stores.capturedInto, target, history, new Date());
       }
+      const { removed, warnings } = await retain(config, target, history, { now: new Date() });
+      filled.removed = removed.map(({ snapshot }) => snapshot);
+      filled.warnings = warnings;
     });
   } catch (error) {
     if (signal.aborted || isHistoryFailure(error)) throw error;

@@ -1,6 +1,7 @@
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
+import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
 
@@ -93,7 +94,7 @@ export function restoreSourceOf<S extends ReadableStore>(
     throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
   const sound: SoundSnapshot = stored;
   const row = rows.find((record) => record.snapshot === snapshot && record.store === store.name);
-  if (row && row.manifestSha256 !== sound.manifestSha256) {
+  if (row && !isRecorded(sound.manifest, sound.manifestSha256, row.manifestSha256)) {
     const problem = 'its manifest is not the one that the history has recorded';
     throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
   }

@@ -36,7 +36,7 @@ export async function prune(
   return await withLocks({ ...locks, wait: false }, () =>
     recordedJob(history, { kind: 'prune', guest: config.name, trigger }, async (run) => {
       onJob?.(run.job);
-      const options = { now: new Date(), dryRun, clockIsRight };
+      const options = { dryRun, clockIsRight };
       const { pruned, failures } = await pruneEach(stores, config, options, history);
       run.facts = {
         dryRun,
@@ -53,7 +53,7 @@ export async function prune(
 async function pruneEach(
   stores: Store[],
   config: GuestConfig,
-  options: RetainOptions,
+  options: Omit<RetainOptions, 'now'>,
   history: PruneHouse['history'],
 ): Promise<{ pruned: Pruned[]; failures: UmlsnapError[] }> {
   const pruned: Pruned[] = [];
@@ -63,7 +63,8 @@ async function pruneEach(
       // One that was never used has nothing to remove, and is not made for that.
       if (!(await store.isMounted(await history.storeId(store.name)))) continue;
       await checkStore(store, history);
-      const retained = await retain(config, store, history, options);
+      // Each by its own moment: the one before may have taken hours.
+      const retained = await retain(config, store, history, { ...options, now: new Date() });
       pruned.push({ store: store.name, ...retained });
     } catch (error) {
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;

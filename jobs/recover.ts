@@ -6,6 +6,7 @@ import type { SnapshotRecord } from '../src/history/records.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Incoming } from '../src/store/incoming.js';
+import { isRecorded } from '../src/store/manifest.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { storeLock } from './guest-locks.js';
 import type { Recovered, StartHistory } from './recover-at-start.js';
@@ -113,6 +114,13 @@ async function rebuildIndex(
     if (!('manifest' in stored)) continue;
     const row = rows.get(stored.snapshot);
     if (!row) {
+      await history.recordSnapshot(recordOf(store.name, stored.manifest));
+      recovered.indexed.push(stored.snapshot);
+    } else if (
+      row.manifestSha256 !== stored.manifestSha256 &&
+      isRecorded(stored.manifest, stored.manifestSha256, row.manifestSha256)
+    ) {
+      // Pinned or unpinned, and the history was not told.
       await history.recordSnapshot(recordOf(store.name, stored.manifest));
       recovered.indexed.push(stored.snapshot);
     } else if (row.manifestSha256 !== stored.manifestSha256) {

@@ -21,9 +21,10 @@ export async function setPinned(
 ): Promise<{ stores: string[]; problems: string[] }> {
   const done: string[] = [];
   const failures: UmlsnapError[] = [];
-  for (const store of stores) {
+  const lacking: Store[] = [];
+  const pinIn = async (store: Store, isLast: boolean) => {
     try {
-      if (!(await store.isMounted(await history.storeId(store.name)))) continue;
+      if (!(await store.isMounted(await history.storeId(store.name)))) return;
       const keys = [storeLock(store.path, guest)];
       const what = `Guest ${guest} in store ${store.name}`;
       const holder = `umlsnap ${pinned ? 'pin' : 'unpin'} (pid ${process.pid})`;
@@ -35,8 +36,12 @@ export async function setPinned(
     } catch (error) {
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
       if (!isError(error, 'NoSuchSnapshot')) failures.push(error);
+      else if (!isLast) lacking.push(store);
     }
-  }
+  };
+  for (const store of stores) await pinIn(store, false);
+  // Once more: a copy may have been on its way there while we waited for another store.
+  if (done.length > 0) for (const store of lacking) await pinIn(store, true);
   if (done.length === 0) throw failures[0] ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
   return { stores: done, problems: failures.map(explainError) };
 }

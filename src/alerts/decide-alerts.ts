@@ -56,6 +56,36 @@ export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert
   }
 }
 
+/** A verification of many snapshots, as far as an alert is concerned. */
+export interface EndedVerification {
+  job: string;
+  /** ISO 8601. */
+  finishedAt: string;
+  error: { code: string; message: string } | null;
+  problems: readonly { snapshot: string; store: string; result: string; problem: string | null }[];
+}
+
+/**
+ * What somebody has to be told of a scheduled verification: each snapshot that is bad, each time that it is found so, which is
+ * once in the time in which all are read; and a store that its own check found damaged.
+ */
+export function alertsOfVerification(ended: EndedVerification): Alert[] {
+  const { job, finishedAt: at, error, problems } = ended;
+  const bad = problems.filter(({ result }) => result === 'damaged' || result === 'badFilesystem');
+  const alerts = bad.map(({ snapshot, store, result, problem }): Alert => {
+    const what = result === 'damaged' ? 'is damaged' : 'has a filesystem that is not sound';
+    const guest = snapshot.slice(0, snapshot.lastIndexOf('@'));
+    const subject = `umlsnap: ${snapshot} in store ${store} ${what}`;
+    const text = `${problem ?? ''} Look with \`umlsnap show ${snapshot}\`; \`umlsnap list ${guest}\` has the others.`;
+    return { kind: 'failure', guest, job, at, subject, text };
+  });
+  if (error?.code !== 'StoreUnusable') return alerts;
+  return [
+    ...alerts,
+    { kind: 'failure', guest: null, job, at, subject: 'umlsnap: a store is damaged', text: error.message },
+  ];
+}
+
 const isDecided = (status: string) => ['success', 'warning', 'failed'].includes(status);
 const times = (count: number) => (count === 1 ? 'once' : `${count} times`);
 

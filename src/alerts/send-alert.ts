@@ -78,7 +78,8 @@ async function ask(by: string, address: string, init: RequestInit & { signal: Ab
     await response.body?.cancel();
   } catch (error) {
     init.signal.throwIfAborted();
-    throw failed(problemOf((error as { cause?: unknown }).cause ?? error), error);
+    const problem = problemOf((error as { cause?: unknown }).cause ?? error);
+    throw failed(problem.replaceAll(address, 'its address'), error);
   }
   if (!response.ok) throw failed(`it answered ${response.status}`);
 }
@@ -86,8 +87,8 @@ async function ask(by: string, address: string, init: RequestInit & { signal: Ab
 function environmentOf({ kind, guest, job, subject }: Alert): Record<string, string> {
   return {
     UMLSNAP_ALERT: kind,
-    UMLSNAP_GUEST: guest,
     UMLSNAP_SUBJECT: subject,
+    ...(guest !== null && { UMLSNAP_GUEST: guest }),
     ...(job !== null && { UMLSNAP_JOB: job }),
   };
 }
@@ -108,7 +109,7 @@ export function mailOf(mailbox: string, { kind, subject, text, guest, job, at }:
     '',
     text,
     '',
-    `guest ${guest}${job === null ? '' : `, job ${job}`}, ${at}`,
+    [guest === null ? [] : `guest ${guest}`, job === null ? [] : `job ${job}`, at].flat().join(', '),
     '',
   ].join('\n');
 }

@@ -1,7 +1,14 @@
 import type { Logger } from 'pino';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { AlertPost } from '../alerts/alert-post.js';
-import { alertsOfJob, missedSlotOf, overdueAlert, stoppedAlert } from '../alerts/decide-alerts.js';
+import {
+  alertsOfJob,
+  alertsOfVerification,
+  type EndedVerification,
+  missedSlotOf,
+  overdueAlert,
+  stoppedAlert,
+} from '../alerts/decide-alerts.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
 import { conditionOf } from '../guest/guest-condition.js';
@@ -52,7 +59,11 @@ export class DaemonAlerts {
     const { guest, kind, job } = summary;
     const { alerts } = this.#options.config();
     // A dry run proves nothing, neither that backups work nor that they don't.
-    if (guest === null || alerts.length === 0 || summary.dryRun === true) return;
+    if (alerts.length === 0 || summary.dryRun === true) return;
+    if (guest === null) {
+      if (kind === 'verify') this.#verificationEnded(summary);
+      return;
+    }
     try {
       if (kind === 'backup' && isScheduled) this.#pingEnd(summary);
       const before = (await this.#options.history.jobs({ guest, kind, limit: maxJobs }))
@@ -65,6 +76,12 @@ export class DaemonAlerts {
     } catch (error) {
       this.#options.log.error({ guest, job }, `nobody could be told of a job: ${explainError(error)}`);
     }
+  }
+
+  #verificationEnded({ job, error, problems }: JobSummary): void {
+    const found = { job, error, finishedAt: new Date().toISOString() };
+    const ended = { ...found, problems: problems as EndedVerification['problems'] };
+    for (const alert of alertsOfVerification(ended)) this.#post.send(alert);
   }
 
   start(): void {

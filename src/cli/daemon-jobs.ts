@@ -40,10 +40,14 @@ export interface DaemonJobsOptions {
   notificationsOf(guest: string): Promise<NotificationSource | undefined>;
 }
 
+const sweepAgainMs = 60 * 60_000;
+
 /** The jobs of a daemon, whoever wanted them: the schedule, a request, or the sweep. */
 export class DaemonJobs {
   readonly #options: DaemonJobsOptions;
   readonly #progressLog: ProgressLog;
+  /** By guest, whose last sweep had something to say. */
+  readonly #sweepAgainAtMs = new Map<string, number>();
 
   constructor(options: DaemonJobsOptions) {
     this.#options = options;
@@ -177,10 +181,16 @@ export class DaemonJobs {
     };
     for (const guest of Object.values(config.guests)) {
       if (signal.aborted || this.#keepsAll) return;
+      if (performance.now() < (this.#sweepAgainAtMs.get(guest.name) ?? 0)) continue;
       try {
         const swept = await sweepGuest(guest, house);
-        if (swept.found === 'expired') this.#logSummary(swept.summary, 'sweep', {});
-        else log.debug({ guest: swept.guest, found: swept.found, ...whyNot(swept) }, 'sweep');
+        if (swept.found === 'expired') {
+          this.#logSummary(swept.summary, 'sweep', {});
+          const { error, warnings } = swept.summary;
+          // What could not be removed can't be in a minute either, and each try takes the guest's locks.
+          if (error || warnings.length > 0)
+            this.#sweepAgainAtMs.set(guest.name, performance.now() + sweepAgainMs);
+        } else log.debug({ guest: swept.guest, found: swept.found, ...whyNot(swept) }, 'sweep');
       } catch (error) {
         log.error({ guest: guest.name }, `sweep failed: ${explainError(error)}`);
       }

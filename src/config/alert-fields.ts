@@ -20,6 +20,8 @@ export const commandField = z
 const addressField = z.string().superRefine((text, context) => {
   if (!/^https?:\/\/[^\s/]+/.test(text) || !URL.canParse(text))
     context.addIssue('must be an address that begins with https:// or http://');
+  else if (new URL(text).username !== '' || new URL(text).password !== '')
+    context.addIssue('must have no user and no password in it');
 });
 
 /** A mailbox of this host, or one with a domain; nothing that could be an option of sendmail, or another header. */

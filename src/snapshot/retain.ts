@@ -1,6 +1,7 @@
+import { uptimeMs } from '../clock.js';
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
-import { isError } from '../errors.js';
+import { isError, isHistoryFailure } from '../errors.js';
 import { applyKeepPolicy, type RemovedSnapshot, type RetentionPlan } from '../retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
@@ -51,6 +52,7 @@ export async function retain(
   history: RetentionHistory,
   options: RetainOptions,
 ): Promise<Retained> {
+  const began = { now: options.now, uptimeMs: uptimeMs() };
   const planner = await retentionPlanner(config, store.name, history, options);
   const plan = planner(await store.list(config.name));
   const { keep, remove, warnings } = plan;
@@ -61,9 +63,9 @@ export async function retain(
     return { ...retained, removed: remove, backings };
   }
   for (const expired of remove) await removeOne(expired, store, history, options.now, retained);
-  await store.emptyTrash();
+  await emptyTrash(store, retained.warnings);
   const backings = await sweepBackings(store, { dryRun: false, without: new Set() }, retained.warnings);
-  await rememberSweep(history, store.name, config.name, plan, options.now);
+  await rememberSweep(history, store.name, config.name, plan, began);
   return { ...retained, backings };
 }
 
@@ -80,11 +82,23 @@ async function removeOne(
     await history.forgetSnapshot(store.name, snapshot, { removedAt: now.toISOString(), reason });
     retained.removed.push({ snapshot, reason });
   } catch (error) {
+    if (isHistoryFailure(error)) throw error;
     if (isError(error, 'Busy')) {
       retained.kept.push({ snapshot, reasons: ['expired, and being read now: it goes the next time'] });
       return;
     }
     retained.warnings.push(`expired snapshot ${snapshot} could not be removed: ${explainError(error)}`);
+  }
+}
+
+/** What lies there is in no list any more: that it takes room for longer is a warning. */
+async function emptyTrash(store: RetentionStore, warnings: string[]): Promise<void> {
+  try {
+    await store.emptyTrash();
+  } catch (error) {
+    warnings.push(
+      `what was removed from store ${store.name} could not be deleted yet: ${explainError(error)}`,
+    );
   }
 }
 

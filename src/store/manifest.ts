@@ -83,6 +83,16 @@ export function manifestSha256(manifest: Manifest): string {
 }
 
 /**
+ * Whether this manifest is the recorded one, or that with its pin changed and nothing else: a pin is durable in the store before
+ * the history knows of it, and whoever dies between the two MUST NOT leave a snapshot that looks forged.
+ */
+export function isRecorded(manifest: Manifest, foundSha256: string, recordedSha256: string): boolean {
+  if (foundSha256 === recordedSha256) return true;
+  const { checksum: _, ...rest } = manifest;
+  return manifestSha256(sealManifest({ ...rest, pinned: !manifest.pinned })) === recordedSha256;
+}
+
+/**
  * Reads manifest.json's text. Anything that is not exactly a sound manifest of this snapshot is refused.
  * @throws SnapshotDamaged
  */

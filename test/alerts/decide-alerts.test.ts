@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { alertsOfJob, type EndedJob, missedSlotOf, overdueGraceMs } from '../../src/alerts/decide-alerts.js';
+import {
+  alertsOfJob,
+  alertsOfVerification,
+  type EndedJob,
+  missedSlotOf,
+  overdueGraceMs,
+} from '../../src/alerts/decide-alerts.js';
 
 const ended = (status: string, finishedAt: string, more: Partial<EndedJob> = {}): EndedJob => ({
   ...{ job: `job-${finishedAt}`, kind: 'backup', guest: 'debian', status, finishedAt, warnings: [] },
@@ -70,4 +76,19 @@ describe('a slot is missed', () => {
     expect(missedSlotOf(expected, new Date(day(2)), new Date(day(2, 12)))).toBeNull();
     expect(missedSlotOf(expected, new Date(day(2)), new Date(day(1)))).toBeNull();
   });
+});
+
+test('a verification tells of each snapshot that is bad, by its guest, and of a store that is; not of what could not be read', () => {
+  const ended = { job: 'v', finishedAt: day(2), error: { code: 'SnapshotsBad', message: 'Two are bad.' } };
+  const found = (snapshot: string, result: string) => ({ snapshot, store: 'local', result, problem: 'Why.' });
+  const problems = [found('debian@1', 'damaged'), found('web@1', 'badFilesystem'), found('db@1', 'notRead')];
+  expect(alertsOfVerification({ ...ended, problems })).toMatchObject([
+    { kind: 'failure', guest: 'debian', subject: 'umlsnap: debian@1 in store local is damaged' },
+    { kind: 'failure', guest: 'web', subject: expect.stringContaining('filesystem that is not sound') },
+  ]);
+  const error = { code: 'StoreUnusable', message: 'Store offsite is damaged.' };
+  expect(alertsOfVerification({ ...ended, error, problems: [] })).toMatchObject([
+    { guest: null, text: 'Store offsite is damaged.' },
+  ]);
+  expect(alertsOfVerification({ ...ended, error: null, problems: [] })).toEqual([]);
 });

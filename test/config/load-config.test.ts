@@ -413,6 +413,7 @@ test('who is told, and what is run, is held against what can be told and run', a
   - { webhook: ftp://a, mail: root }
   - { ping: https://a/b, on: [failure] }
   - { command: [/bin/tell], on: [disaster] }
+  - { webhook: "https://me:secret@a/b" }
 defaults:
   hooks: { before: /bin/x, after: [], timeout: 1, between: [/bin/x] }
 `),
@@ -422,10 +423,11 @@ defaults:
     '4:16 alerts.2.webhook: must be an address that begins with https:// or http://',
     '5:5 alerts.3: a ping tells of every backup: `on` has no meaning for it',
     '6:34 alerts.4.on.0: must be one of failure, recovery, overdue, stopped, warning',
-    '8:20 defaults.hooks.before: must be a list: the absolute path of a program, and its arguments',
-    '8:35 defaults.hooks.after: must begin with the absolute path of a program',
-    '8:48 defaults.hooks.timeout: must be a duration between 1s and 1d, such as 30s or 10m',
-    '8:51 defaults.hooks.between: is no key that umlsnap knows here',
+    '7:16 alerts.5.webhook: must have no user and no password in it',
+    '9:20 defaults.hooks.before: must be a list: the absolute path of a program, and its arguments',
+    '9:35 defaults.hooks.after: must begin with the absolute path of a program',
+    '9:48 defaults.hooks.timeout: must be a duration between 1s and 1d, such as 30s or 10m',
+    '9:51 defaults.hooks.between: is no key that umlsnap knows here',
   ]);
 });
 

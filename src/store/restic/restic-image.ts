@@ -58,13 +58,15 @@ export async function dumpError(
   file: Pick<ResticFile, 'snapshot' | 'path'>,
   error: unknown,
 ): Promise<unknown> {
-  const said = isError(error, 'CommandFailed')
-    ? error.facts.problem
-    : error instanceof OutOfPatience
-      ? error.said
-      : '';
+  const said = isError(error, 'CommandFailed') ? error.facts.problem : wordsOfPatience(error);
   if (isDamage(said) && (await isReadable(restic))) return damagedFile(file, inOneLine(said));
   return await restic.named(error);
+}
+
+/** A line that breaks again and again ends as data that is cut short does, and says nothing of the data. */
+function wordsOfPatience(error: unknown): string {
+  if (!(error instanceof OutOfPatience) || /\bEOF\b/.test(error.said)) return '';
+  return error.said;
 }
 
 /** A repository that is gone as a whole has lost no data by that. */
