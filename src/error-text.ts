@@ -14,7 +14,17 @@ type Texts = { [C in ErrorCode]: (facts: FactsByCode[C]) => string };
 
 const mib = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
 const ms = (value: number) => `${Math.round(value)} ms`;
+/** What somebody else said may be a whole sentence already. */
+const closed = (text: string) => (/[.!?]$/.test(text) ? text : `${text}.`);
 const runs = 'The guest was not touched and runs on.';
+/** Whether it runs was not looked at, or can't be: what is known is that we did nothing to it. */
+const untouched = 'The guest was not touched.';
+/** Not stopped by us, or resumed before anybody hears of it: the scope of a pause ends first. */
+const leftRunning = 'The guest was left running.';
+/** It ran when the backup had ended, and is a warning of that job. */
+const toldBeside = 'What became of the guest and of its snapshot is told by the job itself.';
+const putRight = 'Put that right, and try again.';
+const backUpAgain = 'Back it up again when it is up.';
 
 const stateText: Record<GuestState, string> = {
   running: 'The guest runs.',
@@ -57,7 +67,7 @@ const drillFailureText: Record<DrillFailure, (detail: string) => string> = {
 };
 
 const texts: Texts = {
-  Usage: (f) => f.problem,
+  Usage: (f) => closed(f.problem),
   ConfigInvalid: (f) =>
     [
       `${f.file} has ${f.problems.length} problem${f.problems.length === 1 ? '' : 's'}:`,
@@ -74,76 +84,82 @@ const texts: Texts = {
   NoSuchStore: (f) =>
     `No store is called ${f.store} in the config. It knows: ${f.known.join(', ') || 'none'}.`,
   NoMconsoleSocket: (f) =>
-    `Guest ${f.guest} has no management console: found no socket at ${f.tried.join(', ')}. Is the guest running, and as whom?`,
+    `Guest ${f.guest} has no management console: found no socket at ${f.tried.join(', ')}. Whether it runs is unknown. Look with \`umlsnap discover\`; boot it, or put its socket into the config (mconsole:).`,
   SocketPathTooLong: (f) =>
     `The socket path ${f.socketPath} is ${f.lengthBytes} bytes long; the kernel takes at most ${f.maxBytes}. Use a shorter one (uml_dir= sets it).`,
-  NotASocket: (f) => `${f.socketPath} is ${f.found}, not a management console's socket.`,
+  NotASocket: (f) =>
+    `${f.socketPath} is ${f.found}, not a management console's socket. Put the right path into the config.`,
   SocketNotAllowed: (f) =>
     `May not talk to ${f.socketPath}: ${f.cause}. Its socket is for its owner and root: run umlsnap as one of them.`,
   SocketReplaced: (f) =>
-    `${f.socketPath} now leads to another socket than when the job began: the guest was rebooted, or somebody put another socket there.`,
+    `${f.socketPath} now leads to another socket than when the job began: the guest was rebooted, or somebody put another socket there. Try again.`,
   RequestTooLarge: (f) =>
-    `A request to a management console has at most ${f.maxBytes} bytes; this one has ${f.lengthBytes}.`,
+    `A request to a management console has at most ${f.maxBytes} bytes; this one has ${f.lengthBytes}. Shorten it.`,
   GuestNotAnswering: (f) =>
-    `Nothing answered \`${f.command}\` at ${f.socketPath} within ${ms(f.waitedMs)}. The guest's state is unknown: it may hang, be stopped by a signal, or be gone.`,
+    `Nothing answered \`${f.command}\` at ${f.socketPath} within ${ms(f.waitedMs)}. The guest's state is unknown: it may hang, be stopped by a signal, or be gone. Look with \`umlsnap status\`, and try again; \`umlsnap recover\` resumes what we have left paused.`,
   GuestSocketDead: (f) =>
-    `Nobody listens at ${f.socketPath} any more (asked for \`${f.command}\`): the guest behind it is gone.`,
-  CommandRefused: (f) => `The guest refused \`${f.command}\`: ${f.text || 'no reason given'} (${f.err}).`,
+    `Nobody listens at ${f.socketPath} any more (asked for \`${f.command}\`): the guest behind it is gone. Boot it, and try again.`,
+  CommandRefused: (f) =>
+    `The guest refused \`${f.command}\`: ${f.text || 'no reason given'} (${f.err}). Look with \`umlsnap mconsole GUEST help\` at what its console takes.`,
   ReplyMalformed: (f) =>
-    `${f.socketPath} answered \`${f.command}\` with something that is no mconsole reply: ${f.problem}. Is it a UML management console?`,
+    `${f.socketPath} answered \`${f.command}\` with something that is no mconsole reply: ${closed(f.problem)} Is it a UML management console? Look with \`umlsnap discover\` which socket is.`,
   GuestAlreadyStopped: (f) =>
     `Guest ${f.guest} is stopped already, and not by us: somebody did that on purpose, so we leave it stopped. Resume it with \`umlsnap mconsole ${f.guest} go\`.`,
   GuestProcessNotFound: (f) =>
-    `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${runs}`,
+    `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${untouched} Look with \`umlsnap status\`; run umlsnap as the guest's user or as root.`,
   GuestHasSeveralCpus: (f) =>
     `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true with require: crash.`,
   SysrqDisabled: (f) =>
     `SysRq is switched off in guest ${f.guest} (kernel.sysrq = ${f.setting}), so it can't be made to sync. ${runs} In the guest: sysctl kernel.sysrq=1 (or a mask with 16).`,
   DiskMismatch: (f) =>
-    `Disk ${f.device} of guest ${f.guest} is not what the config says: config ${f.configured}, guest ${f.reported || 'none'}: ${f.problem}. ${runs} Put the right path into the config.`,
-  DiskUnusable: (f) => `Disk ${f.device} of guest ${f.guest}, ${f.path}, can't be used: ${f.problem}.`,
+    `Disk ${f.device} of guest ${f.guest} is not what the config says: config ${f.configured}, guest ${f.reported || 'none'}: ${closed(f.problem)} ${runs} Put the right path into the config.`,
+  DiskUnusable: (f) =>
+    `Disk ${f.device} of guest ${f.guest}, ${f.path}, can't be used: ${closed(f.problem)} ${untouched} Put the file right, or its path in the config.`,
   StoreNotMounted: (f) =>
-    `Store ${f.store} is not there: ${f.path}: ${f.problem}. Is its filesystem mounted? Nothing was written.`,
-  StoreUnusable: (f) => `Store ${f.store} can't be used: ${f.path}: ${f.problem}.`,
+    `Store ${f.store} is not there: ${f.path}: ${closed(f.problem)} Nothing was written. Is its filesystem mounted? Mount it, and try again.`,
+  StoreUnusable: (f) => `Store ${f.store} can't be used: ${f.path}: ${closed(f.problem)} ${putRight}`,
   StoreTooFull: (f) =>
     `Store ${f.store} has too little room: ${f.path} has ${mib(f.freeBytes)} and ${f.freeInodes} inodes free, ${mib(f.neededBytes)} are needed. Free some (umlsnap prune), or give it more.`,
   PredictedPauseOverBudget: (f) =>
     `Guest ${f.guest} would stand still for about ${ms(f.predictedMs)} (${f.method === 'precopy' ? 'comparing' : f.method} of ${mib(f.dataBytes)}), its budget is ${ms(f.budgetMs)}. ${runs} Let \`capture: precopy\` trace what is written (as root, see \`umlsnap snapshot --dry-run\` for what is in its way), or put the store on the disk's own XFS or btrfs (a reflink): both take milliseconds. Or set pauseBudget to at least ${Math.ceil((f.predictedMs * 1.5) / 1000)}s.`,
-  CaptureImpossible: (f) => `Guest ${f.guest} can't be captured by ${f.method}: ${f.reason}. ${runs}`,
+  CaptureImpossible: (f) =>
+    `Guest ${f.guest} can't be captured by ${f.method}: ${closed(f.reason)} ${runs} Put that right${f.method === 'auto' ? '' : ', or set capture: auto'}.`,
   StopUnanswered: (f) =>
-    `Guest ${f.guest} did not answer \`stop\` within ${ms(f.waitedMs)}; the snapshot is given up. ${stateText[f.guestState]}`,
+    `Guest ${f.guest} did not answer \`stop\` within ${ms(f.waitedMs)}; the snapshot is given up. ${stateText[f.guestState]} Is it too busy to answer? Back it up in a quieter hour, or raise pauseBudget.`,
   PauseBudgetExceeded: (f) =>
     `Guest ${f.guest} stood still for ${ms(f.pausedMs)} in phase ${f.phase}, its budget is ${ms(f.budgetMs)}: the snapshot was thrown away. ${f.guestResumed ? 'The guest was resumed and runs.' : stateText.unknown} Raise pauseBudget, or use a faster capture.`,
   GuestNotStopped: (f) =>
-    `Guest ${f.guest} did not stand still in phase ${f.phase}, though its console said so: the snapshot was thrown away. The guest runs. Does the console ${f.socketPath} belong to the process that has its disks open (pid ${f.pid})? Did somebody else send \`go\`?`,
+    `Guest ${f.guest} did not stand still in phase ${f.phase}, though its console said so: the snapshot was thrown away. The guest runs. Look whether the console ${f.socketPath} belongs to the process that has its disks open (pid ${f.pid}), and whether somebody else sends \`go\`.`,
   ResumedByOthers: (f) =>
-    `Somebody else resumed guest ${f.guest} during ${f.phase}, so its disk may have changed under the capture: the snapshot was thrown away. The guest runs.`,
+    `Somebody else resumed guest ${f.guest} during ${f.phase}, so its disk may have changed under the capture: the snapshot was thrown away. The guest runs. Find out who sends \`go\` to its console, and back it up again.`,
   GuestGone: (f) =>
-    `Guest ${f.guest} died or rebooted during ${f.phase}: the snapshot was thrown away.${f.leftoverPids.length > 0 ? ` Its processes ${f.leftoverPids.join(', ')} are left over and hold its disks: end them.` : ''}`,
+    `Guest ${f.guest} died or rebooted during ${f.phase}: the snapshot was thrown away.${f.leftoverPids.length > 0 ? ` Its processes ${f.leftoverPids.join(', ')} are left over and hold its disks: end them.` : ''} ${backUpAgain}`,
   GuestPanicked: (f) =>
-    `Guest ${f.guest} panicked during ${f.phase}${f.text === '' ? '' : `, by its own words: ${f.text}`}. The snapshot was thrown away.`,
+    `Guest ${f.guest} panicked during ${f.phase}${f.text === '' ? '.' : `, by its own words: ${closed(f.text)}`} The snapshot was thrown away. Whether the guest still runs is unknown; it is not paused by us. Look with \`umlsnap status\`, boot it anew, and back it up then.`,
   GuestRebooted: (f) =>
-    `Guest ${f.guest} rebooted during ${f.phase}: the snapshot was thrown away. Back it up again when it is up.`,
-  GuardianFailed: (f) => `The guardian of guest ${f.guest} failed: ${f.problem}. ${stateText[f.guestState]}`,
+    `Guest ${f.guest} rebooted during ${f.phase}: the snapshot was thrown away. ${backUpAgain}`,
+  GuardianFailed: (f) =>
+    `The guardian of guest ${f.guest} failed: ${closed(f.problem)} ${stateText[f.guestState]} Try again; if it fails again, look with \`umlsnap doctor\`.`,
   GuestMayBePaused: (f) =>
-    `GUEST ${f.guest} MAY STILL BE PAUSED: ${f.problem}. ${f.guardianPid === null ? '' : `The guardian (pid ${f.guardianPid}) goes on trying to resume it. `}Run \`umlsnap recover\`; by hand: \`umlsnap mconsole ${f.guest} go\`.`,
+    `GUEST ${f.guest} MAY STILL BE PAUSED: ${closed(f.problem)} ${f.guardianPid === null ? '' : `The guardian (pid ${f.guardianPid}) goes on trying to resume it. `}Run \`umlsnap recover\`; by hand: \`umlsnap mconsole ${f.guest} go\`.`,
   NotFrozen: (f) =>
-    `The filesystems of guest ${f.guest} were not frozen: ${notFrozenText[f.cause](f.detail)}. The guest runs.`,
+    `The filesystems of guest ${f.guest} were not frozen: ${closed(notFrozenText[f.cause](f.detail))} The guest runs. ${f.cause === 'off' ? 'Set agent: auto for a freeze.' : 'Look at its agent with `umlsnap doctor`.'}`,
   GuestMayBeFrozen: (f) =>
-    `The filesystems of guest ${f.guest} MAY STILL BE FROZEN: ${f.problem}. Its own timer thaws them by ${f.endsByItselfAt}; at once: \`umlsnap mconsole ${f.guest} sysrq j\`.`,
+    `The filesystems of guest ${f.guest} MAY STILL BE FROZEN: ${closed(f.problem)} Its own timer thaws them by ${f.endsByItselfAt}; at once: \`umlsnap mconsole ${f.guest} sysrq j\`.`,
   NotifyUnusable: (f) =>
-    `The notify socket ${f.socketPath} can't be used: ${f.problem}. Set \`notify:\` to a path that the guest's user can get to, and boot the guest with it.`,
-  ThawHookFailed: (f) => `After the thaw of guest ${f.guest}, ${f.problem}.`,
+    `The notify socket ${f.socketPath} can't be used: ${closed(f.problem)} Set \`notify:\` to a path that the guest's user can get to, and boot the guest with it.`,
+  ThawHookFailed: (f) =>
+    `After the thaw of guest ${f.guest}, ${closed(f.problem)} The guest runs. Look in it at its hook, and at what the hook was to undo.`,
   IoNotDrained: (f) =>
-    `Guest ${f.guest} was stopped, but its disk writes were not finished after ${ms(f.waitedMs)}: the snapshot was given up. The guest runs.`,
+    `Guest ${f.guest} was stopped, but its disk writes were not finished after ${ms(f.waitedMs)}: the snapshot was given up. The guest runs. Back it up when the host's disks have less to do, or raise pauseBudget.`,
   SourceChanged: (f) =>
-    `Disk ${f.device} of guest ${f.guest} changed during the capture: ${f.problem}. The capture was thrown away.`,
+    `Disk ${f.device} of guest ${f.guest} changed during the capture: ${closed(f.problem)} The capture was thrown away. ${leftRunning} Back it up again; if it happens again, look who else writes to that file.`,
   CaptureFailed: (f) =>
-    `Capturing disk ${f.device} of guest ${f.guest} failed: ${f.problem}. The capture was thrown away.`,
+    `Capturing disk ${f.device} of guest ${f.guest} failed: ${closed(f.problem)} The capture was thrown away. ${leftRunning} ${putRight}`,
   TrackingLost: (f) =>
-    `What guest ${f.guest} wrote while its disks were copied is not known for sure: ${f.problem}. The copy was thrown away. The guest runs.`,
+    `What guest ${f.guest} wrote while its disks were copied is not known for sure: ${closed(f.problem)} The copy was thrown away. The guest runs. Back it up again, or set precopyTracker: auto, which compares the disks then.`,
   CaptureDamaged: (f) =>
-    `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${f.problem}. It was thrown away.`,
+    `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${closed(f.problem)} It was thrown away. The guest does not stand still for it. Look whether the store's disk is sound and who else writes there, and try again.`,
   ConsistencyTooWeak: (f) =>
     `Guest ${f.guest} had ${f.dirtyKib} KiB not yet on disk at the stop, in each of ${f.tries} tries: that is \`${f.reached}\`, and the config requires \`${f.required}\`. The guest runs, no snapshot was kept. Back up in a quieter hour, raise syncTries, or set require: crash.`,
   SnapshotExists: (f) => `Store ${f.store} has a snapshot ${f.snapshot} already; it was left as it is.`,
@@ -154,33 +170,38 @@ const texts: Texts = {
   NotOurs: (f) =>
     `${f.path} was not put there by umlsnap: nothing was removed. Look at it, and move it elsewhere.`,
   SnapshotDamaged: (f) =>
-    `Snapshot ${f.snapshot} is damaged: ${f.problem}. It must not be restored; take another one.`,
+    `Snapshot ${f.snapshot} is damaged: ${closed(f.problem)} It must not be restored; take another one.`,
   RestoreFailed: (f) =>
-    `Restoring ${f.snapshot} to ${f.path} failed: ${f.problem}. What was there before is unchanged.`,
+    `Restoring ${f.snapshot} to ${f.path} failed: ${closed(f.problem)} What was there before is unchanged. ${putRight}`,
   ExportFailed: (f) =>
-    `Exporting ${f.snapshot} failed: ${f.problem}. What was written of the archive is no whole one: remove it.`,
-  ImportFailed: (f) => `Importing ${f.file} failed: ${f.problem}. Nothing of it was kept.`,
-  DrillImpossible: (f) => `The drill could not be done: ${f.problem}. This says nothing of the snapshot.`,
+    `Exporting ${f.snapshot} failed: ${closed(f.problem)} What was written of the archive is no whole one: remove it, put that right, and export again.`,
+  ImportFailed: (f) => `Importing ${f.file} failed: ${closed(f.problem)} Nothing of it was kept. ${putRight}`,
+  DrillImpossible: (f) =>
+    `The drill could not be done: ${closed(f.problem)} This says nothing of the snapshot. ${putRight}`,
   DrillFailed: (f) =>
-    `Snapshot ${f.snapshot} failed its drill: ${drillFailureText[f.failure](f.detail)}. The snapshot is unchanged; try an earlier one, and look at the end of the console with \`umlsnap show JOB\`.`,
+    `Snapshot ${f.snapshot} failed its drill: ${closed(drillFailureText[f.failure](f.detail))} The snapshot is unchanged; try an earlier one, and look at the end of the console with \`umlsnap show JOB\`.`,
   FilesystemBad: (f) =>
-    `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${f.problem}. Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
+    `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${closed(f.problem)} Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
   SnapshotsBad: (f) =>
     [
-      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad:`,
+      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad; look at each with \`umlsnap show\`:`,
       ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
     ].join('\n'),
-  ScratchUnusable: (f) => `The scratch directory ${f.path} can't be used: ${f.problem}.`,
-  FilesImpossible: (f) => `Files can't be taken out of the snapshot: ${f.problem}.`,
-  NoSuchFile: (f) => `${f.path} on ${f.disk} of ${f.snapshot}: ${f.problem}.`,
-  InstallRefused: (f) => `The agent was not installed in ${f.root}: ${f.path}: ${f.problem}.`,
+  ScratchUnusable: (f) =>
+    `The scratch directory ${f.path} can't be used: ${closed(f.problem)} Put that right, or set \`scratch:\` to another directory.`,
+  FilesImpossible: (f) =>
+    `Files can't be taken out of the snapshot: ${closed(f.problem)} Put that right, or restore whole disks with \`umlsnap restore NAME --to DIRECTORY\`.`,
+  NoSuchFile: (f) =>
+    `${f.path} on ${f.disk} of ${f.snapshot}: ${closed(f.problem)} Look with \`umlsnap files ${f.snapshot}\`.`,
+  InstallRefused: (f) =>
+    `The agent was not installed in ${f.root}: ${f.path}: ${closed(f.problem)} ${putRight}`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
   DaemonGone: (f) =>
-    `The daemon at ${f.socketPath} went away before it had answered: ${f.problem}. What it had begun is undone: look with \`umlsnap status\` and \`umlsnap history\`.`,
+    `The daemon at ${f.socketPath} went away before it had answered: ${closed(f.problem)} What it had begun is undone: look with \`umlsnap status\` and \`umlsnap history\`.`,
   ControlUnusable: (f) =>
-    `The control socket ${f.socketPath} can't be used: ${f.problem}. The daemon takes no requests.`,
+    `The control socket ${f.socketPath} can't be used: ${closed(f.problem)} The daemon takes no requests; its schedule runs all the same. Put that right, and restart it.`,
   DashboardUnusable: (f) =>
-    `There is no dashboard: ${f.problem}. The schedule runs all the same, and the control socket has the same pages.`,
+    `There is no dashboard: ${closed(f.problem)} The schedule runs all the same, and the control socket has the same pages. Put that right, and restart the daemon.`,
   NotListening: (f) =>
     `The daemon does not listen to requests of type ${f.number} (type=${f.type}): nothing was done. Change it with \`umlsnap ctl type=-255\`.`,
   UnknownRequest: (f) => `There is no request of type ${f.number}: nothing was done.`,
@@ -188,25 +209,27 @@ const texts: Texts = {
     'The daemon keeps all snapshots (keep): none was removed. Change it with `umlsnap ctl nokeep`.',
   TooManyRequests: (f) =>
     `The daemon has ${f.running} requests under way, which is enough: nothing was done. Try again later.`,
-  RequestIdTaken: (f) => `A request with the id ${f.id} is under way already: nothing was done.`,
+  RequestIdTaken: (f) =>
+    `A request with the id ${f.id} is under way already: nothing was done. Choose another id.`,
   NoSuchRequest: (f) => `No request with the id ${f.id} is under way.`,
   NotAllowed: (f) =>
     `Guest ${f.guest} may not ask for ${f.request}: the config's \`requests\` says what it may ask for.`,
   HistoryUnusable: (f) =>
-    `The history ${f.path} can't be used: ${f.problem}. Snapshots are safe in their stores; with the file moved away, the list of them is rebuilt from there.`,
+    `The history ${f.path} can't be used: ${closed(f.problem)} Snapshots are safe in their stores; move the file away, and the list of them is rebuilt from there.`,
   HistoryLocked: (f) =>
     `The history ${f.path} was locked by another process for ${ms(f.waitedMs)}. Try again later.`,
   JobEnded: (f) => `Job ${f.job} has ended already (${f.status}); its record is not changed any more.`,
   Busy: (f) => `${f.what} is being worked on: ${f.holder}. Try again later, or use --wait.`,
   StateUnusable: (f) =>
-    `The state directory ${f.path} can't be used: ${f.problem}. Set \`state:\` to a directory of ours.`,
+    `The state directory ${f.path} can't be used: ${closed(f.problem)} Set \`state:\` to a directory of ours.`,
   HookFailed: (f) =>
-    `The hook \`${f.hook}\` of guest ${f.guest} (${f.command}) failed: ${f.problem}.${f.hook === 'before' ? ` ${runs}` : ''}`,
-  AlertFailed: (f) => `An alert could not be sent by ${f.by} to ${f.to}: ${f.problem}.`,
+    `The hook \`${f.hook}\` of guest ${f.guest} (${f.command}) failed: ${closed(f.problem)} ${f.hook === 'before' ? untouched : toldBeside} Look at the hook, and run it by hand.`,
+  AlertFailed: (f) =>
+    `An alert could not be sent by ${f.by} to ${f.to}: ${closed(f.problem)} What it tells of stands in \`umlsnap history\`. Look at \`alerts:\` in the config.`,
   CommandFailed: (f) =>
-    `${f.command} failed${f.exitCode === null ? '' : ` with ${f.exitCode}`}: ${f.problem}`,
+    `${f.command} failed${f.exitCode === null ? '' : ` with ${f.exitCode}`}: ${closed(f.problem)}`,
   Interrupted: (f) => `Interrupted by ${f.signal}: everything begun was undone.`,
-  Internal: (f) => `Internal error: ${f.problem}. Please report it.`,
+  Internal: (f) => `Internal error: ${closed(f.problem)} Please report it.`,
 };
 
 /** What to tell a person about a failure. */

@@ -1,0 +1,222 @@
+import { describe, expect, test } from 'vitest';
+import { explainError } from '../src/error-text.js';
+import { type ErrorCode, type FactsByCode, type GuestState, UmlsnapError } from '../src/errors.js';
+
+/** Facts as they may come, for each code that there is: the compiler asks for a new one. */
+const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
+  Usage: [{ problem: 'no SysRq key: "?"' }, { problem: 'It needs a file.' }],
+  ConfigInvalid: [{ file: '/c.yaml', problems: [{ line: 1, column: 2, path: 'a', message: 'is no key' }] }],
+  ConfigNotFound: [{ tried: ['/a', '/b'] }],
+  NoSuchGuest: [
+    { guest: 'debian', known: ['alpine'] },
+    { guest: 'debian', known: [] },
+  ],
+  NoSuchSnapshot: [{ snapshot: 'debian@latest' }],
+  NoSuchJob: [{ job: 'j1' }],
+  NoSuchStore: [
+    { store: 'local', known: ['other'] },
+    { store: 'local', known: [] },
+  ],
+  NoMconsoleSocket: [{ guest: 'debian', tried: ['/run/m'] }],
+  SocketPathTooLong: [{ socketPath: '/run/m', lengthBytes: 120, maxBytes: 107 }],
+  NotASocket: [{ socketPath: '/run/m', found: 'a directory' }],
+  SocketNotAllowed: [{ socketPath: '/run/m', cause: 'permission denied' }],
+  SocketReplaced: [{ socketPath: '/run/m' }],
+  RequestTooLarge: [{ lengthBytes: 600, maxBytes: 511 }],
+  GuestNotAnswering: [{ socketPath: '/run/m', command: 'version', waitedMs: 3000 }],
+  GuestSocketDead: [{ socketPath: '/run/m', command: 'version' }],
+  CommandRefused: [
+    { command: 'dance', err: 1, text: 'Unknown command' },
+    { command: 'dance', err: 1, text: '' },
+  ],
+  ReplyMalformed: [{ socketPath: '/run/m', command: 'version', problem: 'it is too short' }],
+  GuestAlreadyStopped: [{ guest: 'debian' }],
+  GuestProcessNotFound: [{ guest: 'debian', diskPath: '/d.img' }],
+  GuestHasSeveralCpus: [{ guest: 'debian', cpus: 2 }],
+  SysrqDisabled: [{ guest: 'debian', setting: '0' }],
+  DiskMismatch: [
+    { guest: 'debian', device: 'ubd0', configured: '/d.img', reported: '', problem: 'it has another path' },
+  ],
+  DiskUnusable: [{ guest: 'debian', device: 'ubd0', path: '/d.img', problem: 'it is a symbolic link' }],
+  StoreNotMounted: [{ store: 'local', path: '/s', problem: 'its marker is not there' }],
+  StoreUnusable: [{ store: 'local', path: '/s', problem: 'EROFS: read-only file system' }],
+  StoreTooFull: [{ store: 'local', path: '/s', neededBytes: 2e6, freeBytes: 1e6, freeInodes: 5 }],
+  PredictedPauseOverBudget: ['copy', 'precopy'].map((method) => ({
+    ...{ guest: 'debian', predictedMs: 9000, budgetMs: 5000, dataBytes: 1e9, method },
+  })),
+  CaptureImpossible: ['reflink', 'auto'].map((method) => ({ guest: 'debian', method, reason: 'EXDEV' })),
+  StopUnanswered: inEachState((guestState) => ({ guest: 'debian', waitedMs: 5000, guestState })),
+  PauseBudgetExceeded: [true, false].map((guestResumed) => ({
+    ...{ guest: 'debian', phase: 'capture', pausedMs: 5003, budgetMs: 5000, guestResumed },
+  })),
+  GuestNotStopped: [{ guest: 'debian', pid: 12, socketPath: '/run/m', phase: 'capture' }],
+  ResumedByOthers: [{ guest: 'debian', phase: 'capture' }],
+  GuestGone: [
+    { guest: 'debian', phase: 'capture', leftoverPids: [] },
+    { guest: 'debian', phase: 'capture', leftoverPids: [12] },
+  ],
+  GuestPanicked: ['', 'Attempted to kill init!'].map((text) => ({ guest: 'debian', phase: 'capture', text })),
+  GuestRebooted: [{ guest: 'debian', phase: 'capture' }],
+  GuardianFailed: inEachState((guestState) => ({ guest: 'debian', problem: 'it was killed', guestState })),
+  GuestMayBePaused: [null, 12].map((guardianPid) => ({
+    ...{ guest: 'debian', guardianPid, problem: 'it answers no `go`' },
+  })),
+  NotFrozen: [
+    { guest: 'debian', cause: 'off', detail: '' },
+    { guest: 'debian', cause: 'notBootedWithNotify', detail: '/run/n' },
+    { guest: 'debian', cause: 'notifiesElsewhere', detail: '/run/n' },
+    { guest: 'debian', cause: 'socketUnusable', detail: 'it is taken' },
+    { guest: 'debian', cause: 'noAgent', detail: '2 s' },
+    { guest: 'debian', cause: 'agentTooNew', detail: '' },
+    { guest: 'debian', cause: 'hookFailed', detail: '10-db failed with exit code 3' },
+    { guest: 'debian', cause: 'hookOverran', detail: '10-db' },
+    { guest: 'debian', cause: 'filesystemRefused', detail: 'not supported' },
+    { guest: 'debian', cause: 'tookTooLong', detail: 'freeze' },
+    { guest: 'debian', cause: 'noAnswer', detail: '2000 ms' },
+    { guest: 'debian', cause: 'endedEarly', detail: 'something else had ended it' },
+  ],
+  NotifyUnusable: [{ socketPath: '/run/n', problem: 'it is taken' }],
+  ThawHookFailed: [{ guest: 'debian', problem: 'its hook 10-db failed with exit code 3' }],
+  GuestMayBeFrozen: [{ guest: 'debian', problem: 'no answer', endsByItselfAt: '2026-11-28T02:00:00.000Z' }],
+  IoNotDrained: [{ guest: 'debian', waitedMs: 4000 }],
+  SourceChanged: [{ guest: 'debian', device: 'ubd0', problem: 'it was replaced by another file' }],
+  CaptureFailed: [{ guest: 'debian', device: 'ubd0', problem: "the disk can't be read (EIO)" }],
+  TrackingLost: [{ guest: 'debian', problem: 'a buffer overran' }],
+  CaptureDamaged: [{ guest: 'debian', device: 'ubd0', problem: 'it was replaced' }],
+  ConsistencyTooWeak: [{ guest: 'debian', required: 'synced', reached: 'crash', dirtyKib: 4, tries: 3 }],
+  SnapshotExists: [{ store: 'local', snapshot: 'debian@latest' }],
+  TargetInUse: [null, 12].map((pid) => ({ path: '/d.img', pid })),
+  TargetExists: [{ path: '/d.img' }],
+  NotOurs: [{ path: '/d.img' }],
+  SnapshotDamaged: [{ snapshot: 'debian@latest', problem: 'its manifest is not there' }],
+  RestoreFailed: [{ snapshot: 'debian@latest', path: '/d.img', problem: 'EIO' }],
+  ExportFailed: [{ snapshot: 'debian@latest', problem: 'ENOSPC' }],
+  ImportFailed: [{ file: '/a.tar', problem: 'it is cut off' }],
+  DrillImpossible: [{ problem: 'there is no kernel' }],
+  DrillFailed: [
+    { snapshot: 'debian@latest', failure: 'panicked', detail: 'no init' },
+    { snapshot: 'debian@latest', failure: 'damaged', detail: 'its manifest is not there.' },
+  ],
+  FilesystemBad: [{ snapshot: 'debian@latest', problem: 'e2fsck: bad inode' }],
+  SnapshotsBad: [{ looked: 3, bad: [{ snapshot: 'debian@latest', store: 'local', problem: 'damaged' }] }],
+  ScratchUnusable: [{ path: '/scratch', problem: 'it has 1 MiB free' }],
+  FilesImpossible: [{ problem: 'debugfs is not installed' }],
+  NoSuchFile: [{ snapshot: 'debian@latest', disk: 'ubd0', path: '/etc', problem: 'it is not there' }],
+  InstallRefused: [{ root: '/r', path: '/r/etc', problem: 'it is a link' }],
+  NoDaemon: [{ state: '/state' }],
+  DaemonGone: [{ socketPath: '/c.sock', problem: 'ECONNRESET' }],
+  ControlUnusable: [{ socketPath: '/c.sock', problem: 'EACCES' }],
+  DashboardUnusable: [{ problem: 'the port is taken' }],
+  NotListening: [{ number: 1, type: 0 }],
+  UnknownRequest: [{ number: 9 }],
+  KeepIsOn: [{}],
+  TooManyRequests: [{ running: 5 }],
+  RequestIdTaken: [{ id: 1 }],
+  NoSuchRequest: [{ id: 1 }],
+  NotAllowed: [{ guest: 'debian', request: 'snapshot' }],
+  HistoryUnusable: [{ path: '/h.db', problem: 'it is damaged' }],
+  HistoryLocked: [{ path: '/h.db', waitedMs: 5000 }],
+  JobEnded: [{ job: 'j1', status: 'failed' }],
+  Busy: [{ what: 'Guest debian', holder: 'umlsnap job j1' }],
+  StateUnusable: [{ path: '/state', problem: 'EACCES' }],
+  HookFailed: ['before', 'after', 'failed'].map((hook) => ({
+    ...{ guest: 'debian', hook, command: '/bin/false', problem: 'exit 1: no mirror' },
+  })),
+  AlertFailed: [{ by: 'webhook', to: 'example.org', problem: 'it answered 500' }],
+  CommandFailed: [null, 1].map((exitCode) => ({ command: 'zstd', exitCode, problem: 'no room' })),
+  Interrupted: [{ signal: 'SIGINT' }],
+  Internal: [{ problem: 'x is not a function' }],
+};
+
+function inEachState<T>(factsOf: (state: GuestState) => T): T[] {
+  return (['running', 'stopped', 'gone', 'unknown'] as const).map(factsOf);
+}
+
+/** All that a message may say of the state of its guest: one of them, or that it is unknown. */
+const states = [
+  /The guest runs\b/,
+  /The guest was resumed and runs\./,
+  /The guest was not touched\b/,
+  /The guest was left running\./,
+  /The guest does not stand still for it\./,
+  /The guest is STOPPED\./,
+  /is stopped already\b/,
+  /MAY STILL BE (PAUSED|FROZEN)/,
+  /The guest no longer runs\b/,
+  /^Guest \S+ (died or )?rebooted\b/,
+  /guest behind it is gone\./,
+  /is UNKNOWN\b/,
+  /\b(state|runs) is unknown\b/,
+  /told by the job itself\./,
+];
+
+/** Codes whose facts name a guest that has nothing done to it: there is none of that name, or it only asks. */
+const notAboutState: ErrorCode[] = ['NoSuchGuest', 'NotAllowed'];
+/** They name no guest by their facts, and are about one all the same. */
+const aboutState: ErrorCode[] = ['GuestNotAnswering', 'GuestSocketDead'];
+
+const command = /`umlsnap [a-z]+[^`]*`|\bumlsnap (prune|daemon)\b/;
+const imperative =
+  /(?:^|[.?;:,] |\b(?:and|or) )(?:[Bb]ack up|[Bb]ack it up|[Bb]oot|[Cc]hange it|[Cc]hoose|[Ee]nd them|[Ff]ind out|[Ff]ree some|[Gg]ive it|[Hh]alt|[Ii]n the guest: sysctl|[Ll]ook|[Mm]ount|[Mm]ove|[Pp]lease report|[Pp]ut|[Rr]aise|[Rr]emove|[Rr]un|[Ss]et|[Ss]horten|[Tt]ake another|[Tt]ry|[Uu]se|[Ww]rite)\b/;
+
+/**
+ * Nothing to do that the message could know better than its reader: what is wrong, or what there is to choose from, stands in it,
+ * or all is as it should be.
+ */
+const nothingToDo: ErrorCode[] = [
+  ...(['Usage', 'ConfigInvalid', 'NoSuchGuest', 'NoSuchStore', 'SnapshotExists', 'UnknownRequest'] as const),
+  ...(['NoSuchRequest', 'NotAllowed', 'JobEnded', 'CommandFailed', 'Interrupted'] as const),
+];
+/** One line for each thing that is wrong. */
+const lists: ErrorCode[] = ['ConfigInvalid', 'SnapshotsBad'];
+
+const codes = Object.keys(samples) as ErrorCode[];
+/** What a problem says comes from elsewhere, with a full stop at its end or without. */
+const factsOf = (code: ErrorCode): FactsByCode[ErrorCode][] =>
+  samples[code].flatMap((facts) => {
+    const closed = Object.entries(facts)
+      .filter(([key]) => key === 'problem' || key === 'reason')
+      .map(([key, said]) => [key, `${String(said).replace(/\.$/, '')}.`]);
+    return closed.length === 0 ? [facts] : [facts, { ...facts, ...Object.fromEntries(closed) }];
+  });
+const textsOf = (code: ErrorCode) =>
+  factsOf(code).map((facts) => ({ facts, text: explainError(new UmlsnapError(code, facts)) }));
+
+describe.each(codes)('the message of %s', (code) => {
+  test.skipIf(lists.includes(code))(
+    'is one paragraph of whole sentences, whatever its facts end with',
+    () => {
+      for (const { text } of textsOf(code)) {
+        expect(text).toMatch(/^\S[^\n]+\.$/);
+        expect(text).not.toMatch(/\.\.| {2}|undefined|null|\[object| \.|[?!]\.$/);
+      }
+    },
+  );
+
+  test('names its guest, and what it is in now', () => {
+    for (const { facts, text } of textsOf(code)) {
+      const isNamed = 'guest' in facts;
+      if (isNamed) expect(text).toContain('debian');
+      const isAboutState = (isNamed && !notAboutState.includes(code)) || aboutState.includes(code);
+      if (isAboutState)
+        expect(
+          states.filter((state) => state.test(text)),
+          text,
+        ).not.toEqual([]);
+    }
+  });
+
+  test('does not say of one guest that it runs and that this is unknown', () => {
+    for (const { text } of textsOf(code)) {
+      const saysRuns = /guest (was resumed and )?runs\./i.test(text) || /runs on\./.test(text);
+      expect(saysRuns && /unknown|UNKNOWN|STOPPED|no longer runs|MAY STILL/.test(text), text).toBe(false);
+    }
+  });
+
+  test('says what to do, unless there is nothing', () => {
+    for (const { text } of textsOf(code)) {
+      const says = command.test(text) || imperative.test(text);
+      expect(says, text).toBe(!nothingToDo.includes(code));
+    }
+  });
+});
