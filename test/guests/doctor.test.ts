@@ -10,8 +10,8 @@ import { type CliResult, cliScript, jsonLines, runCli } from '../support/cli.js'
 import { canLoopMount } from '../support/loop-filesystem.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { tryTool } from '../support/run-tool.js';
-import { TestDaemon } from '../support/test-daemon.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { TestDaemon } from '../support/test-daemon.js';
 import { expectRunning, settingsOf, TestHouse } from '../support/test-house.js';
 
 /** One real guest, well at first, and then ill in one way after another. */

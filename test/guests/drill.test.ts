@@ -1,5 +1,5 @@
-import { chmod, mkdir, open, readdir, readFile, readlink, stat, truncate, writeFile } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, open, readdir, readFile, readlink, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sha256sum } from '../image/make-image.js';

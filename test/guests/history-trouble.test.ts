@@ -94,9 +94,9 @@ async function expectUsableWithoutHistory(problem: RegExp): Promise<void> {
 }
 
 function expectDoneWithWarning({ exitCode, json }: CliResult, problem: RegExp): void {
-  expect({ exitCode, json }).toMatchObject({
+  expect({ exitCode, told: json.filter(({ type }) => type !== 'progress') }).toMatchObject({
     exitCode: 3,
-    json: [{ type: 'summary', status: 'warning', error: null, warnings: [expect.stringMatching(problem)] }],
+    told: [{ type: 'summary', status: 'warning', error: null, warnings: [expect.stringMatching(problem)] }],
   });
 }
 
@@ -249,11 +249,14 @@ describe.skipIf(whyNoMount !== undefined)('a history that may only be read', () 
 describe('a history that is not what the store holds', () => {
   test('deleted, it is rebuilt by recover from the manifests; until then list shows all of them', async () => {
     await takeSnapshot();
-    const before = await house.listed();
+    // Whether one was verified only the history knows.
+    const listed = async () =>
+      (await house.listed()).map((row) => ({ ...row, verified: null, drill: null, drilledAt: null }));
+    const before = await listed();
     const rows = await house.withHistory((history) => history.snapshots({}));
     house.forgetHistory();
     for (const suffix of ['', '-wal', '-shm']) await rm(`${historyFile()}${suffix}`, { force: true });
-    expect(await house.listed()).toEqual(before);
+    expect(await listed()).toEqual(before);
     expect(await recordedSnapshots()).toEqual([]);
 
     const recovered = await house.run(['--json', 'recover']);

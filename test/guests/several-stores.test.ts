@@ -194,7 +194,7 @@ describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skip
     await writeFile(scene.config, JSON.stringify(config));
     const newest = others.at(-1) ?? '';
     const { json } = await scene.run('prune', 'debian', '--json');
-    const [{ kept = [] } = {}] = json as unknown as { kept: { snapshot: string; store: string }[] }[];
+    const { kept } = json.at(-1) as unknown as { kept: { snapshot: string; store: string }[] };
     expect(kept.map((one) => `${one.store} ${one.snapshot}`).sort()).toEqual([
       `local ${oldest}`,
       `local ${newest}`,

@@ -130,15 +130,19 @@ describe('what is kept', () => {
     expect(told.json).toHaveLength(before.length + 1);
     expect(told.json).toEqual(
       expect.arrayContaining([
-        { type: 'verdict', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
-        { type: 'verdict', snapshot: second, verdict: 'remove', reasons: ['no keep rule asks for it'] },
+        { type: 'verdict', store: 'local', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
+        expect.objectContaining({
+          snapshot: second,
+          verdict: 'remove',
+          reasons: ['no keep rule asks for it'],
+        }),
         expect.objectContaining({ snapshot: third, verdict: 'keep' }),
       ]),
     );
     expect(await listed()).toEqual(before);
     const table = await scene.run('prune', '--dry-run');
-    expect(table.stdout).toMatch(new RegExp(`${first} +keep +pinned`));
-    expect(table.stdout).toMatch(new RegExp(`${second} +remove +\\S`));
+    expect(table.stdout).toMatch(new RegExp(`${first} +local +keep +pinned`));
+    expect(table.stdout).toMatch(new RegExp(`${second} +local +remove +\\S`));
 
     expect((await scene.run('prune')).exitCode).toBe(0);
     expect((await listed()).map(({ snapshot }) => snapshot)).toEqual([first, third]);
