@@ -8,6 +8,7 @@ import { errorObject, type RequestDesk } from '../control/request-desk.js';
 import { explainError } from '../error-text.js';
 import { exitCodeOf } from '../exit-codes.js';
 import { EventRecorder } from '../guest/event-recorder.js';
+import { notifyOwnerOf } from '../guest/notify-owner.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Notification } from '../mconsole/notification.js';
 import { type NotificationSource, NotifyListener } from '../mconsole/notify-listener.js';
@@ -107,7 +108,7 @@ export class GuestEars {
     const { log } = this.#options;
     for (let told = ''; !signal.aborted; ) {
       try {
-        const guestUid = ownerOf(config);
+        const guestUid = notifyOwnerOf(config) ?? ownerOf(config);
         const holder = `umlsnap daemon (pid ${process.pid})`;
         const options = { socketPath: config.notify, holder, ...(guestUid !== undefined && { guestUid }) };
         await NotifyListener.listenWhile(options, (listener) => {
@@ -132,9 +133,18 @@ export class GuestEars {
       log.error({ guest }, `what the guest said is not in the history: ${explainError(error)}`),
     );
     const gate = new GuestGate(guest, performance.now());
+    let told = { ...listener.dropped };
     const tellDrops = () => {
-      const drops = gate.dropsToTell(performance.now());
-      if (drops) log.warn({ guest, ...drops }, 'requests of the guest were dropped');
+      const { malformed, tooLarge } = listener.dropped;
+      const datagrams = {
+        malformedDatagrams: malformed - told.malformed,
+        tooLargeDatagrams: tooLarge - told.tooLarge,
+      };
+      const hasMore = datagrams.malformedDatagrams + datagrams.tooLargeDatagrams > 0;
+      const drops = gate.dropsToTell(performance.now(), hasMore);
+      if (!drops) return;
+      told = { ...listener.dropped };
+      log.warn({ guest, ...drops, ...datagrams }, 'requests of the guest were dropped');
     };
     ear.source = listener;
     listener.subscribe((notification) => {

@@ -81,6 +81,8 @@ export interface GuestConfig {
   agent: 'auto' | 'off';
   /** Absolute path of the socket that the guest notifies (`mconsole=notify:PATH`). */
   notify: string;
+  /** Name of the user who may write to it; null: whoever runs the guest, or has its first disk where it does not run. */
+  notifyOwner: string | null;
   capture: CaptureChoice;
   /** Limits what a precopy copies while the guest runs; null: no limit. */
   precopyBytesPerSecond: number | null;

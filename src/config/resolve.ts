@@ -31,7 +31,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
   };
 }
 
-type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify' | 'drill'>>;
+type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify' | 'notifyOwner' | 'drill'>>;
 
 function builtInSettings(stores: StoreConfig[]): BuiltIn {
   return {
@@ -75,6 +75,7 @@ function resolveGuest(
     store: firstStore,
     otherStores,
     notify: guest.notify ?? join(state, 'notify', `${name}.sock`),
+    notifyOwner: guest.notifyOwner ?? null,
     ...(schedule === null ? {} : { schedule }),
     hooks: resolveHooks(hooks),
     jitterMs: jitter,

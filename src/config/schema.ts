@@ -24,6 +24,7 @@ import {
   storeReferenceField,
   timezoneField,
   trackerField,
+  userField,
 } from './fields.js';
 import { storeSchema } from './store-fields.js';
 import { verifySchema } from './verify-fields.js';
@@ -61,6 +62,7 @@ export const guestSchema = z.strictObject({
   mconsole: mconsoleField,
   disks: disksField,
   notify: notifyField.exactOptional(),
+  notifyOwner: userField.exactOptional(),
   drill: guestDrillField.exactOptional(),
   ...settings,
 });

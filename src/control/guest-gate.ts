@@ -53,9 +53,12 @@ export class GuestGate {
     return { does: 'refuse', id: line.request.id, because };
   }
 
-  /** What was dropped since the last time, once a minute; undefined when there is nothing to tell, or not yet. */
-  dropsToTell(nowMs: number): Drops | undefined {
-    const hasDrops = Object.values(this.#drops).some((count) => count > 0);
+  /**
+   * What was dropped since the last time, once a minute; undefined when there is nothing to tell, or not yet.
+   * @param hasMore whether there is something else for the same line
+   */
+  dropsToTell(nowMs: number, hasMore = false): Drops | undefined {
+    const hasDrops = hasMore || Object.values(this.#drops).some((count) => count > 0);
     if (!hasDrops || nowMs - this.#toldAtMs < logEveryMs) return undefined;
     const drops = this.#drops;
     this.#drops = { ...noDrops };

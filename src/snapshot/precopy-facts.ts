@@ -43,6 +43,13 @@ export function warningsOfPrecopy(facts: PrecopyFacts | null): string[] {
       `the guest wrote faster than it could be copied: ${rates}; the rest was copied right before the pause and in it`,
     );
   }
+  // A tracing that was given up may never have come to its rounds: what it says of the guest is told above.
+  if (tracker === 'compared' && trackerProblem === null && !converged) {
+    const rate = `it was copied at ${rateOf(copyBytesPerSecond)}`;
+    warnings.push(
+      `the guest wrote faster than it could be copied and compared: ${rate}; the rest was compared and written in the pause`,
+    );
+  }
   return warnings;
 }
 

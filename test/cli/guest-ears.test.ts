@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createSocket } from 'unix-dgram';
@@ -48,12 +48,17 @@ afterEach(async () => {
   await removeTempDir(dir);
 });
 
+const withGuest = (settings: Partial<GuestConfig>): Config => ({
+  ...config,
+  guests: { one: { ...guest(), ...settings } },
+});
 const guest = () => config.guests.one as GuestConfig;
 const told = (message: RegExp) => logged.filter(({ msg }) => message.test(String(msg)));
 
+const send = (type: number, text: string) => sendDatagram(notificationDatagram(type, text));
+
 /** As a guest's kernel does it: waiting for room, and without a name. */
-async function send(type: number, text: string): Promise<void> {
-  const datagram = notificationDatagram(type, text);
+async function sendDatagram(datagram: Buffer): Promise<void> {
   const sender = createSocket('unix_dgram');
   try {
     await waitFor('room for a notification', () => {
@@ -84,6 +89,50 @@ test('a flood of panics fills neither the log nor the history', async () => {
   await waitFor('the last of it', () => told(/booted/).length === 1);
   expect(told(/panic/).length).toBeLessThan(60);
   expect(events.length).toBeLessThan(60);
+});
+
+test('datagrams that are no notifications are counted, and told in one line however many come', async () => {
+  await ears.follow();
+  await ears.sourceOf('one');
+  await sendDatagram(Buffer.from('garbage'));
+  for (let count = 0; count < 3; count++) await sendDatagram(Buffer.alloc(10_000));
+  await send(3, 'somebody else’s words');
+  const [line] = await waitFor('word of them', () => {
+    const lines = told(/were dropped/);
+    return lines.length > 0 ? lines : undefined;
+  });
+  expect(line).toMatchObject({ guest: 'one', malformed: 0, malformedDatagrams: 1, tooLargeDatagrams: 3 });
+  for (let count = 0; count < 100; count++) await sendDatagram(Buffer.from('garbage'));
+  await send(0, '/the/end');
+  await waitFor('the last of it', () => told(/booted/).length === 1);
+  expect(told(/were dropped/)).toHaveLength(1);
+});
+
+test.runIf(process.getuid?.() === 0)(
+  'the socket is given to the user that the config names, and to the owner of the disk without one',
+  async () => {
+    await chown(join(dir, 'disk.img'), 12345, -1);
+    // Both users can get to it.
+    await chmod(dir, 0o711);
+    const nobody = Number(/^nobody:[^:]*:(\d+):/m.exec(await readFile('/etc/passwd', 'utf8'))?.[1]);
+    config = withGuest({ notifyOwner: 'nobody' });
+    await ears.follow();
+    await ears.sourceOf('one');
+    expect((await stat(guest().notify)).uid).toBe(nobody);
+    await ears.close();
+    config = withGuest({ notifyOwner: null });
+    await ears.follow();
+    await ears.sourceOf('one');
+    expect((await stat(guest().notify)).uid).toBe(12345);
+  },
+);
+
+test('a user that does not exist is told, and his guest is not heard by anybody instead', async () => {
+  config = withGuest({ notifyOwner: 'no-such-user' });
+  await ears.follow();
+  await ears.sourceOf('one');
+  expect(told(/can't hear it yet: .*there is no user no-such-user/)).toHaveLength(1);
+  expect(existsSync(guest().notify)).toBe(false);
 });
 
 test('a guest that says its console is where no file can be costs its answer, and nothing else', async () => {

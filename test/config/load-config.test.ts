@@ -32,6 +32,7 @@ describe('what is left out', () => {
       require: 'synced',
       agent: 'auto',
       notify: `${config.state}/notify/a.sock`,
+      notifyOwner: null,
       freezeTimeoutMs: 10_000,
       hooks: { before: null, after: null, failed: null, timeoutMs: 60_000 },
       requests: [],
@@ -367,6 +368,16 @@ test('a problem behind an alias is reported where the alias stands', async () =>
 });
 
 describe('the agent in a guest', () => {
+  test('names the user of its socket as /etc/passwd would, and not by a number or a path', async () => {
+    const configWith = (owner: string) => `${stores}guests:
+  a: { mconsole: a, disks: { ubd0: /a.img }, notifyOwner: ${owner} }
+`;
+    const config = await loadConfig(await configFile(configWith('alice')));
+    expect(config.guests.a?.notifyOwner).toBe('alice');
+    for (const wrong of ['1000', '../alice', '"alice:0"', '"a b"'])
+      expect(await problemsOf(configWith(wrong))).toEqual([expect.stringContaining('guests.a.notifyOwner')]);
+  });
+
   test('has a socket of its own: what two guests notify is refused', async () => {
     const problems = await problemsOf(`${stores}
 guests:

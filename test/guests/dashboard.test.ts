@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { desktop, startBrowser, type TestBrowser, withPage } from '../dashboard/browser.js';
 import { DashboardOfTests } from '../dashboard/daemon-of-tests.js';
+import { drillKernel } from '../support/drill-kernel.js';
+import { bootedLine } from '../support/guest-image.js';
 import { holdNextPause, resumeHeld, untilHeldInPause } from '../support/held-pause.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
@@ -19,7 +21,9 @@ beforeAll(async () => {
   guest = await house.boot();
   proxy = await startMconsoleProxy({ listenPath: `${house.dir}/p`, guestSocketPath: guest.socketPath });
   const one = settingsOf(guest, { mconsole: proxy.socketPath });
-  await house.configure({ one }, { dashboard: { listen: '127.0.0.1:0' } });
+  const kernel = await drillKernel(house.dir);
+  const drill = { kernel, memory: '96MiB', expect: bootedLine, hold: '1s', timeout: '90s' };
+  await house.configure({ one }, { drill, dashboard: { listen: '127.0.0.1:0' } });
   dashboard = await DashboardOfTests.start(house);
   chromium = await startBrowser();
 });
@@ -101,6 +105,16 @@ describe('a snapshot', () => {
       expect(await house.newestJob('one')).toMatchObject({ kind: 'verify', status: 'success' });
     });
   });
+
+  test('is booted in a drill by its button, and the page says that it passed', async () => {
+    await visit(async (page) => {
+      await page.goto(`${dashboard.url.href}guests/one`);
+      await page.click('#snapshots button:text-is("Drill")');
+      await page.locator('#errand:has-text("A drill of")').waitFor();
+      await page.locator('#errand .message.well').waitFor({ timeout: 120_000 });
+      expect(await house.newestJob('one')).toMatchObject({ kind: 'drill', status: 'success' });
+    });
+  }, 150_000);
 });
 
 describe('whoever looks', () => {

@@ -3,10 +3,16 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
+import type { House } from '../../src/compose.js';
+import { allStores } from '../../src/compose.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
 import { readProcessStat } from '../../src/process-identity.js';
+import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { makeImage } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
@@ -49,9 +55,27 @@ async function flipBit(path: string, bit: number): Promise<void> {
   }
 }
 
+/** Brings a snapshot back into a new directory, as the command does. @returns why that failed, and what is there now */
+async function broughtBack({ history }: House, stores: ReturnType<typeof allStores>, snapshot: string) {
+  const to = join(scene.dir, 'restored');
+  const { signal } = new AbortController();
+  const bringBack = async () => {
+    const found = await findSnapshot(stores, snapshot, history);
+    const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
+    await whileReading(found, () => restoreToDirectory(source, to, { signal }));
+    return null;
+  };
+  const refusal = await bringBack().catch((error: unknown) => error);
+  const files = await namesIn(to);
+  await rm(to, { recursive: true, force: true });
+  const code = refusal instanceof UmlsnapError ? refusal.code : null;
+  return { code, message: refusal === null ? null : explainError(refusal), files };
+}
+
 describe('one flipped bit, wherever it is', () => {
+  // 100 places, half of them each way.
   test.each(['with a history', 'without one'])(
-    'is found each time, in 100 random places, %s',
+    'is found each time, in 50 random places, and never restored, %s',
     async (history) => {
       const backing = join(scene.dir, 'base.img');
       await makeImage(backing, 200_000, [{ offset: 0, length: 60_000 }]);
@@ -71,17 +95,27 @@ describe('one flipped bit, wherever it is', () => {
       expect(await scene.verify()).toMatchObject({ status: 'success', ok: 1 });
       await scene.withHouse(async (house) => {
         const { signal } = new AbortController();
+        const stores = allStores(await loadConfig(scene.config));
         for (let count = 0; count < 50; count += 1) {
           const file = files[count % files.length] ?? '';
           const bit = randomInt((await stat(file)).size * 8);
           await flipBit(file, bit);
           const found = await verify({ of: 'guest', guest: null }, house, { signal });
           expect({ file, bit, found }).toMatchObject({ found: { status: 'failed', damaged: 1, ok: 0 } });
+          const refused = await broughtBack(house, stores, snapshot);
+          expect({ file, bit, refused }).toMatchObject({
+            refused: { code: 'SnapshotDamaged', message: expect.stringContaining(snapshot), files: [] },
+          });
           await flipBit(file, bit);
         }
+        expect(await broughtBack(house, stores, snapshot)).toMatchObject({
+          code: null,
+          files: expect.arrayContaining(['ubd0.img']),
+        });
       });
       expect(await scene.verify()).toMatchObject({ status: 'success', ok: 1 });
     },
+    180_000,
   );
 });
 

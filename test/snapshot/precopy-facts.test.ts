@@ -36,3 +36,11 @@ test('tracing that was given up is told with its reason, and not as a guest that
     'tracing was given up (why): the disks were compared while the guest stood still',
   ]);
 });
+
+test('a guest that outran a comparison is told as well, though nobody knows how fast it wrote', () => {
+  const compared = { ...asHoped, tracker: 'compared', proof: null, guestBytesPerSecond: null } as const;
+  expect(warningsOfPrecopy(compared)).toEqual([]);
+  expect(warningsOfPrecopy({ ...compared, converged: false, copyBytesPerSecond: 8 * 2 ** 20 })).toEqual([
+    'the guest wrote faster than it could be copied and compared: it was copied at 8MiB/s; the rest was compared and written in the pause',
+  ]);
+});

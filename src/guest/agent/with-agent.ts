@@ -4,6 +4,7 @@ import { explainError } from '../../error-text.js';
 import { isError, type NotFrozenCause, type UmlsnapError } from '../../errors.js';
 import { type NotificationSource, NotifyListener } from '../../mconsole/notify-listener.js';
 import type { Guest } from '../guest.js';
+import { notifyOwnerOf } from '../notify-owner.js';
 import { AgentExchange } from './agent-exchange.js';
 
 /** An agent that has answered. */
@@ -54,13 +55,12 @@ export async function withAgent<T>(
   let isListening = false;
   for (const startedMs = performance.now(); ; ) {
     try {
-      return await NotifyListener.listenWhile(
-        { socketPath: guest.config.notify, holder, guestUid: statSync(`/proc/${pid}`).uid },
-        async (own) => {
-          isListening = true;
-          return await use(await findAgent(search, own), own);
-        },
-      );
+      const guestUid = notifyOwnerOf(guest.config) ?? statSync(`/proc/${pid}`).uid;
+      const options = { socketPath: guest.config.notify, holder, guestUid };
+      return await NotifyListener.listenWhile(options, async (own) => {
+        isListening = true;
+        return await use(await findAgent(search, own), own);
+      });
     } catch (error) {
       if (isListening || !isSocketFailure(error)) throw error;
       const isLate = performance.now() - startedMs >= (search.socketPatienceMs ?? defaultSocketPatienceMs);
