@@ -68,19 +68,22 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
 async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
   const { stateDirectory, stores, history, notifications } = house;
-  const journal = new PhaseJournal(run.job, history, (phase) => {
+  const onPhase: OnPhase = (phase) => {
     run.phase = phase;
     order.onPhase?.(phase);
-  });
+  };
+  const journal = new PhaseJournal(run.job, history, onPhase, (ended) => run.log.phaseEnded(ended));
   try {
     await settleOwnLease(stateDirectory, config.name, history);
     const onProgress = order.onProgress ?? (() => {});
     const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, onProgress, signal };
-    const ports = { store: stores.capturedInto, history, journal, ...(notifications && { notifications }) };
+    const store = stores.capturedInto;
+    const ports = { store, history, journal, log: run.log, ...(notifications && { notifications }) };
     const taken = await takeSnapshot(sequence, ports);
     await journal.finish('done');
     Object.assign(run.facts, factsOf(taken));
     run.warnings.push(...taken.warnings, ...hopesMissed(taken));
+    run.log.warnings(run.warnings);
     if (!dryRun) {
       run.facts.filled = await fillStores(
         { config, stores, signal, onProgress: order.onFill },
@@ -94,6 +97,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     Object.assign(run.facts, factsOfFailure(error));
     // The cause counts: a history that fails as well is told when the job's end is written.
     await journal.finish('failed').catch(() => {});
+    if (run.facts.resumed) run.log.info('nothing of this job keeps the guest paused');
     throw error;
   } finally {
     run.facts.phases = journal.records;
