@@ -85,18 +85,21 @@ async function settledFirst(
 async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
   const { stateDirectory, stores, history, notifications } = house;
-  const journal = new PhaseJournal(run.job, history, (phase) => {
+  const onPhase: OnPhase = (phase) => {
     run.phase = phase;
     order.onPhase?.(phase);
-  });
+  };
+  const journal = new PhaseJournal(run.job, history, onPhase, (ended) => run.log.phaseEnded(ended));
   try {
     const onProgress = order.onProgress ?? (() => {});
     const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, onProgress, signal };
-    const ports = { store: stores.capturedInto, history, journal, ...(notifications && { notifications }) };
+    const store = stores.capturedInto;
+    const ports = { store, history, journal, log: run.log, ...(notifications && { notifications }) };
     const taken = await takeSnapshot(sequence, ports);
     await journal.finish('done');
     Object.assign(run.facts, factsOf(taken));
     run.warnings.push(...taken.warnings, ...hopesMissed(taken));
+    run.log.warnings(run.warnings);
     if (!dryRun) {
       run.facts.filled = await fillStores(
         { config, stores, signal, onProgress: order.onFill },
@@ -108,6 +111,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     const error = failedWith(run, whatToTell(thrown, signal));
     // The cause counts: a history that fails as well is told when the job's end is written.
     await journal.finish('failed').catch(() => {});
+    if (run.facts.resumed) run.log.info('nothing of this job keeps the guest paused');
     throw error;
   } finally {
     run.facts.phases = journal.records;

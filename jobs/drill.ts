@@ -143,9 +143,11 @@ class StepBook {
       return result;
     } finally {
       const durationMs = Math.round(performance.now() - startedMs);
-      this.phases.push({ phase: step, startedAt, durationMs, outcome, facts: {} });
-      this.#run.facts.steps = this.phases.map(({ phase, durationMs: tookMs, outcome: ended }) => ({
-        ...{ step: phase, tookMs, outcome: ended },
+      const phase: PhaseRecord = { phase: step, startedAt, durationMs, outcome, facts: {} };
+      this.phases.push(phase);
+      this.#run.log.phaseEnded(phase);
+      this.#run.facts.steps = this.phases.map(({ phase: step, durationMs: tookMs, outcome: ended }) => ({
+        ...{ step, tookMs, outcome: ended },
       }));
     }
   };

@@ -3,12 +3,13 @@ import { compactUtc } from '../src/clock.js';
 import { asUmlsnapError, explainError } from '../src/error-text.js';
 import { type ErrorCode, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { type ExitCode, exitCodeOf, exitCodes } from '../src/exit-codes.js';
-import type { JobEnd, JobFailure, JobKind, JobStart, Trigger } from '../src/history/records.js';
+import type { JobEnd, JobFailure, JobKind, JobLogLine, JobStart, Trigger } from '../src/history/records.js';
 import { bootId, ownIdentity } from '../src/process-identity.js';
+import { JobLog } from './job-log.js';
 
 export interface JobHistory {
   startJob(start: JobStart): Promise<void>;
-  finishJob(job: string, end: JobEnd): Promise<void>;
+  finishJob(job: string, end: JobEnd, log: readonly JobLogLine[]): Promise<void>;
 }
 
 export interface JobIntent {
@@ -52,6 +53,8 @@ export interface JobRun {
   /** Facts for the summary, whether the job succeeds or fails later. */
   facts: Record<string, unknown>;
   warnings: string[];
+  /** Warnings and the end come into it by themselves. */
+  readonly log: JobLog;
 }
 
 /**
@@ -67,7 +70,7 @@ export async function recordedJob(
   await history.startJob(start);
   const { summary, end } = await runToItsEnd(run, start, work);
   try {
-    await history.finishJob(run.job, end);
+    await history.finishJob(run.job, end, run.log.lines());
     return summary;
   } catch (error) {
     // The cause counts, a guest that may be paused above all.
@@ -89,7 +92,7 @@ export async function recordedIfPossible(
   const recordIn = await historyThatTakes(history, start, run.warnings);
   const { summary, end } = await runToItsEnd(run, start, work);
   try {
-    await recordIn?.finishJob(run.job, end);
+    await recordIn?.finishJob(run.job, end, run.log.lines());
     return summary;
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
@@ -122,7 +125,9 @@ function begin(intent: JobIntent): { run: JobRun; start: JobStart } {
   const startedAt = new Date();
   const job = newJobName(startedAt);
   const start = { ...intent, ...ownerOfJob(), job, startedAt: startedAt.toISOString() };
-  return { run: { job, phase: intent.kind, facts: {}, warnings: [] }, start };
+  const log = new JobLog();
+  log.began(start);
+  return { run: { job, phase: intent.kind, facts: {}, warnings: [], log }, start };
 }
 
 async function runToItsEnd(
@@ -133,8 +138,10 @@ async function runToItsEnd(
   const error = await failureOf(run, work);
   const finishedAt = new Date();
   const status = statusOf(run, error);
-  const { job, warnings, facts } = run;
+  const { job, warnings, facts, log } = run;
   const durationMs = finishedAt.getTime() - Date.parse(startedAt);
+  log.warnings(warnings);
+  log.ended(status, durationMs, error);
   const summary: JobSummary = {
     ...{ type: 'summary', job, kind, guest, status, warnings, startedAt, durationMs },
     ...facts,
@@ -160,17 +167,13 @@ async function failureOf(run: JobRun, work: (run: JobRun) => Promise<void>): Pro
 
 /** Notes a job that was due and did not run, because somebody else worked on the guest. */
 export async function recordSkipped(history: JobHistory, intent: JobIntent, reason: unknown): Promise<void> {
-  const { start } = begin(intent);
+  const { run, start } = begin(intent);
   await history.startJob(start);
   const { code } = asUmlsnapError(reason);
   const error = { phase: 'preflight', code, message: explainError(reason) };
-  await history.finishJob(start.job, {
-    status: 'skipped',
-    finishedAt: start.startedAt,
-    error,
-    warnings: [],
-    summary: {},
-  });
+  run.log.ended('skipped', 0, error);
+  const end: JobEnd = { status: 'skipped', finishedAt: start.startedAt, error, warnings: [], summary: {} };
+  await history.finishJob(start.job, end, run.log.lines());
 }
 
 /** `20261121T031500Z-7f3a2c` */

@@ -157,7 +157,8 @@ async function closeDeadJobs(history: StartHistory, recovered: Recovered): Promi
 /** False when another command that is starting as well was faster. */
 async function closeJob(history: StartHistory, job: string, end: JobEnd): Promise<boolean> {
   try {
-    await history.finishJob(job, end);
+    const text = end.error?.message ?? end.status;
+    await history.finishJob(job, end, [{ at: end.finishedAt, level: 'error', text }]);
     return true;
   } catch (error) {
     if (isError(error, 'JobEnded')) return false;

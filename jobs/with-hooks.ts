@@ -1,4 +1,5 @@
 import type { GuestConfig } from '../src/config/config.js';
+import { formatMs } from '../src/config/format-figure.js';
 import { asUmlsnapError, explainError } from '../src/error-text.js';
 import { type HookFacts, type HookName, runHook } from '../src/hooks/run-hook.js';
 import type { JobRun } from './recorded-job.js';
@@ -21,15 +22,25 @@ export async function withHooks(
     const { snapshot, pausedMs } = run.facts as Pick<HookFacts, 'snapshot' | 'pausedMs'>;
     return { guest, job: run.job, phase: run.phase, snapshot, pausedMs };
   };
+  const runLogged = async (
+    name: HookName,
+    facts: HookFacts,
+    options: { signal?: AbortSignal; limitMs?: number },
+  ) => {
+    const startedMs = performance.now();
+    await runHook(name, hooks, facts, options);
+    if (hooks[name]) run.log.info(`hook ${name}: done after ${formatMs(performance.now() - startedMs)}`);
+  };
   const orWarn = async (name: HookName, facts: HookFacts, limitMs?: number) => {
     try {
-      await runHook(name, hooks, facts, limitMs === undefined ? {} : { limitMs });
+      await runLogged(name, facts, limitMs === undefined ? {} : { limitMs });
     } catch (error) {
       run.warnings.push(explainError(error));
+      run.log.warnings(run.warnings);
     }
   };
   try {
-    await runHook('before', hooks, { ...factsOf(), phase: 'before' }, { signal });
+    await runLogged('before', { ...factsOf(), phase: 'before' }, { signal });
     await work();
   } catch (thrown) {
     const { code } = asUmlsnapError(thrown);

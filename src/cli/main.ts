@@ -148,7 +148,7 @@ function addReadingVerbs(program: Command, run: Run): void {
     .action((guest?: string) => run(async (context) => (await import('./list.js')).listVerb(context, guest)));
   program
     .command('show <name>')
-    .description('one snapshot or one job, with its phases')
+    .description('one snapshot or one job, with its phases and its log')
     .action((name: string) => run(async (context) => (await import('./show.js')).showVerb(context, name)));
   program
     .command('history [guest]')

@@ -1,19 +1,20 @@
 import { findSnapshot } from '../../jobs/find-snapshot.js';
 import { allStores } from '../compose.js';
+import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
-import type { DrillRecord, VerificationRecord } from '../history/records.js';
+import type { DrillRecord, JobLogLine, VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { printable } from '../mconsole/printable.js';
 import type { Manifest } from '../store/manifest.js';
 import { type Context, configOf } from './context.js';
-import { formatBytes, formatFigure, formatMs, formatTime } from './format.js';
+import { formatBytes, formatMs, formatTime } from './format.js';
 import { emit, printRows } from './output.js';
 import { withStartedHouse } from './start.js';
 import { describeFilesystem, resultText } from './verification.js';
 
-/** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases and pauses. */
+/** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases, pauses and log. */
 export async function showVerb(context: Context, name: string): Promise<ExitCode> {
   const config = await configOf(context);
   return await withStartedHouse(config, async ({ history }) => {
@@ -134,14 +135,17 @@ function showJob(context: Context, job: JobWithDetails): void {
     started: (phase) => phase.startedAt.slice(11, 23),
     took: (phase) => formatMs(phase.durationMs),
     outcome: (phase) => phase.outcome,
-    figures: (phase) =>
-      Object.entries(phase.facts)
-        .filter(([, value]) => value !== null && typeof value !== 'object')
-        .map(([key, value]) => formatFigure(key, value))
-        .join(' '),
+    figures: (phase) => formatFigures(phase.facts),
   });
+  printLog(job.log);
   // Of a drill: what its guest said at the end.
   const console = job.summary?.console;
   if (!Array.isArray(console)) return;
   for (const line of console) process.stdout.write(`| ${printable(String(line))}\n`);
+}
+
+function printLog(log: JobLogLine[]): void {
+  if (log.length > 0) process.stdout.write('\n');
+  for (const { at, level, text } of log)
+    process.stdout.write(`${at.slice(11, 23)}  ${level.padEnd(5)}  ${printable(text)}\n`);
 }

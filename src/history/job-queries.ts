@@ -1,6 +1,16 @@
 import type { Kysely, Transaction } from 'kysely';
 import { UmlsnapError } from '../errors.js';
-import type { JobEnd, JobKind, JobRecord, JobStart, JobStatus, PauseRecord, PhaseRecord } from './records.js';
+import { insertLog, selectLog } from './log-queries.js';
+import type {
+  JobEnd,
+  JobKind,
+  JobLogLine,
+  JobRecord,
+  JobStart,
+  JobStatus,
+  PauseRecord,
+  PhaseRecord,
+} from './records.js';
 import { jobRecord, pauseRecord, phaseRecord } from './rows.js';
 import type { Tables } from './tables.js';
 import { countJob } from './total-queries.js';
@@ -16,7 +26,12 @@ export interface JobFilter {
   offset?: number;
 }
 
-export type JobWithDetails = JobRecord & { phases: PhaseRecord[]; pauses: PauseRecord[] };
+export type JobWithDetails = JobRecord & {
+  phases: PhaseRecord[];
+  pauses: PauseRecord[];
+  /** Empty until the job has ended. */
+  log: JobLogLine[];
+};
 
 export async function insertJob(db: Transaction<Tables>, start: JobStart): Promise<void> {
   await db
@@ -62,7 +77,12 @@ export async function insertPhase(db: Transaction<Tables>, job: string, phase: P
 }
 
 /** @throws NoSuchJob, JobEnded */
-export async function endJob(db: Transaction<Tables>, job: string, end: JobEnd): Promise<void> {
+export async function endJob(
+  db: Transaction<Tables>,
+  job: string,
+  end: JobEnd,
+  log: readonly JobLogLine[],
+): Promise<void> {
   const { status, ...of } = await requireJob(db, job);
   if (status !== 'running') throw new UmlsnapError('JobEnded', { job, status });
   await db
@@ -76,6 +96,7 @@ export async function endJob(db: Transaction<Tables>, job: string, end: JobEnd):
     })
     .where('job', '=', job)
     .execute();
+  await insertLog(db, job, log);
   await countJob(db, of, end.status);
 }
 
@@ -100,7 +121,12 @@ export async function selectJob(db: Kysely<Tables>, job: string): Promise<JobWit
     .orderBy('intended_at')
     .orderBy('pause')
     .execute();
-  return { ...jobRecord(row), phases: phases.map(phaseRecord), pauses: pauses.map(pauseRecord) };
+  return {
+    ...jobRecord(row),
+    phases: phases.map(phaseRecord),
+    pauses: pauses.map(pauseRecord),
+    log: await selectLog(db, job),
+  };
 }
 
 /** What a job is, and its status: one that must be there. @throws NoSuchJob */

@@ -50,6 +50,14 @@ export interface PhaseRecord {
   facts: Record<string, unknown>;
 }
 
+/** What a person wants to read of a job afterwards. */
+export interface JobLogLine {
+  at: string;
+  level: 'info' | 'warn' | 'error';
+  /** One line, printable. */
+  text: string;
+}
+
 export interface PauseIntent {
   /** Unique: job and number of the try, `20261121T031500Z-7f3a.1`. */
   pause: string;

@@ -35,6 +35,7 @@ import type {
   GuestEvent,
   GuestEventRecord,
   JobEnd,
+  JobLogLine,
   JobRecord,
   JobStart,
   PauseEnd,
@@ -111,9 +112,9 @@ export class SqliteHistory {
     await this.#write((db) => insertPhase(db, job, phase));
   }
 
-  /** Closes a job, once and for good. @throws NoSuchJob, JobEnded */
-  async finishJob(job: string, end: JobEnd): Promise<void> {
-    await this.#write((db) => endJob(db, job, end));
+  /** Closes a job with its log, once and for good. @throws NoSuchJob, JobEnded */
+  async finishJob(job: string, end: JobEnd, log: readonly JobLogLine[] = []): Promise<void> {
+    await this.#write((db) => endJob(db, job, end, log));
   }
 
   /** Jobs, newest first. */
@@ -121,7 +122,7 @@ export class SqliteHistory {
     return this.#read((db) => selectJobs(db, filter));
   }
 
-  /** One job with its phases and pauses in their order. */
+  /** One job with its phases, pauses and log in their order. */
   async job(job: string): Promise<JobWithDetails | undefined> {
     return this.#read((db) => selectJob(db, job));
   }

@@ -31,6 +31,15 @@ export interface PhasesTable {
   facts: string;
 }
 
+export interface JobLogTable {
+  job: string;
+  /** Counts the lines of a job from 1. */
+  number: number;
+  at: string;
+  level: string;
+  text: string;
+}
+
 export interface PausesTable {
   pause: string;
   job: string;
@@ -132,6 +141,7 @@ export interface PauseTotalsTable {
 export interface Tables {
   jobs: JobsTable;
   phases: PhasesTable;
+  job_log: JobLogTable;
   pauses: PausesTable;
   snapshots: SnapshotsTable;
   slots: SlotsTable;

@@ -24,6 +24,9 @@ export interface JournalHistory {
 /** Told of every phase as it begins; MUST NOT do anything slow, the guest may be paused. */
 export type OnPhase = (phase: Phase) => void;
 
+/** Told of every phase as it ends; MUST NOT do anything slow, or write, the guest may be paused. */
+export type OnPhaseEnded = (phase: PhaseRecord) => void;
+
 /**
  * Times the phases of one job and writes each to the history as it ends. While the guest is paused nothing is written:
  * `enterPaused` only takes the time, and the records follow with the next `enter` after `go`.
@@ -33,15 +36,17 @@ export class PhaseJournal {
   readonly #job: string;
   readonly #history: JournalHistory;
   readonly #onPhase: OnPhase;
+  readonly #onEnded: OnPhaseEnded;
   #written = 0;
   #current:
     | { phase: Phase; startedAt: string; startedMs: number; facts: Record<string, unknown> }
     | undefined;
 
-  constructor(job: string, history: JournalHistory, onPhase: OnPhase = () => {}) {
+  constructor(job: string, history: JournalHistory, onPhase: OnPhase, onEnded: OnPhaseEnded) {
     this.#job = job;
     this.#history = history;
     this.#onPhase = onPhase;
+    this.#onEnded = onEnded;
   }
 
   /** The phase that the job is in, or was in last. */
@@ -77,8 +82,10 @@ export class PhaseJournal {
     if (!this.#current) return;
     const { phase, startedAt, startedMs, facts } = this.#current;
     const durationMs = Math.round((performance.now() - startedMs) * 1000) / 1000;
-    this.records.push({ phase, startedAt, durationMs, outcome, facts });
+    const record: PhaseRecord = { phase, startedAt, durationMs, outcome, facts };
+    this.records.push(record);
     this.#current = undefined;
+    this.#onEnded(record);
   }
 
   async #write(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { EventLedger } from '../guest/event-recorder.js';
-import type { PhaseRecord, SnapshotRecord } from '../history/records.js';
+import type { GuestEvent, PhaseRecord, SnapshotRecord } from '../history/records.js';
 import type { PauseLedger } from '../pause/with-paused-guest.js';
 import type { BackingSource, StoredBacking } from '../store/backing-files.js';
 import type { Incoming } from '../store/incoming.js';
@@ -27,6 +27,13 @@ export interface SnapshotStore {
   emptyTrash(): Promise<void>;
   /** Only of a store that keeps backing files apart from snapshots. */
   sweepBackings?(options: BackingSweepOptions): Promise<BackingSweep>;
+}
+
+/** Told what a person wants to read of the job afterwards; it MUST NOT be written while the guest is paused. */
+export interface SnapshotLog {
+  info(text: string): void;
+  warn(text: string): void;
+  guestSaid(event: GuestEvent): void;
 }
 
 /** What the sequence writes down. */

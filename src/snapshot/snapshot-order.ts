@@ -3,7 +3,7 @@ import type { GuestConfig } from '../config/config.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import type { Manifest } from '../store/manifest.js';
 import type { PhaseJournal } from './phase-journal.js';
-import type { SnapshotHistory, SnapshotStore } from './ports.js';
+import type { SnapshotHistory, SnapshotLog, SnapshotStore } from './ports.js';
 import type { CapturePlan } from './preflight.js';
 import type { Retained } from './retain.js';
 
@@ -29,6 +29,7 @@ export interface SnapshotPorts {
   store: SnapshotStore;
   history: SnapshotHistory;
   journal: PhaseJournal;
+  log: SnapshotLog;
   /** Somebody who listens to this guest's notifications already; otherwise the job does. */
   notifications?: FindSource;
 }

@@ -1,5 +1,5 @@
 import { withAgent } from '../guest/agent/with-agent.js';
-import { EventRecorder } from '../guest/event-recorder.js';
+import { type EventLedger, EventRecorder } from '../guest/event-recorder.js';
 import { withGuest } from '../guest/guest.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import { copyDisks } from './copy-disks.js';
@@ -18,7 +18,7 @@ import { whileGuestLives } from './while-guest-lives.js';
  */
 export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): Promise<SnapshotTaken> {
   const { config, job, signal } = order;
-  const { store, history, journal } = ports;
+  const { store, history, journal, log } = ports;
   await journal.enter('preflight');
   return await withGuest(config, (guest) =>
     withSourceDisks(config, async (disks) => {
@@ -28,10 +28,11 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
       const { pid } = processes.main;
       const search = { guest, pid, holder: `umlsnap job ${job}`, signal };
       const listener = (await ports.notifications?.()) ?? null;
+      const ears = { guest: config.name, log, history: listener ? null : history };
       return await withAgent(search, listener, (found, source) =>
-        withRecordedEvents(listener ? null : source, config.name, history, async () => {
+        withRecordedEvents(source, ears, async () => {
           const freezing = new Freezing(config, found);
-          return await withIncoming(store, config.name, job, async (incoming) => {
+          return await withIncoming(store, { guest: config.name, job, log }, async (incoming) => {
             const plan = await planCapture(config, disks, store, incoming, signal);
             journal.note({ kernel, ...plan, agent: freezing.agent ? 'ready' : found.missing?.cause });
             if (order.dryRun) return nothingTaken(plan, freezing);
@@ -53,22 +54,33 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
   );
 }
 
-/** What a guest says to us is written down. @param source null when it says it to somebody else, who does so, or to nobody */
+interface Ears {
+  guest: string;
+  log: SnapshotPorts['log'];
+  /** null: somebody else listens, who writes down what it says. */
+  history: SnapshotPorts['history'] | null;
+}
+
+/** What a guest says meanwhile is told in the job's log, and written down. @param source null: nobody hears it */
 async function withRecordedEvents<T>(
   source: NotificationSource | null,
-  guest: string,
-  history: SnapshotPorts['history'],
+  { guest, log, history }: Ears,
   use: () => Promise<T>,
 ): Promise<T> {
   if (source === null) return await use();
-  // A history that can't be written fails the job by the job's own records.
-  const recorder = new EventRecorder(guest, history, () => {});
-  const stop = source.subscribe((notification) => recorder.take(notification));
+  const told: EventLedger = { recordEvent: async (event) => log.guestSaid(event) };
+  // A history that can't be written fails the job by the job's own records. The log does not wait for it.
+  const recorders = [told, ...(history ? [history] : [])].map(
+    (ledger) => new EventRecorder(guest, ledger, () => {}),
+  );
+  const stop = source.subscribe((notification) => {
+    for (const recorder of recorders) recorder.take(notification);
+  });
   try {
     return await use();
   } finally {
     stop();
-    await recorder.settled();
+    for (const recorder of recorders) await recorder.settled();
   }
 }
 

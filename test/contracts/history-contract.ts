@@ -53,8 +53,44 @@ export function historyContract(open: () => Promise<OpenedHistory>): void {
             endedAt: '2026-11-21T03:15:01.001Z',
           },
         ],
+        log: [],
       });
       expect(await history.job('b')).toBeUndefined();
+    });
+
+    it('keep their log in the order in which it was told, though a clock was set back meanwhile', async () => {
+      const at = '2026-11-21T03:15:00.000Z';
+      const log = [
+        { at, level: 'info', text: 'began' },
+        { at: '2026-11-21T03:14:00.000Z', level: 'warn', text: "it's \u{1f4be}; --" },
+        { at, level: 'error', text: '' },
+        ...Array.from({ length: 497 }, (_, number) => ({
+          at,
+          level: 'info' as const,
+          text: `line ${number}`,
+        })),
+      ] as const;
+      for (const job of ['a', 'b']) await history.startJob(jobStart(job));
+      await history.finishJob('a', jobEnd(), log);
+      await history.finishJob('b', jobEnd(), log.slice(0, 1));
+      expect((await history.job('a'))?.log).toEqual(log);
+      expect((await history.job('b'))?.log).toEqual(log.slice(0, 1));
+    });
+
+    it('that have ended take no second log, and one that can not be kept leaves its job unended', async () => {
+      const line = { at: '2026-11-21T03:15:00.000Z', level: 'info', text: 'began' } as const;
+      await history.startJob(jobStart('a'));
+      // As a row that the schema refuses stands for whatever fails between the two writes.
+      const unfit = { ...line, text: null as unknown as string };
+      await expect(history.finishJob('a', jobEnd(), [line, unfit])).rejects.toMatchObject({
+        code: 'Internal',
+      });
+      expect(await history.job('a')).toMatchObject({ status: 'running', log: [] });
+      await history.finishJob('a', jobEnd(), [line]);
+      await expect(history.finishJob('a', jobEnd(), [line, line])).rejects.toMatchObject({
+        code: 'JobEnded',
+      });
+      expect((await history.job('a'))?.log).toEqual([line]);
     });
 
     it('are listed newest first, by guest, kind and status, up to a limit', async () => {

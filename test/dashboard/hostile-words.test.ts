@@ -13,6 +13,7 @@ const job: JobWithDetails = {
   ...jobEnd({ status: 'failed', error, warnings: [hostile], summary: { [hostile]: hostile } }),
   phases: [phase(hostile, { facts: { [hostile]: hostile, list: [hostile] } })],
   pauses: [],
+  log: [{ at: '2026-11-21T03:15:01.000Z', level: 'warn', text: hostile }],
 };
 
 describe("a guest's words on a page", () => {
@@ -36,5 +37,12 @@ describe("a guest's words on a page", () => {
     expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;');
     expect(page).not.toMatch(/<img|<\/pre><\/script>|\u202e/);
     expect(page).not.toMatch(/="[^"]*"'>/);
+  });
+
+  test("are in a job's log with their time and level, and are words there as well", () => {
+    const page = jobPage(view, { job, progress: undefined, errand: undefined }).toString();
+    expect(page).toMatch(/<h2 id="h-log">Log<[\s\S]*03:15:01\.000<\/time><td>warn<td class="why">&quot;/);
+    const silent = jobPage(view, { job: { ...job, log: [] }, progress: undefined, errand: undefined });
+    expect(silent.toString()).not.toContain('h-log');
   });
 });

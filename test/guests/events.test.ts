@@ -103,6 +103,12 @@ describe('a job', () => {
       ...{ status: 'failed', resumed: false, error: { code: 'GuestPanicked', phase: 'precopy' } },
     });
     expect(await eventsOf('one', '--limit', '1')).toMatchObject([{ event: 'panic' }]);
+    const { json } = await house.run(['--json', 'show', String(result.json.at(-1)?.job)]);
+    const log = json[0]?.log as { level: string; text: string }[];
+    const said = log.findIndex(({ level, text }) => level === 'warn' && text.startsWith('guest, panic: '));
+    const failed = log.findIndex(({ text }) => text.startsWith('GuestPanicked in precopy: '));
+    expect(said).toBeGreaterThan(0);
+    expect(failed).toBeGreaterThan(said);
   });
 
   test('is given up at once when its guest reboots, and so it is told', async () => {

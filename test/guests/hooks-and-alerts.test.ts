@@ -57,6 +57,11 @@ describe('hooks', () => {
       `before guest=one job=${job} phase=before snapshot= paused= error=`,
       `after guest=one job=${job} phase=retain snapshot=${name} paused=${pausedMs} error=`,
     ]);
+    const log = (await house.run(['--json', 'show', String(job)])).json[0]?.log as { text: string }[];
+    const steps = log.map(({ text }) => /^(hook \w+|\w+): done/.exec(text)?.[1]).filter(Boolean);
+    expect([steps[0], steps[1], steps.at(-2), steps.at(-1)]).toEqual([
+      ...['hook before', 'preflight', 'retain', 'hook after'],
+    ]);
   });
 
   test('that fail before it are the reason why there is no backup: the guest is not touched', async () => {

@@ -73,6 +73,12 @@ describe('the summary of a snapshot', () => {
   });
 });
 
+/** The log of a job as `show --json` has it. */
+function textsOf(job: Record<string, unknown> | undefined): string[] {
+  const log = (job?.log ?? []) as { level: string; text: string }[];
+  return log.map(({ level, text }) => `${level} ${text}`);
+}
+
 describe('what is a table for people is one object a line with --json', () => {
   test('list', async () => {
     const table = await scene.run('list');
@@ -102,6 +108,29 @@ describe('what is a table for people is one object a line with --json', () => {
     const ofJob = (await scene.run('show', String(job), '--json')).json;
     expect(ofJob).toMatchObject([{ type: 'job', job, phases: taken.summary.phases }]);
     expect((await scene.run('show', String(job))).stdout).toContain(`job ${job}: backup of debian`);
+  });
+
+  test('show, of the log of a job: its begin, each phase as it ends, its warnings and its end, in order', async () => {
+    const { job, phases, warnings } = taken.summary;
+    expect(textsOf((await scene.run('show', String(job), '--json')).json[0])).toEqual([
+      expect.stringMatching(/^info backup of debian began, by a command of .+ \(process \d+\)$/),
+      ...phases.map(({ phase }) => expect.stringMatching(`^info ${phase}: done after .* m?s`)),
+      ...warnings.map((warning) => `warn ${warning}`),
+      expect.stringMatching(/^warn ended after .*: warning$/),
+    ]);
+    const people = (await scene.run('show', String(job))).stdout;
+    expect(people).toMatch(/^\d\d:\d\d:\d\d\.\d{3} {2}info {3}capture: done after .*$/m);
+  });
+
+  test('show, of the log of a job that failed: the failure, and what it was undone to', async () => {
+    const { summary } = await scene.snapshot('--budget', '1ms');
+    expect(summary.status).toBe('failed');
+    const lines = textsOf((await scene.run('show', String(summary.job), '--json')).json[0]);
+    expect(lines).toContain(
+      `error ${summary.error?.code} in ${summary.error?.phase}: ${summary.error?.message}`,
+    );
+    expect(lines).toContainEqual(expect.stringMatching(/^info undone: what store \S+ had received/));
+    expect(lines.at(-1)).toMatch(/^error ended after .*: failed$/);
   });
 });
 

@@ -1,5 +1,5 @@
 import type { JobWithDetails } from '../../history/job-queries.js';
-import type { PauseRecord, PhaseRecord } from '../../history/records.js';
+import type { JobLogLine, PauseRecord, PhaseRecord } from '../../history/records.js';
 import type { Errand } from '../errands.js';
 import { figureText } from '../figures.js';
 import { type Html, html } from '../html.js';
@@ -20,7 +20,7 @@ export interface JobPageFacts {
 
 /** All that the history holds of one job. */
 export function jobPage(view: View, { job, progress, errand }: JobPageFacts): Html {
-  const { kind, guest, trigger, startedAt, finishedAt, status, error, warnings, phases, pauses } = job;
+  const { kind, guest, trigger, startedAt, finishedAt, status, error, warnings, phases, pauses, log } = job;
   const took =
     finishedAt === null ? '' : `, took ${durationText(Date.parse(finishedAt) - Date.parse(startedAt))}`;
   const cancel =
@@ -36,6 +36,7 @@ ${warnings.map((warning) => html`<p class="message notice">${warning}</p>`)}
 ${phases.length > 0 && timelineSection(job)}
 ${phases.length > 0 && phasesTable(phases)}
 ${pauses.length > 0 && pausesTable(pauses)}
+${log.length > 0 && logSection(log)}
 ${job.summary && Object.keys(job.summary).length > 0 && html`<details><summary>The record, as <code>--json</code> gives it</summary><pre tabindex="0">${JSON.stringify(job.summary, null, 2)}</pre></details>`}</div>`;
   return layout(view, `${kind} ${job.job}`, main);
 }
@@ -77,4 +78,12 @@ function pausesTable(pauses: PauseRecord[]): Html {
       html`<tr><th scope="row">${pause.split('.').at(-1)}<td class="figure">${intendedAt.slice(11, 23)}<td class="figure">${pausedMs === null ? '–' : durationText(pausedMs)}<td class="figure">${durationText(budgetMs)}<td>${endedBy ?? 'not over'}</tr>`,
   );
   return html`<section aria-labelledby="h-pauses"><h2 id="h-pauses">Pauses</h2><div class="scroll" role="region" aria-label="Pauses, a table" tabindex="0"><table class="list"><thead><tr><th scope="col">Try<th scope="col" class="figure">Intended, UTC<th scope="col" class="figure">Stood still<th scope="col" class="figure">Budget<th scope="col">Ended by</tr></thead><tbody>${rows}</tbody></table></div></section>`;
+}
+
+function logSection(log: JobLogLine[]): Html {
+  const rows = log.map(
+    ({ at, level, text }) =>
+      html`<tr><td class="figure"><time datetime="${at}">${at.slice(11, 23)}</time><td>${level}<td class="why">${text}</tr>`,
+  );
+  return html`<section aria-labelledby="h-log"><h2 id="h-log">Log</h2><div class="scroll" role="region" aria-label="Log, a table" tabindex="0"><table class="list"><thead><tr><th scope="col" class="figure">At, UTC<th scope="col">Level<th scope="col">What</tr></thead><tbody>${rows}</tbody></table></div></section>`;
 }
