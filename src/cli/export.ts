@@ -6,9 +6,11 @@ import { allStores } from '../compose.js';
 import type { Compression } from '../config/store-config.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { ImageProgress } from '../image/image-work.js';
 import { writeArchive } from '../store/tar/write-archive.js';
 import { type Context, configOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
+import { ProgressLine } from './progress-line.js';
 import { withStartedHistoryIfAny } from './start.js';
 
 const compressions: readonly Compression[] = ['zstd', 'gzip', 'none'];
@@ -36,8 +38,14 @@ export async function exportVerb(
     withStartedHistoryIfAny(config, async (history) => {
       const found = await findSnapshot(allStores(config), name, history);
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
+      // Standard output is the archive's: nothing else goes there, whatever was asked for.
+      const line = new ProgressLine({ ...context.output, json: false });
+      const { guest } = found.stored;
+      const onProgress = ({ doneBytes, sizeBytes }: ImageProgress) =>
+        line.show({ guest, phase: 'export', doneBytes, totalBytes: sizeBytes });
       await withOutput(async (fd) => {
-        await whileReading(found, () => writeArchive(source, { fd, compression }, { signal })).catch(
+        const work = { signal, onProgress };
+        await whileReading(found, () => writeArchive(source, { fd, compression }, work)).catch(
           (error: unknown) => {
             signal.throwIfAborted();
             if (errnoOf(error) === undefined) throw error;
