@@ -65,18 +65,7 @@ export async function withHistoryIfAny<T>(
   config: Config,
   use: (history: SqliteHistory | UmlsnapError) => Promise<T>,
 ): Promise<T> {
-  let history: SqliteHistory;
-  try {
-    history = await SqliteHistory.open(historyPath(config));
-  } catch (error) {
-    if (isHistoryFailure(error)) return await use(error);
-    throw error;
-  }
-  try {
-    return await use(history);
-  } finally {
-    history.close();
-  }
+  return await withHistoryOrWhyNot(() => SqliteHistory.open(historyPath(config)), use);
 }
 
 /**
@@ -89,9 +78,16 @@ export async function withHistoryToRead<T>(
 ): Promise<T> {
   const path = historyPath(config);
   if (!existsSync(path)) return await use(null);
+  return await withHistoryOrWhyNot(() => SqliteHistory.open(path, { readOnly: true }), use);
+}
+
+async function withHistoryOrWhyNot<T>(
+  open: () => Promise<SqliteHistory>,
+  use: (history: SqliteHistory | UmlsnapError) => Promise<T>,
+): Promise<T> {
   let history: SqliteHistory;
   try {
-    history = await SqliteHistory.open(path, { readOnly: true });
+    history = await open();
   } catch (error) {
     if (isHistoryFailure(error)) return await use(error);
     throw error;

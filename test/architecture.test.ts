@@ -43,7 +43,7 @@ const ground = [
   'src/line-splitter.ts',
   'src/process-entry.ts',
   'src/process-identity.ts',
-  'src/root-links.ts',
+  'src/box-walls.ts',
   'src/token-bucket.ts',
   'src/urgency.ts',
 ];

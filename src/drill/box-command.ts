@@ -1,5 +1,5 @@
+import { boxWalls, type RootEntry } from '../box-walls.js';
 import type { DrillSettings } from '../config/drill-config.js';
-import type { RootEntry } from '../root-links.js';
 
 /** A disk of the guest in the box: copies of ours, which it may write as it likes. */
 export interface BoxDisk {
@@ -59,20 +59,8 @@ function wall(order: BoxOrder): string[] {
     backingPath === null ? [path] : [path, backingPath],
   );
   return [
-    ...(user === null ? ['--unshare-user'] : []),
-    ...[
-      '--unshare-pid',
-      '--unshare-net',
-      '--unshare-ipc',
-      '--unshare-uts',
-      '--die-with-parent',
-      '--new-session',
-    ],
+    ...boxWalls(user, rootEntries),
     ...['--info-fd', '3'],
-    ...['--ro-bind', '/usr', '/usr', '--tmpfs', '/usr/local'],
-    ...rootEntries.flatMap(({ path, linkTo }) =>
-      linkTo === null ? ['--ro-bind', path, path] : ['--symlink', linkTo, path],
-    ),
     ...['--proc', '/proc', '--dev', '/dev'],
     // The guest's memory is a file in it: this is what bounds it, whatever the kernel is made to do.
     ...smallTmpfs(memoryDirectory, memoryFileBytes(order)),

@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { rootLinks } from '../box-walls.js';
 import type { DrillSettings } from '../config/drill-config.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
-import { rootLinks } from '../root-links.js';
 import type { Accident } from './accident.js';
 import type { BoxDisk, BoxOrder } from './box-command.js';
 import { withBoxedGuest } from './boxed-guest.js';

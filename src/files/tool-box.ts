@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises';
+import { boxWalls, rootLinks } from '../box-walls.js';
 import { isError, UmlsnapError } from '../errors.js';
-import { rootLinks } from '../root-links.js';
 import { runCommand } from '../run-command.js';
 
 /** A box for programs of e2fsprogs, which read what a guest has made of its disk. */
@@ -62,21 +62,8 @@ export async function runInToolBox(
 }
 
 async function wall({ image, isImageWritable, outputDirectory, user }: ToolBox): Promise<string[]> {
-  const links = await rootLinks();
   return [
-    ...(user === null ? ['--unshare-user'] : []),
-    ...[
-      '--unshare-pid',
-      '--unshare-net',
-      '--unshare-ipc',
-      '--unshare-uts',
-      '--die-with-parent',
-      '--new-session',
-    ],
-    ...['--ro-bind', '/usr', '/usr', '--tmpfs', '/usr/local'],
-    ...links.flatMap(({ path, linkTo }) =>
-      linkTo === null ? ['--ro-bind', path, path] : ['--symlink', linkTo, path],
-    ),
+    ...boxWalls(user, await rootLinks()),
     ...['--dev', '/dev', isImageWritable ? '--bind' : '--ro-bind', image, imageInBox],
     ...(outputDirectory === null
       ? ['--chdir', '/']

@@ -1,15 +1,15 @@
-import { chown, open } from 'node:fs/promises';
+import { chown } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isError, UmlsnapError } from '../errors.js';
-import { placeFor, requireRoom, type ScratchPlaces } from '../restore/filesystems/check-disks.js';
+import {
+  contentOfFile,
+  placeFor,
+  requireRoom,
+  type ScratchPlaces,
+} from '../restore/filesystems/check-disks.js';
 import { copyDisk } from '../restore/filesystems/private-copy.js';
 import { withScratch } from '../restore/filesystems/scratch.js';
-import {
-  contentOf,
-  type DiskContent,
-  type Filesystem,
-  headBytes,
-} from '../restore/filesystems/superblock.js';
+import type { Filesystem } from '../restore/filesystems/superblock.js';
 import type { RestoreSource } from '../restore/restore-source.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import { ExtImage } from './ext-image.js';
@@ -83,17 +83,6 @@ async function privateCopy(
       `it holds a filesystem of type ${content.filesystem.type}, and files can be taken out of ext2, ext3 and ext4 only`,
     );
   return { path: copied.path, filesystem: content.filesystem };
-}
-
-async function contentOfFile(path: string): Promise<DiskContent> {
-  const file = await open(path, 'r');
-  try {
-    const head = Buffer.alloc(headBytes);
-    const { bytesRead } = await file.read(head, 0, headBytes, 0);
-    return contentOf(head.subarray(0, bytesRead));
-  } finally {
-    await file.close();
-  }
 }
 
 /** 1: something was corrected, as it is there to do. */

@@ -6,7 +6,7 @@ import type { ImageContent } from '../image/image-content.js';
 import type { ImageWorkOptions } from '../image/image-work.js';
 import { contentOfFile } from '../image/read-content.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
-import { holdForReading } from './hold.js';
+import { whileHeld } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
 import { formatManifest, type Manifest, sealManifest, sizesOf } from './manifest.js';
@@ -169,12 +169,7 @@ export class DirectoryStore implements Store {
 
   /** Runs `use`, which reads a snapshot, while no removal can take it away. @throws NoSuchSnapshot, Busy */
   async whileReading<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T> {
-    const hold = await this.#on(0, () => holdForReading(stored));
-    try {
-      return await use();
-    } finally {
-      await hold.close();
-    }
+    return await whileHeld(stored, (hold) => this.#on(0, hold), use);
   }
 
   /** Both halves, where there is no history to write between them. @throws NoSuchSnapshot */

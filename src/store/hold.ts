@@ -26,6 +26,20 @@ export async function holdForReading(stored: StoredSnapshot): Promise<FileHandle
   });
 }
 
+/** Runs `use`, which reads the snapshot, while no removal can take it away. @throws NoSuchSnapshot when one has by now, Busy */
+export async function whileHeld<T>(
+  stored: StoredSnapshot,
+  onStore: (hold: () => Promise<FileHandle>) => Promise<FileHandle>,
+  use: () => Promise<T>,
+): Promise<T> {
+  const hold = await onStore(() => holdForReading(stored));
+  try {
+    return await use();
+  } finally {
+    await hold.close();
+  }
+}
+
 /** Runs `use`, which removes the snapshot, unless somebody reads it. @throws Busy, NoSuchSnapshot */
 export async function unlessRead<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T> {
   const directory = await opened(stored, async (found) => {

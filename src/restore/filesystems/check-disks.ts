@@ -116,7 +116,8 @@ async function lookAhead(source: RestoreSource, disk: ManifestDisk): Promise<Dis
   }
 }
 
-async function contentOfFile(path: string): Promise<DiskContent> {
+/** What kind of content a raw image begins with. */
+export async function contentOfFile(path: string): Promise<DiskContent> {
   const file = await open(path, 'r');
   try {
     const head = Buffer.alloc(headBytes);

@@ -2,6 +2,7 @@ import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent, ImagePiece } from '../../image/image-content.js';
 import { inOneLine, isDamage } from './restic-failure.js';
 import { OutOfPatience } from './restic-patience.js';
+import { localDirectory } from './restic-place.js';
 import type { ResticProgram } from './restic-program.js';
 
 /** A file of a snapshot in restic. */
@@ -58,15 +59,15 @@ export async function dumpError(
   file: Pick<ResticFile, 'snapshot' | 'path'>,
   error: unknown,
 ): Promise<unknown> {
-  const said = isError(error, 'CommandFailed') ? error.facts.problem : wordsOfPatience(error);
+  const said = isError(error, 'CommandFailed') ? error.facts.problem : wordsOfPatience(restic, error);
   if (isDamage(said) && (await isReadable(restic))) return damagedFile(file, inOneLine(said));
   return await restic.named(error);
 }
 
-/** A line that breaks again and again ends as data that is cut short does, and says nothing of the data. */
-function wordsOfPatience(error: unknown): string {
-  if (!(error instanceof OutOfPatience) || /\bEOF\b/.test(error.said)) return '';
-  return error.said;
+/** A line that breaks again and again sounds as data that is cut short does, and says nothing of the data; a disk has no line. */
+function wordsOfPatience({ place }: ResticProgram, error: unknown): string {
+  if (!(error instanceof OutOfPatience)) return '';
+  return /\bEOF\b/.test(error.said) && localDirectory(place.path) === undefined ? '' : error.said;
 }
 
 /** A repository that is gone as a whole has lost no data by that. */

@@ -2,7 +2,7 @@ import type { Compression, TarStoreConfig } from '../../config/store-config.js';
 import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
-import { holdForReading } from '../hold.js';
+import { whileHeld } from '../hold.js';
 import { type StorePlace, splitSnapshotName } from '../layout.js';
 import type { Manifest } from '../manifest.js';
 import type { SnapshotContent, Store } from '../store.js';
@@ -82,12 +82,7 @@ export class TarStore implements Store {
 
   /** Runs `use`, which reads a snapshot, while no removal can take it away. @throws NoSuchSnapshot, Busy */
   async whileReading<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T> {
-    const hold = await this.#on(0, () => holdForReading(stored));
-    try {
-      return await use();
-    } finally {
-      await hold.close();
-    }
+    return await whileHeld(stored, (hold) => this.#on(0, hold), use);
   }
 
   async emptyTrash(): Promise<void> {
