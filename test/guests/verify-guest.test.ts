@@ -30,7 +30,7 @@ const one = (more: Record<string, unknown> = {}) =>
   });
 
 async function taken(settings: Record<string, unknown>, ...options: string[]) {
-  await house.configure({ one: one(settings) });
+  await house.configure({ one: one(settings) }, { verify: { filesystems: true } });
   const { summary, stderr } = resultOf(await house.run(['snapshot', 'one', '--json', ...options]));
   if (summary.snapshot === null) throw new Error(stderr);
   return { snapshot: summary.snapshot, consistency: summary.consistency };
