@@ -17,6 +17,8 @@ beforeAll(async () => {
   house = await TestHouse.build();
   notify = join(house.dir, 'n.sock');
   guest = await house.boot({ notifySocket: notify, agent: 'busybox' });
+  // Its three processes: before they are there, a snapshot would be taken without it.
+  await waitFor('its agent', async () => Number(await guest.sh('pidof umlsnap-agent | wc -w')) >= 3);
 });
 afterAll(() => house.remove());
 afterEach(async () => {
