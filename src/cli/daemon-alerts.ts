@@ -4,6 +4,7 @@ import { AlertPost } from '../alerts/alert-post.js';
 import {
   alertsOfJob,
   alertsOfVerification,
+  type EndedJob,
   type EndedVerification,
   missedSlotOf,
   overdueAlert,
@@ -28,6 +29,7 @@ const watchEveryMs = 60_000;
 const stoppedForMs = 5 * 60_000;
 /** So far back a failure is told to be the first, or not. */
 const maxJobs = 1000;
+const jobsAtOnce = 20;
 const closeLimitMs = 10_000;
 
 /** Tells those whom the config names of what a daemon's jobs come to, and of what should have happened and did not. */
@@ -35,8 +37,8 @@ export class DaemonAlerts {
   readonly #options: DaemonAlertsOptions;
   readonly #post: AlertPost;
   readonly #since = new Date();
-  /** By guest: the slot that was told to be missed. */
-  readonly #toldSlots = new Map<string, number>();
+  /** Guests of whom a missed slot was told. */
+  readonly #toldOverdue = new Set<string>();
   readonly #stoppedSince = new Map<string, { at: Date; isTold: boolean }>();
   #timer: NodeJS.Timeout | undefined;
   #watching: Promise<void> | undefined;
@@ -60,15 +62,13 @@ export class DaemonAlerts {
     const { alerts } = this.#options.config();
     // A dry run proves nothing, neither that backups work nor that they don't.
     if (alerts.length === 0 || summary.dryRun === true) return;
-    if (guest === null) {
-      if (kind === 'verify') this.#verificationEnded(summary);
-      return;
-    }
     try {
+      if (guest === null) {
+        if (kind === 'verify') this.#verificationEnded(summary);
+        return;
+      }
       if (kind === 'backup' && isScheduled) this.#pingEnd(summary);
-      const before = (await this.#options.history.jobs({ guest, kind, limit: maxJobs }))
-        .filter((record) => record.job !== job && record.summary?.dryRun !== true)
-        .map(endedOf);
+      const before = await this.#earlierJobs({ guest, kind, job });
       const finishedAt = new Date().toISOString();
       const { status, error, warnings } = summary;
       for (const alert of alertsOfJob({ job, kind, guest, status, finishedAt, error, warnings }, before))
@@ -76,6 +76,19 @@ export class DaemonAlerts {
     } catch (error) {
       this.#options.log.error({ guest, job }, `nobody could be told of a job: ${explainError(error)}`);
     }
+  }
+
+  /** As far back as to one that did not fail: a few at once, since each is read whole. */
+  async #earlierJobs({ guest, kind, job }: Pick<JobSummary, 'kind' | 'job'> & { guest: string }) {
+    const earlier: EndedJob[] = [];
+    for (let offset = 0; offset < maxJobs; offset += jobsAtOnce) {
+      const records = await this.#options.history.jobs({ guest, kind, limit: jobsAtOnce, offset });
+      const others = records.filter((one) => one.job !== job && one.summary?.dryRun !== true);
+      earlier.push(...others.map(endedOf));
+      const isEnough = earlier.some(({ status }) => status === 'success' || status === 'warning');
+      if (isEnough || records.length < jobsAtOnce) break;
+    }
+    return earlier;
   }
 
   #verificationEnded({ job, error, problems }: JobSummary): void {
@@ -127,12 +140,12 @@ export class DaemonAlerts {
     const expected = { guest, schedule, timezone, jitterMs };
     const slot = missedSlotOf(expected, since, now);
     if (slot === null) {
-      this.#toldSlots.delete(guest);
+      this.#toldOverdue.delete(guest);
       return;
     }
     // Once for all that are missed in a row.
-    if (this.#toldSlots.has(guest)) return;
-    this.#toldSlots.set(guest, slot.getTime());
+    if (this.#toldOverdue.has(guest)) return;
+    this.#toldOverdue.add(guest);
     this.#post.send(overdueAlert(expected, slot, now));
   }
 
