@@ -112,7 +112,7 @@ test('a guest that reboots in the middle of the job is another guest: nothing of
 
 /**
  * On a busy host a UML that reboots may be there again before its own I/O helper of before is gone, which still has the
- * disk locked: it panics then for want of a root filesystem, with us or without (seen in 4 of 25 reboots).
+ * disk locked: it panics then for want of a root filesystem, with us or without (seen in 3 of about 24 reboots).
  */
 async function rebooted(): Promise<'up' | 'lockedOut'> {
   return await waitFor('the guest to be up again', async () => {
