@@ -25,7 +25,7 @@ afterEach(async () => {
 /** Not the house's, which expects its own to run on. */
 async function boot(umid: string, more: Partial<BootOptions> = {}): Promise<RealGuest> {
   const guest = await bootGuest({
-    ...{ dir: house.dir, umid, sizeMiB: 64, writer: 'none', notifySocket: notify() },
+    ...{ dir: house.dir, umid, sizeMiB: 64, writer: 'none', notifySocket: notify(), unlockedDisks: true },
     ...more,
   });
   guests.push(guest);

@@ -23,7 +23,7 @@ beforeAll(async () => {
   // No config but those that a test names.
   env = { UMLSNAP_CONFIG: '', HOME: dir };
   guest = await bootGuest({ dir, sizeMiB: 64, writer: 'none' });
-  other = await bootGuest({ dir, sizeMiB: 64, writer: 'none' });
+  other = await bootGuest({ dir, sizeMiB: 64, writer: 'none', unlockedDisks: true });
   await writeFile(join(dir, 'extra.img'), Buffer.alloc(2 ** 20));
 });
 afterAll(async () => {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   go,
@@ -13,7 +12,7 @@ import {
   version,
 } from '../../src/mconsole/commands.js';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
+import { bootGuest, type RealGuest, withGuest } from '../support/real-guest.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -101,18 +100,21 @@ test('a guest that is silent is told from one that is gone', async () => {
 });
 
 test('a guest that reboots is not the guest that was opened', async () => {
-  await client.request('reboot', options);
-  const isDead = async () => {
-    const [result] = await Promise.allSettled([client.request('version', { timeoutMs: 200 })]);
-    return result.status === 'rejected' && result.reason.code === 'GuestSocketDead';
-  };
-  await waitFor('the socket to be dead', isDead);
-  await waitFor('the guest to be at its new socket', async () => {
-    await sleep(20);
-    const again = await MconsoleClient.open(guest.socketPath).catch(() => undefined);
-    const [answer] = await Promise.allSettled([again?.request('version', { timeoutMs: 500 })]);
-    again?.close();
-    return answer.status === 'fulfilled' && answer.value !== undefined;
+  await withGuest({ dir, unlockedDisks: true }, async ({ socketPath }) => {
+    const before = await MconsoleClient.open(socketPath);
+    await before.request('reboot', options);
+    const isDead = async () => {
+      const [result] = await Promise.allSettled([before.request('version', { timeoutMs: 200 })]);
+      return result.status === 'rejected' && result.reason.code === 'GuestSocketDead';
+    };
+    await waitFor('the socket to be dead', isDead);
+    await waitFor('the guest to be at its new socket', async () => {
+      const again = await MconsoleClient.open(socketPath).catch(() => undefined);
+      const [answer] = await Promise.allSettled([again?.request('version', { timeoutMs: 500 })]);
+      again?.close();
+      return answer.status === 'fulfilled' && answer.value !== undefined;
+    });
+    expect(await before.isReplaced()).toBe(true);
+    before.close();
   });
-  expect(await client.isReplaced()).toBe(true);
 });
