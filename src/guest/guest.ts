@@ -44,6 +44,11 @@ export class Guest {
     return printableLine(await version(this.#client, { timeoutMs }));
   }
 
+  /** To be called right before a stop: what a stopped guest is asked by `emergencySync` and `dirtyState` is then asked sooner. */
+  getReadyToAsk(): void {
+    this.#client.bindAhead(3);
+  }
+
   /** Asks for an emergency sync; what the guest printed about it comes back. */
   async emergencySync(options: RequestOptions = { timeoutMs: requestTimeoutMs }): Promise<string> {
     return printableLine(await sysrq(this.#client, 's', options));

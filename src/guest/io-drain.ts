@@ -1,6 +1,25 @@
-import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf } from '../errors.js';
+
+/** What the guest's I/O helpers do at one moment. */
+export interface IoLook {
+  /** Each of them sleeps in something that is no write to a file. */
+  blocked: boolean;
+  /** Their counters: they stand still while nothing is written. */
+  written: string;
+}
+
+/** Who writes a guest's disks, and how far they are. */
+export interface IoView {
+  look(): IoLook;
+}
+
+/**
+ * A guest stands still meanwhile. A turn of the event loop alone would be a busy wait, on the CPU that the helper needs; a timer's
+ * least is a millisecond.
+ */
+const closeLookEveryMs = 0.1;
+const closeLooksMs = 5;
+const nobodysBell = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * Waits until the guest's I/O helper has written all that the guest had queued before it was stopped. `stopped` does
@@ -11,16 +30,19 @@ import { errnoOf } from '../errors.js';
  * @returns false when it was not drained by then
  */
 export async function waitUntilDrained(
-  ioTasks: string[],
+  view: IoView,
   deadlineMs: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
   const startedMs = performance.now();
-  let before = look(ioTasks);
+  let before = view.look();
   for (;;) {
-    await (performance.now() - startedMs < 2 ? nextTurn() : sleep(1));
+    if (performance.now() - startedMs < closeLooksMs) {
+      Atomics.wait(nobodysBell, 0, 0, closeLookEveryMs);
+      await nextTurn();
+    } else await sleep(1);
     signal?.throwIfAborted();
-    const now = look(ioTasks);
+    const now = view.look();
     if (before.blocked && now.blocked && before.written === now.written) return true;
     if (performance.now() >= deadlineMs) return false;
     before = now;
@@ -33,16 +55,12 @@ export async function waitUntilDrained(
  * @param deadlineMs on the monotonic clock
  * @returns false when there was no such moment by then
  */
-export async function waitUntilIdle(
-  ioTasks: string[],
-  deadlineMs: number,
-  signal: AbortSignal,
-): Promise<boolean> {
+export async function waitUntilIdle(view: IoView, deadlineMs: number, signal: AbortSignal): Promise<boolean> {
   for (;;) {
     // Two looks right after each other: between two requests of many it sleeps for a moment as well.
-    const before = look(ioTasks);
+    const before = view.look();
     await nextTurn();
-    const now = look(ioTasks);
+    const now = view.look();
     signal.throwIfAborted();
     if (before.blocked && now.blocked && before.written === now.written) return true;
     if (performance.now() >= deadlineMs) return false;
@@ -54,45 +72,7 @@ export async function waitUntilIdle(
  * What the helpers have written so far, undefined while one of them writes: equal before and after a capture, or something
  * wrote during it.
  */
-export function writtenBy(ioTasks: string[]): string | undefined {
-  const { blocked, written } = look(ioTasks);
+export function writtenBy(view: IoView): string | undefined {
+  const { blocked, written } = view.look();
   return blocked ? written : undefined;
-}
-
-interface Look {
-  blocked: boolean;
-  written: string;
-}
-
-function look(ioTasks: string[]): Look {
-  const looks = ioTasks.map(lookAt);
-  return { blocked: looks.every((one) => one.blocked), written: looks.map((one) => one.written).join(';') };
-}
-
-function lookAt(task: string): Look {
-  const io = read(`/proc/${task}/io`);
-  // A task that ended writes nothing any more.
-  if (io === 'gone') return { blocked: true, written: `${task} gone` };
-  const stat = read(`/proc/${task}/stat`);
-  const state = stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
-  const counters = /wchar: (\d+)[\s\S]*syscw: (\d+)/.exec(io);
-  return {
-    // Counters that we may not see prove nothing: such a helper never counts as drained.
-    blocked: counters !== null && state === 'S' && !writesToFile(read(`/proc/${task}/syscall`)),
-    written: `${task} ${counters?.[1]} ${counters?.[2]}`,
-  };
-}
-
-/** On FUSE a write sleeps as a read does, so the system call's number is looked at too, where we may see it. */
-function writesToFile(syscall: string): boolean {
-  const fileWritesOnX64 = ['18', '20', '74', '75', '285', '296', '328', 'running'];
-  return fileWritesOnX64.includes(syscall.split(' ')[0]?.trim() ?? '');
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch (error) {
-    return ['ENOENT', 'ESRCH'].includes(errnoOf(error) ?? '') ? 'gone' : 'forbidden';
-  }
 }

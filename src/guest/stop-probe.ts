@@ -1,16 +1,33 @@
-import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
-import type { GuestProcesses } from './guest-processes.js';
+import { KeptFile } from './kept-file.js';
+
+export type StopSign = 'stopped' | 'running' | 'unknown';
+
+/** Whether a guest stands still, as the host sees it. */
+export interface StopView {
+  stopSign(): StopSign;
+  /** Whether the host says of any of the guest's I/O helpers where it sleeps. */
+  tellsSleepers(): boolean;
+}
 
 /**
  * Looks from the host whether a guest is stopped by its mconsole: its main process then sleeps in the receive of the
  * mconsole socket (uml-facts, fact 13); `version` and `proc` answer either way and prove nothing.
- * @returns `unknown` where the host does not tell (no rights, no kallsyms, no such process)
+ * @returns `unknown` where the host does not tell (no rights, no kallsyms, no such process, or it is on a CPU)
  */
-export function probeStopped(main: ProcessIdentity): 'stopped' | 'running' | 'unknown' {
-  const waitsIn = sleepPlaceOf(main.pid);
-  if (waitsIn === undefined) return 'unknown';
+export function probeStopped(main: ProcessIdentity): StopSign {
+  const file = new KeptFile(`/proc/${main.pid}/wchan`);
+  const found = file.read();
+  file.close();
+  return stopSignOf(found);
+}
+
+/** The same, from what `wchan` of the main process says: the kernel function that it sleeps in. */
+export function stopSignOf(wchan: ReturnType<KeptFile['read']>): StopSign {
+  if (typeof wchan === 'string') return 'unknown';
+  const waitsIn = wchan.text.trim();
+  if (waitsIn === '' || waitsIn === '0') return 'unknown';
   return waitsIn.includes('wait_for_more_packets') ? 'stopped' : 'running';
 }
 
@@ -20,20 +37,20 @@ export function probeStopped(main: ProcessIdentity): 'stopped' | 'running' | 'un
  * CPU for a moment, so it is looked at more than once.
  * @returns true also where the host does not tell
  */
-export async function confirmStopped({ main, ioTasks }: GuestProcesses): Promise<boolean> {
+export async function confirmStopped(view: StopView): Promise<boolean> {
   for (let looks = 0; looks < 30; looks++) {
-    if (probeStopped(main) === 'stopped') return true;
+    if (view.stopSign() === 'stopped') return true;
     await (looks < 10 ? nextTurn() : sleep(1));
   }
   // An I/O helper nearly always sleeps: a host that won't say where tells nothing of the main process either.
-  return !ioTasks.some((task) => sleepPlaceOf(task) !== undefined);
+  return !view.tellsSleepers();
 }
 
 /**
  * The same for a guest that has just answered us, and so may be on a CPU at the first look: one that is there at every look
  * runs, for a stopped one sleeps.
  */
-export async function lookWhetherStopped(main: ProcessIdentity): Promise<'stopped' | 'running' | 'unknown'> {
+export async function lookWhetherStopped(main: ProcessIdentity): Promise<StopSign> {
   let wasOnCpu = true;
   for (let looks = 0; looks < 30; looks++) {
     const found = probeStopped(main);
@@ -42,15 +59,4 @@ export async function lookWhetherStopped(main: ProcessIdentity): Promise<'stoppe
     await (looks < 10 ? nextTurn() : sleep(1));
   }
   return wasOnCpu ? 'running' : 'unknown';
-}
-
-/** The kernel function that a task sleeps in; undefined when it is on a CPU, or the host does not tell. */
-function sleepPlaceOf(task: string | number): string | undefined {
-  try {
-    const waitsIn = readFileSync(`/proc/${task}/wchan`, 'utf8').trim();
-    return waitsIn === '' || waitsIn === '0' ? undefined : waitsIn;
-  } catch {
-    // No process or no permission: either way the host does not tell.
-    return undefined;
-  }
 }

@@ -2,6 +2,7 @@ import { UmlsnapError } from '../errors.js';
 import { OutstandingRequest } from './outstanding-request.js';
 import { PinnedSocket } from './pinned-socket.js';
 import { ReplyDirectory } from './reply-directory.js';
+import { ReplySocket } from './reply-socket.js';
 
 /** A request under way. */
 export interface Ask {
@@ -38,6 +39,7 @@ export class MconsoleClient {
   readonly #guest: PinnedSocket;
   readonly #replies: ReplyDirectory;
   readonly #outstanding = new Set<OutstandingRequest>();
+  readonly #spareSockets: ReplySocket[] = [];
   #lastRequest: Promise<unknown> = Promise.resolve();
   #foreignDatagrams = 0;
   #isClosed = false;
@@ -77,6 +79,18 @@ export class MconsoleClient {
   }
 
   /**
+   * Binds the sockets of the next requests now: each takes a good part of a millisecond, which a guest that stands still would
+   * wait for. What fails is told by the request that wants it.
+   */
+  bindAhead(requests: number): void {
+    try {
+      while (this.#spareSockets.length < requests) this.#spareSockets.push(ReplySocket.bind(this.#replies));
+    } catch {
+      // Nobody has asked for anything yet.
+    }
+  }
+
+  /**
    * Sends a command when those before it have ended, or beside them, and waits for its answer for `timeoutMs` from then.
    * @throws GuestNotAnswering (whether the command took effect is unknown), CommandRefused, ReplyMalformed,
    *   GuestSocketDead, SocketNotAllowed, RequestTooLarge, and the signal's reason
@@ -98,6 +112,7 @@ export class MconsoleClient {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const request of this.#outstanding) request.abandon();
+    for (const socket of this.#spareSockets.splice(0)) socket.close();
     this.#guest.close();
     this.#replies.remove();
   }
@@ -125,7 +140,7 @@ export class MconsoleClient {
     const request = new OutstandingRequest(
       {
         guest: this.#guest,
-        replies: this.#replies,
+        replySocket: () => this.#spareSockets.pop() ?? ReplySocket.bind(this.#replies),
         onForeignDatagram: () => {
           this.#foreignDatagrams += 1;
         },

@@ -1,16 +1,16 @@
-import { rmSync } from 'node:fs';
-import { getSystemErrorName } from 'node:util';
-import { createSocket, type DatagramError, type DatagramSocket } from 'unix-dgram';
-import { problemOf, UmlsnapError } from '../errors.js';
+import type { DatagramError } from 'unix-dgram';
+import { UmlsnapError } from '../errors.js';
+import { errnoNameOf } from './datagram-error.js';
 import { encodeRequest } from './packet.js';
 import type { PinnedSocket } from './pinned-socket.js';
 import { printableLine } from './printable.js';
 import { ReplyAssembly } from './reply-assembly.js';
-import type { ReplyDirectory } from './reply-directory.js';
+import type { ReplySocket } from './reply-socket.js';
 
 export interface AskPlace {
   guest: PinnedSocket;
-  replies: ReplyDirectory;
+  /** A socket that no other request has had. @throws StateUnusable */
+  replySocket(): ReplySocket;
   /** Told of each datagram that did not come from the guest. */
   onForeignDatagram: () => void;
   onEnd: (request: OutstandingRequest) => void;
@@ -29,8 +29,7 @@ export class OutstandingRequest {
   readonly #place: AskPlace;
   readonly #startedMs = performance.now();
   readonly #assembly = new ReplyAssembly();
-  readonly #replyPath: string;
-  #socket: DatagramSocket | undefined;
+  #socket: ReplySocket | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #isSent = false;
   #isEnded = false;
@@ -40,7 +39,6 @@ export class OutstandingRequest {
   constructor(place: AskPlace, command: string) {
     this.#place = place;
     this.#command = command;
-    this.#replyPath = place.replies.newSocketPath();
     this.answered = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -57,7 +55,8 @@ export class OutstandingRequest {
   start(): void {
     try {
       const datagram = encodeRequest(this.#command);
-      this.#socket = this.#bind();
+      this.#socket = this.#place.replySocket();
+      this.#socket.onDatagram((reply, sender) => this.#receive(reply, sender));
       this.#send(this.#socket, datagram, firstRetryMs);
     } catch (error) {
       this.#end(() => this.#reject(error));
@@ -85,36 +84,8 @@ export class OutstandingRequest {
     });
   }
 
-  #bind(): DatagramSocket {
-    let failure: unknown;
-    let socket: DatagramSocket;
-    try {
-      socket = createSocket('unix_dgram');
-    } catch (error) {
-      throw this.#unusable(error);
-    }
-    socket.on('error', (error) => {
-      failure = error;
-    });
-    socket.bind(this.#replyPath);
-    try {
-      if (failure !== undefined) throw failure;
-      this.#place.replies.admitGuest(this.#replyPath);
-    } catch (error) {
-      socket.close();
-      throw this.#unusable(error);
-    }
-    socket.on('message', (datagram, sender) => this.#receive(datagram, sender.path));
-    return socket;
-  }
-
-  #unusable(error: unknown): UmlsnapError {
-    const problem = isDatagramError(error) ? `${error.syscall}: ${errnoNameOf(error)}` : problemOf(error);
-    return new UmlsnapError('StateUnusable', { path: this.#replyPath, problem }, error);
-  }
-
-  #send(socket: DatagramSocket, datagram: Buffer, retryMs: number): void {
-    socket.send(datagram, 0, datagram.length, this.#place.guest.sendPath, (error) => {
+  #send(socket: ReplySocket, datagram: Buffer, retryMs: number): void {
+    socket.send(datagram, this.#place.guest.sendPath, (error) => {
       if (error === undefined) this.#isSent = true;
       // The guest's queue is full: it takes more as soon as it reads.
       else if (errnoNameOf(error) === 'EAGAIN') {
@@ -163,28 +134,8 @@ export class OutstandingRequest {
     if (this.#isEnded) return;
     this.#isEnded = true;
     clearTimeout(this.#retryTimer);
-    this.#closeSocket();
+    this.#socket?.close();
     settle();
     this.#place.onEnd(this);
   }
-
-  /** MUST NOT stay bound unread: that would block a stopped guest (uml-facts, fact 7). */
-  #closeSocket(): void {
-    if (this.#socket === undefined) return;
-    this.#socket.close();
-    this.#socket = undefined;
-    try {
-      rmSync(this.#replyPath, { force: true });
-    } catch {
-      // A name that nobody listens at harms nobody; an answer that is lost for it would.
-    }
-  }
-}
-
-function isDatagramError(error: unknown): error is DatagramError {
-  return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'number';
-}
-
-function errnoNameOf(error: DatagramError): string {
-  return getSystemErrorName(error.code);
 }

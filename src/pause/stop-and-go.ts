@@ -89,6 +89,8 @@ export class StopAndGo {
     this.#state = stopSent;
     this.#stoppedAtMs = undefined;
     this.#resumedAtMs = undefined;
+    // Its own, and that of the `go` after it.
+    this.#client.bindAhead(2);
     this.#stopAsk = this.#client.ask('stop');
     readStopAnswer(this.#stopAsk.answered).then((answer) => {
       this.#stoppedAtMs = performance.now();

@@ -4,6 +4,7 @@ import { isError, UmlsnapError } from '../errors.js';
 import type { DirtyState } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
+import type { HostView } from '../guest/host-view.js';
 import { waitUntilDrained } from '../guest/io-drain.js';
 import { quiesce } from '../guest/quiesce.js';
 import type { Consistency } from '../history/records.js';
@@ -25,6 +26,7 @@ export interface ArmedJob {
   config: GuestConfig;
   guest: Guest;
   processes: GuestProcesses;
+  view: HostView;
   isSmp: boolean;
   disks: SourceDisk[];
   capture: ArmedCapture;
@@ -55,14 +57,15 @@ export interface Captured {
  * @throws ConsistencyTooWeak, NotFrozen, and everything that a pause or a capture throws
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
-  const { config, guest, processes, disks, freezing, journal, signal } = armed;
+  const { config, guest, view, disks, freezing, journal, signal } = armed;
   await journal.enter('quiesce');
   await freezing.askAgain(signal);
   // The bulk now, with nothing of ours waiting for it.
   await quiesce(guest, config.settleTimeoutMs, signal);
   await syncOnHost(disks);
   // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
-  await waitUntilDrained(processes.ioTasks, performance.now() + 50, signal);
+  await waitUntilDrained(view, performance.now() + 50, signal);
+  view.stopSign();
   let hasLostTracking = false;
   for (let pauses = 1, tries = 1; ; pauses++) {
     const isLastTry = tries >= config.syncTries;
@@ -96,7 +99,7 @@ async function tryOnce(
   isLastTry: boolean,
   freeze: Freeze | null,
 ): Promise<Tried> {
-  const { job, config, guest, processes, isSmp, capture, guarded, guardian, history, journal, signal } =
+  const { job, config, guest, processes, view, isSmp, capture, guarded, guardian, history, journal, signal } =
     armed;
   if (pauseNumber > 1) await journal.enter('quiesce');
   journal.note({ try: pauseNumber });
@@ -115,6 +118,7 @@ async function tryOnce(
         quiesce: async () => {
           await guest.checkSocket();
           await getReady(armed, freeze);
+          guest.getReadyToAsk();
           journal.enterPaused('stop');
         },
         released: async (pausedMs) => {
@@ -129,6 +133,7 @@ async function tryOnce(
         captureWhilePaused(paused, {
           guest,
           processes,
+          view,
           capture,
           journal,
           isSmp,

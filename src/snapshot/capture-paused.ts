@@ -3,6 +3,7 @@ import { UmlsnapError } from '../errors.js';
 import { consistencyOf, type DirtyState } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
+import type { HostView } from '../guest/host-view.js';
 import { waitUntilDrained, writtenBy } from '../guest/io-drain.js';
 import { confirmStopped } from '../guest/stop-probe.js';
 import type { Paused } from '../pause/with-paused-guest.js';
@@ -12,6 +13,7 @@ import { pausedFigures } from './precopy-facts.js';
 export interface PausedWork {
   guest: Guest;
   processes: GuestProcesses;
+  view: HostView;
   capture: ArmedCapture;
   journal: PhaseJournal;
   /** More than one CPU: its other ones run on, and so a capture is at best what a power cut would leave. */
@@ -42,7 +44,7 @@ const answerLimitMs = 1000;
  * @throws IoNotDrained, GuestNotStopped, GuestNotAnswering, SourceChanged, CaptureFailed, TrackingLost, or the reason of the pause's signal
  */
 export async function captureWhilePaused(paused: Paused, work: PausedWork): Promise<PausedResult> {
-  const { guest, processes, capture, journal } = work;
+  const { guest, view, capture, journal } = work;
   const takenAt = new Date();
   journal.enterPaused('sync');
   await requireStopped(work);
@@ -58,13 +60,13 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
     }
   }
   journal.enterPaused('capture');
-  const writtenBefore = writtenBy(processes.ioTasks);
+  const writtenBefore = writtenBy(view);
   // What is no condition is asked while the capture works: the questions are a millisecond of the pause.
   const [{ dirty, consistency }, disks] = await Promise.all([looking, capture.run(paused.signal)]);
   if (work.acceptsDirty) journal.note({ ...dirty, consistency });
   journal.note(pausedFigures(capture));
   await requireStopped(work);
-  if (writtenBefore === undefined || writtenBy(processes.ioTasks) !== writtenBefore) {
+  if (writtenBefore === undefined || writtenBy(view) !== writtenBefore) {
     throw new UmlsnapError('SourceChanged', {
       guest: guest.name,
       device: guest.config.disks.map((disk) => disk.device).join(', '),
@@ -76,12 +78,9 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   return { captured: true, dirty, consistency, takenAt, disks };
 }
 
-async function requireDrained(
-  { guest, processes }: PausedWork,
-  { deadlineMs, signal }: Paused,
-): Promise<void> {
+async function requireDrained({ guest, view }: PausedWork, { deadlineMs, signal }: Paused): Promise<void> {
   const startedMs = performance.now();
-  if (await waitUntilDrained(processes.ioTasks, deadlineMs, signal)) return;
+  if (await waitUntilDrained(view, deadlineMs, signal)) return;
   throw new UmlsnapError('IoNotDrained', { guest: guest.name, waitedMs: performance.now() - startedMs });
 }
 
@@ -101,8 +100,8 @@ async function syncAndLook(
 }
 
 /** What the console says is the guest's word; this is the host's. */
-async function requireStopped({ guest, processes, journal }: PausedWork): Promise<void> {
-  if (await confirmStopped(processes)) return;
+async function requireStopped({ guest, processes, view, journal }: PausedWork): Promise<void> {
+  if (await confirmStopped(view)) return;
   const { socketPath, name } = guest;
   const pid = processes.main.pid;
   throw new UmlsnapError('GuestNotStopped', { guest: name, pid, socketPath, phase: journal.phase });

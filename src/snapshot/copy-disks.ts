@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PrecopyFacts } from '../capture/precopy/precopy-order.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
+import { withHostView } from '../guest/host-view.js';
 import { freezeLeaseFile } from '../pause/freeze-lease.js';
 import { withGuardian } from '../pause/guardian.js';
 import { leaseFile } from '../pause/lease.js';
@@ -56,13 +57,15 @@ export async function copyDisks(
   const toCapture = { method, tracker, config, processes, disks, incoming, onProgress, signal };
   return await withArmedCapture(toCapture, async (capture) => {
     journal.note(runningFigures(capture));
-    const captured = await withGuardian(guarded, (guardian) =>
-      // quiesce, stop, sync, capture, go, thaw
-      captureConsistently({
-        ...{ job, config, guest, processes, disks, signal, isSmp },
-        ...{ capture, guarded, guardian, history, journal, freezing },
-        freezeLease: freezeLeaseFile(stateDirectory, config.name),
-      }),
+    const captured = await withHostView(processes, (view) =>
+      withGuardian(guarded, (guardian) =>
+        // quiesce, stop, sync, capture, go, thaw
+        captureConsistently({
+          ...{ job, config, guest, processes, view, disks, signal, isSmp },
+          ...{ capture, guarded, guardian, history, journal, freezing },
+          freezeLease: freezeLeaseFile(stateDirectory, config.name),
+        }),
+      ),
     );
     return { captured, precopy: precopyFactsOf(capture), backings };
   });

@@ -2,7 +2,7 @@ import type { ArmedCapture } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
 import type { Guest } from '../guest/guest.js';
-import type { GuestProcesses } from '../guest/guest-processes.js';
+import type { HostView } from '../guest/host-view.js';
 import { waitUntilIdle } from '../guest/io-drain.js';
 import { quiesce } from '../guest/quiesce.js';
 import type { SourceDisk } from './source-disks.js';
@@ -10,7 +10,7 @@ import type { SourceDisk } from './source-disks.js';
 export interface RunningGuest {
   config: GuestConfig;
   guest: Guest;
-  processes: GuestProcesses;
+  view: HostView;
   disks: SourceDisk[];
   capture: ArmedCapture;
   signal: AbortSignal;
@@ -46,13 +46,13 @@ const lastIdleLimitMs = 3;
  */
 export async function getReadyToStop(running: RunningGuest): Promise<Record<string, unknown>> {
   const { isClean, ...settled } = await quiesceAll(running);
-  const { processes, signal } = running;
+  const { view, signal } = running;
   const idleFromMs = performance.now();
-  let idle = await waitUntilIdle(processes.ioTasks, idleFromMs + idleLimitMs, signal);
+  let idle = await waitUntilIdle(view, idleFromMs + idleLimitMs, signal);
   const idleAfterMs = Math.round(performance.now() - idleFromMs);
   if (!isClean || idleAfterMs > lastIdleLimitMs) {
     await catchUp(running);
-    idle = await waitUntilIdle(processes.ioTasks, performance.now() + lastIdleLimitMs, signal);
+    idle = await waitUntilIdle(view, performance.now() + lastIdleLimitMs, signal);
   }
   return { ...settled, idle, idleAfterMs };
 }

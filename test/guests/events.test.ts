@@ -98,7 +98,9 @@ describe('a job', () => {
   }
 
   test('is given up at once when its guest panics, and so it is told', async () => {
-    const result = await endedBy('panics', (guest) => guest.mconsole('sysrq c').catch(() => {}));
+    const result = await endedBy('panics', async (guest) => {
+      void guest.mconsole('sysrq c').catch(() => {}); // nobody answers it
+    });
     expect(result.json.at(-1)).toMatchObject({
       ...{ status: 'failed', resumed: false, error: { code: 'GuestPanicked', phase: 'precopy' } },
     });

@@ -10,6 +10,7 @@ import { expect, test, vi } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { withFakeGuest } from '../fixtures/fake-guest.js';
 import { withTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
 
 const options = { timeoutMs: 10_000 };
 const nobody = 65534;
@@ -109,7 +110,11 @@ test('no file of ours is left when a client is closed, or when its process ends 
       const [ours] = namesOfOurs(dir);
       expect(readdirSync(join(dir, ours ?? 'none'))).toHaveLength(1);
       await ask.answered;
-      expect(readdirSync(join(dir, ours ?? 'none'))).toEqual([]);
+      await waitFor('its socket to go', () => readdirSync(join(dir, ours ?? 'none')).length === 0);
+      client.bindAhead(2);
+      expect(readdirSync(join(dir, ours ?? 'none'))).toHaveLength(2);
+      expect(await client.request('version', options)).toContain('Linux');
+      await waitFor('its socket to go', () => readdirSync(join(dir, ours ?? 'none')).length === 1);
       client.close();
       client.close();
       expect(namesOfOurs(dir)).toEqual([]);

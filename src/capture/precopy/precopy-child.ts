@@ -20,6 +20,8 @@ import { type StartTracker, TrackLost } from './tracking.js';
  */
 
 const progressEveryMs = 250;
+/** The guest's `go` comes right after a capture; until then nobody MUST be busy with the end of the tracing, which holds up all CPUs. */
+const goLimitMs = 50;
 
 // A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group. It is the parent who decides what they mean.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
@@ -69,7 +71,7 @@ async function obey(precopy: Precopy, order: PrecopyOrderWord): Promise<void> {
   try {
     if (order.is === 'go') {
       say(await precopy.capture());
-      setImmediate(() => precopy.end());
+      setTimeout(() => precopy.end(), goLimitMs);
       return;
     }
     const { facts } = precopy;

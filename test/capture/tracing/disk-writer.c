@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -106,11 +107,26 @@ static long byUring(off_t offset) {
 }
 
 /* The 32-bit entry into the kernel, which the tracer does not see: write(disk, buffer below 4 GiB, 4096). */
+static sigjmp_buf no32BitCalls;
+
+static void on32BitCallRefused(int signal) {
+  (void)signal;
+  siglongjmp(no32BitCalls, 1);
+}
+
+/* A kernel may take none, whatever it was configured with: the call is then a fault. */
 static long by32BitCall(void) {
+  signal(SIGSEGV, on32BitCallRefused);
+  if (sigsetjmp(no32BitCalls, 1)) {
+    signal(SIGSEGV, SIG_DFL);
+    errno = ENOSYS;
+    return -1;
+  }
   void *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
   memset(low, 0x32, 4096);
   long result;
   __asm__ volatile("int $0x80" : "=a"(result) : "a"(4L), "b"((long)disk), "c"(low), "d"(4096L) : "memory", "r8", "r9", "r10", "r11");
+  signal(SIGSEGV, SIG_DFL);
   return (int)result;
 }
 
