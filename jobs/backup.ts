@@ -54,7 +54,7 @@ export interface BackupHouse {
  */
 export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
   const { config, trigger, wait, dryRun, signal } = order;
-  const locks = await guestLocks(config, [house.stores.capturedInto.path], house.stateDirectory);
+  const locks = await guestLocks('backup', config, [house.stores.capturedInto.path], house.stateDirectory);
   return await withLocks({ ...locks, wait, signal }, async () => {
     return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) => {
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };

@@ -32,7 +32,7 @@ export async function prune(
 ): Promise<JobSummary> {
   const { stores, history, stateDirectory } = house;
   const paths = stores.map(({ path }) => path);
-  const locks = await guestLocks(config, paths, stateDirectory);
+  const locks = await guestLocks('prune', config, paths, stateDirectory);
   return await withLocks({ ...locks, wait: false }, () =>
     recordedJob(history, { kind: 'prune', guest: config.name, trigger }, async (run) => {
       onJob?.(run.job);

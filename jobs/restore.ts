@@ -39,7 +39,7 @@ export async function restore(order: RestoreOrder, history: JobHistory | Umlsnap
       run.facts.disks = await bringBack(order);
     });
   if (target.to === 'directory') return await work();
-  const locks = await guestLocks(target.config, [order.storePath], order.stateDirectory);
+  const locks = await guestLocks('restore', target.config, [order.storePath], order.stateDirectory);
   return await withLocks({ ...locks, wait: false, signal }, work);
 }
 

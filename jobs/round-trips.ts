@@ -35,7 +35,7 @@ export async function tryRoundTrips(
   house: RoundTripHouse,
   signal: AbortSignal,
 ): Promise<RoundTrips> {
-  const locks = await guestLocks(config, [house.storePath], house.stateDirectory);
+  const locks = await guestLocks('doctor', config, [house.storePath], house.stateDirectory);
   const pausedMs: number[] = [];
   try {
     const intent = { kind: 'doctor', guest: config.name, trigger: 'manual' } as const;

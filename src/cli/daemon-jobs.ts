@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { answerDemand, keeping } from '../../jobs/answer-demand.js';
-import { backup } from '../../jobs/backup.js';
+import { backupInTurn } from '../../jobs/backup-in-turn.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { drillSample } from '../../jobs/drill-sample.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
@@ -15,7 +15,7 @@ import type { CarriedDemand, Work } from '../control/request-desk.js';
 import type { RunningWorks } from '../control/running-works.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
-import { isError } from '../errors.js';
+import { isError, type UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
@@ -83,7 +83,7 @@ export class DaemonJobs {
         const order = {
           ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels },
           signal: work.signal,
-          ...{ pinned: false, dryRun: false, wait: false },
+          ...{ pinned: false, dryRun: false },
           onJob: (job: string) => {
             work.onJob({ job, kind: 'backup', guest, trigger });
             this.#options.alerts.backupBegins(guest);
@@ -92,7 +92,9 @@ export class DaemonJobs {
         };
         const notifications = () => this.#options.notificationsOf(guest);
         const house = { stateDirectory: config.state, stores, history, notifications };
-        const done = await backup(order, house);
+        const onPutOff = (busy: UmlsnapError<'Busy'>) =>
+          log.info(facts, `backup put off: ${explainError(busy)}`);
+        const done = await backupInTurn(order, house, { onPutOff });
         work.put(done);
         return done;
       });
