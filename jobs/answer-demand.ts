@@ -64,7 +64,8 @@ async function takeSnapshot(
 ): Promise<ExitCode> {
   const order = withSnapshotOptions(keeping(guestNamed(config, guest), keepsAll), options);
   const { signal } = work;
-  const onJob = (job: string) => work.onJob({ job, kind: 'backup', guest, trigger: 'request' });
+  const kind = order.dryRun ? 'dry-run' : 'backup';
+  const onJob = (job: string) => work.onJob({ job, kind, guest, trigger: 'request' });
   const { onPhase, onProgress, onFill } = new ProgressTeller(guest, (progress) => work.publish(progress));
   const notifications = () => notificationsOf(guest);
   const summary = await backup(

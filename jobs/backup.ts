@@ -56,7 +56,8 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
   const { config, trigger, wait, dryRun, signal } = order;
   const locks = await guestLocks('backup', config, [house.stores.capturedInto.path], house.stateDirectory);
   return await withLocks({ ...locks, wait, signal }, async () => {
-    return await recordedJob(house.history, { kind: 'backup', guest: config.name, trigger }, (run) => {
+    const kind = dryRun ? 'dry-run' : 'backup';
+    return await recordedJob(house.history, { kind, guest: config.name, trigger }, (run) => {
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
       order.onJob?.(run.job);
       return settledFirst(order, house, run, () => {

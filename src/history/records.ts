@@ -1,6 +1,16 @@
 /** The shapes of what the history keeps. Times are ISO 8601 strings in UTC, with milliseconds. */
 
-export type JobKind = 'backup' | 'verify' | 'drill' | 'prune' | 'recover' | 'restore' | 'import' | 'doctor';
+/** A backup that is tried and leaves nothing is a `dry-run`: it says nothing of how the guest's backups go. */
+export type JobKind =
+  | 'backup'
+  | 'dry-run'
+  | 'verify'
+  | 'drill'
+  | 'prune'
+  | 'recover'
+  | 'restore'
+  | 'import'
+  | 'doctor';
 export type JobStatus = 'running' | 'success' | 'warning' | 'failed' | 'skipped' | 'interrupted';
 /** `request`: asked of a daemon. `sweep`: a daemon looked for expired snapshots by itself. */
 export type Trigger = 'manual' | 'schedule' | 'catchUp' | 'request' | 'sweep';

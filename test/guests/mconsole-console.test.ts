@@ -7,7 +7,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { isAlive, readProcessStat } from '../../src/process-identity.js';
 import { type CliResult, runCli } from '../support/cli.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
+import { bootGuest, type RealGuest, withGuest } from '../support/real-guest.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -262,6 +262,34 @@ test('a guest that reboots is at the same console again', async () => {
     terminal.close();
   }
 });
+
+test('cad, reboot and halt are answered as by uml_mconsole, and done', async () => {
+  const options = { dir, sizeMiB: 64, writer: 'none', unlockedDisks: true } as const;
+  await withGuest(options, (their) =>
+    withGuest(options, async (our) => {
+      for (const line of ['cad', 'reboot', 'halt']) {
+        const toTheirs = await runTool([their.socketPath, line]);
+        const toOurs = await runCli(['mconsole', our.socketPath, line], { env, cwd: dir });
+        expect(withoutMarks(toOurs.stdout)).toBe(withoutMarks(toTheirs.stdout));
+        expect({ line, exitCode: toOurs.exitCode, stderr: toOurs.stderr }).toEqual({
+          ...{ line, exitCode: toTheirs.exitCode, stderr: '' },
+        });
+        for (const guest of [their, our]) await hasDone(guest, line);
+      }
+    }),
+  );
+});
+
+/** `cad` is init's to act upon, and busybox's reboots as well. */
+async function hasDone(guest: RealGuest, line: string): Promise<void> {
+  if (line === 'halt') {
+    await waitFor('the guest to end', () => guest.processes().length === 0);
+    return;
+  }
+  const boots = line === 'cad' ? 2 : 3;
+  const timesUp = async () => (await guest.console()).match(/test guest is up/g)?.length;
+  await waitFor(`the guest to be up after its ${line}`, async () => (await timesUp()) === boots);
+}
 
 test('int ends the guest that holds the socket, whatever a pid file says', async () => {
   const bystander = spawn('sleep', ['600'], { stdio: 'ignore' });

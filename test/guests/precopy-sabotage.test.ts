@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
@@ -9,6 +11,7 @@ import {
   type Records,
   recordsOf,
   type Scene,
+  type SnapshotResult,
   setScene,
   ticker,
 } from '../snapshot/scene.js';
@@ -22,6 +25,8 @@ import { traceInstancesOf } from './trace-instances.js';
 /** Somebody else writes the disk of a real guest under a traced precopy: whatever comes of it, it is no snapshot by that tracing. */
 
 const untraced = await whyNoTracing();
+const tracefs = '/sys/kernel/tracing';
+const set = (instance: string, file: string, value: string) => writeFile(join(instance, file), value);
 const skipped = untraced === null ? '' : ` (skipped: ${untraced})`;
 
 describe.skipIf(untraced !== null)(`a disk that is traced, and that a stranger writes${skipped}`, () => {
@@ -67,6 +72,12 @@ describe.skipIf(untraced !== null)(`a disk that is traced, and that a stranger w
     await proxy.release('sysrq s');
   }
 
+  async function expectSound(scene: Scene, { snapshot }: SnapshotResult['summary']): Promise<void> {
+    const to = join(dir, `restored-${snapshot}`);
+    expect((await scene.run('restore', snapshot ?? '', '--to', to)).stderr).toBe('');
+    expect(await e2fsckReplayed(join(to, 'ubd0.img'))).toMatchObject({ clean: true });
+  }
+
   test('before the stop has its disk compared in the only pause there is, with a warning', async () => {
     const scene = await sceneWith('auto');
     const pausesBefore = (await proxy.pauses()).length;
@@ -79,6 +90,35 @@ describe.skipIf(untraced !== null)(`a disk that is traced, and that a stranger w
     );
     expect(exitCode).toBe(3);
     expect((await proxy.pauses()).slice(pausesBefore)).toHaveLength(Number(summary.tries));
+    expect(traceInstancesOf(job.cli.pid)).toEqual([]);
+    await expectRuns(guest);
+    await expectNothingLost(scene, before);
+  });
+
+  const spoilers: [string, (instance: string) => Promise<unknown>][] = [
+    ['whose trace buffer somebody cuts to 4 KiB', (instance) => set(instance, 'buffer_size_kb', '4')],
+    ['whose tracing somebody switches off', (instance) => set(instance, 'tracing_on', '0')],
+    ['whose tracefs is unmounted', () => runTool('umount', ['-l', tracefs])],
+  ];
+
+  test.each(spoilers)('and %s half-way, is compared, with a warning', async (_, spoil) => {
+    const scene = await sceneWith('auto');
+    const job = await startHeld(scene, proxy);
+    const [instance = 'none'] = traceInstancesOf(job.cli.pid);
+    try {
+      await spoil(join(tracefs, 'instances', instance));
+      await guest.sh('dd if=/dev/urandom of=/data/more bs=64k count=16 2> /dev/null; sync');
+      const { summary, stderr } = await job.end();
+      expect(summary, stderr).toMatchObject({ error: null, tracker: 'compared', consistency: 'synced' });
+      expect(summary.warnings.join('\n')).toContain('tracing was given up');
+      await expectSound(scene, summary);
+    } finally {
+      // Nothing to do where it still is, and elsewhere what `umount` has taken away.
+      if (!existsSync(join(tracefs, 'instances')))
+        await runTool('mount', ['-t', 'tracefs', 'tracefs', tracefs]);
+    }
+    // Where the job could not reach it any more, the next one finds it.
+    expect((await scene.run('recover')).exitCode).toBe(0);
     expect(traceInstancesOf(job.cli.pid)).toEqual([]);
     await expectRuns(guest);
     await expectNothingLost(scene, before);
@@ -99,9 +139,7 @@ describe.skipIf(untraced !== null)(`a disk that is traced, and that a stranger w
       { outcome: 'failed', facts: { trackingLost: expect.any(String) } },
       { outcome: 'done', facts: { tracker: 'compared', comparedBytes: expect.any(Number) } },
     ]);
-    const to = join(dir, 'restored');
-    expect((await scene.run('restore', summary.snapshot ?? '', '--to', to)).stderr).toBe('');
-    expect(await e2fsckReplayed(join(to, 'ubd0.img'))).toMatchObject({ clean: true });
+    await expectSound(scene, summary);
     await expectRuns(guest);
     await expectNothingLost(scene, before);
   });

@@ -208,7 +208,7 @@ describe('a capture that can not succeed is refused', () => {
     expectFailed(tooShort, 'PredictedPauseOverBudget');
     const { exitCode, summary } = await main.snapshot('--dry-run', '--capture', 'copy');
     expect(exitCode).toBe(3);
-    expect(summary).toMatchObject({ status: 'warning', snapshot: null, method: 'copy', dryRun: true });
+    expect(summary).toMatchObject({ kind: 'dry-run', status: 'warning', snapshot: null, method: 'copy' });
     expect(summary.predictedPauseMs).toBeGreaterThan(0);
     expect(await stops()).toBe(stopsBefore);
   });

@@ -7,6 +7,7 @@ import { retain } from '../../src/snapshot/retain.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
 import { capture, draftOf } from './capture-of-tests.js';
+import { leaveOutDirectories } from './careless-sync.js';
 
 /**
  * A process that seals, pins and prunes snapshots, some of them of COW disks, in the store of its first argument until it is
@@ -20,16 +21,6 @@ const history = await SqliteHistory.open(join(scratch, 'history.db'));
 const keeping = { name: 'debian', keep: { last: 2 }, timezone: 'UTC' } as GuestConfig;
 
 const say = (...words: string[]) => process.stdout.write(`${words.join(' ')}\n`);
-
-async function leaveOutDirectories(): Promise<void> {
-  const handle = await open(scratch);
-  const prototype = Object.getPrototypeOf(handle);
-  const sync: () => Promise<void> = prototype.sync;
-  prototype.sync = async function careless(this: typeof handle) {
-    if (!(await this.stat()).isDirectory()) await sync.call(this);
-  };
-  await handle.close();
-}
 
 async function backingFor(incoming: Incoming, number: number) {
   const source = join(scratch, `backing-${number % 5}.img`);
@@ -73,7 +64,7 @@ async function prune(takenAt: string): Promise<void> {
   for (const { snapshot } of removed) say('removed', snapshot);
 }
 
-if (manner === 'careless') await leaveOutDirectories();
+if (manner === 'careless') await leaveOutDirectories(await open(scratch));
 await store.prepare(null);
 say('ready');
 const pinnedOnes: string[] = [];

@@ -1,18 +1,15 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound, type SoundSnapshot } from '../../src/store/stored-snapshots.js';
-import { startScript } from '../contracts/script-child.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
-import { type Cut, withPowerStage } from '../support/power-cut.js';
-import { withTempDir } from '../support/temp-dir.js';
-import { waitFor } from '../support/wait-for.js';
 import { bytesOf } from './capture-of-tests.js';
+import { cutWhileAtWork, type FoundAfterCut, type Promises } from './cut-while-at-work.js';
 
 /** Fault 35, by clones of the store's filesystem while a process seals, pins and prunes in it. */
 
 const cutsPerFilesystem = 60;
+const script = new URL('./power-cut-child.ts', import.meta.url);
 
 for (const type of ['ext4', 'xfs'] as const) {
   const noLoop = whyNoLoopMount(type) ?? whyNoLoopMount('xfs');
@@ -20,7 +17,10 @@ for (const type of ['ext4', 'xfs'] as const) {
 
   describe.skipIf(noLoop !== undefined)(`a power cut under a store on ${type} (fault 35)`, () => {
     it(`at ${cutsPerFilesystem} instants: all that was acknowledged is there, whole, and nothing half-made is listed`, async () => {
-      const { problems, cuts, seen } = await cutWhileAtWork(type, 'careful', cutsPerFilesystem);
+      const { problems, cuts, seen } = await cutWhileAtWork({
+        ...{ type, script, lookAt },
+        ...{ manner: 'careful', count: cutsPerFilesystem },
+      });
       expect(problems).toEqual([]);
       expect(cuts).toBe(cutsPerFilesystem);
       // Cuts fell into the making and the removing, or this has proved nothing.
@@ -29,65 +29,13 @@ for (const type of ['ext4', 'xfs'] as const) {
     }, 300_000);
 
     it('is noticed by this test when somebody leaves out the fsync of directories', async () => {
-      const { problems } = await cutWhileAtWork(type, 'careless', 12);
+      const { problems } = await cutWhileAtWork({ type, script, lookAt, manner: 'careless', count: 12 });
       expect(problems.join()).toMatch(/is not listed/);
     }, 300_000);
   });
 }
 
-/** What somebody has a right to, as far as it was acknowledged. */
-class Promises {
-  readonly sealed = new Set<string>();
-  readonly removed = new Set<string>();
-  /** By name; of one that is about to be changed nothing is promised. */
-  readonly pinned = new Map<string, boolean>();
-
-  constructor(said: readonly string[]) {
-    for (const line of said) {
-      const [word, snapshot = ''] = line.split(' ');
-      if (word === 'sealed') this.sealed.add(snapshot);
-      if (word === 'removing') this.sealed.delete(snapshot);
-      if (word === 'removed') this.removed.add(snapshot);
-      if (word === 'pinning') this.pinned.delete(snapshot);
-      if (word === 'pinned' || word === 'unpinned') this.pinned.set(snapshot, word === 'pinned');
-    }
-  }
-}
-
-async function cutWhileAtWork(type: 'ext4' | 'xfs', manner: 'careful' | 'careless', count: number) {
-  return await withPowerStage(type, (stage) =>
-    withTempDir(async (scratch) => {
-      const script = new URL('./power-cut-child.ts', import.meta.url);
-      const worker = startScript(script, [join(stage.mountPoint, 'store'), scratch, manner]);
-      const taken: { cut: Cut; promises: Promises }[] = [];
-      try {
-        await worker.waitForLine('ready');
-        while (taken.length < count) {
-          const heard = worker.lines.length;
-          await waitFor('the next word', () => worker.lines.length > heard, { everyMs: 1 });
-          // At once after an acknowledgement, and at instants between: at a seventh of a moment, two sevenths and so on.
-          if (manner === 'careful') await new Promise((done) => setTimeout(done, (taken.length % 7) * 3));
-          const promises = new Promises([...worker.lines]);
-          taken.push({ cut: stage.cut(), promises });
-        }
-      } finally {
-        worker.kill('SIGKILL');
-        await worker.exited;
-      }
-      const seen = { incoming: 0, listed: 0 };
-      const problems: string[] = [];
-      for (const [number, { cut, promises }] of taken.entries()) {
-        const found = await cut.withMounted((mountPoint) => lookAt(join(mountPoint, 'store'), promises));
-        problems.push(...found.problems.map((problem) => `cut ${number}: ${problem}`));
-        seen.incoming += found.incoming;
-        seen.listed += found.listed;
-      }
-      return { problems, seen, cuts: taken.length };
-    }),
-  );
-}
-
-async function lookAt(path: string, { sealed, removed, pinned }: Promises) {
+async function lookAt(path: string, { sealed, removed, pinned }: Promises): Promise<FoundAfterCut> {
   const store = new DirectoryStore({ name: 'local', path });
   const problems: string[] = [];
   const listed = await store.list();

@@ -70,6 +70,8 @@ export class Precopy {
     this.#running = await RunningCopy.start(disks, this.#threadData, this.#tracking, this.facts);
     await this.#tracking.start(startTracker, disks);
     const bulk = await this.#running.bulk();
+    // A disk that was cut has no data where there was some: that alone looks like a copy that is done.
+    for (const disk of disks) disk.lookAtSource();
     const limits = { pauseTargetMs, maxRounds: armRounds };
     this.facts.converged = await this.#running.copyRounds([bulk], limits, Number.POSITIVE_INFINITY);
     if (this.#tracking.follower() !== null) return;

@@ -9,6 +9,7 @@ const timeStampType = 31;
 const sizeMask = 0xfffff;
 const missedEventsFlag = 0x80000000;
 const deltaBits = 2 ** 27;
+const cutOff = 'an event of the trace buffer is cut off';
 
 /** `at` is where the event's data begins in the page. */
 export type VisitEvent = (page: Buffer, at: number, stamp: number) => void;
@@ -24,28 +25,28 @@ export function visitPage(page: Buffer, format: PageFormat, visit: VisitEvent): 
   if (end > page.length) return 'a page of the trace buffer is longer than a page';
   let stamp = readUint64(page, format.timestampOffset);
   for (let at = format.dataOffset; at < end; ) {
+    if (at + 4 > end) return cutOff;
     const head = page.readUInt32LE(at);
     const type = head & 31;
     const delta = head >>> 5;
     if (type >= 1 && type <= maxDataType) {
       stamp += delta;
-      if (at + 4 + type * 4 > end) return 'an event of the trace buffer is cut off';
+      if (at + 4 + type * 4 > end) return cutOff;
       visit(page, at + 4, stamp);
       at += 4 + type * 4;
       continue;
     }
     // No event at all: what is left of the page is unused.
     if (type === paddingType && delta === 0) break;
-    if (at + 8 > end) return 'an event of the trace buffer is cut off';
+    if (at + 8 > end) return cutOff;
     const word = page.readUInt32LE(at + 4);
+    const isLong = type === 0 || type === paddingType;
+    if (isLong && (word < 4 || at + 4 + word > end)) return cutOff;
     if (type === timeStampType) stamp = word * deltaBits + delta;
     else stamp += delta;
     if (type === timeExtendType) stamp += word * deltaBits;
-    if (type === 0) {
-      if (at + 4 + word > end || word < 4) return 'an event of the trace buffer is cut off';
-      visit(page, at + 8, stamp);
-    }
-    at += type === 0 || type === paddingType ? 4 + alignUp(word) : 8;
+    if (type === 0) visit(page, at + 8, stamp);
+    at += isLong ? 4 + alignUp(word) : 8;
   }
   return missed ? 'the trace buffer overflowed' : null;
 }

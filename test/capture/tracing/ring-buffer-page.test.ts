@@ -106,11 +106,32 @@ describe('pages of the trace buffer', () => {
     expect(visited(page)).toEqual({ events: [], problem: 'an event of the trace buffer is cut off' });
   });
 
+  test.each([
+    ['that ends within the first word of an event', 13, [0]],
+    ['whose padding goes back', 40, [29 | (1 << 5), 0xfffffff0]],
+    ['whose padding goes on beyond its end', 40, [29 | (1 << 5), 4000]],
+    ['whose long event has no length', 40, [0, 0]],
+  ])('a page %s is a problem, not the end of us', (_, lengthBytes, words) => {
+    const page = Buffer.alloc(format.sizeBytes);
+    page.writeUInt32LE(lengthBytes, format.commitOffset);
+    // Events of four words until those that are meant.
+    const meantAt = format.dataOffset + (lengthBytes < 16 ? 12 : 0);
+    if (lengthBytes < 16) page.writeUInt32LE(2, format.dataOffset);
+    for (const [index, value] of words.entries()) page.writeUInt32LE(value, meantAt + 4 * index);
+    expect(visitPage(page, format, () => {})).toBe('an event of the trace buffer is cut off');
+  });
+
   test('no page of random bytes hangs the reader or leads it out of the page', () => {
+    const length = fc.nat(format.sizeBytes);
+    const bytes = fc.uint8Array({ minLength: format.sizeBytes, maxLength: format.sizeBytes });
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 4096, maxLength: 4096 }), (bytes) => {
-        visitPage(Buffer.from(bytes), format, (page, at) => expect(at).toBeLessThanOrEqual(page.length));
+      fc.property(bytes, fc.option(length), (random, lengthBytes) => {
+        const page = Buffer.from(random);
+        // A length that is random as well is nearly always too long, and nothing is read.
+        if (lengthBytes !== null) page.writeUInt32LE(lengthBytes, format.commitOffset);
+        visitPage(page, format, (_, at) => expect(at).toBeLessThanOrEqual(page.length));
       }),
+      { numRuns: 300 },
     );
   });
 });
