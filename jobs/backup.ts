@@ -24,6 +24,8 @@ export interface BackupOrder {
   dryRun: boolean;
   /** Wait for whoever works on the guest, instead of giving up at once. */
   wait: boolean;
+  /** Aborted with the reason why it is not waited for any longer; a backup that has begun goes on. */
+  patience?: AbortSignal;
   /** Aborted with the reason why the job is to be given up. */
   signal: AbortSignal;
   onJob?: OnJob;
@@ -54,9 +56,10 @@ export interface BackupHouse {
  */
 export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
   const { config, trigger, wait, dryRun, signal } = order;
-  const locks = await guestLocks('backup', config, [house.stores.capturedInto.path], house.stateDirectory);
-  return await withLocks({ ...locks, wait, signal }, async () => {
-    const kind = dryRun ? 'dry-run' : 'backup';
+  const kind = dryRun ? 'dry-run' : 'backup';
+  const locks = await guestLocks(kind, config, [house.stores.capturedInto.path], house.stateDirectory);
+  const patience = order.patience ? AbortSignal.any([signal, order.patience]) : signal;
+  return await withLocks({ ...locks, wait, signal: patience }, async () => {
     return await recordedJob(house.history, { kind, guest: config.name, trigger }, (run) => {
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
       order.onJob?.(run.job);

@@ -1,5 +1,4 @@
 import { stat } from 'node:fs/promises';
-import { basename } from 'node:path';
 import type { GuestConfig } from '../src/config/config.js';
 import { leaseLock } from '../src/pause/lease.js';
 
@@ -9,7 +8,7 @@ export function storeLock(storePath: string, guest: string): string {
 }
 
 /** What is done to a guest, or to its part of a store, under its locks. */
-export type GuestWork = 'backup' | 'doctor' | 'prune' | 'restore';
+export type GuestWork = 'backup' | 'dry-run' | 'doctor' | 'prune' | 'restore';
 
 /**
  * The locks of work on a guest, so that nobody else works on it: by its name in our state, by its part of stores,
@@ -33,13 +32,11 @@ export async function guestLocks(
   return { keys, holder: describeOurselves(doing), what: `Guest ${config.name}` };
 }
 
-/** Whether this is how a backup describes itself; others may say what they like. */
-export function isBackup(holder: string): boolean {
-  return /^umlsnap (snapshot|daemon's backup) /.test(holder);
+/** Whether whoever describes himself like this leaves the guest and its disks as they are, and is done soon. */
+export function isBrief(holder: string): boolean {
+  return /^umlsnap (dry-run|doctor|prune) /.test(holder);
 }
 
 function describeOurselves(doing: GuestWork): string {
-  const verb =
-    process.argv.slice(2).find((argument) => /^[a-z]+$/.test(argument)) ?? basename(process.argv[1] ?? '');
-  return `umlsnap ${verb === 'daemon' ? `daemon's ${doing}` : verb} (pid ${process.pid}) since ${new Date().toISOString()}`;
+  return `umlsnap ${doing} (pid ${process.pid}) since ${new Date().toISOString()}`;
 }

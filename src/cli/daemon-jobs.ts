@@ -76,6 +76,7 @@ export class DaemonJobs {
     if (!guestConfig) return;
     const facts = { guest, trigger, slot: slot.toISOString() };
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
+    let hasBegun = false;
     try {
       const stores = storesOf(config, guestConfig);
       const summary = await this.#post(silent, async (work) => {
@@ -85,6 +86,7 @@ export class DaemonJobs {
           signal: work.signal,
           ...{ pinned: false, dryRun: false },
           onJob: (job: string) => {
+            hasBegun = true;
             work.onJob({ job, kind: 'backup', guest, trigger });
             this.#options.alerts.backupBegins(guest);
           },
@@ -100,7 +102,9 @@ export class DaemonJobs {
       });
       this.#logSummary(summary, 'backup', facts);
     } catch (error) {
-      if (!isError(error, 'Busy')) throw error;
+      // Its slot is used up: one that was given up while it waited must not be gone without a trace.
+      const wasGivenUp = !hasBegun && isError(error, 'Interrupted');
+      if (!isError(error, 'Busy') && !wasGivenUp) throw error;
       log.warn(facts, `backup skipped: ${explainError(error)}`);
       await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
     }

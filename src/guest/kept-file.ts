@@ -21,7 +21,7 @@ export class KeptFile {
 
   /** What it says now; `gone` with its process, `forbidden` when it is not for us. */
   read(): { text: string } | 'gone' | 'forbidden' {
-    if (this.#fd === undefined) return this.#failure ?? 'gone';
+    if (this.#fd === undefined) return this.#failure ?? 'forbidden';
     try {
       return { text: buffer.toString('latin1', 0, readSync(this.#fd, buffer, 0, buffer.length, 0)) };
     } catch (error) {

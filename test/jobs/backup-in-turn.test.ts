@@ -50,17 +50,17 @@ const hadItsTurn = { kind: 'backup', status: 'failed', error: { code: 'NoMconsol
 test('a prune that is under way when a backup is due does not cost the backup: it comes after it', () =>
   withScene(async ({ due, whileWorking }) => {
     let backup: ReturnType<typeof due> | undefined;
-    await whileWorking("umlsnap daemon's prune (pid 1) since noon", () => {
+    await whileWorking('umlsnap prune (pid 1) since noon', () => {
       return new Promise<void>((putOff) => {
-        backup = due({ onPutOff: ({ facts }) => putOff(expect(facts.holder).toContain("daemon's prune")) });
+        backup = due({ onPutOff: ({ facts }) => putOff(expect(facts.holder).toContain('prune')) });
       });
     });
     expect(await backup).toMatchObject(hadItsTurn);
     expect(await due({ onPutOff: () => expect.unreachable() })).toMatchObject(hadItsTurn);
   }));
 
-test.each(['umlsnap snapshot (pid 1) since noon', "umlsnap daemon's backup (pid 1) since noon"])(
-  'a backup that is under way takes the place of one that is due: %s',
+test.each(['umlsnap backup (pid 1) since noon', 'umlsnap restore (pid 1) since noon', 'somebody'])(
+  'what takes the place of a backup that is due, or leaves no guest to back up, skips it: %s',
   (holder) =>
     withScene(({ due, whileWorking }) =>
       whileWorking(holder, async () => {
@@ -72,7 +72,7 @@ test.each(['umlsnap snapshot (pid 1) since noon', "umlsnap daemon's backup (pid 
 
 test('work that goes on for too long is told as what was in the way', () =>
   withScene(({ due, whileWorking }) =>
-    whileWorking('umlsnap restore (pid 1) since noon', async () => {
+    whileWorking('umlsnap doctor (pid 1) since noon', async () => {
       const backup = due({ patienceMs: 50 });
       await expect(backup).rejects.toMatchObject({ code: 'Busy', facts: { what: 'Guest debian' } });
     }),
@@ -80,7 +80,7 @@ test('work that goes on for too long is told as what was in the way', () =>
 
 test('a backup that waits for its turn can be given up', () =>
   withScene(({ due, whileWorking }) =>
-    whileWorking('umlsnap restore (pid 1) since noon', async () => {
+    whileWorking('umlsnap dry-run (pid 1) since noon', async () => {
       const controller = new AbortController();
       const backup = due({ onPutOff: () => controller.abort(new Error('given up')) }, controller.signal);
       await expect(backup).rejects.toThrow('given up');

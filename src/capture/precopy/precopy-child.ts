@@ -11,7 +11,7 @@ import {
   type PrecopyOrderWord,
   type PrecopyWord,
 } from './precopy-words.js';
-import { type StartTracker, TrackLost } from './tracking.js';
+import { goComesWithinMs, type StartTracker, TrackLost } from './tracking.js';
 
 /**
  * The process that copies the disks while the guest runs and captures the rest while it stands still. A process of its own, so
@@ -20,8 +20,6 @@ import { type StartTracker, TrackLost } from './tracking.js';
  */
 
 const progressEveryMs = 250;
-/** The guest's `go` comes right after a capture; until then nobody MUST be busy with the end of the tracing, which holds up all CPUs. */
-const goLimitMs = 50;
 
 // A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group. It is the parent who decides what they mean.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
@@ -71,7 +69,7 @@ async function obey(precopy: Precopy, order: PrecopyOrderWord): Promise<void> {
   try {
     if (order.is === 'go') {
       say(await precopy.capture());
-      setTimeout(() => precopy.end(), goLimitMs);
+      setTimeout(() => precopy.end(), goComesWithinMs);
       return;
     }
     const { facts } = precopy;

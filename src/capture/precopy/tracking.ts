@@ -9,6 +9,12 @@ export type StartTracker = (disks: TrackedDisk[]) => Promise<WriteTracker>;
 /** The tracker can't be trusted, and nothing else may take its place. */
 export class TrackLost extends Error {}
 
+/**
+ * The guest's `go` comes right after a capture, or a lost one; until then nobody MUST be busy with the end of the tracing, which
+ * holds up all CPUs.
+ */
+export const goComesWithinMs = 50;
+
 /** The follower of the guest's writes as long as it can be trusted. Once it can't, it is given up for good. */
 export class Tracking {
   /** By the guest, to the disks, as the tracker told us. */
@@ -50,8 +56,7 @@ export class Tracking {
     const follower = this.#follower;
     this.#follower = null;
     this.#problem = problem;
-    // Later: this may be a pause, and what closing costs the guest need not wait for.
-    if (follower) setImmediate(() => follower.close());
+    if (follower) setTimeout(() => follower.close(), goComesWithinMs);
     this.facts.tracker = 'compared';
     this.facts.trackerProblem = problem;
     if (!this.mayCompare) throw new TrackLost(problem);
