@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '../bundled/zod.js';
 import { keyPatterns } from './key-checks.js';
 import { configSchema } from './schema.js';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '../bundled/zod.js';
 import { durationField, pathField, rateField, scheduleField, timezoneField, userField } from './fields.js';
 import type { VerifyConfig } from './verify-config.js';
 

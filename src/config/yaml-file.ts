@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
+import type { Node } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments } from '../bundled/yaml.js';
 import { type ConfigProblem, errnoOf, problemOf, UmlsnapError } from '../errors.js';
 
 /** A YAML file as plain data, and the way back from a path in that data to its line. */

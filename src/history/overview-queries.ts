@@ -1,4 +1,5 @@
-import { type Kysely, type RawBuilder, sql } from 'kysely';
+import type { Kysely, RawBuilder } from 'kysely';
+import { sql } from '../bundled/kysely.js';
 import type { JobStatus, SnapshotRecord } from './records.js';
 import { snapshotRecord } from './rows.js';
 import type { PausesTable, SnapshotsTable, Tables } from './tables.js';

@@ -1,4 +1,5 @@
-import { type RawBuilder, sql } from 'kysely';
+import type { RawBuilder } from 'kysely';
+import { sql } from '../bundled/kysely.js';
 
 /**
  * The classes by which pauses are counted: each up to and including its bound, in milliseconds; longer ones are in a last

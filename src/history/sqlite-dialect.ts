@@ -1,14 +1,6 @@
 import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
-import {
-  type CompiledQuery,
-  type DatabaseConnection,
-  type Dialect,
-  type DialectAdapter,
-  type Driver,
-  type QueryResult,
-  SqliteIntrospector,
-  SqliteQueryCompiler,
-} from 'kysely';
+import type { CompiledQuery, DatabaseConnection, Dialect, DialectAdapter, Driver, QueryResult } from 'kysely';
+import { SqliteIntrospector, SqliteQueryCompiler } from '../bundled/kysely.js';
 
 /**
  * Kysely over one open connection of `@photostructure/sqlite`. Differs from Kysely's own SQLite dialect in what was

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatabaseSyncInstance } from '@photostructure/sqlite';
-import { Kysely, sql, type Transaction } from 'kysely';
+import type { Transaction } from 'kysely';
+import { Kysely, sql } from '../bundled/kysely.js';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { whenNotUrgent } from '../urgency.js';
 import { selectDrills, upsertDrill } from './drill-queries.js';

@@ -1,4 +1,5 @@
-import { type Kysely, sql, type Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
+import { sql } from '../bundled/kysely.js';
 import { pauseBucket } from './pause-buckets.js';
 import type { JobKind, JobStatus, PauseRecord } from './records.js';
 import type { JobsTable, Tables } from './tables.js';

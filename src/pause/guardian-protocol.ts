@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '../bundled/zod.js';
 import { processSchema } from './lease.js';
 
 /** What the orchestrator and its guardian say to each other: one JSON object a line, over the guardian's stdin and stdout. */

@@ -1,4 +1,5 @@
-import { type Kysely, type Migration, sql } from 'kysely';
+import type { Kysely, Migration } from 'kysely';
+import { sql } from '../../bundled/kysely.js';
 import { pauseBucketOf } from '../pause-buckets.js';
 
 /**

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '../../bundled/zod.js';
 import { UmlsnapError } from '../../errors.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import type { Manifest } from '../manifest.js';

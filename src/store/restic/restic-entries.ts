@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '../../bundled/zod.js';
 import { UmlsnapError } from '../../errors.js';
 import { splitSnapshotName } from '../layout.js';
 import type { ResticProgram } from './restic-program.js';
