@@ -61,7 +61,8 @@ test('a guest that is due every second is backed up again and again, by the sche
   for (const { trigger, status } of jobs) {
     expect({ trigger, status }).toMatchObject({
       trigger: 'schedule',
-      status: expect.stringMatching(/^(success|interrupted)$/),
+      // The last one may have been called off before it began.
+      status: expect.stringMatching(/^(success|interrupted|skipped)$/),
     });
   }
   expect((await house.listed()).length).toBeLessThanOrEqual(2);
@@ -124,7 +125,7 @@ describe('several of us', () => {
     const before = await jobCount();
     const refused = await house.run(['snapshot', 'one']);
     expect(refused.exitCode).toBe(11);
-    expect(refused.stderr).toContain(`umlsnap daemon (pid ${daemon.pid})`);
+    expect(refused.stderr).toContain(`umlsnap backup (pid ${daemon.pid})`);
     const waiting = house.start(['--json', 'snapshot', 'one', '--wait']);
     await expect(waiting.waitForOutput(/./, 2000)).rejects.toThrow(/in vain/);
     expect(await jobCount()).toBe(before);
