@@ -8,9 +8,11 @@ import { powerCutTests } from './cut-while-at-work.js';
 
 powerCutTests('a store', {
   script: new URL('./power-cut-child.ts', import.meta.url),
+  stepMs: 3,
+  cuts: 60,
   open: (path) => new DirectoryStore({ name: 'local', path }),
   isWhole,
-  leftIncoming: async (store) => {
+  clearIncoming: async (store) => {
     const incomings = await store.incomings();
     for (const incoming of incomings) await store.discard(incoming);
     await store.sweepBackings({ dryRun: false, without: new Set() });

@@ -8,6 +8,8 @@ import { powerCutTests } from '../cut-while-at-work.js';
 
 powerCutTests('archives', {
   script: new URL('./power-cut-child.ts', import.meta.url),
+  stepMs: 12,
+  cuts: 30,
   open: (path) => new TarStore({ name: 'archives', path, compression: 'none' }),
   isWhole: async (store, stored) => {
     for (const { file, sizeBytes, sha256 } of stored.manifest.disks) {
@@ -19,5 +21,6 @@ powerCutTests('archives', {
     }
     return true;
   },
-  leftIncoming: async (store) => (await findIncoming(store, 'debian')).length,
+  // The next one that the store receives does it.
+  clearIncoming: async (store) => (await findIncoming(store, 'debian')).length,
 });
