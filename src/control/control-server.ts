@@ -1,4 +1,5 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { finished } from 'node:stream/promises';
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import { asUmlsnapError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
@@ -71,12 +72,13 @@ function buildApp(parts: ControlParts): FastifyInstance {
     if (isOurName(caller.host, 'socket', []) && (!isChange(method) || isFromOurPage(caller))) return;
     throw new UmlsnapError('Usage', { problem: 'a page of another site has no business here.' });
   });
-  app.setErrorHandler((thrown, _request, reply) => {
+  app.setErrorHandler(async (thrown, request, reply) => {
     const { statusCode, message } = thrown as { statusCode?: number; message: string };
     // Fastify's own: a body that is too large, or no JSON.
     const isTheirs = statusCode !== undefined && statusCode >= 400 && statusCode < 500;
     const error = isTheirs ? new UmlsnapError('Usage', { problem: message }) : asUmlsnapError(thrown);
-    reply.code(isTheirs ? statusCode : (httpStatusOf[error.code] ?? 500)).send(errorObject(error));
+    if (statusCode === 413) await hearOut(request.raw);
+    return reply.code(isTheirs ? statusCode : (httpStatusOf[error.code] ?? 500)).send(errorObject(error));
   });
   app.setNotFoundHandler((request, reply) => {
     const error = new UmlsnapError('Usage', { problem: `there is no ${request.method} ${request.url}.` });
@@ -86,6 +88,13 @@ function buildApp(parts: ControlParts): FastifyInstance {
   addLooks(app, parts);
   parts.extend?.(app);
   return app;
+}
+
+/** A socket that is closed with something unread takes our answer with it. The server's own patience ends what has no end. */
+async function hearOut(request: IncomingMessage): Promise<void> {
+  request.resume();
+  // However it ends: the answer goes to whoever is still there.
+  await finished(request).catch(() => {});
 }
 
 function fetchSiteOf(headers: FastifyRequest['headers']): string | undefined {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
@@ -37,16 +38,17 @@ function serve<T>(use: () => Promise<T>, group: string | null = null): Promise<T
 }
 
 /** What `curl` gets: the HTTP status, and the body. */
-async function curl(path: string, ...args: string[]): Promise<{ code: number; body: string }> {
+function startCurl(path: string, ...args: string[]) {
   const form = ['-w', '\n%{http_code}'];
-  const { stdout } = await execa('curl', [
-    '-sS',
-    '--unix-socket',
-    socketPath,
-    ...form,
-    ...args,
-    `http://umlsnap${path}`,
-  ]);
+  return execa('curl', ['-sS', '--unix-socket', socketPath, ...form, ...args, `http://umlsnap${path}`]);
+}
+
+function curl(path: string, ...args: string[]): Promise<{ code: number; body: string }> {
+  return answerOf(startCurl(path, ...args));
+}
+
+async function answerOf(running: ReturnType<typeof startCurl>): Promise<{ code: number; body: string }> {
+  const { stdout } = await running;
   const end = stdout.lastIndexOf('\n');
   return { code: Number(stdout.slice(end + 1)), body: stdout.slice(0, end) };
 }
@@ -87,10 +89,10 @@ describe('curl on the control socket', () => {
     await serve(async () => {
       const answer = curl('/requests', ...post({ type: 1, id: 3, text: 'debian' }));
       await untilHeld();
-      const followed = Promise.all([curl('/jobs/job-1/progress'), curl('/jobs/job-1/progress')]);
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      const followers = [startCurl('/jobs/job-1/progress', '-N'), startCurl('/jobs/job-1/progress', '-N')];
+      await Promise.all(followers.map(({ stdout }) => once(stdout, 'data')));
       held.letGo();
-      for (const { code, body } of await followed) {
+      for (const { code, body } of await Promise.all(followers.map(answerOf))) {
         expect(code).toBe(200);
         expect(
           body
