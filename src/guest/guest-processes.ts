@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { goneOrForbidden, type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { goneOrForbidden, ownIdentity, type ProcessIdentity, readProcessStat } from '../process-identity.js';
 
 /** A guest as the host sees it: the process that runs its kernel, and the tasks that write its disks. */
 export interface GuestProcesses {
@@ -105,21 +105,33 @@ function descendants(root: number, pids: number[]): number[] {
 }
 
 const looksApartMs = 30;
-const maxLooks = 10;
+const maxLooks = 50;
+/** A guest process that is just being made is traced by then, on any host that is not at its end. */
+const grownUpMs = 1000;
+const tickMs = 10;
 
 /**
- * The tasks that two looks in a row have found. A guest process that is just being made is, for a moment, a holder that nobody
- * traces: taken for the I/O helper it would be missed as soon as it ends.
+ * The tasks that two looks in a row have found, none of them just born. A guest process that is just being made is, for a moment,
+ * a holder that nobody traces: taken for the I/O helper it would be missed as soon as it ends. A young task is waited for, not
+ * left out: after a reboot the helper is young as well.
  */
 async function lastingIoTasksOf(main: number, holders: number[]): Promise<string[]> {
   let before = await ioTasksOf(main, holders);
   for (let looks = 2; looks <= maxLooks; looks++) {
     await sleep(looksApartMs);
     const now = await ioTasksOf(main, holders);
-    if (now.every((task) => before.includes(task))) return now;
+    if (now.every((task) => before.includes(task) && isGrownUp(task))) return now;
     before = now;
   }
   return before;
+}
+
+/** By our own age: the time since boot that a container is told may be another than the one that tasks are born at. */
+function isGrownUp(task: string): boolean {
+  const born = readProcessStat(Number(task.split('/').at(-1)))?.startTicks;
+  if (born === undefined) return false;
+  const nowTicks = ownIdentity().startTicks + performance.now() / tickMs;
+  return (nowTicks - born) * tickMs >= grownUpMs;
 }
 
 /**
