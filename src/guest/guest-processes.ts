@@ -120,18 +120,17 @@ async function lastingIoTasksOf(main: number, holders: number[]): Promise<string
   for (let looks = 2; looks <= maxLooks; looks++) {
     await sleep(looksApartMs);
     const now = await ioTasksOf(main, holders);
-    if (now.every((task) => before.includes(task) && isGrownUp(task))) return now;
+    if (now.every((task) => before.includes(task)) && areGrownUp(now)) return now;
     before = now;
   }
   return before;
 }
 
 /** By our own age: the time since boot that a container is told may be another than the one that tasks are born at. */
-function isGrownUp(task: string): boolean {
-  const born = readProcessStat(Number(task.split('/').at(-1)))?.startTicks;
-  if (born === undefined) return false;
-  const nowTicks = ownIdentity().startTicks + performance.now() / tickMs;
-  return (nowTicks - born) * tickMs >= grownUpMs;
+function areGrownUp(tasks: string[]): boolean {
+  const bornByTicks = ownIdentity().startTicks + (performance.now() - grownUpMs) / tickMs;
+  const bornAtTicks = (task: string) => readProcessStat(Number(task.split('/').at(-1)))?.startTicks;
+  return tasks.every((task) => (bornAtTicks(task) ?? Number.POSITIVE_INFINITY) <= bornByTicks);
 }
 
 /**

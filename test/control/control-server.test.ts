@@ -37,12 +37,12 @@ function serve<T>(use: () => Promise<T>, group: string | null = null): Promise<T
   return withControlServer({ desk, board, settings, socketPath, group, status: statusOf }, use);
 }
 
-/** What `curl` gets: the HTTP status, and the body. */
 function startCurl(path: string, ...args: string[]) {
   const form = ['-w', '\n%{http_code}'];
   return execa('curl', ['-sS', '--unix-socket', socketPath, ...form, ...args, `http://umlsnap${path}`]);
 }
 
+/** What `curl` gets: the HTTP status, and the body. */
 function curl(path: string, ...args: string[]): Promise<{ code: number; body: string }> {
   return answerOf(startCurl(path, ...args));
 }

@@ -106,7 +106,6 @@ static long byUring(off_t offset) {
   return syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
 }
 
-/* The 32-bit entry into the kernel, which the tracer does not see: write(disk, buffer below 4 GiB, 4096). */
 static sigjmp_buf no32BitCalls;
 
 static void on32BitCallRefused(int signal) {
@@ -114,7 +113,10 @@ static void on32BitCallRefused(int signal) {
   siglongjmp(no32BitCalls, 1);
 }
 
-/* A kernel may take none, whatever it was configured with: the call is then a fault. */
+/*
+ * The 32-bit entry into the kernel, which the tracer does not see: write(disk, buffer below 4 GiB, 4096). A kernel may take
+ * none, whatever it was configured with: the call is then a fault.
+ */
 static long by32BitCall(void) {
   signal(SIGSEGV, on32BitCallRefused);
   if (sigsetjmp(no32BitCalls, 1)) {

@@ -16,10 +16,10 @@ function endOf(tracker: WriteTracker): string | null {
   return tracker.follow() ?? tracker.settle() ?? tracker.prove();
 }
 
-/** Calls that change a disk in a way that can't be placed, and the arguments they are given. */
 /** ENOSYS */
 const refusedErrno = 38;
 
+/** Calls that change a disk in a way that can't be placed, and the arguments they are given. */
 const unplaceable: [string, number, number, RegExp][] = [
   ['write', 4096, 4096, /unknown place \(write\)/],
   ['writev', 4096, 4096, /unknown place \(writev\)/],
