@@ -3,11 +3,21 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ensureDebianPackages } from './support/debian-packages.js';
-import { countTests, type TestCounts, wordsOf } from './support/test-counts.js';
+import {
+  countTests,
+  filesToTryAgain,
+  type Run,
+  runOf,
+  type TestCounts,
+  withSecondTry,
+  wordsOf,
+} from './support/test-counts.js';
 
 /** `npm test`: all that a fresh machine needs, in order. Arguments go to vitest: `npm test -- test/pause`. */
 
 const root = resolve(import.meta.dirname, '..');
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+let wasInterrupted = false;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
 /** Announces a step by one line with its time; what it printed is shown only when it failed. */
@@ -50,22 +60,36 @@ function containment(): string[] {
   return probe.status === 0 ? command : [];
 }
 
-function runVitest(dir: string): Promise<TestCounts> {
+function runVitest(filters: string[]): Promise<Run> {
+  const dir = mkdtempSync(join(tmpdir(), 'ut-'));
+  // Guests that run as another user find their way through it.
+  chmodSync(dir, 0o711);
+  return vitestIn(dir, filters).finally(() => rmSync(dir, { recursive: true, force: true }));
+}
+
+function vitestIn(dir: string, filters: string[]): Promise<Run> {
   const report = join(dir, 'report.json');
   const [command = '', ...args] = [
     ...containment(),
     join(root, 'node_modules/.bin/vitest'),
     ...['run', '--config', 'test/vitest.config.ts', '--reporter=default', '--reporter=json'],
     `--outputFile.json=${report}`,
-    ...process.argv.slice(2),
+    ...filters,
   ];
   const env = { ...process.env, TMPDIR: dir };
   const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
   // A signal ends the tests first, so that the directory is removed after them.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  const passOn = (signal: NodeJS.Signals) => {
+    wasInterrupted = true;
+    child.kill(signal);
+  };
+  for (const signal of signals) process.on(signal, passOn);
   return new Promise((done, reject) => {
     child.once('error', reject);
-    child.once('close', (code) => done(countTests(readReport(report), code === 0)));
+    child.once('close', (code) => {
+      for (const signal of signals) process.off(signal, passOn);
+      done(runOf(readReport(report), code === 0));
+    });
   });
 }
 
@@ -84,21 +108,22 @@ async function runAll(): Promise<number> {
   for (const name of ['typecheck', 'lint', 'format:check']) {
     if (!(await step(name, () => npmScript(name)))) failedSteps += 1;
   }
-  const counts = built ? await testInOwnDirectory() : { passed: 0, failed: 0, skipped: 0 };
+  const counts = built ? await test() : { passed: 0, failed: 0, skipped: 0 };
   if (failedSteps > 0) say(`${failedSteps} of the failed: build, typecheck, lint or format:check, see above`);
   say(wordsOf({ ...counts, failed: counts.failed + failedSteps }));
   return counts.failed + failedSteps > 0 ? 1 : 0;
 }
 
-async function testInOwnDirectory(): Promise<TestCounts> {
-  const dir = mkdtempSync(join(tmpdir(), 'ut-'));
-  // Guests that run as another user find their way through it.
-  chmodSync(dir, 0o711);
-  try {
-    return await runVitest(dir);
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+/**
+ * By hand nothing is tried twice: a test that fails now and then is a bug. CI runs all of them for most of an hour on a
+ * machine that others share: it runs a file that failed once more, and says so, for whoever looks for those bugs.
+ */
+async function test(): Promise<TestCounts> {
+  const first = await runVitest(process.argv.slice(2));
+  const again = process.env.CI === undefined || wasInterrupted ? [] : filesToTryAgain(first);
+  if (again.length === 0) return countTests(first);
+  say(`\nTried once more, from its beginning, as a test of it failed: ${again.join(', ')}\n`);
+  return countTests(withSecondTry(first, await runVitest(again)));
 }
 
 process.exitCode = await runAll();

@@ -112,13 +112,14 @@ describe.each(['traced', 'compared'] as const)('a guest that writes and discards
         const result = await scene.snapshot();
         expectPrecopied(result);
         const { snapshot, phases } = result.summary;
-        const to = join(dir, `restored-${tracker}`);
+        const to = join(dir, `restored-${snapshot}`);
         expect((await scene.run('restore', snapshot ?? '', '--to', to)).stderr).toBe('');
         const image = join(to, 'ubd0.img');
         expect(await e2fsckReplayed(image)).toMatchObject({ clean: true });
         const lines = (await readFileFromImage(image, '/data/log'))?.toString().trimEnd().split('\n') ?? [];
-        expect(lines).toEqual(lines.map((_, index) => `line ${index + 1}`));
-        expect(lines.length).toBeGreaterThanOrEqual(written);
+        // `crash` is what it asked for: of a line after the last sync ext4 may have the length, and not yet the text.
+        const synced = lines.slice(0, written);
+        expect(synced).toEqual(Array.from({ length: written }, (_, index) => `line ${index + 1}`));
         // 192 MiB, of which 48 are the filler and 32 the writer's.
         expect(await holeKib(image)).toBeGreaterThan(64 * 1024);
         const figures = Object.fromEntries(phases.map(({ phase, facts }) => [phase, facts]));
