@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
 import type { StorePlace } from '../layout.js';
+import type { OutOfPatience } from './restic-patience.js';
 import { localDirectory } from './restic-place.js';
 
 /**
@@ -75,6 +76,24 @@ export async function storeError(
   return unusable(
     `restic failed${error.facts.exitCode === null ? '' : ` with ${error.facts.exitCode}`}: ${said}`,
   );
+}
+
+/** What restic writes at a time, unless it is told otherwise; up to 0.13 it was less. */
+const packBytes = 16 * 1024 * 1024;
+
+/**
+ * The error of a store whose restic was ended because it got nowhere. On a place that fills up 0.14 hangs, without a word, when
+ * several of its packs fail at once (seen once in ten runs): a place that has no room for one more is taken for full.
+ */
+export async function nowhereError(
+  place: StorePlace,
+  { said, wasSilent }: OutOfPatience,
+): Promise<UmlsnapError> {
+  const directory = wasSilent ? localDirectory(place.path) : undefined;
+  const left = directory === undefined ? undefined : await statfs(directory).catch(() => undefined);
+  if (left !== undefined && left.bavail * left.bsize < packBytes) return await tooFull(place, said);
+  const facts = { command: 'restic', exitCode: null, problem: `it got nowhere: ${said}` };
+  return await storeError(place, new UmlsnapError('CommandFailed', facts));
 }
 
 async function tooFull(place: StorePlace, said: string): Promise<UmlsnapError> {

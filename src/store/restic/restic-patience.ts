@@ -17,10 +17,13 @@ export const defaultPatience: PatienceLimits = { retryingMs: 120_000, silenceMs:
 export class OutOfPatience extends Error {
   /** In restic's own words where it had any. */
   readonly said: string;
+  readonly wasSilent: boolean;
 
-  constructor(said: string) {
+  constructor(retry: string | undefined, patienceMs: number) {
+    const said = retry ?? `nothing got on for ${patienceMs / 1000} s`;
     super(said);
     this.said = said;
+    this.wasSilent = retry === undefined;
   }
 }
 
@@ -75,7 +78,7 @@ export class Patience {
   #restart(ms: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#controller.abort(new OutOfPatience(this.#retry ?? `nothing got on for ${ms / 1000} s`));
+      this.#controller.abort(new OutOfPatience(this.#retry, ms));
     }, ms);
   }
 }

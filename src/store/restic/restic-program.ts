@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ResticStoreConfig } from '../../config/store-config.js';
-import { isError, UmlsnapError } from '../../errors.js';
+import { isError } from '../../errors.js';
 import { runCommand, streamCommand } from '../../run-command.js';
 import type { StorePlace } from '../layout.js';
 import { type ResticAccess, resticAccess } from './restic-environment.js';
-import { failureOf, storeError } from './restic-failure.js';
+import { failureOf, nowhereError, storeError } from './restic-failure.js';
 import { OutOfPatience, Patience, type PatienceLimits, withPatience } from './restic-patience.js';
 import { shownRepository } from './restic-place.js';
 
@@ -82,9 +82,7 @@ export class ResticProgram {
   /** What went wrong, as an error of the store's; all else as it is. */
   async named(error: unknown): Promise<unknown> {
     if (isError(error, 'CommandFailed')) return await storeError(this.place, error);
-    if (!(error instanceof OutOfPatience)) return error;
-    const facts = { command: 'restic', exitCode: null, problem: `it got nowhere: ${error.said}` };
-    return await storeError(this.place, new UmlsnapError('CommandFailed', facts));
+    return error instanceof OutOfPatience ? await nowhereError(this.place, error) : error;
   }
 
   /** restic's `unlock` removes the locks of dead processes of this host, and those that nobody has renewed for half an hour. */
