@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chown, mkdir, rm } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import { errnoOf, isError, problemOf, UmlsnapError } from '../errors.js';
 import { withLocks } from '../exclusive-lock.js';
 import { freeBytesIn, withScratch } from '../restore/filesystems/scratch.js';
@@ -56,7 +56,9 @@ function socketsOf(scratchRoot: string): string {
 async function makeSockets(sockets: string): Promise<void> {
   try {
     await rm(sockets, { recursive: true, force: true });
-    await mkdir(sockets, { mode: 0o711 });
+    await mkdir(sockets, { mode: 0o700 });
+    // Not by `mkdir`: the daemon's umask takes it away (docs/systemd).
+    await chmod(sockets, 0o711);
   } catch (error) {
     if (errnoOf(error) === undefined) throw error;
     const problem = `no place for its sockets: ${problemOf(error)}`;

@@ -1,0 +1,152 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
+import { drillKernel } from '../support/drill-kernel.js';
+import { bootedLine } from '../support/guest-image.js';
+import { SystemdBox, whyNoSystemd } from '../support/systemd-box.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
+
+/** What the unit of docs/systemd allows and forbids is enforced by a real systemd: here it runs real jobs on a real guest. */
+
+const root = resolve(import.meta.dirname, '../..');
+const why = whyNoSystemd();
+if (why !== undefined) console.warn(`SKIPPED: the unit under a real systemd: ${why}`);
+
+let dir: string;
+let box: SystemdBox;
+
+beforeAll(async () => {
+  if (why !== undefined) return;
+  dir = await makeTempDir();
+  await writeFile(join(dir, 'config.yaml'), JSON.stringify(await config()));
+  await writeFile(join(dir, 'sendmail'), '#!/bin/sh\nexec cat > /var/spool/letter\n', { mode: 0o755 });
+  await copyFile(join(root, 'docs/systemd/umlsnap.service'), join(dir, 'umlsnap.service'));
+  await mkdir(join(dir, 'cache'));
+  box = await SystemdBox.boot(dir);
+  await bootGuestInBox('one');
+  const places = 'mkdir -p /etc/umlsnap /srv /usr/sbin && cp "$0"/config.yaml /etc/umlsnap/';
+  const mail = 'rm -f /usr/sbin/sendmail && cp "$0"/sendmail /usr/sbin/';
+  const unit = 'cp "$0"/umlsnap.service /etc/systemd/system/ && systemctl daemon-reload';
+  const { exitCode, output } = await box.run('sh', '-c', `${places} && ${mail} && ${unit}`, dir);
+  expect(exitCode, output).toBe(0);
+});
+afterAll(async () => {
+  await box?.end();
+  if (dir !== undefined) await removeTempDir(dir);
+});
+
+const guestAt = (name: string) => ({
+  mconsole: `/g/${name}/.uml/${name}/mconsole`,
+  disks: { ubd0: `/g/${name}/root.img` },
+});
+
+async function config(): Promise<object> {
+  const kernel = await drillKernel(dir);
+  return {
+    stores: { local: { type: 'directory', path: '/srv/umlsnap' } },
+    drill: { kernel, memory: '96MiB', expect: bootedLine, hold: '1s', timeout: '120s' },
+    alerts: [{ mail: 'root@localhost' }],
+    // Nobody has ever booted `away`: what is due each minute fails each minute.
+    guests: { one: guestAt('one'), away: { ...guestAt('away'), schedule: '* * * * *' } },
+  };
+}
+
+async function bootGuestInBox(umid: string): Promise<void> {
+  const script = join(root, 'test/support/boot-and-wait.ts');
+  const settings = ['env', `UMLSNAP_TEST_CACHE=${join(dir, 'cache')}`, 'TMPDIR=/tmp'];
+  const boot = ['sh', '-c', 'mkdir -p /g && cd "$0" && exec "$@"', root];
+  const [file = '', ...args] = box.command(
+    ...boot,
+    ...settings,
+    process.execPath,
+    '--import',
+    'tsx',
+    script,
+    '/g',
+    umid,
+  );
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+}
+
+const umlsnap = (...args: string[]) => box.run('umlsnap', ...args);
+const property = async (name: string) =>
+  (await box.run('systemctl', 'show', 'umlsnap', '--value', '-p', name)).text;
+
+/** The summary of a job that the daemon did, in its sandbox. */
+async function requested(...words: string[]): Promise<Record<string, unknown>> {
+  const { text, output } = await umlsnap('ctl', 'request', ...words);
+  const summary = text.split('\n').find((line) => line.includes('"type":"summary"'));
+  if (summary === undefined) throw new Error(`no summary: ${output}`);
+  return JSON.parse(summary) as Record<string, unknown>;
+}
+
+async function expectGuestRuns(): Promise<void> {
+  const { text, output } = await umlsnap('--json', 'status');
+  const states = text.split('\n').map((line) => JSON.parse(line) as { guest?: string; state?: string });
+  expect(states.find(({ guest }) => guest === 'one')?.state, output).toBe('running');
+}
+
+describe.skipIf(why !== undefined)('under a real systemd, in the sandbox of its unit, the daemon', () => {
+  test('is active once it runs the schedule', async () => {
+    const { output } = await box.run('systemctl', 'start', 'umlsnap');
+    expect(output).toBe('');
+    expect(await property('ActiveState')).toBe('active');
+    expect(await property('StatusText')).toBe('Runs the schedule of away.');
+  });
+
+  test('backs a guest up by the way that a host without a sandbox has, and the guest runs', async () => {
+    const summary = await requested('snapshot', 'one');
+    expect(summary).toMatchObject({ error: null, consistency: 'synced', resumed: true });
+    if ((await whyNoTracing()) === null)
+      expect(summary).toMatchObject({ method: 'precopy', tracker: 'traced' });
+    await expectGuestRuns();
+  });
+
+  test('verifies the snapshot, with the filesystem in it', async () => {
+    expect(await requested('verify', 'one@latest')).toMatchObject({ status: 'success', ok: 1, error: null });
+  });
+
+  test('drills it: the snapshot boots in its box', async () => {
+    expect(await requested('drill', 'one@latest')).toMatchObject({ status: 'success', error: null });
+  });
+
+  test('sends its alerts by mail', { timeout: 180_000 }, async () => {
+    const letter = async () => (await box.run('cat', '/var/spool/letter')).text;
+    const limitMs = 150_000;
+    const text = await waitFor('a letter', async () => (await letter()) || undefined, {
+      limitMs,
+      everyMs: 1000,
+    });
+    expect(text).toMatch(/^To: root@localhost$/m);
+    expect(text).toMatch(/^Subject: .*away.*failed$/m);
+  });
+
+  test('killed in the middle of a job, is there again, and the guest runs', async () => {
+    const before = await property('MainPID');
+    const job = requested('snapshot', 'one').catch(() => {});
+    await waitFor('the job', async () => (await umlsnap('ctl')).text.includes('one'), { everyMs: 50 });
+    expect(await box.run('systemctl', 'kill', '-s', 'KILL', '--kill-whom=main', 'umlsnap')).toMatchObject({
+      exitCode: 0,
+    });
+    await job;
+    await waitFor(
+      'the daemon',
+      async () => (await property('MainPID')) !== before && (await property('ActiveState')) === 'active',
+      { limitMs: 90_000, everyMs: 500 },
+    );
+    expect(await property('NRestarts')).toBe('1');
+    await expectGuestRuns();
+    expect(await requested('snapshot', 'one')).toMatchObject({ error: null, resumed: true });
+  });
+
+  test('stopped, ends well, with the guest running', async () => {
+    expect(await box.run('systemctl', 'stop', 'umlsnap')).toMatchObject({ exitCode: 0, output: '' });
+    expect(await property('Result')).toBe('success');
+    await expectGuestRuns();
+  });
+});
