@@ -1,7 +1,13 @@
 import { removeStaleInstances } from '../src/capture/tracing/trace-instance.js';
 import { explainError } from '../src/error-text.js';
 import { isError, problemOf, UmlsnapError } from '../src/errors.js';
-import type { JobEnd, JobRecord, PauseEnd, PauseRecord } from '../src/history/records.js';
+import {
+  type JobEnd,
+  type JobRecord,
+  type PauseEnd,
+  type PauseRecord,
+  unknownPhase,
+} from '../src/history/records.js';
 import { dropLease, endLease } from '../src/pause/lease.js';
 import { type RecoveredFreeze, recoverFreezes } from '../src/pause/recover-freezes.js';
 import { type RecoveredPause, recoverPauses } from '../src/pause/recover-pauses.js';
@@ -148,7 +154,7 @@ async function closeDeadJobs(history: StartHistory, recovered: Recovered): Promi
     for (const { pause } of open)
       await history.endPause(pause, { pausedMs: null, endedBy: 'guardian', endedAt: finishedAt });
     const message = 'The process that worked on it died; what it had begun was undone.';
-    const error = { phase: 'unknown', code: 'Interrupted', message };
+    const error = { phase: unknownPhase, code: 'Interrupted', message };
     const end: JobEnd = { status: 'interrupted', finishedAt, error, warnings: [], summary: {} };
     if (await closeJob(history, job, end)) recovered.closedJobs.push(job);
   }

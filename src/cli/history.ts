@@ -1,4 +1,5 @@
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { whatFailedWhere } from '../history/records.js';
 import { type Context, configOf } from './context.js';
 import { formatMs, formatTime } from './format.js';
 import { limitOf } from './limit.js';
@@ -37,6 +38,6 @@ function resultOf(
   error: { phase: string; code: string } | null,
   summary: Record<string, unknown> | null,
 ): string {
-  if (error) return `${error.code} in ${error.phase}`;
+  if (error) return whatFailedWhere(error);
   return typeof summary?.snapshot === 'string' ? summary.snapshot : '';
 }

@@ -4,7 +4,12 @@ import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
-import type { DrillRecord, JobLogLine, VerificationRecord } from '../history/records.js';
+import {
+  type DrillRecord,
+  type JobLogLine,
+  type VerificationRecord,
+  whatFailedWhere,
+} from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { printable } from '../mconsole/printable.js';
 import type { Manifest } from '../store/manifest.js';
@@ -128,7 +133,7 @@ function showJob(context: Context, job: JobWithDetails): void {
   }
   const { status, guest, kind, startedAt, error } = job;
   process.stdout.write(`job ${job.job}: ${kind} of ${guest ?? '-'}, ${formatTime(startedAt)}, ${status}\n`);
-  if (error) process.stdout.write(`${error.code} in ${error.phase}: ${printable(error.message)}\n`);
+  if (error) process.stdout.write(`${whatFailedWhere(error)}: ${printable(error.message)}\n`);
   for (const warning of job.warnings) process.stdout.write(`warning: ${printable(warning)}\n`);
   printRows(context.output, job.phases, {
     phase: (phase) => phase.phase,

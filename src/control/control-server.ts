@@ -1,5 +1,4 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { finished } from 'node:stream/promises';
+import { createServer, type Server } from 'node:http';
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import { asUmlsnapError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
@@ -7,6 +6,7 @@ import { isChange, isFromOurPage, isOurName } from './browser-guard.js';
 import { listenOn, type SocketRights } from './control-socket.js';
 import type { DaemonStatus } from './daemon-status.js';
 import type { JobBoard } from './job-board.js';
+import { hearOut } from './hear-out.js';
 import { JsonLines, jsonLinesType } from './json-lines.js';
 import { peerPid } from './peer-pid.js';
 import type { Requester } from './request.js';
@@ -88,13 +88,6 @@ function buildApp(parts: ControlParts): FastifyInstance {
   addLooks(app, parts);
   parts.extend?.(app);
   return app;
-}
-
-/** A socket that is closed with something unread takes our answer with it. The server's own patience ends what has no end. */
-async function hearOut(request: IncomingMessage): Promise<void> {
-  request.resume();
-  // However it ends: the answer goes to whoever is still there.
-  await finished(request).catch(() => {});
 }
 
 function fetchSiteOf(headers: FastifyRequest['headers']): string | undefined {

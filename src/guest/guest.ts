@@ -1,5 +1,5 @@
 import type { GuestConfig } from '../config/config.js';
-import { UmlsnapError } from '../errors.js';
+import { isError, UmlsnapError } from '../errors.js';
 import { log, proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
 import { MconsoleClient, type RequestOptions } from '../mconsole/mconsole-client.js';
 import { printableLine } from '../mconsole/printable.js';
@@ -26,7 +26,13 @@ export class Guest {
 
   /** @throws NoMconsoleSocket, NotASocket, SocketPathTooLong, SocketNotAllowed */
   static async open(config: GuestConfig): Promise<Guest> {
-    return new Guest(config, await MconsoleClient.open(await findGuestConsole(config)));
+    try {
+      return new Guest(config, await MconsoleClient.open(await findGuestConsole(config)));
+    } catch (error) {
+      // Who looked for the socket knows it by its path or its umid.
+      if (!isError(error, 'NoMconsoleSocket')) throw error;
+      throw new UmlsnapError('NoMconsoleSocket', { ...error.facts, guest: config.name }, error);
+    }
   }
 
   get socketPath(): string {

@@ -29,10 +29,19 @@ export interface JobStart {
   bootId: string;
 }
 
+/** The phase of a job that ended with its process, which can't tell any more. */
+export const unknownPhase = 'unknown';
+
 export interface JobFailure {
+  /** Or `unknownPhase`. */
   phase: string;
   code: string;
   message: string;
+}
+
+/** `GuestGone in capture`. */
+export function whatFailedWhere({ code, phase }: Pick<JobFailure, 'code' | 'phase'>): string {
+  return phase === unknownPhase ? code : `${code} in ${phase}`;
 }
 
 export interface JobEnd {

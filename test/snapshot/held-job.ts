@@ -40,10 +40,13 @@ export async function startHeld(scene: Scene, proxy: MconsoleProxy, ...options: 
   };
 }
 
-/** Until a `go` of the guardian came to the proxy, which lets none through: the guest is paused and captured. */
-export async function untilGoIsWanted(proxy: MconsoleProxy, lost: number): Promise<void> {
+/**
+ * Until a `go` came to the proxy, which lets none through before it is told to `release` it: the guest is paused, and its capture
+ * has been called good.
+ */
+export async function untilGoIsWanted(proxy: MconsoleProxy): Promise<void> {
   const seen = (await proxy.events()).length;
-  await proxy.drop('go', lost, 'request');
+  await proxy.drop('go', 10_000, 'request');
   const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
   await waitFor('a go', wanted, { everyMs: 5 });
 }

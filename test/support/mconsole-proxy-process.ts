@@ -37,7 +37,7 @@ class DatagramProxy {
   }
 
   release(command: string): void {
-    this.#rules = this.#rules.filter((rule) => !(rule.act === 'hold' && rule.command === command));
+    this.#rules = this.#rules.filter((rule) => rule.act === 'delay' || rule.command !== command);
     const free = this.#held.filter((message) => message.command === command);
     this.#held = this.#held.filter((message) => message.command !== command);
     for (const message of free) this.#pass(message);

@@ -17,6 +17,7 @@ export interface MconsoleProxy {
   pauses(): Promise<number[]>;
   /** Requests (or answers) of this command wait until they are released. */
   hold(command: string, what?: What): Promise<void>;
+  /** What is held passes, and no more of the command is held or lost. */
   release(command: string): Promise<void>;
   /** Waits until a request (or an answer) of this command is held: whoever sent it waits for it now. */
   untilHeld(command: string, what?: What): Promise<void>;

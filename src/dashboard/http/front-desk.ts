@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Way } from '../../control/browser-guard.js';
+import { hearOut } from '../../control/hear-out.js';
 import { peerPid } from '../../control/peer-pid.js';
 import type { Requester } from '../../control/request.js';
 import { asUmlsnapError, explainError } from '../../error-text.js';
@@ -111,6 +112,7 @@ export class FrontDesk {
       ? new UmlsnapError('Usage', { problem: (thrown as Error).message }, thrown)
       : asUmlsnapError(thrown);
     const status = isTheirs ? statusCode : (statusOf[error.code] ?? 500);
+    if (status === 413) await hearOut(request.raw);
     const title = status === 404 ? 'Not here' : 'That went wrong';
     return await sendPage(reply, status, this.message(request, title, explainError(error)));
   }

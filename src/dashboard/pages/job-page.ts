@@ -1,5 +1,10 @@
 import type { JobWithDetails } from '../../history/job-queries.js';
-import type { JobLogLine, PauseRecord, PhaseRecord } from '../../history/records.js';
+import {
+  type JobLogLine,
+  type PauseRecord,
+  type PhaseRecord,
+  whatFailedWhere,
+} from '../../history/records.js';
 import type { Errand } from '../errands.js';
 import { figureText } from '../figures.js';
 import { type Html, html } from '../html.js';
@@ -31,7 +36,7 @@ export function jobPage(view: View, { job, progress, errand }: JobPageFacts): Ht
 <p id="state" data-live>${progress ? atWork(progress) : statusMark(status)}</p>${cancel}</header>
 <div id="errand" data-live aria-live="polite">${errand && errandNote(errand)}</div>
 <p class="hint"><code>${job.job}</code> began ${timeText(startedAt, true)} ${triggerText[trigger]}${took}.</p>
-<div id="job" data-live>${error && html`<p class="message bad"><b>${error.code} in ${error.phase}</b> ${error.message}</p>`}
+<div id="job" data-live>${error && html`<p class="message bad"><b>${whatFailedWhere(error)}</b> ${error.message}</p>`}
 ${warnings.map((warning) => html`<p class="message notice">${warning}</p>`)}
 ${phases.length > 0 && timelineSection(job)}
 ${phases.length > 0 && phasesTable(phases)}
