@@ -13,38 +13,13 @@ import { waitFor } from '../support/wait-for.js';
 /** What the unit of docs/systemd allows and forbids is enforced by a real systemd: here it runs real jobs on a real guest. */
 
 const root = resolve(import.meta.dirname, '../..');
-const why = whyNoSystemd();
-if (why !== undefined) console.warn(`SKIPPED: the unit under a real systemd: ${why}`);
-
-let dir: string;
-let box: SystemdBox;
-
-beforeAll(async () => {
-  if (why !== undefined) return;
-  dir = await makeTempDir();
-  await writeFile(join(dir, 'config.yaml'), JSON.stringify(await config()));
-  await writeFile(join(dir, 'sendmail'), '#!/bin/sh\nexec cat > /var/spool/letter\n', { mode: 0o755 });
-  await copyFile(join(root, 'docs/systemd/umlsnap.service'), join(dir, 'umlsnap.service'));
-  await mkdir(join(dir, 'cache'));
-  box = await SystemdBox.boot(dir);
-  await bootGuestInBox('one');
-  const places = 'mkdir -p /etc/umlsnap /srv /usr/sbin && cp "$0"/config.yaml /etc/umlsnap/';
-  const mail = 'rm -f /usr/sbin/sendmail && cp "$0"/sendmail /usr/sbin/';
-  const unit = 'cp "$0"/umlsnap.service /etc/systemd/system/ && systemctl daemon-reload';
-  const { exitCode, output } = await box.run('sh', '-c', `${places} && ${mail} && ${unit}`, dir);
-  expect(exitCode, output).toBe(0);
-});
-afterAll(async () => {
-  await box?.end();
-  if (dir !== undefined) await removeTempDir(dir);
-});
 
 const guestAt = (name: string) => ({
   mconsole: `/g/${name}/.uml/${name}/mconsole`,
   disks: { ubd0: `/g/${name}/root.img` },
 });
 
-async function config(): Promise<object> {
+async function config(dir: string): Promise<object> {
   const kernel = await drillKernel(dir);
   return {
     stores: { local: { type: 'directory', path: '/srv/umlsnap' } },
@@ -54,6 +29,42 @@ async function config(): Promise<object> {
     guests: { one: guestAt('one'), away: { ...guestAt('away'), schedule: '* * * * *' } },
   };
 }
+
+/** Before it boots: its files are this machine's as they are then. */
+async function layOut(dir: string): Promise<void> {
+  await writeFile(join(dir, 'config.yaml'), JSON.stringify(await config(dir)));
+  await writeFile(join(dir, 'sendmail'), '#!/bin/sh\nexec cat > /var/spool/letter\n', { mode: 0o755 });
+  await copyFile(join(root, 'docs/systemd/umlsnap.service'), join(dir, 'umlsnap.service'));
+  await mkdir(join(dir, 'cache'));
+}
+
+const dir = await makeTempDir();
+let why = whyNoSystemd();
+let box: SystemdBox;
+if (why === undefined) {
+  await layOut(dir);
+  try {
+    box = await SystemdBox.boot(dir);
+  } catch (error) {
+    // What a container may do, only the try tells.
+    why = `it does not boot here: ${String(error)}`;
+  }
+}
+if (why !== undefined) console.warn(`SKIPPED: the unit under a real systemd: ${why}`);
+
+beforeAll(async () => {
+  if (why !== undefined) return;
+  await bootGuestInBox('one');
+  const places = 'mkdir -p /etc/umlsnap /srv /usr/sbin && cp "$0"/config.yaml /etc/umlsnap/';
+  const mail = 'rm -f /usr/sbin/sendmail && cp "$0"/sendmail /usr/sbin/';
+  const unit = 'cp "$0"/umlsnap.service /etc/systemd/system/ && systemctl daemon-reload';
+  const { exitCode, output } = await box.run('sh', '-c', `${places} && ${mail} && ${unit}`, dir);
+  expect(exitCode, output).toBe(0);
+});
+afterAll(async () => {
+  await box?.end();
+  await removeTempDir(dir);
+});
 
 async function bootGuestInBox(umid: string): Promise<void> {
   const script = join(root, 'test/support/boot-and-wait.ts');
@@ -129,7 +140,7 @@ describe.skipIf(why !== undefined)('under a real systemd, in the sandbox of its 
   test('killed in the middle of a job, is there again, and the guest runs', async () => {
     const before = await property('MainPID');
     const job = requested('snapshot', 'one').catch(() => {});
-    await waitFor('the job', async () => (await umlsnap('ctl')).text.includes('one'), { everyMs: 50 });
+    await waitFor('the job', async () => /\bone\b/.test((await umlsnap('ctl')).text), { everyMs: 50 });
     expect(await box.run('systemctl', 'kill', '-s', 'KILL', '--kill-whom=main', 'umlsnap')).toMatchObject({
       exitCode: 0,
     });
