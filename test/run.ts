@@ -12,6 +12,7 @@ import {
   withSecondTry,
   wordsOf,
 } from './support/test-counts.js';
+import { countFileVariable } from './support/unhandled-errors.js';
 
 /** `npm test`: all that a fresh machine needs, in order. Arguments go to vitest: `npm test -- test/pause`. */
 
@@ -55,7 +56,8 @@ async function debianPackages(): Promise<{ ok: boolean; output: string }> {
  */
 function containment(): string[] {
   const inNamespace = 'unshare --pid --fork --kill-child=SIGKILL --mount --mount-proc sh -c'.split(' ');
-  const script = 'mount -t tmpfs -o mode=1777 tmpfs /dev/shm && "$@"; exit $?';
+  const script =
+    'mount -t tmpfs -o mode=1777 tmpfs /dev/shm || echo "/dev/shm is everybody\'s" >&2; "$@"; exit $?';
   const command = ['setpriv', '--pdeathsig', 'KILL', ...inNamespace, script, 'sh'];
   const probe = spawnSync(command[0] ?? '', [...command.slice(1), 'true'], { stdio: 'ignore' });
   return probe.status === 0 ? command : [];
@@ -70,31 +72,35 @@ function runVitest(filters: string[]): Promise<Run> {
 
 function vitestIn(dir: string, filters: string[]): Promise<Run> {
   const report = join(dir, 'report.json');
+  const unhandled = join(dir, 'unhandled-errors');
+  const walls = containment();
   const [command = '', ...args] = [
-    ...containment(),
+    ...walls,
     join(root, 'node_modules/.bin/vitest'),
     ...['run', '--config', 'test/vitest.config.ts', '--reporter=default', '--reporter=json'],
+    '--reporter=./test/support/unhandled-errors.ts',
     `--outputFile.json=${report}`,
     ...filters,
   ];
-  const env = { ...process.env, TMPDIR: dir };
+  const env = { ...process.env, TMPDIR: dir, [countFileVariable]: unhandled };
   const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
   // A signal ends the tests first, so that the directory is removed after them.
   const passOn = (signal: NodeJS.Signals) => {
     wasInterrupted = true;
-    child.kill(signal);
+    // unshare hears nothing else, and all that is within goes with it.
+    child.kill(walls.length > 0 ? 'SIGKILL' : signal);
   };
   for (const signal of signals) process.on(signal, passOn);
   return new Promise((done, reject) => {
     child.once('error', reject);
     child.once('close', (code) => {
       for (const signal of signals) process.off(signal, passOn);
-      done(runOf(readReport(report), code === 0));
+      done(runOf(readFile(report), code === 0, Number(readFile(unhandled) ?? 0)));
     });
   });
 }
 
-function readReport(path: string): string | undefined {
+function readFile(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
-import { startHeld, untilGoIsWanted } from '../snapshot/held-job.js';
+import { startHeld, loseEveryGo } from '../snapshot/held-job.js';
 import {
   expectNothingLost,
   expectRuns,
@@ -16,7 +16,7 @@ import { e2fsckReplayed, readFileFromImage } from '../support/inspect-image.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import { bootGuest, type RealGuest } from '../support/real-guest.js';
 import { roundsOr } from '../support/rounds.js';
-import { runTool } from '../support/run-tool.js';
+import { runTool, tryTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -78,6 +78,16 @@ describe.each(['traced', 'compared'] as const)('a guest that writes and discards
         before = await recordsOf(scene);
       });
 
+      async function compareInPause(copy: string) {
+        try {
+          const pausesBefore = (await proxy.pauses()).length;
+          const { exitCode, output } = await tryTool('cmp', [guest.diskPath, copy]);
+          return { exitCode, output, pausesEnded: (await proxy.pauses()).length - pausesBefore };
+        } finally {
+          await proxy.release('go');
+        }
+      }
+
       function expectPrecopied({ summary, stderr }: SnapshotResult): void {
         expect(summary, stderr).toMatchObject({
           ...{ method: 'precopy', tracker, resumed: true, error: null },
@@ -93,17 +103,14 @@ describe.each(['traced', 'compared'] as const)('a guest that writes and discards
       }, async () => {
         for (let round = 0; round < roundsOr(3); round++) {
           const job = await startHeld(scene, proxy);
-          const captured = untilGoIsWanted(proxy);
+          const go = await loseEveryGo(proxy);
           const result = job.end();
-          await captured;
-          const pausesBefore = (await proxy.pauses()).length;
-          try {
-            await runTool('cmp', [guest.diskPath, join(job.incoming, 'ubd0.img')]);
-            expect(await proxy.pauses()).toHaveLength(pausesBefore);
-          } finally {
-            await proxy.release('go');
-          }
+          await go.untilOneIsWanted();
+          const seen = await compareInPause(join(job.incoming, 'ubd0.img'));
+          // First whether it was captured at all: there is nothing to compare otherwise.
           expectPrecopied(await result);
+          expect(seen.exitCode, seen.output).toBe(0);
+          expect(seen.pausesEnded).toBe(0);
         }
         await expectRuns(guest);
         await expectNothingLost(scene, before);

@@ -41,12 +41,12 @@ export async function startHeld(scene: Scene, proxy: MconsoleProxy, ...options: 
 }
 
 /**
- * Until a `go` came to the proxy, which lets none through before it is told to `release` it: the guest is paused, and its capture
- * has been called good.
+ * From now on the proxy lets no `go` through, before it is told to `release` it.
+ * @returns waits until one is wanted: the guest is paused then, and its capture has been called good
  */
-export async function untilGoIsWanted(proxy: MconsoleProxy): Promise<void> {
+export async function loseEveryGo(proxy: MconsoleProxy): Promise<{ untilOneIsWanted(): Promise<void> }> {
   const seen = (await proxy.events()).length;
   await proxy.drop('go', 10_000, 'request');
   const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
-  await waitFor('a go', wanted, { everyMs: 5 });
+  return { untilOneIsWanted: async () => void (await waitFor('a go', wanted, { everyMs: 5 })) };
 }

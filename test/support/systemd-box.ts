@@ -1,93 +1,86 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { afterOurDeath } from './death-watch.js';
 import { type ToolResult, tryTool } from './run-tool.js';
 import { waitFor } from './wait-for.js';
 
 const init = '/lib/systemd/systemd';
 const root = resolve(import.meta.dirname, '../..');
+const groupName = 'umlsnap-test-';
+/** What a machine does not let a box do, although it looked as if: no fault of the box's. */
+export class BoxRefused extends Error {}
 
-/** Undefined where a systemd of its own can be booted; otherwise why not, said aloud. */
+/** Said by no other machine than the box. */
+const mark = '/etc/umlsnap-test-box';
+
+/** Undefined where a systemd of its own may be booted, as far as can be told without the try; otherwise why not. */
 export function whyNoSystemd(): string | undefined {
   if (process.getuid?.() !== 0) return 'booting a systemd needs root';
   if (!existsSync(init)) return 'systemd is not installed';
   if (!/\boverlay$/m.test(readFileSync('/proc/filesystems', 'utf8'))) return 'the kernel has no overlayfs';
-  return groupsOfSystemd() === undefined ? 'no control groups are mounted that systemd could use' : undefined;
+  return unifiedGroups() === undefined ? 'no cgroup2 is mounted' : undefined;
 }
 
-/** Where systemd's control groups are mounted, and how a box mounts them for itself. */
-function groupsOfSystemd(): { at: string; mount: string } | undefined {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' '));
-  const named = mounts.find(
-    ([, , type, options]) => type === 'cgroup' && /\bname=systemd\b/.test(options ?? ''),
-  );
-  if (named?.[1] !== undefined) {
-    const mount =
-      'mount -t tmpfs tmpfs sys/fs/cgroup && mkdir sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd';
-    return { at: named[1], mount };
-  }
-  const unified = mounts.find(([, , type]) => type === 'cgroup2')?.[1];
-  return unified === undefined ? undefined : { at: unified, mount: 'mount -t cgroup2 cgroup sys/fs/cgroup' };
+function unifiedGroups(): string | undefined {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+  return mounts.map((line) => line.split(' ')).find(([, , type]) => type === 'cgroup2')?.[1];
 }
 
 /**
- * A systemd of its own, as the first process of its own namespaces, on this machine's files with a layer of memory over them:
- * it writes nothing that anybody else sees, and starts no unit but what it is given. Its network is the machine's.
+ * A systemd of its own, as the first process of its own namespaces, on this machine's files with a layer of memory over them.
+ * What it writes to files, to control groups and to the network nobody else sees, and it starts no unit but what it is given.
+ * Only the tracing of the kernel is everybody's: a backup is to use it.
  */
 export class SystemdBox {
   readonly #child: ChildProcess;
-  readonly #groups: string;
+  readonly #group: string;
   #pid = 0;
 
-  private constructor(child: ChildProcess, groups: string) {
+  private constructor(child: ChildProcess, group: string) {
     this.#child = child;
-    this.#groups = groups;
+    this.#group = group;
   }
 
-  /** @param dir of the test's: only a script and mount points come to lie in it */
+  /**
+   * @param dir of the test's: seen in the box as well, where it can't be written
+   * @throws BoxRefused when a mount or a namespace is not allowed, Error when it does not come up
+   */
   static async boot(dir: string): Promise<SystemdBox> {
-    const found = groupsOfSystemd();
-    if (found === undefined) throw new Error('no control groups for a systemd');
-    const groups = join(found.at, `umlsnap-test-${process.pid}`);
-    await mkdir(groups);
-    afterOurDeath('sleep 2; find "$1" -depth -type d -exec rmdir {} +', [groups]);
+    const at = unifiedGroups() ?? '/sys/fs/cgroup';
+    await removeOldGroups(at);
     const script = join(dir, 'boot.sh');
-    await writeFile(script, bootScript(dir, found.mount));
-    const inGroup = `echo $$ > ${groups}/cgroup.procs && exec "$@"`;
-    const spaces = 'unshare --pid --fork --kill-child=KILL --mount --uts --ipc --cgroup'.split(' ');
-    const child = spawn('sh', ['-c', inGroup, 'sh', ...spaces, 'bash', script], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    await writeFile(script, bootScript(dir));
+    const group = await mkdtemp(join(at, groupName));
     let said = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(-4096);
-    });
-    const box = new SystemdBox(child, groups);
+    const box = new SystemdBox(
+      start(group, script, (text) => (said = (said + text).slice(-4096))),
+      group,
+    );
     try {
-      await waitFor('systemd', () => box.#isUp(), { limitMs: 60_000, everyMs: 200, found: () => said });
+      await waitFor('systemd', () => box.#isUp(), { limitMs: 90_000, everyMs: 200, found: () => said });
     } catch (error) {
       await box.end();
-      throw error;
+      const text = `systemd did not boot: ${said}`;
+      throw error instanceof BoxRefused ? new BoxRefused(text) : new Error(text, { cause: error });
     }
     return box;
   }
 
   async #isUp(): Promise<boolean> {
     const { exitCode, signalCode, pid } = this.#child;
-    if (exitCode !== null || signalCode !== null) throw new Error('systemd has ended');
+    if (exitCode !== null || signalCode !== null) throw new BoxRefused('it has ended');
     const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
     this.#pid = Number(children.trim().split(' ')[0]);
-    if (
-      !this.#pid ||
-      !(await readFile(`/proc/${this.#pid}/cmdline`, 'utf8').catch(() => '')).startsWith(init)
-    )
-      return false;
+    // Before that mark is at its root, it has the host's files.
+    if (!this.#pid || !existsSync(this.pathOf(mark))) return false;
     const { stdout } = await this.run('systemctl', 'is-system-running');
     return /running|degraded/.test(stdout.toString());
+  }
+
+  /** A file of the box, as the tests can read it. */
+  pathOf(path: string): string {
+    return `/proc/${this.#pid}/root${path}`;
   }
 
   /** Runs a program beside systemd, outside of any unit's sandbox. */
@@ -98,7 +91,8 @@ export class SystemdBox {
   }
 
   command(...command: string[]): string[] {
-    return ['nsenter', '-t', String(this.#pid), '-p', '-m', '-u', '-i', '-C', '--', ...command];
+    if (!existsSync(this.pathOf(mark))) throw new Error('the box is gone');
+    return ['nsenter', '-t', String(this.#pid), '-p', '-m', '-u', '-i', '-n', '-C', '--', ...command];
   }
 
   /** Kills it, with all that runs in it. */
@@ -108,46 +102,84 @@ export class SystemdBox {
       this.#child.kill('SIGKILL');
       await ended;
     }
-    await waitFor('the end of its control groups', () => removeGroups(this.#groups), { everyMs: 100 });
+    await waitFor('the end of its control groups', () => removeGroup(this.#group), { everyMs: 100 });
   }
 }
 
-async function removeGroups(directory: string): Promise<boolean> {
+function start(group: string, script: string, hear: (text: string) => void): ChildProcess {
+  const inGroup = `echo $$ > ${group}/cgroup.procs && exec "$@"`;
+  const diesWithUs = 'setpriv --pdeathsig KILL --'.split(' ');
+  const spaces = 'unshare --pid --fork --kill-child=KILL --mount --uts --ipc --net --cgroup'.split(' ');
+  const child = spawn('sh', ['-c', inGroup, 'sh', ...diesWithUs, ...spaces, 'bash', script], {
+    env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  child.stderr?.setEncoding('utf8').on('data', hear);
+  return child;
+}
+
+/** Those of boxes that were killed: a group that has processes stays. */
+async function removeOldGroups(at: string): Promise<void> {
+  for (const name of await readdir(at)) if (name.startsWith(groupName)) await removeGroup(join(at, name));
+}
+
+async function removeGroup(directory: string): Promise<boolean> {
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-  for (const entry of entries) if (entry.isDirectory()) await removeGroups(join(directory, entry.name));
+  for (const entry of entries) if (entry.isDirectory()) await removeGroup(join(directory, entry.name));
   await rmdir(directory).catch(() => {});
   return !existsSync(directory);
 }
 
-/** What a container gives its systemd: nothing of the kernel's to set, devices that harm nobody, and none of the host's units. */
-function bootScript(dir: string, mountGroups: string): string {
+/**
+ * What a container gives its systemd: nothing of the kernel's to set, devices that harm nobody, and none of the host's units.
+ * One command a line: each that fails MUST end it, before systemd runs on anything of the host's.
+ */
+function bootScript(dir: string): string {
   const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
-  return `set -e
-mount --make-rprivate /
-cd ${dir}
-mkdir memory root
-mount -t tmpfs -o size=4G tmpfs memory
-mkdir memory/upper memory/work
-mount -t overlay overlay -o lowerdir=/,upperdir=${dir}/memory/upper,workdir=${dir}/memory/work root
-cd root
-mkdir -p .${root} && mount --bind ${root} .${root} && mount -o remount,bind,ro .${root}
-mount -t proc proc proc && mount --bind proc/sys proc/sys && mount -o remount,bind,ro proc/sys
-mount -t sysfs sysfs sys
-! [ -d sys/kernel/tracing ] || mount -t tracefs tracefs sys/kernel/tracing || true
-${mountGroups}
-mount -o remount,ro sys
-mount -t tmpfs -o mode=755 tmpfs dev && mkdir dev/shm dev/pts
-for device in ${devices.join(' ')}; do touch dev/$device; mount --bind /dev/$device dev/$device; done
-mount -t tmpfs -o mode=1777,size=2G tmpfs dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts && ln -s pts/ptmx dev/ptmx
-mount -t tmpfs -o mode=755 tmpfs run
-rm -rf etc/systemd/system etc/fstab && mkdir etc/systemd/system
-find usr/lib/systemd/system/*.wants -type l ! -name 'systemd-journald*' -delete
-printf '[Unit]\\nRequires=sysinit.target\\n' > etc/systemd/system/box.target
-ln -sf ${process.execPath} usr/local/bin/node
-ln -sf ${root}/dist/src/cli/main.js usr/local/bin/umlsnap
-mkdir old && pivot_root . old && umount -l /old
-export container=other
-exec ${init} --system --unit=box.target --show-status=no
-`;
+  const bindReadOnly = (path: string) => [
+    `mkdir -p .${path}`,
+    `mount --bind ${path} .${path}`,
+    `mount -o remount,bind,ro .${path}`,
+  ];
+  const lines = [
+    'set -e',
+    'mount --make-rprivate /',
+    `cd ${dir}`,
+    'mkdir memory root',
+    'mount -t tmpfs -o size=4G tmpfs memory',
+    'mkdir memory/upper memory/work',
+    `mount -t overlay overlay -o lowerdir=/,upperdir=${dir}/memory/upper,workdir=${dir}/memory/work root`,
+    'cd root',
+    ...bindReadOnly(root),
+    ...bindReadOnly(dir),
+    'mount -t proc proc proc',
+    'mount --bind proc/sys proc/sys',
+    'mount -o remount,bind,ro proc/sys',
+    'if [ -e proc/sysrq-trigger ]; then mount --bind /dev/null proc/sysrq-trigger; fi',
+    'mount -t sysfs sysfs sys',
+    'if [ -d sys/kernel/tracing ]; then mount -t tracefs tracefs sys/kernel/tracing; fi',
+    'mount -t cgroup2 cgroup sys/fs/cgroup',
+    // Of this mount alone: without `bind` it would be everybody's /sys.
+    'mount -o remount,bind,ro sys',
+    'mount -t tmpfs -o mode=755 tmpfs dev',
+    'mkdir dev/shm dev/pts',
+    ...devices.flatMap((device) => [`touch dev/${device}`, `mount --bind /dev/${device} dev/${device}`]),
+    'mount -t tmpfs -o mode=1777,size=2G tmpfs dev/shm',
+    'mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts',
+    'ln -s pts/ptmx dev/ptmx',
+    'mount -t tmpfs -o mode=755 tmpfs run',
+    'rm -rf etc/systemd/system etc/fstab',
+    'mkdir etc/systemd/system',
+    "find usr/lib/systemd/system/*.wants -type l ! -name 'systemd-journald*' -delete",
+    "printf '[Unit]\\nRequires=sysinit.target\\n' > etc/systemd/system/box.target",
+    `ln -sf ${process.execPath} usr/local/bin/node`,
+    `ln -sf ${root}/dist/src/cli/main.js usr/local/bin/umlsnap`,
+    'mkdir old',
+    'pivot_root . old',
+    'umount -l /old',
+    `touch ${mark}`,
+    'export container=other',
+    `exec setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-sys_boot -- ${init} --system --unit=box.target --show-status=no`,
+  ];
+  return `${lines.join('\n')}\n`;
 }

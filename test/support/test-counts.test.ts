@@ -51,6 +51,19 @@ describe('a second try of the files that failed', () => {
     expect(countTests(withSecondTry(first, run(false, passedNow)))).toMatchObject({ failed: 1 });
   });
 
+  test('that leaves out what failed the first time has proven nothing', () => {
+    const skippedNow = file('/bad.test.ts', 'passed', 'skipped', 'passed');
+    const both = withSecondTry(run(false, good, bad), run(true, skippedNow));
+    expect(countTests(both)).toMatchObject({ passed: 3, failed: 1 });
+  });
+
+  test('is not made where something broke that no second try would show', () => {
+    const report = JSON.stringify({ testResults: [good, bad] });
+    expect(filesToTryAgain(runOf(report, false, 1))).toEqual([]);
+    const cutShort = file('/cut.test.ts', 'passed', 'passed', 'pending');
+    expect(filesToTryAgain(run(false, bad, cutShort))).toEqual([]);
+  });
+
   test('is not made of a run that has no failed file, or too many of them to be an accident', () => {
     expect(filesToTryAgain(run(false, good))).toEqual([]);
     expect(filesToTryAgain(runOf(undefined, false))).toEqual([]);

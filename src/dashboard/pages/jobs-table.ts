@@ -1,4 +1,4 @@
-import type { JobRecord } from '../../history/records.js';
+import { type JobRecord, unknownPhase } from '../../history/records.js';
 import { type Html, html } from '../html.js';
 import { ageText, durationText, msSince, timeText, triggerText } from '../words.js';
 
@@ -8,7 +8,8 @@ export function jobsTable(jobs: JobRecord[], now: Date): Html {
   const rows = jobs.map((job) => {
     const { startedAt, finishedAt, kind, trigger, status, error, warnings } = job;
     const took = finishedAt === null ? '–' : durationText(Date.parse(finishedAt) - Date.parse(startedAt));
-    const why = error ? `${error.phase}: ${error.message}` : warnings.join('; ');
+    const where = error === null || error.phase === unknownPhase ? '' : `${error.phase}: `;
+    const why = error ? `${where}${error.message}` : warnings.join('; ');
     return html`<tr><th scope="row"><a href="/jobs/${job.job}">${timeText(startedAt)} <i>${ageText(msSince(startedAt, now))}</i></a><td>${kind}<td>${triggerText[trigger]}<td>${statusMark(status)}<td class="figure">${took}<td class="why">${shortened(why)}</tr>`;
   });
   return html`<div class="scroll" role="region" aria-label="Jobs, a table" tabindex="0"><table class="list"><thead><tr><th scope="col">Began<th scope="col">Kind<th scope="col">By<th scope="col">Came to<th scope="col" class="figure">Took<th scope="col">Why</tr></thead><tbody>${rows}</tbody></table></div>`;

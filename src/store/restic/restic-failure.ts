@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
-import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UmlsnapError } from '../../errors.js';
 import type { StorePlace } from '../layout.js';
 import type { OutOfPatience } from './restic-patience.js';
 import { localDirectory } from './restic-place.js';
@@ -90,8 +91,8 @@ export async function nowhereError(
   { said, wasSilent }: OutOfPatience,
 ): Promise<UmlsnapError> {
   const directory = wasSilent ? localDirectory(place.path) : undefined;
-  const left = directory === undefined ? undefined : await statfs(directory).catch(() => undefined);
-  if (left !== undefined && left.bavail * left.bsize < packBytes) return await tooFull(place, said);
+  const room = directory === undefined ? undefined : await roomIn(directory);
+  if (room !== undefined && room.freeBytes < packBytes) return tooFullWith(place, room);
   const facts = { command: 'restic', exitCode: null, problem: `it got nowhere: ${said}` };
   return await storeError(place, new UmlsnapError('CommandFailed', facts));
 }
@@ -99,15 +100,28 @@ export async function nowhereError(
 async function tooFull(place: StorePlace, said: string): Promise<UmlsnapError> {
   const { name: store, path } = place;
   const directory = localDirectory(path);
-  if (directory === undefined)
-    return new UmlsnapError('StoreUnusable', { store, path, problem: `no room: ${said}` });
-  try {
-    const { bavail, bsize, ffree } = await statfs(directory);
-    // How much restic wanted to write, nobody knows.
-    const facts = { store, path, neededBytes: 0, freeBytes: bavail * bsize, freeInodes: ffree };
-    return new UmlsnapError('StoreTooFull', facts);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return new UmlsnapError('StoreUnusable', { store, path, problem: `${said}; ${problemOf(error)}` });
-  }
+  const room = directory === undefined ? undefined : await roomIn(directory);
+  if (room !== undefined) return tooFullWith(place, room);
+  return new UmlsnapError('StoreUnusable', { store, path, problem: `no room: ${said}` });
+}
+
+interface Room {
+  freeBytes: number;
+  freeInodes: number;
+}
+
+function tooFullWith({ name: store, path }: StorePlace, room: Room): UmlsnapError {
+  // How much restic wanted to write, nobody knows.
+  return new UmlsnapError('StoreTooFull', { store, path, neededBytes: 0, ...room });
+}
+
+/** A place that is gone silent, as a file server that is away, may not tell either. */
+const roomPatienceMs = 5000;
+
+async function roomIn(directory: string): Promise<Room | undefined> {
+  const asked = statfs(directory).then(
+    ({ bavail, bsize, ffree }) => ({ freeBytes: bavail * bsize, freeInodes: ffree }),
+    () => undefined,
+  );
+  return await Promise.race([asked, sleep(roomPatienceMs, undefined, { ref: false })]);
 }
