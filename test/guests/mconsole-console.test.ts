@@ -99,7 +99,7 @@ test('a command on the command line is answered as by uml_mconsole', async () =>
 /** Without `OK` and `ERR`, which a single command's exit code says, our part of the help, and spaces at the end. */
 function withoutMarks(text: string): string {
   const withoutHelp = text.replace(/^(OK|ERR) /, '').replace(/Additional[\s\S]*/, '');
-  return withoutSysrq(`${withoutHelp.trimEnd()}\n\n`).trimEnd();
+  return withoutKernelWords(`${withoutHelp.trimEnd()}\n\n`).trimEnd();
 }
 
 test('lines from a pipe are answered as by uml_mconsole, and a failure among them shows in the exit code', async () => {
@@ -115,7 +115,7 @@ test('lines from a pipe are answered as by uml_mconsole, and a failure among the
     return asOurs(line, { text, isOk: true }).text;
   });
   const ourText = our.stdout.replace(/Additional[\s\S]*?without a sync\n/, '');
-  expect(withoutSysrq(ourText)).toBe(withoutSysrq(expected.join('')));
+  expect(withoutKernelWords(ourText)).toBe(withoutKernelWords(expected.join('')));
   expect(our.exitCode).toBe(1);
   expect((await runCli(['mconsole', guest.socketPath], { env, input: 'version\n\n  \ngo\n' })).exitCode).toBe(
     1,
@@ -126,7 +126,7 @@ test('lines from a pipe are answered as by uml_mconsole, and a failure among the
 });
 
 /** What the kernel itself says of them comes into the answer, or into the next one, or into none if the console is busy. */
-const withoutSysrq = (text: string): string =>
+const withoutKernelWords = (text: string): string =>
   text.replace(/(?:(?:sysrq|open \/proc\/nope): .*\n)+\n/g, '\n');
 
 test('all that is logged from a file arrives whole, with its last line ended', async () => {

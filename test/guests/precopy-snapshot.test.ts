@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
-import { startHeld, loseEveryGo } from '../snapshot/held-job.js';
+import { beforeGo, startHeld } from '../snapshot/held-job.js';
 import {
   expectNothingLost,
   expectRuns,
@@ -78,14 +78,10 @@ describe.each(['traced', 'compared'] as const)('a guest that writes and discards
         before = await recordsOf(scene);
       });
 
-      async function compareInPause(copy: string) {
-        try {
-          const pausesBefore = (await proxy.pauses()).length;
-          const { exitCode, output } = await tryTool('cmp', [guest.diskPath, copy]);
-          return { exitCode, output, pausesEnded: (await proxy.pauses()).length - pausesBefore };
-        } finally {
-          await proxy.release('go');
-        }
+      async function compareWith(copy: string) {
+        const pausesBefore = (await proxy.pauses()).length;
+        const { exitCode, output } = await tryTool('cmp', [guest.diskPath, copy]);
+        return { exitCode, output, pausesEnded: (await proxy.pauses()).length - pausesBefore };
       }
 
       function expectPrecopied({ summary, stderr }: SnapshotResult): void {
@@ -103,12 +99,10 @@ describe.each(['traced', 'compared'] as const)('a guest that writes and discards
       }, async () => {
         for (let round = 0; round < roundsOr(3); round++) {
           const job = await startHeld(scene, proxy);
-          const go = await loseEveryGo(proxy);
-          const result = job.end();
-          await go.untilOneIsWanted();
-          const seen = await compareInPause(join(job.incoming, 'ubd0.img'));
+          const copy = join(job.incoming, 'ubd0.img');
+          const { result, used: seen } = await beforeGo(job, proxy, () => compareWith(copy));
           // First whether it was captured at all: there is nothing to compare otherwise.
-          expectPrecopied(await result);
+          expectPrecopied(result);
           expect(seen.exitCode, seen.output).toBe(0);
           expect(seen.pausesEnded).toBe(0);
         }

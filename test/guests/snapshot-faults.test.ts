@@ -2,7 +2,7 @@ import { copyFile, open, readFile, rename, stat, truncate } from 'node:fs/promis
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { canTrace, withInjected } from '../capture/traced.js';
-import { startHeld, loseEveryGo } from '../snapshot/held-job.js';
+import { beforeGo, startHeld } from '../snapshot/held-job.js';
 import {
   expectFailed,
   expectNothingLost,
@@ -165,17 +165,12 @@ test('a guest that does not hear `go` ten times is resumed by the next one, and 
 describe('a copy that is not what was captured', () => {
   test('by a byte that flipped before the seal is no snapshot (fault 28)', async () => {
     const job = await startHeld(scene, proxy);
-    const go = await loseEveryGo(proxy);
-    const result = job.end();
-    await go.untilOneIsWanted();
-    try {
+    const { result } = await beforeGo(job, proxy, async () => {
       const copy = await open(join(job.incoming, 'ubd0.img'), 'r+');
       await copy.write(Buffer.from('x'), 0, 1, 4096);
       await copy.close();
-    } finally {
-      await proxy.release('go');
-    }
-    const summary = expectFailed(await result, 'CaptureDamaged');
+    });
+    const summary = expectFailed(result, 'CaptureDamaged');
     expect(summary.error).toMatchObject({ phase: 'seal' });
     await expectUnharmed();
   });

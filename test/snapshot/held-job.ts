@@ -41,12 +41,23 @@ export async function startHeld(scene: Scene, proxy: MconsoleProxy, ...options: 
 }
 
 /**
- * From now on the proxy lets no `go` through, before it is told to `release` it.
- * @returns waits until one is wanted: the guest is paused then, and its capture has been called good
+ * Lets a held job go on until it wants its guest to go, and runs `use` meanwhile: the guest stands still, and its capture has been
+ * called good. The proxy loses every `go` until `use` has ended, and none after it.
  */
-export async function loseEveryGo(proxy: MconsoleProxy): Promise<{ untilOneIsWanted(): Promise<void> }> {
+export async function beforeGo<T>(
+  job: HeldJob,
+  proxy: MconsoleProxy,
+  use: () => Promise<T>,
+): Promise<{ result: SnapshotResult; used: T }> {
   const seen = (await proxy.events()).length;
+  // Before the job is let go on: beside it, a `go` may slip through.
   await proxy.drop('go', 10_000, 'request');
+  const ended = job.end();
   const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
-  return { untilOneIsWanted: async () => void (await waitFor('a go', wanted, { everyMs: 5 })) };
+  const meanwhile = async () => {
+    await waitFor('a go', wanted, { everyMs: 5 });
+    return await use();
+  };
+  const used = await meanwhile().finally(() => proxy.release('go'));
+  return { result: await ended, used };
 }

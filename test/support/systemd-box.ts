@@ -8,11 +8,11 @@ import { waitFor } from './wait-for.js';
 const init = '/lib/systemd/systemd';
 const root = resolve(import.meta.dirname, '../..');
 const groupName = 'umlsnap-test-';
-/** What a machine does not let a box do, although it looked as if: no fault of the box's. */
-export class BoxRefused extends Error {}
-
 /** Said by no other machine than the box. */
 const mark = '/etc/umlsnap-test-box';
+
+/** What a machine does not let a box do, although it looked as if: no fault of the box's. */
+export class BoxRefused extends Error {}
 
 /** Undefined where a systemd of its own may be booted, as far as can be told without the try; otherwise why not. */
 export function whyNoSystemd(): string | undefined {

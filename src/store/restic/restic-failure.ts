@@ -84,7 +84,7 @@ const packBytes = 16 * 1024 * 1024;
 
 /**
  * The error of a store whose restic was ended because it got nowhere. On a place that fills up 0.14 hangs, without a word, when
- * several of its packs fail at once (seen once in ten runs): a place that has no room for one more is taken for full.
+ * several of its packs fail at once (seen in two of eight runs of its test): a place that has no room for one more is taken for full.
  */
 export async function nowhereError(
   place: StorePlace,
