@@ -1,11 +1,13 @@
 import { fileURLToPath } from 'node:url';
 
+/** The project's own directory: the build is in its `dist`, and a test runs this very file in its `src`. */
+const root = /^.*\/(?=(?:dist|src)\/)/s.exec(import.meta.url)?.[0] ?? import.meta.url;
+
+/** A file of the project by its path, wherever it is installed. */
+export const ownFile = (path: string): string => fileURLToPath(new URL(path, root));
+
 /**
- * The built script of a child process that stands beside the module `from`. Tests load the modules' sources, and a
- * bare node can't run those: they get the built child of the same name.
+ * The built script of a child process or a worker. Tests that load the modules' sources get the built child too: a bare node can't
+ * run a source, and the tests build before they run.
  */
-export function processEntry(name: string, from: string): string {
-  const beside = fileURLToPath(new URL(`./${name}.js`, from));
-  // The last `src` is ours: the project may lie below a directory of that name.
-  return from.endsWith('.ts') ? beside.replace(/^(.*)\/src\//s, '$1/dist/src/') : beside;
-}
+export const processEntry = (name: string): string => ownFile(`dist/${name}.js`);

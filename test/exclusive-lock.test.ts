@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { holderOf, type LockRequest, withLocks } from '../src/exclusive-lock.js';
 import { readProcessStat } from '../src/process-identity.js';
-import { type ScriptChild, startScript } from './contracts/script-child.js';
+import { type ScriptChild, startScript } from './support/script-child.js';
 import { waitFor } from './support/wait-for.js';
 
 const children: ScriptChild[] = [];

@@ -29,7 +29,7 @@ export async function startCaptureChild(
   targets: FileHandle[],
 ): Promise<CaptureChild | ChildWord> {
   const child = startKillableChild<ArmWord | GoWord, ChildWord>(
-    processEntry('capture-child', import.meta.url),
+    processEntry('capture-child'),
     disks.flatMap((disk, index) => [disk.sourceFd, targets[index]?.fd ?? -1]),
     disks.map(({ device }) => device).join(', '),
   );

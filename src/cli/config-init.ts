@@ -1,6 +1,5 @@
 import { mkdir, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type FoundGuest, firstConfig } from '../config/first-config.js';
 import { loadConfig } from '../config/load-config.js';
 import { storePlaces } from '../config/store-place.js';
@@ -8,6 +7,7 @@ import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
+import { ownFile } from '../process-entry.js';
 import type { Context } from './context.js';
 import { emit, tell, warn } from './output.js';
 
@@ -59,7 +59,7 @@ async function isFoundByUmid(umid: string, socketPath: string): Promise<boolean>
 
 /** Of this very umlsnap, wherever it is installed; there is no other place for it yet. */
 function schemaFile(): string {
-  return fileURLToPath(new URL('../../../docs/config.schema.json', import.meta.url));
+  return ownFile('docs/config.schema.json');
 }
 
 async function writeNew(file: string, text: string): Promise<void> {

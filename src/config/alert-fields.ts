@@ -1,4 +1,4 @@
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { type AlertConfig, type AlertKind, alertKinds, type HooksConfig } from './alert-config.js';
 import { parseDuration } from './duration.js';
 import { pathField } from './fields.js';

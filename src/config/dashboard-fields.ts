@@ -1,5 +1,5 @@
 import { isIP, isIPv4 } from 'node:net';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import type { DashboardConfig } from './config.js';
 import { pathField } from './fields.js';
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import type { DrillConfig, DrillSettings } from './drill-config.js';
 import { durationField, pathField, refuse, scheduleField, timezoneField } from './fields.js';
 import { parseSize } from './size.js';

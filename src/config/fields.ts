@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import type { CaptureChoice, GuestConfig, TrackerChoice } from './config.js';
 import { isTimezone, problemOfCronExpression } from './cron-expression.js';
 import { formatDuration, parseDuration } from './duration.js';

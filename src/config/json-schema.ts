@@ -1,4 +1,4 @@
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { keyPatterns } from './key-checks.js';
 import { configSchema } from './schema.js';
 

@@ -1,4 +1,4 @@
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { alertSchema, hooksSchema } from './alert-fields.js';
 import { dashboardField } from './dashboard-fields.js';
 import { drillField, guestDrillField } from './drill-fields.js';

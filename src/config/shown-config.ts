@@ -1,4 +1,4 @@
-import { stringify } from '../bundled/yaml.js';
+import { stringify } from 'yaml';
 import { isPlainObject } from './report.js';
 
 /** What is not for other eyes by its name, but for the name of a file or a command that has it. */

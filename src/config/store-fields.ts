@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { pathField } from './fields.js';
 import { entriesOf, isPlainObject, type Report } from './report.js';
 import type { StoreConfig } from './store-config.js';

@@ -1,4 +1,4 @@
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { durationField, pathField, rateField, scheduleField, timezoneField, userField } from './fields.js';
 import type { VerifyConfig } from './verify-config.js';
 

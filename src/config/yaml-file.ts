@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import type { Node } from 'yaml';
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments } from '../bundled/yaml.js';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { type ConfigProblem, errnoOf, problemOf, UmlsnapError } from '../errors.js';
 
 /** A YAML file as plain data, and the way back from a path in that data to its line. */

@@ -1,4 +1,4 @@
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import type { CaptureChoice } from '../config/config.js';
 import { type RequestName, requestNamed, requestNumbers } from '../config/request-names.js';
 import { UmlsnapError } from '../errors.js';

@@ -1,5 +1,5 @@
 import type { Kysely, Migration } from 'kysely';
-import { Migrator } from '../bundled/kysely.js';
+import { Migrator } from 'kysely';
 import { jobsAndSnapshots } from './migrations/0001-jobs-and-snapshots.js';
 import { guestEvents } from './migrations/0002-guest-events.js';
 import { verifications } from './migrations/0003-verifications.js';

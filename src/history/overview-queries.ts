@@ -1,5 +1,5 @@
 import type { Kysely, RawBuilder } from 'kysely';
-import { sql } from '../bundled/kysely.js';
+import { sql } from 'kysely';
 import type { JobStatus, SnapshotRecord } from './records.js';
 import { snapshotRecord } from './rows.js';
 import type { PausesTable, SnapshotsTable, Tables } from './tables.js';

@@ -1,5 +1,5 @@
 import type { RawBuilder } from 'kysely';
-import { sql } from '../bundled/kysely.js';
+import { sql } from 'kysely';
 
 /**
  * The classes by which pauses are counted: each up to and including its bound, in milliseconds; longer ones are in a last

@@ -1,6 +1,6 @@
 import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
 import type { CompiledQuery, DatabaseConnection, Dialect, DialectAdapter, Driver, QueryResult } from 'kysely';
-import { SqliteIntrospector, SqliteQueryCompiler } from '../bundled/kysely.js';
+import { SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 
 /**
  * Kysely over one open connection of `@photostructure/sqlite`. Differs from Kysely's own SQLite dialect in what was

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatabaseSyncInstance } from '@photostructure/sqlite';
 import type { Transaction } from 'kysely';
-import { Kysely, sql } from '../bundled/kysely.js';
+import { Kysely, sql } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { whenNotUrgent } from '../urgency.js';
 import { selectDrills, upsertDrill } from './drill-queries.js';

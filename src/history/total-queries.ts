@@ -1,5 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
-import { sql } from '../bundled/kysely.js';
+import { sql } from 'kysely';
 import { pauseBucket } from './pause-buckets.js';
 import type { JobKind, JobStatus, PauseRecord } from './records.js';
 import type { JobsTable, Tables } from './tables.js';

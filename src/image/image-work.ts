@@ -75,7 +75,7 @@ export async function runWorker(
   options: ImageWorkOptions,
   feed: (worker: Worker) => Promise<void> = async () => {},
 ): Promise<ImageWorkResult> {
-  const worker = new Worker(processEntry(script, import.meta.url), { workerData, execArgv: [] });
+  const worker = new Worker(processEntry(script), { workerData, execArgv: [] });
   const terminate = terminator(worker);
   const abort = () => void terminate();
   options.signal?.addEventListener('abort', abort, { once: true });

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { bootId } from '../process-identity.js';
 import { processSchema } from './lease.js';

@@ -1,4 +1,4 @@
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { processSchema } from './lease.js';
 
 /** What the orchestrator and its guardian say to each other: one JSON object a line, over the guardian's stdin and stdout. */

@@ -58,7 +58,7 @@ export class Guardian {
    */
   static async start(guarded: GuardedGuest): Promise<Guardian> {
     // --no-lazy: functions are compiled when they are loaded, not when the guest stands still.
-    const child = spawn(process.execPath, ['--no-lazy', processEntry('guardian-process', import.meta.url)], {
+    const child = spawn(process.execPath, ['--no-lazy', processEntry('guardian-process')], {
       // A session of its own: a signal to our process group, Ctrl-C above all, must not reach it.
       detached: true,
       stdio: ['pipe', 'pipe', 'ignore'],

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { errnoOf } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
 import type { Stamp } from '../image/open-disk.js';

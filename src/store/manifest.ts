@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { problemOf, UmlsnapError } from '../errors.js';
 
 /** `manifest.json`: what a snapshot is. Written last, so its presence means that all of its data is durable. */

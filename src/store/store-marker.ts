@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, link, lstat, readdir, readFile, realpath, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { z } from '../bundled/zod.js';
+import * as z from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { ensureDirectories, ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
 import { markerPath, type StorePlace } from './layout.js';

@@ -15,11 +15,13 @@ import {
   withLoopFilesystem,
 } from '../support/loop-filesystem.js';
 import { tryTool } from '../support/run-tool.js';
+import { builtScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 import { canTrace, captureChild, captureChildrenOf, withInjected } from './traced.js';
 
 const signal = new AbortController().signal;
+const armChild = builtScript(new URL('./arm-child.ts', import.meta.url));
 const sizeBytes = 8 * 1024 ** 2;
 
 let dir: string;
@@ -97,16 +99,8 @@ describe('the capture process (fault 26)', () => {
 });
 
 test('a capture process does not outlive a parent that is killed, also when it is stopped', async () => {
-  const arm = new URL('../../dist/src/capture/arm-capture.js', import.meta.url);
-  const script = `
-    import { open } from 'node:fs/promises';
-    import { armCopy } from ${JSON.stringify(arm.href)};
-    const file = await open(${JSON.stringify(disk.path)});
-    await armCopy('debian', [{ device: 'ubd0', sourceFd: file.fd, sourcePath: '', sizeBytes: ${sizeBytes},
-      targetPath: ${JSON.stringify(join(dir, 'other.img'))} }]);
-    console.log('armed');
-    setInterval(() => {}, 1000);`;
-  const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+  const armed = { sourcePath: disk.path, sizeBytes, targetPath: join(dir, 'other.img') };
+  const parent = spawn(process.execPath, [armChild, JSON.stringify(armed)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await once(parent.stdout, 'data');

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { builtScript } from '../support/script-child.js';
 
 /** A process that holds files open as a guest's main process or its I/O helper does. */
 export interface DiskHolder {
@@ -24,16 +24,12 @@ export async function holdDisks(
   holdings: Holding[],
   options: { cwd?: string; withHelper?: boolean } = {},
 ): Promise<DiskHolder> {
-  const script = fileURLToPath(new URL('./disk-holder-process.ts', import.meta.url));
+  const script = builtScript(new URL('./disk-holder-process.ts', import.meta.url));
   const order = JSON.stringify({ holdings, withHelper: options.withHelper ?? false });
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--import', import.meta.resolve('tsx'), script, order],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-      ...(options.cwd !== undefined && { cwd: options.cwd }),
-    },
-  );
+  const child: ChildProcess = spawn(process.execPath, [script, order], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
+  });
   const ended = once(child, 'exit');
   if (!child.stdout || child.pid === undefined) throw new Error('the holder of disks did not start');
   const [line] = (await Promise.race([

@@ -21,7 +21,7 @@ beforeAll(async () => {
     String.raw`printf '#!/bin/sh\necho $UMLSNAP_JOB >> /tmp/thawed\n' > /etc/umlsnap/thaw.d/50-note`,
     'chmod +x /etc/umlsnap/thaw.d/50-note',
   ];
-  const ticker = '(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; sleep 0.05; done) &';
+  const ticker = '(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; nap 0.05; done) &';
   guest = await house.boot({ agent: 'busybox', fillMiB: 24, notifySocket: notify, rc: [...hooks, ticker] });
   proxy = await startMconsoleProxy({ listenPath: join(house.dir, 'p'), guestSocketPath: guest.socketPath });
   await configure();

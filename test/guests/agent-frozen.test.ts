@@ -109,4 +109,4 @@ describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose s
 });
 
 /** As `TestHouse.boot` has it by itself. */
-const ticker = ['(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; sleep 0.05; done) &'];
+const ticker = ['(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; nap 0.05; done) &'];

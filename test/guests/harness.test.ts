@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { processesOfSession } from '../support/guest-processes.js';
 import { bootGuest, withGuest } from '../support/real-guest.js';
+import { builtScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -68,8 +68,8 @@ describe('a real guest', () => {
   });
 
   test('whose test process is killed goes with it', async () => {
-    const script = fileURLToPath(new URL('../support/boot-and-wait.ts', import.meta.url));
-    const owner = spawn(process.execPath, ['--import', 'tsx', script, dir], {
+    const script = builtScript(new URL('../support/boot-and-wait-child.ts', import.meta.url));
+    const owner = spawn(process.execPath, [script, dir], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const [text] = (await once(owner.stdout, 'data')) as [Buffer];

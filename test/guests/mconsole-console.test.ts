@@ -177,7 +177,7 @@ test('with --json each line is one object', async () => {
   ]);
 });
 
-const main = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 /** The console on a terminal, as a person has it. */
 function openTerminal(socketPath: string) {

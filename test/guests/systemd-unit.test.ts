@@ -71,19 +71,10 @@ afterAll(async () => {
 beforeEach(({ skip }) => skip(why !== undefined, why));
 
 async function bootGuestInBox(umid: string): Promise<void> {
-  const script = join(root, 'test/support/boot-and-wait.ts');
+  const script = join(root, 'dist/test/support/boot-and-wait-child.js');
   const settings = ['env', 'UMLSNAP_TEST_CACHE=/g/cache', 'TMPDIR=/tmp'];
   const boot = ['sh', '-c', 'mkdir -p /g && cd "$0" && exec "$@"', root];
-  const [file = '', ...args] = box.command(
-    ...boot,
-    ...settings,
-    process.execPath,
-    '--import',
-    'tsx',
-    script,
-    '/g',
-    umid,
-  );
+  const [file = '', ...args] = box.command(...boot, ...settings, process.execPath, script, '/g', umid);
   const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'close').then(() => Promise.reject(new Error('the guest did not boot')));
   await Promise.race([once(child.stdout, 'data'), ended]);

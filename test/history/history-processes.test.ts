@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { describe, expect, it } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
-import { startScript } from '../contracts/script-child.js';
+import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 

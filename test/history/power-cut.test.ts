@@ -4,7 +4,7 @@ import { DatabaseSync } from '@photostructure/sqlite';
 import { describe, expect, it } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { canTrace, withInjected } from '../capture/traced.js';
-import { type ScriptChild, startScript } from '../contracts/script-child.js';
+import { type ScriptChild, startScript } from '../support/script-child.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import { type Cut, type PowerStage, withPowerStage } from '../support/power-cut.js';
 import { waitFor } from '../support/wait-for.js';

@@ -5,7 +5,7 @@ import { createSocket } from 'unix-dgram';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Notification } from '../../src/mconsole/notification.js';
 import { NotifyListener } from '../../src/mconsole/notify-listener.js';
-import { startScript } from '../contracts/script-child.js';
+import { startScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 import { notificationDatagram } from './notification-datagrams.js';
@@ -117,7 +117,7 @@ describe('a notify socket', () => {
       listener.subscribe((notification) => heard.push(notification));
       const rssBefore = process.memoryUsage().rss;
       const cpuBefore = process.cpuUsage();
-      const child = startScript(new URL('./datagram-flood.ts', import.meta.url), [path, '10000']);
+      const child = startScript(new URL('./datagram-flood-child.ts', import.meta.url), [path, '10000']);
       await child.waitForLine('sent');
       send(notificationDatagram(3, 'and now something'));
       await waitFor('the message after the flood', () => heard.length === 1);

@@ -1,14 +1,13 @@
 import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test, vi } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { withFakeGuest } from '../fixtures/fake-guest.js';
+import { builtScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -130,12 +129,6 @@ function namesOfOurs(dir: string): string[] {
 
 /** Opens the socket in a process of this user's, which ends without closing it. */
 async function openAs(uid: number, socketPath: string): Promise<string> {
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-  const script = `
-    import { MconsoleClient } from ${JSON.stringify(join(import.meta.dirname, '../../src/mconsole/mconsole-client.ts'))};
-    process.setuid(${uid});
-    const result = await MconsoleClient.open(${JSON.stringify(socketPath)}).then(() => 'opened', (error) => error.code);
-    process.stdout.write(result, () => process.exit());`;
-  const args = ['--import', tsx, '--input-type=module', '-e', script];
-  return (await promisify(execFile)(process.execPath, args)).stdout;
+  const script = builtScript(new URL('./open-as-child.ts', import.meta.url));
+  return (await promisify(execFile)(process.execPath, [script, String(uid), socketPath])).stdout;
 }

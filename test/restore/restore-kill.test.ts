@@ -8,6 +8,7 @@ import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { makeImage, sha256sum } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
+import { builtScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { storeSnapshot } from './stored-snapshot.js';
 
@@ -26,24 +27,8 @@ const changing = [
 ];
 const image = { sizeBytes: 3_000_007, pieces: [{ offset: 1_000_000, length: 1_500_000 }] };
 
-/** The built restore in a process of its own, so that it can be killed. */
-const script = `
-  import { open, readFile } from 'node:fs/promises';
-  import { join } from 'node:path';
-  import { restoreInPlace } from ${JSON.stringify(new URL('../../dist/src/restore/restore-in-place.js', import.meta.url).href)};
-  import { contentOfFile } from ${JSON.stringify(new URL('../../dist/src/image/read-content.js', import.meta.url).href)};
-  const { store, manifest, targets } = JSON.parse(process.argv[1]);
-  const source = {
-    manifest,
-    openFile: async (file) => contentOfFile(await open(join(store, file))),
-    openBacking: async (file) => contentOfFile(await open(join(store, 'backing', file))),
-  };
-  console.log('ready');
-  for await (const _ of process.stdin);
-  await restoreInPlace(source, targets, { signal: new AbortController().signal, keepReplaced: false, now: new Date() }).then(
-    () => console.log('done'),
-    (error) => console.log('failed', error),
-  );`;
+/** A restore in a process of its own, so that it can be killed. */
+const script = builtScript(new URL('./restore-child.ts', import.meta.url));
 
 const traceable = process.getuid?.() === 0 && (await canTrace());
 
@@ -89,7 +74,7 @@ async function killedAt(calls: string, when: number): Promise<boolean> {
   const env = { ...process.env, UV_THREADPOOL_SIZE: '1', NODE_OPTIONS: '' };
   // Alone in its /proc: it looks at every process there, and each look is slow under strace.
   const alone = ['--pid', '--fork', '--mount-proc', '--kill-child=SIGKILL'];
-  const node = [process.execPath, '--input-type=module', '-e', script, asked];
+  const node = [process.execPath, script, asked];
   const restore = spawn('unshare', [...alone, ...node], { env });
   let said = '';
   restore.stdout.on('data', (text: Buffer) => {

@@ -14,25 +14,14 @@ import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { capture, draftOf } from '../store/capture-of-tests.js';
+import { builtScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir, roomInMemory } from '../support/temp-dir.js';
 
 /** Every way in which a prune changes anything, on disk or in the history; a name for each kind of machine. */
 const changing = ['mkdir,mkdirat', 'renameat2', 'fsync', 'fdatasync', 'pwrite64', 'unlink,unlinkat', 'rmdir'];
 const traceable = process.getuid?.() === 0 && (await canTrace());
-const dist = (path: string) => JSON.stringify(new URL(`../../dist/src/${path}`, import.meta.url).href);
-
-/** The built prune in a process of its own, so that it can be killed. */
-const script = `
-  import { SqliteHistory } from ${dist('history/sqlite-history.js')};
-  import { retain } from ${dist('snapshot/retain.js')};
-  import { DirectoryStore } from ${dist('store/directory-store.js')};
-  const { dir, config, now } = JSON.parse(process.argv[1]);
-  const store = new DirectoryStore({ name: 'local', path: dir + '/store' });
-  const history = await SqliteHistory.open(dir + '/history.db');
-  console.log('ready');
-  for await (const _ of process.stdin);
-  const { removed, warnings } = await retain(config, store, history, { now: new Date(now) });
-  console.log('done', removed.length, warnings.join());`;
+/** A prune in a process of its own, so that it can be killed. */
+const script = builtScript(new URL('./prune-child.ts', import.meta.url));
 
 const config = { name: 'debian', keep: { last: 1 }, timezone: 'UTC' } as GuestConfig;
 const now = new Date('2026-11-21T12:00:00.000Z');
@@ -80,7 +69,7 @@ async function killedAt(calls: string, when: number): Promise<boolean> {
   const asked = JSON.stringify({ dir, config, now });
   // One pool thread: strace counts each thread's calls for themselves, and each call's.
   const env = { ...process.env, UV_THREADPOOL_SIZE: '1', NODE_OPTIONS: '' };
-  const prune = spawn(process.execPath, ['--input-type=module', '-e', script, asked], { env });
+  const prune = spawn(process.execPath, [script, asked], { env });
   let said = '';
   prune.stdout.on('data', (text: Buffer) => {
     said += text.toString();

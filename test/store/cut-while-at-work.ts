@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../../src/store/stored-snapshots.js';
-import { startScript } from '../contracts/script-child.js';
+import { startScript } from '../support/script-child.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import { type Cut, withPowerStage } from '../support/power-cut.js';
 import { withTempDir } from '../support/temp-dir.js';

@@ -4,7 +4,7 @@ import { pidOf } from './pid-of.js';
 import { waitFor } from './wait-for.js';
 
 /** The built command line. */
-export const cliScript = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+export const cliScript = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 export interface CliOptions {
   env?: Record<string, string>;

@@ -39,35 +39,50 @@ export type Writer = 'lines' | 'heavy' | 'none';
 /** Said on the console when the boot script is through. */
 export const bootedLine = 'umlsnap test guest is up';
 
+const lines = '(i=0; while :; do i=$((i + 1)); echo "line $i" >> /data/log; nap 0.05; done) &';
 const writers: Record<Writer, string[]> = {
   none: [],
-  lines: ['(i=0; while :; do i=$((i + 1)); echo "line $i" >> /data/log; sleep 0.05; done) &'],
+  lines: [lines],
   heavy: [
-    '(i=0; while :; do i=$((i + 1)); echo "line $i" >> /data/log; sleep 0.05; done) &',
+    lines,
     '(i=0; while :; do i=$((i + 1)); [ $((i % 8)) = 0 ] && sync=,fsync || sync=',
     'dd if=/dev/urandom of=/data/heavy bs=64k count=16 seek=$((i * 7 % 32 * 16)) conv=notrunc$sync 2>/dev/null; done) &',
   ],
 };
 
-/** Every command is a line `ID base64`, every answer a line `ID base64`, whose text ends with the exit code. */
+/**
+ * `nap SECONDS` is a `sleep` by the shell itself: a process that is started twenty times a second takes a sixth of one of the host's cores.
+ * The scripts are busybox's, whatever /bin/sh is: dash has no `read -t`.
+ */
+const shell = ['#!/bin/busybox sh', 'nap() { read -t "$1" _ <> /tmp/never; }'];
+
+/** A command comes as a line `ID LINES` and its lines; what it prints is followed by a line of an 0x1e, `ID EXITCODE`. */
 const agentScript = [
-  '#!/bin/sh',
+  ...shell,
   'exec < /dev/tty1 > /dev/tty1',
   'stty raw -echo',
   'echo ready',
-  "while IFS=' ' read -r id code; do",
-  '  answer=$(sh -c "$(echo "$code" | base64 -d)" 2>&1 < /dev/null; exit=$?; echo; echo $exit)',
-  `  echo "$id $(printf %s "$answer" | base64 | tr -d '\\n')"`,
+  'while read -r id lines; do',
+  '  command=',
+  '  while [ "$lines" -gt 0 ]; do',
+  '    IFS= read -r line',
+  '    command="$command$line',
+  '"',
+  '    lines=$((lines - 1))',
+  '  done',
+  '  (eval "$command") 2>&1 < /dev/null',
+  String.raw`  printf '\036%s %s\n' "$id" "$?"`,
   'done',
   'sleep 5',
 ];
 
 function bootScript(options: RootfsOptions): string[] {
   return [
-    '#!/bin/sh',
+    ...shell,
     'mount -t proc proc /proc',
     'mount -t sysfs sysfs /sys',
     'mount -t tmpfs tmpfs /tmp',
+    'mkfifo /tmp/never',
     'mount -o remount,rw /',
     ...(options.rc ?? []),
     ...writers[options.writer ?? 'lines'],

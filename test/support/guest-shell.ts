@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 
-/** The tty that carries a command holds 4095 bytes; base64 makes four of three. */
-const commandMaxBytes = 2_900;
+/** The tty that carries a command holds 4095 bytes, its number and its count of lines too. */
+const commandMaxBytes = 4_000;
 const defaultLimitMs = 60_000;
 
 interface Answer {
@@ -18,6 +18,7 @@ export class GuestShell {
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   #buffered = '';
   #lastId = 0;
+  #isReady = false;
   #queue: Promise<unknown> = Promise.resolve();
   #sayReady: () => void = () => {};
   /** Resolves when the guest's own end of the shell runs. */
@@ -69,33 +70,24 @@ export class GuestShell {
         clearTimeout(timer);
         resolve(answer);
       });
-      this.#stream.write(`${id} ${Buffer.from(command).toString('base64')}\n`);
+      this.#stream.write(`${id} ${command.split('\n').length}\n${command}\n`);
     });
   }
 
   #take(text: string): void {
-    const lines = (this.#buffered + text).split('\n');
-    this.#buffered = lines.pop() ?? '';
-    for (const line of lines) this.#takeLine(line.trim());
-  }
-
-  #takeLine(line: string): void {
-    if (line === 'ready') {
-      this.#sayReady();
-      return;
+    this.#buffered += text;
+    for (;;) {
+      const answer = /^([^]*?)\x1e(\d+) (\d+)\r?\n/.exec(this.#buffered);
+      if (!answer) break;
+      this.#buffered = this.#buffered.slice(answer[0].length);
+      const [, output = '', id, exitCode] = answer;
+      this.#waiting.get(Number(id))?.({ output: output.replace(/\n$/, ''), exitCode: Number(exitCode) });
+      this.#waiting.delete(Number(id));
     }
-    const [id, encoded = ''] = line.split(' ');
-    const resolve = this.#waiting.get(Number(id));
-    this.#waiting.delete(Number(id));
-    resolve?.(decode(encoded));
+    if (!this.#isReady && /^ready\r?\n/m.test(this.#buffered)) {
+      this.#isReady = true;
+      this.#buffered = '';
+      this.#sayReady();
+    }
   }
-}
-
-function decode(encoded: string): Answer {
-  const text = Buffer.from(encoded, 'base64').toString('utf8');
-  const cut = text.lastIndexOf('\n');
-  return {
-    output: text.slice(0, Math.max(cut, 0)).replace(/\n$/, ''),
-    exitCode: Number(text.slice(cut + 1)),
-  };
 }

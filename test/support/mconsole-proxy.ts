@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { builtScript } from './script-child.js';
 import type { FromProxy, Order, ProxyEvent, What } from './mconsole-proxy-messages.js';
 import { waitFor } from './wait-for.js';
 
@@ -49,8 +49,7 @@ export async function startMconsoleProxy({
   listenPath,
   guestSocketPath,
 }: ProxyPaths): Promise<MconsoleProxy> {
-  const script = fileURLToPath(new URL('./mconsole-proxy-process.ts', import.meta.url));
-  const child = fork(script, { execArgv: ['--import', 'tsx'] });
+  const child = fork(builtScript(new URL('./mconsole-proxy-process.ts', import.meta.url)), { execArgv: [] });
   const ask = askThrough(child);
   await ask({ listenPath, guestSocketPath });
   const events = () => ask({ order: 'events' });

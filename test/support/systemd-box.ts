@@ -173,7 +173,7 @@ function bootScript(dir: string): string {
     "find usr/lib/systemd/system/*.wants -type l ! -name 'systemd-journald*' -delete",
     "printf '[Unit]\\nRequires=sysinit.target\\n' > etc/systemd/system/box.target",
     `ln -sf ${process.execPath} usr/local/bin/node`,
-    `ln -sf ${root}/dist/src/cli/main.js usr/local/bin/umlsnap`,
+    `ln -sf ${root}/dist/main.js usr/local/bin/umlsnap`,
     'mkdir old',
     'pivot_root . old',
     'umount -l /old',

@@ -64,7 +64,7 @@ export class TestHouse {
 
   /** Boots a guest that counts in /tmp/ticks, which is on no disk; it is ended with the house. */
   async boot(options: Partial<BootOptions> = {}): Promise<RealGuest> {
-    const rc = ['(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; sleep 0.05; done) &'];
+    const rc = ['(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; nap 0.05; done) &'];
     const guest = await bootGuest({ dir: this.dir, sizeMiB: 64, writer: 'none', rc, ...options });
     this.#guests.push(guest);
     return guest;

@@ -20,7 +20,7 @@ export class PrecopyProcess {
     this.#devices = order.disks.map(({ device }) => device).join(', ');
     this.#onProgress = onProgress;
     this.#child = startKillableChild(
-      processEntry('precopy-child', import.meta.url),
+      processEntry('precopy-child'),
       order.disks.flatMap((disk, index) => [disk.sourceFd, targets[index]?.fd ?? -1]),
       this.#devices,
     );

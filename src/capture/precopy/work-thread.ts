@@ -14,7 +14,7 @@ export class WorkThread {
 
   /** Resolves when it is loaded and has its buffers. @throws DiskTrouble */
   static async start(data: ThreadData): Promise<WorkThread> {
-    const worker = new Worker(processEntry('precopy-thread', import.meta.url), {
+    const worker = new Worker(processEntry('precopy-thread'), {
       workerData: data,
       resourceLimits,
       execArgv: [],

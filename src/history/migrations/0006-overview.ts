@@ -1,5 +1,5 @@
 import type { Kysely, Migration } from 'kysely';
-import { sql } from '../../bundled/kysely.js';
+import { sql } from 'kysely';
 import { pauseBucketOf } from '../pause-buckets.js';
 
 /**

@@ -1,4 +1,4 @@
-import { z } from '../../bundled/zod.js';
+import * as z from 'zod';
 import { UmlsnapError } from '../../errors.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import type { Manifest } from '../manifest.js';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { z } from '../../bundled/zod.js';
+import * as z from 'zod';
 import { isError } from '../../errors.js';
 import { manifestName } from '../layout.js';
 import { type Manifest, parseManifest } from '../manifest.js';

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { z } from '../../bundled/zod.js';
+import * as z from 'zod';
 import { errnoOf, isError, problemOf, UmlsnapError } from '../../errors.js';
 import { parseJson } from './restic-entries.js';
 import { failureOf } from './restic-failure.js';

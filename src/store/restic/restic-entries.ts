@@ -1,4 +1,4 @@
-import { z } from '../../bundled/zod.js';
+import * as z from 'zod';
 import { UmlsnapError } from '../../errors.js';
 import { splitSnapshotName } from '../layout.js';
 import type { ResticProgram } from './restic-program.js';

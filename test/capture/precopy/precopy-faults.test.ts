@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { readProcessStat } from '../../../src/process-identity.js';
 import { canLoopMount, whyNoLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
+import { builtScript } from '../../support/script-child.js';
 import { waitFor } from '../../support/wait-for.js';
 import { canTrace, captureChild, captureChildrenOf, withInjected } from '../traced.js';
 import { whyNoTracing } from '../tracing/why-no-tracing.js';
@@ -15,6 +16,7 @@ import { type PrecopyScene, type Tracker, withPrecopyScene } from './precopy-sce
 
 const untraceable = await whyNoTracing();
 const straceable = await canTrace();
+const armChild = builtScript(new URL('../arm-child.ts', import.meta.url));
 const mib = 1024 ** 2;
 const idle = new AbortController().signal;
 const trackers: Tracker[] = untraceable === null ? ['traced', 'compared'] : ['compared'];
@@ -215,17 +217,9 @@ describe.each(trackers)('a precopy, %s, fails', (tracker) => {
 
 test('a precopy does not outlive a parent that is killed, also when it is stopped', async () => {
   await withPrecopyScene('compared', {}, async (it) => {
-    const arm = new URL('../../../dist/src/capture/precopy/arm-precopy.js', import.meta.url);
-    const targetPath = join(it.dir, 'store', 'other.img');
-    const script = `
-      import { open } from 'node:fs/promises';
-      import { armPrecopy } from ${JSON.stringify(arm.href)};
-      const { fd } = await open(${JSON.stringify(it.disk.path)});
-      await armPrecopy({ guest: 'debian', tracking: { by: 'comparing' }, bytesPerSecond: ${mib}, pauseTargetMs: 5,
-        budgetMs: 1000, signal: new AbortController().signal, onProgress: () => console.log('copying'),
-        disks: [{ device: 'ubd0', sourceFd: fd, sourcePath: '', sizeBytes: ${64 * mib},
-          targetPath: ${JSON.stringify(targetPath)} }] });`;
-    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    const sizeBytes = 64 * mib;
+    const armed = { sourcePath: it.disk.path, sizeBytes, targetPath: join(it.dir, 'store', 'other.img') };
+    const parent = spawn(process.execPath, [armChild, JSON.stringify({ ...armed, bytesPerSecond: mib })], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     await once(parent.stdout, 'data');

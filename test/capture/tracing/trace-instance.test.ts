@@ -4,17 +4,16 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { initThreadIds } from '../../../src/capture/tracing/init-thread-ids.js';
 import { initPidNamespace, pidNamespaceOf } from '../../../src/capture/tracing/pid-namespace.js';
 import { createTraceInstance, removeStaleInstances } from '../../../src/capture/tracing/trace-instance.js';
+import { builtScript } from '../../support/script-child.js';
 import { runTool } from '../../support/run-tool.js';
 import { whyNoTracing } from './why-no-tracing.js';
 
 const why = await whyNoTracing();
-const childScript = fileURLToPath(new URL('./instance-child.ts', import.meta.url));
-const tsx = ['--import', 'tsx', childScript];
+const childScript = builtScript(new URL('./instance-child.ts', import.meta.url));
 const toNobody = ['--reuid=65534', '--regid=65534', '--clear-groups'];
 const mayNobodyRead = spawnSync('setpriv', [...toNobody, 'test', '-r', childScript]).status === 0;
 
@@ -38,7 +37,7 @@ async function withForeign(path: string, use: () => Promise<void>): Promise<void
 describe.skipIf(why !== null)('trace instances', () => {
   test('one that a killed process left is removed, and one that is in use stays', async () => {
     const own = await createTraceInstance();
-    const child = spawn(process.execPath, [...tsx, 'hold'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [childScript, 'hold'], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const path = String((await once(child.stdout, 'data'))[0]).trim();
       await removeStaleInstances();
@@ -81,15 +80,14 @@ describe.skipIf(why !== null)('trace instances', () => {
   });
 
   test('one can be removed when tracefs was unmounted meanwhile, and tracefs is mounted again for the next', async () => {
-    const inNamespace = ['--mount', '--propagation', 'private', process.execPath, ...tsx, 'unmount'];
+    const inNamespace = ['--mount', '--propagation', 'private', process.execPath, childScript, 'unmount'];
     const said = (await runTool('unshare', inNamespace)).toString();
     expect(said).toMatch(/^removed \/sys\/kernel\/tracing\/instances\//);
   });
 
   // Under a home directory of root's, nobody else can read the project.
   test.runIf(mayNobodyRead)('a user who may not trace is told what to do, and disturbs nobody', async () => {
-    // The transpiler's cache would lie in the run's directory, which is not that user's.
-    const asNobody = [...toNobody, 'env', 'TSX_DISABLE_CACHE=1', process.execPath, ...tsx, 'probe'];
+    const asNobody = [...toNobody, process.execPath, childScript, 'probe'];
     const { probe, removed } = JSON.parse((await runTool('setpriv', asNobody)).toString());
     expect(probe).toEqual({ works: false, reason: expect.stringMatching(/run as root/) });
     expect(removed).toEqual([]);

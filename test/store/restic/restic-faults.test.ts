@@ -24,7 +24,7 @@ import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js
 import { verifySnapshot } from '../../../src/restore/verify-snapshot.js';
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import { ResticStore } from '../../../src/store/restic/restic-store.js';
-import { startScript } from '../../contracts/script-child.js';
+import { startScript } from '../../support/script-child.js';
 import { sha256sum } from '../../image/make-image.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../../support/loop-filesystem.js';
 import { runTool } from '../../support/run-tool.js';

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Compression } from '../../../src/config/store-config.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
-import { startScript } from '../../contracts/script-child.js';
+import { startScript } from '../../support/script-child.js';
 import { mountLoopFilesystem, whyNoLoopMount } from '../../support/loop-filesystem.js';
 import { fillUpTo } from '../fill-up.js';
 import { dropArchiveScene, pair, small, tarStoreIn, verdictOf, withArchiveScene } from './archive-scene.js';

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { pidOf } from '../support/pid-of.js';
-import { waitFor } from '../support/wait-for.js';
+import { pidOf } from './pid-of.js';
+import { waitFor } from './wait-for.js';
 
 /** A real process that runs one of our scripts, to be killed, traced or raced against. */
 export interface ScriptChild {
@@ -16,13 +17,20 @@ export interface ScriptChild {
   readonly exited: Promise<{ exitCode: number | null; signal: NodeJS.Signals | null; stderr: string }>;
 }
 
+const tests = resolve(import.meta.dirname, '..');
+
+/** Where a script of the tests (`*-child.ts`, `*-process.ts`) lies since `build.ts` built it. */
+export function builtScript(script: URL): string {
+  const path = relative(tests, fileURLToPath(script));
+  return join(tests, '../dist/test', path.replace(/\.ts$/, '.js'));
+}
+
 /** `script` is a URL relative to the caller's `import.meta.url`. The caller ends it. */
 export function startScript(script: URL, args: string[], env: Record<string, string> = {}): ScriptChild {
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--import', import.meta.resolve('tsx'), fileURLToPath(script), ...args],
-    { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] },
-  );
+  const child: ChildProcess = spawn(process.execPath, [builtScript(script), ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   const lines: string[] = [];
   let stderr = '';
   if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
