@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { JobRecord } from '../../src/history/records.js';
 import { type FakeGuest, startFakeGuest } from '../fixtures/fake-guest.js';
-import { holdNextPause, resumeHeld, startHeldInPause, untilHeldInPause } from '../support/held-pause.js';
+import { holdNextPause, resumeHeld, startHeldInPause, untilHeldInPause } from '../support/held-job.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { onceIn, TestDaemon } from '../support/test-daemon.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { resultOf } from '../snapshot/scene.js';
-import { holdNextPause, resumeHeld, untilHeldInPause } from '../support/held-pause.js';
+import { holdNextPause, resumeHeld, untilHeldInPause } from '../support/held-job.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { TestDaemon } from '../support/test-daemon.js';

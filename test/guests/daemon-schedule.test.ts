@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { holdNextPause, resumeHeld, startHeldInPause, untilHeldInPause } from '../support/held-pause.js';
+import { holdNextPause, resumeHeld, startHeldInPause, untilHeldInPause } from '../support/held-job.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { onceIn, TestDaemon } from '../support/test-daemon.js';

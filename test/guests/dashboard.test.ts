@@ -3,7 +3,7 @@ import { desktop, startBrowser, type TestBrowser, withPage } from '../dashboard/
 import { DashboardOfTests } from '../dashboard/daemon-of-tests.js';
 import { drillKernel } from '../support/drill-kernel.js';
 import { bootedLine } from '../support/guest-image.js';
-import { holdNextPause, resumeHeld, untilHeldInPause } from '../support/held-pause.js';
+import { holdNextPause, resumeHeld, untilHeldInPause } from '../support/held-job.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { settingsOf, TestHouse } from '../support/test-house.js';

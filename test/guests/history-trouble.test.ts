@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { CliResult } from '../support/cli.js';
-import { resumeHeld, startHeldInPause } from '../support/held-pause.js';
+import { resumeHeld, startHeldInPause } from '../support/held-job.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';

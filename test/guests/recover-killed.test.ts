@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { RunningCli } from '../support/cli.js';
-import { resumeHeld, startHeldInPause } from '../support/held-pause.js';
+import { resumeHeld, startHeldInPause } from '../support/held-job.js';
 import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { expectRunning, type Listed, settingsOf, TestHouse } from '../support/test-house.js';

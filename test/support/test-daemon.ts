@@ -1,7 +1,6 @@
 import { expect } from 'vitest';
-import type { CliResult, RunningCli } from './cli.js';
+import type { CliOptions, CliResult, RunningCli } from './cli.js';
 import { afterOurDeath } from './death-watch.js';
-import type { TestHouse } from './test-house.js';
 import { waitFor } from './wait-for.js';
 
 /** `umlsnap daemon` on a house, and its log. */
@@ -18,7 +17,7 @@ export class TestDaemon {
 
   /** Returns once its schedule runs. */
   static async start(
-    house: Pick<TestHouse, 'start'>,
+    house: { start(args: string[], options?: CliOptions): RunningCli },
     settings: string[] = [],
     env: Record<string, string> = {},
   ): Promise<TestDaemon> {

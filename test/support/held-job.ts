@@ -1,0 +1,81 @@
+import { captureChildrenOf } from '../capture/traced.js';
+import type { RunningCli } from './cli.js';
+import type { MconsoleProxy } from './mconsole-proxy.js';
+import { type Commands, resultOf, type Scene, type SnapshotResult } from './scene.js';
+import { waitFor } from './wait-for.js';
+
+/** A snapshot of the scene's guest that waits before its first sync: its capture is armed, and nothing is stopped yet. */
+export interface HeldJob {
+  readonly cli: RunningCli;
+  readonly captureChild: number;
+  /** The directory of the snapshot in the making. */
+  readonly incoming: string;
+  letGo(): Promise<void>;
+  /** Lets it go, to its end. */
+  end(): Promise<SnapshotResult>;
+  /** Until it has written down that it is about to stop the guest. */
+  leased(): Promise<void>;
+}
+
+/** Starts a snapshot and holds it, so that a fault can be laid where it will meet the pause. */
+export async function startHeld(
+  scene: Scene,
+  options: string[] = [],
+  commands: Commands = scene,
+): Promise<HeldJob> {
+  const { proxy } = scene;
+  await proxy.hold('sysrq s');
+  const cli = commands.startSnapshot(...options);
+  await proxy.untilHeld('sysrq s');
+  const [captureChild = -1] = captureChildrenOf(cli.pid);
+  const [incoming = ''] = await scene.incomings();
+  const letGo = () => proxy.release('sysrq s');
+  return {
+    ...{ cli, captureChild, incoming: `${scene.store}/${incoming}`, letGo },
+    end: async () => {
+      await letGo();
+      return resultOf(await cli.exited);
+    },
+    leased: async () => {
+      await waitFor('its lease', async () => (await scene.leases()).includes('debian.json'), { everyMs: 5 });
+    },
+  };
+}
+
+/**
+ * Lets a held job go on until it wants its guest to go, and runs `use` meanwhile: the guest stands still, and its capture has been
+ * called good. The proxy loses every `go` until `use` has ended, and none after it.
+ */
+export async function beforeGo<T>(
+  job: HeldJob,
+  proxy: MconsoleProxy,
+  use: () => Promise<T>,
+): Promise<{ result: SnapshotResult; used: T }> {
+  const seen = (await proxy.events()).length;
+  // Before the job is let go on: beside it, a `go` may slip through.
+  await proxy.drop('go', 10_000, 'request');
+  const ended = job.end();
+  const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
+  const meanwhile = async () => {
+    await waitFor('a go', wanted, { everyMs: 5 });
+    return await use();
+  };
+  const used = await meanwhile().finally(() => proxy.release('go'));
+  return { result: await ended, used };
+}
+
+/**
+ * A job that is held at its stop: the guest stands still, and the job waits for the answer until `resumeHeld`, as long as
+ * its budget allows. Not held by its `go`, which is sent again and again: what piles up would reach the guest at once.
+ */
+export async function startHeldInPause(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
+  await holdNextPause(proxy);
+  const started = start();
+  await untilHeldInPause(proxy);
+  return started;
+}
+
+/** For a job that somebody else starts. */
+export const holdNextPause = (proxy: MconsoleProxy): Promise<void> => proxy.hold('stop', 'answer');
+export const untilHeldInPause = (proxy: MconsoleProxy): Promise<void> => proxy.untilHeld('stop', 'answer');
+export const resumeHeld = (proxy: MconsoleProxy): Promise<void> => proxy.release('stop');
