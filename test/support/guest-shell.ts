@@ -2,6 +2,8 @@ import type { Duplex } from 'node:stream';
 
 /** The tty that carries a command holds 4095 bytes, its number and its count of lines too. */
 const commandMaxBytes = 4_000;
+/** Stands between what a command printed and the line that ends it. */
+const endMark = '\u001e';
 const defaultLimitMs = 60_000;
 
 interface Answer {
@@ -77,12 +79,17 @@ export class GuestShell {
   #take(text: string): void {
     this.#buffered += text;
     for (;;) {
-      const answer = /^([^]*?)\x1e(\d+) (\d+)\r?\n/.exec(this.#buffered);
-      if (!answer) break;
-      this.#buffered = this.#buffered.slice(answer[0].length);
-      const [, output = '', id, exitCode] = answer;
-      this.#waiting.get(Number(id))?.({ output: output.replace(/\n$/, ''), exitCode: Number(exitCode) });
-      this.#waiting.delete(Number(id));
+      const end = this.#buffered.indexOf(endMark);
+      const lineEnd = this.#buffered.indexOf('\n', end);
+      if (end < 0 || lineEnd < 0) break;
+      const [id, exitCode] = this.#buffered
+        .slice(end + 1, lineEnd)
+        .split(' ')
+        .map(Number);
+      const output = this.#buffered.slice(0, end).replace(/\n$/, '');
+      this.#buffered = this.#buffered.slice(lineEnd + 1);
+      this.#waiting.get(id ?? Number.NaN)?.({ output, exitCode: exitCode ?? Number.NaN });
+      this.#waiting.delete(id ?? Number.NaN);
     }
     if (!this.#isReady && /^ready\r?\n/m.test(this.#buffered)) {
       this.#isReady = true;
