@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
+import { buildAll } from './support/build.js';
 import { runCli } from './support/cli.js';
 import { ensureDebianPackages } from './support/debian-packages.js';
 import { e2fsckReplayed, readFileFromImage } from './support/inspect-image.js';
@@ -11,7 +11,6 @@ import { waitFor } from './support/wait-for.js';
 
 /** `npm run demo`: the whole way of a backup on a real guest, from boot to a restored disk that is proven sound. */
 
-const root = resolve(import.meta.dirname, '..');
 const say = (line: string) => process.stdout.write(`${line}\n`);
 let steps = 0;
 const step = (title: string) => say(`\n${++steps}. ${title}`);
@@ -107,8 +106,7 @@ async function main(): Promise<void> {
   const { missing } = await ensureDebianPackages(say);
   if (missing.length > 0)
     throw new Error(`packages are missing; as root: apt-get install ${missing.join(' ')}`);
-  const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
-  if (build.status !== 0) throw new Error('the build failed');
+  await buildAll();
   if (canLoopMount('xfs')) {
     say('On an XFS of its own, which has reflinks: the pause then does not depend on the size of the disk.');
     return await withLoopFilesystem({ type: 'xfs', sizeMiB: 2048 }, demonstrate);

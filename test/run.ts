@@ -3,22 +3,17 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ensureDebianPackages } from './support/debian-packages.js';
-import {
-  countTests,
-  filesToTryAgain,
-  type Run,
-  runOf,
-  type TestCounts,
-  withSecondTry,
-  wordsOf,
-} from './support/test-counts.js';
-import { countFileVariable } from './support/unhandled-errors.js';
+import { countTests, type Run, runOf, skippedOf, type TestCounts, wordsOf } from './support/test-counts.js';
 
-/** `npm test`: all that a fresh machine needs, in order. Arguments go to vitest: `npm test -- test/pause`. */
+/**
+ * `npm test`: all that a fresh machine needs, in order. Arguments go to vitest: `npm test -- test/pause`. With `--changed [REF]` only
+ * what a change since then can have broken, for the inner loop: `changedFiles`.
+ */
 
 const root = resolve(import.meta.dirname, '..');
+const vitest = join(root, 'node_modules/.bin/vitest');
+const config = ['--config', 'test/vitest.config.ts'];
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-let wasInterrupted = false;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
 /** Announces a step by one line with its time; what it printed is shown only when it failed. */
@@ -72,21 +67,16 @@ function runVitest(filters: string[]): Promise<Run> {
 
 function vitestIn(dir: string, filters: string[]): Promise<Run> {
   const report = join(dir, 'report.json');
-  const unhandled = join(dir, 'unhandled-errors');
   const walls = containment();
   const [command = '', ...args] = [
-    ...walls,
-    join(root, 'node_modules/.bin/vitest'),
-    ...['run', '--config', 'test/vitest.config.ts', '--reporter=default', '--reporter=json'],
-    '--reporter=./test/support/unhandled-errors.ts',
+    ...[...walls, vitest, 'run', ...config, '--reporter=default', '--reporter=json'],
     `--outputFile.json=${report}`,
     ...filters,
   ];
-  const env = { ...process.env, TMPDIR: dir, [countFileVariable]: unhandled };
+  const env = { ...process.env, TMPDIR: dir };
   const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
   // A signal ends the tests first, so that the directory is removed after them.
   const passOn = (signal: NodeJS.Signals) => {
-    wasInterrupted = true;
     // unshare hears nothing else, and all that is within goes with it.
     child.kill(walls.length > 0 ? 'SIGKILL' : signal);
   };
@@ -95,7 +85,7 @@ function vitestIn(dir: string, filters: string[]): Promise<Run> {
     child.once('error', reject);
     child.once('close', (code) => {
       for (const signal of signals) process.off(signal, passOn);
-      done(runOf(readFile(report), code === 0, Number(readFile(unhandled) ?? 0)));
+      done(runOf(readFile(report), code === 0));
     });
   });
 }
@@ -110,6 +100,8 @@ function readFile(path: string): string | undefined {
 
 async function runAll(): Promise<number> {
   if (!(await step('Debian packages', debianPackages))) return 2;
+  // What was built before may have pieces that nothing needs any more. A build by itself leaves them: a daemon may be running from there.
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
   const built = await step('build', () => npmScript('build'));
   let failedSteps = built ? 0 : 1;
   for (const name of ['typecheck', 'lint', 'format:check']) {
@@ -121,16 +113,38 @@ async function runAll(): Promise<number> {
   return counts.failed + failedSteps > 0 ? 1 : 0;
 }
 
-/**
- * By hand nothing is tried twice: a test that fails now and then is a bug. CI runs all of them for most of an hour on a
- * machine that others share: it runs a file that failed once more, and says so, for whoever looks for those bugs.
- */
+/** Each file runs once: a test that fails now and then is a bug, here or in what it tests. */
 async function test(): Promise<TestCounts> {
-  const first = await runVitest(process.argv.slice(2));
-  const again = process.env.CI === undefined || wasInterrupted ? [] : filesToTryAgain(first);
-  if (again.length === 0) return countTests(first);
-  say(`\nTried once more, from its beginning, as a test of it failed: ${again.join(', ')}\n`);
-  return countTests(withSecondTry(first, await runVitest(again)));
+  const [first, ref = 'HEAD'] = process.argv.slice(2);
+  const files = first === '--changed' ? await changedFiles(ref) : process.argv.slice(2);
+  const run = await runVitest(files);
+  const { names, unexcused } = skippedOf(run);
+  // Of a run by name all the others are left out.
+  const byName = process.argv.some((argument) => /^(-t|--testNamePattern)/.test(argument));
+  if (names.length > 0 && !byName) say(`\nSkipped:\n  ${names.join('\n  ')}`);
+  const counts = countTests(run);
+  if (process.env.CI === undefined || unexcused.length === 0) return counts;
+  say(`In CI a test is skipped only for what the machine can't do:\n  ${unexcused.join('\n  ')}`);
+  return { ...counts, failed: counts.failed + unexcused.length };
+}
+
+/** Boots a guest, backs it up and looks at all of it: what any change of the product may have broken. */
+const smoke = 'test/guests/snapshot-reflink.test.ts';
+
+/**
+ * The tests that import what was changed since `ref`, those with guests left out: they take minutes. Of these the ones that were
+ * themselves changed run, and one for all others.
+ */
+async function changedFiles(ref: string): Promise<string[]> {
+  const lines = (command: string, args: string[]) =>
+    spawnSync(command, args, { cwd: root, encoding: 'utf8' }).stdout.split('\n').filter(Boolean);
+  const unit = lines(vitest, ['list', '--filesOnly', ...config, '--project', 'unit', '--changed', ref]);
+  const changed = [
+    ...lines('git', ['diff', '--name-only', '--diff-filter=d', ref]),
+    ...lines('git', ['ls-files', '--others', '--exclude-standard']),
+  ];
+  const guests = changed.filter((file) => /^test\/guests\/.*\.test\.ts$/.test(file));
+  return [...unit.map((line) => line.replace(/^\[unit\] /, '')), ...guests, smoke];
 }
 
 process.exitCode = await runAll();

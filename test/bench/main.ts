@@ -1,7 +1,7 @@
-import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { errnoOf } from '../../src/errors.js';
+import { buildAll } from '../support/build.js';
 import { afterOurDeath } from '../support/death-watch.js';
 import { ensureDebianPackages } from '../support/debian-packages.js';
 import { withTempDir } from '../support/temp-dir.js';
@@ -74,8 +74,7 @@ async function main(): Promise<void> {
   const { missing } = await ensureDebianPackages(say, ['gcc', 'libc6-dev']);
   if (missing.length > 0)
     throw new Error(`packages are missing; as root: apt-get install ${missing.join(' ')}`);
-  const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
-  if (build.status !== 0) throw new Error('the build failed');
+  await buildAll();
   const signal = interruption();
   const findings = await withTempDir(async (dir) => {
     // A moment later than the guests and mounts in it, which go the same way.

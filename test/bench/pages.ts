@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Crowd, makeCrowd } from '../dashboard/crowd.js';
+import { buildAll } from '../support/build.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -67,6 +68,7 @@ async function measureAll(crowd: Crowd): Promise<void> {
   }
 }
 
+await buildAll();
 await withTempDir(async (dir) => {
   say('300 guests with 1,000 jobs each are made up');
   await measureAll(await makeCrowd(dir, { guests: 300, jobsPerGuest: 1000, jobsWithPhases: 1000 }));

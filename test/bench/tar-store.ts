@@ -9,6 +9,7 @@ import type { SnapshotContent } from '../../src/store/store.js';
 import { contentIn, sealSparse } from '../store/sparse-snapshots.js';
 import { contentOfFile, digestContent } from '../../src/image/read-content.js';
 import { allocatedBytes } from '../image/make-image.js';
+import { buildAll } from '../support/build.js';
 import { runTool } from '../support/run-tool.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { median } from './statistics.js';
@@ -103,6 +104,7 @@ function ratio(times: Times, ours: string, theirs: string): string {
   return `${ours} against ${theirs}: ${value.toFixed(2)} times its speed`;
 }
 
+await buildAll();
 await withTempDir(async (dir) => {
   const source = new DirectoryStore({ name: 'source', path: join(dir, 'source') });
   await source.prepare(null);

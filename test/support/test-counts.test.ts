@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { countTests, filesToTryAgain, runOf, withSecondTry, wordsOf } from './test-counts.js';
+import { countTests, runOf, skippedOf, wordsOf } from './test-counts.js';
 
 const file = (name: string, status: string, ...tests: string[]) => ({
   ...{ name, status },
-  assertionResults: tests.map((one) => ({ status: one })),
+  assertionResults: tests.map((one) => ({ status: one, fullName: `${name} ${one}` })),
 });
 const run = (endedWell: boolean, ...testResults: unknown[]) =>
   runOf(JSON.stringify({ testResults }), endedWell);
@@ -32,42 +32,9 @@ describe('the last line of npm test', () => {
   });
 });
 
-describe('a second try of the files that failed', () => {
-  const passedNow = file('/bad.test.ts', 'passed', 'passed', 'passed');
-
-  test('counts instead of the first, for those files alone', () => {
-    const first = run(false, good, bad);
-    expect(filesToTryAgain(first)).toEqual(['/bad.test.ts']);
-    expect(countTests(withSecondTry(first, run(true, passedNow)))).toEqual({
-      ...{ passed: 4, failed: 0, skipped: 2 },
-    });
-    expect(countTests(withSecondTry(first, run(false, bad)))).toMatchObject({ passed: 3, failed: 1 });
-  });
-
-  test('that was cut short, or did not come to a file, leaves the first as it was', () => {
-    const first = run(false, good, bad);
-    expect(countTests(withSecondTry(first, runOf(undefined, false)))).toMatchObject({ failed: 1 });
-    expect(countTests(withSecondTry(first, run(true)))).toMatchObject({ passed: 3, failed: 1 });
-    expect(countTests(withSecondTry(first, run(false, passedNow)))).toMatchObject({ failed: 1 });
-  });
-
-  test('that leaves out what failed the first time has proven nothing', () => {
-    const skippedNow = file('/bad.test.ts', 'passed', 'skipped', 'passed');
-    const both = withSecondTry(run(false, good, bad), run(true, skippedNow));
-    expect(countTests(both)).toMatchObject({ passed: 3, failed: 1 });
-  });
-
-  test('is not made where something broke that no second try would show', () => {
-    const report = JSON.stringify({ testResults: [good, bad] });
-    expect(filesToTryAgain(runOf(report, false, 1))).toEqual([]);
-    const cutShort = file('/cut.test.ts', 'passed', 'passed', 'pending');
-    expect(filesToTryAgain(run(false, bad, cutShort))).toEqual([]);
-  });
-
-  test('is not made of a run that has no failed file, or too many of them to be an accident', () => {
-    expect(filesToTryAgain(run(false, good))).toEqual([]);
-    expect(filesToTryAgain(runOf(undefined, false))).toEqual([]);
-    const many = Array.from({ length: 6 }, (_, index) => file(`/${index}.test.ts`, 'failed', 'failed'));
-    expect(filesToTryAgain(run(false, ...many))).toEqual([]);
-  });
+test('what is left out is named, and excused only by what the machine can not do', () => {
+  const excused = file('old calls (skipped: this machine has no 32-bit calls)', 'passed', 'skipped');
+  const { names, unexcused } = skippedOf(run(true, good, excused));
+  expect(names).toHaveLength(3);
+  expect(unexcused).toEqual(['/good.test.ts skipped', '/good.test.ts todo']);
 });

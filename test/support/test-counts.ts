@@ -8,7 +8,7 @@ interface FileResult {
   /** Its path. */
   name: string;
   status: string;
-  assertionResults: { status: string }[];
+  assertionResults: { status: string; fullName: string }[];
 }
 
 /** What a run of vitest came to. */
@@ -17,14 +17,12 @@ export interface Run {
   files: FileResult[] | undefined;
   /** That it ended with 0. */
   endedWell: boolean;
-  /** Errors that belong to no test: `unhandled-errors.ts`. */
-  unhandledErrors: number;
 }
 
-export function runOf(report: string | undefined, endedWell: boolean, unhandledErrors = 0): Run {
-  if (report === undefined) return { files: undefined, endedWell, unhandledErrors };
+export function runOf(report: string | undefined, endedWell: boolean): Run {
+  if (report === undefined) return { files: undefined, endedWell };
   const { testResults } = JSON.parse(report) as { testResults: FileResult[] };
-  return { files: testResults, endedWell, unhandledErrors };
+  return { files: testResults, endedWell };
 }
 
 /**
@@ -33,9 +31,9 @@ export function runOf(report: string | undefined, endedWell: boolean, unhandledE
  */
 export function countTests({ files, endedWell }: Run): TestCounts {
   if (files === undefined) return { passed: 0, failed: 1, skipped: 0 };
-  const statuses = files.flatMap((file) => {
-    const ofTests = statusesOf(file);
-    return file.status === 'failed' && !ofTests.includes('failed') ? [...ofTests, 'failed'] : ofTests;
+  const statuses = files.flatMap(({ status, assertionResults }) => {
+    const ofTests = assertionResults.map((test) => test.status);
+    return status === 'failed' && !ofTests.includes('failed') ? [...ofTests, 'failed'] : ofTests;
   });
   const passed = statuses.filter((status) => status === 'passed').length;
   const failed = statuses.filter((status) => status === 'failed').length;
@@ -46,37 +44,16 @@ export function countTests({ files, endedWell }: Run): TestCounts {
   };
 }
 
-/** More failed files are no accident: what is broken for certain is not run again. */
-const triedAgainAtMost = 5;
-
 /**
- * The files that are worth another run, whole and from their beginning: the tests of a file build on each other. None when something
- * broke that is in no file's result, which a second run could not clear: an unhandled error, a test that did not come to its end.
+ * The names of the tests that were left out; each says in brackets why. `unexcused`: for no reason that lies in the machine, but for
+ * want of a tool or a right, which who runs all of it as root on Debian has.
  */
-export function filesToTryAgain({ files = [], unhandledErrors }: Run): string[] {
-  const isCutShort = files.some((file) => statusesOf(file).includes('pending'));
-  if (unhandledErrors > 0 || isCutShort) return [];
-  const failed = files.filter(({ status }) => status === 'failed').map(({ name }) => name);
-  return failed.length <= triedAgainAtMost ? failed : [];
+export function skippedOf({ files = [] }: Run): { names: string[]; unexcused: string[] } {
+  const isLeftOut = ({ status }: { status: string }) => status !== 'passed' && status !== 'failed';
+  const names = files.flatMap(({ assertionResults }) => assertionResults.filter(isLeftOut));
+  const all = names.map(({ fullName }) => fullName.trim());
+  return { names: all, unexcused: all.filter((name) => !name.includes('(skipped: this machine ')) };
 }
-
-/**
- * The first run, with what the second one made of the files that were tried again. A file that left out the second time what it
- * had tried the first has proven nothing, and stays failed.
- */
-export function withSecondTry(first: Run, second: Run): Run {
-  if (first.files === undefined || second.files === undefined) return first;
-  const again = new Map(second.files.map((file) => [file.name, file]));
-  const files = first.files.map((file) => {
-    const other = again.get(file.name);
-    return other !== undefined && ranTestsOf(other) >= ranTestsOf(file) ? other : file;
-  });
-  return { ...second, files };
-}
-
-const statusesOf = ({ assertionResults }: FileResult) => assertionResults.map(({ status }) => status);
-const ranTestsOf = (file: FileResult) =>
-  statusesOf(file).filter((status) => status === 'passed' || status === 'failed').length;
 
 export function wordsOf({ passed, failed, skipped }: TestCounts): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
