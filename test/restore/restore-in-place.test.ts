@@ -185,8 +185,10 @@ describe.each(Object.entries(holders))('a disk in use (fault 63), by %s', (_, ho
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     await once(holder.stdout, 'data');
+    // Before a byte of the snapshot is read, let alone written: that may take hours.
+    const openFile = () => Promise.reject(new Error('it was read'));
     try {
-      await expect(restoreInPlace(source, [target()], options)).rejects.toMatchObject({
+      await expect(restoreInPlace({ ...source, openFile }, [target()], options)).rejects.toMatchObject({
         code: 'TargetInUse',
         facts: { path: root, pid: holder.pid },
       });

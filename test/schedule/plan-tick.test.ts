@@ -144,6 +144,22 @@ describe('a clock that was set', () => {
     expect(planAt('2026-01-02T10:00Z', [entry]).due).toHaveLength(1);
   });
 
+  const hours = 3_600_000;
+  test.each([
+    [0, undefined],
+    [1, 'hold'],
+    [hours / 2, 'hold'],
+    [48 * hours, 'hold'],
+    [48 * hours + 1, 'restart'],
+  ])('back by %i ms behind the last slot: %s', (aheadMs, action) => {
+    const lastSlot = new Date(at('09:30').getTime() + aheadMs);
+    const plan = planAt(at('09:30'), [entryNamed('a', { lastSlot })]);
+    expect(plan.due).toEqual([]);
+    expect(plan.held.map((held) => held.action)).toEqual(action === undefined ? [] : [action]);
+    // What has run is waited for, and nothing before it.
+    if (action === 'hold') expect(plan.next).toEqual(lastSlot);
+  });
+
   test('back from 2100 does not end all backups until 2100', () => {
     const plan = planAt(at('09:00'), [entryNamed('a', { lastSlot: new Date('2100-01-01T00:00Z') })]);
     expect(plan).toMatchObject({ due: [], held: [{ name: 'a', action: 'restart' }] });

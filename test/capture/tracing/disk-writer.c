@@ -114,10 +114,10 @@ static void on32BitCallRefused(int signal) {
 }
 
 /*
- * The 32-bit entry into the kernel, which the tracer does not see: write(disk, buffer below 4 GiB, 4096). A kernel may take
+ * The 32-bit entry into the kernel, which the tracer does not see: write(disk, buffer below 4 GiB, length). A kernel may take
  * none, whatever it was configured with: the call is then a fault.
  */
-static long by32BitCall(void) {
+static long by32BitCall(long length) {
   signal(SIGSEGV, on32BitCallRefused);
   if (sigsetjmp(no32BitCalls, 1)) {
     signal(SIGSEGV, SIG_DFL);
@@ -127,7 +127,7 @@ static long by32BitCall(void) {
   void *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
   memset(low, 0x32, 4096);
   long result;
-  __asm__ volatile("int $0x80" : "=a"(result) : "a"(4L), "b"((long)disk), "c"(low), "d"(4096L) : "memory", "r8", "r9", "r10", "r11");
+  __asm__ volatile("int $0x80" : "=a"(result) : "a"(4L), "b"((long)disk), "c"(low), "d"(length) : "memory", "r8", "r9", "r10", "r11");
   signal(SIGSEGV, SIG_DFL);
   return (int)result;
 }
@@ -148,6 +148,18 @@ static long byStranger(void) {
 static long reopen(void) {
   int other = open(path, O_RDWR);
   return other < 0 ? -1 : (close(disk), disk = other, 0);
+}
+
+/* A descriptor that is no disk's, and has been written to. */
+static long aside(int fd) {
+  int other = open("/dev/null", O_WRONLY);
+  return other < 0 || dup2(other, fd) < 0 || close(other) ? -1 : pwrite(fd, block, 4096, 0);
+}
+
+/* Another file in the place of the disk, which stays open elsewhere. */
+static long cover(int fd) {
+  int other = open("/dev/null", O_WRONLY);
+  return other < 0 || dup2(disk, fd) < 0 ? -1 : dup2(other, disk);
 }
 
 /* A child that holds what its parent holds, as the processes of a guest do. */
@@ -183,12 +195,14 @@ static long obey(const char *command, long a, long b) {
   }
   if (!strcmp(command, "aio")) return byAio(a);
   if (!strcmp(command, "uring")) return byUring(a);
-  if (!strcmp(command, "call32")) return by32BitCall();
+  if (!strcmp(command, "call32")) return by32BitCall(b ? b : 4096);
   if (!strcmp(command, "stranger")) return byStranger();
   if (!strcmp(command, "reopen")) return reopen();
   if (!strcmp(command, "close")) return close(disk);
   if (!strcmp(command, "fork")) return forkHolder();
   if (!strcmp(command, "append")) return fcntl(disk, F_SETFL, O_APPEND), pwrite(disk, block, b, a);
+  if (!strcmp(command, "aside")) return aside((int)a);
+  if (!strcmp(command, "cover")) return cover((int)a);
   if (!strcmp(command, "dup")) return dup2(disk, (int)a), pwrite((int)a, block, 4096, b);
   errno = ENOSYS;
   return -1;

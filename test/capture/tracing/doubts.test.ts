@@ -35,13 +35,14 @@ const unplaceable: [string, number, number, RegExp][] = [
   ['aio', 4096, 0, /io_submit/],
   ['uring', 4096, 0, /io_uring|iou-wrk/],
   ['call32', 0, 0, /4096 bytes more than were traced/],
+  ['call32', 0, 1, /wrote 1 bytes more than were traced/],
   ['stranger', 0, 0, /wrote to a disk as well/],
   ['reopen', 0, 0, /had a disk open for writing, and closed it/],
 ];
 
 describe.skipIf(why !== null)('doubts about writes by the guest itself', () => {
   for (const kind of ['process', 'thread'] as const) {
-    test.each(unplaceable)(`writing by "%s" is noticed, from a ${kind}`, (command, a, b, doubt) =>
+    test.each(unplaceable)(`writing by "%s" (%i, %i) is noticed, from a ${kind}`, (command, a, b, doubt) =>
       withTracedScene({ kind }, async ({ writer, startTracker }) => {
         const tracker = await startTracker();
         const { result, errno } = await writer.obey(command, a, b);
@@ -64,6 +65,25 @@ describe.skipIf(why !== null)('doubts about writes by the guest itself', () => {
       await writer.obey('pwrite', 0, 4096);
       expect(tracker.prove()).toMatch(/should have stood still/);
     }));
+
+  // Its descriptors are looked up once, and a write through one that was another file then is taken for a write to that.
+  test.each([
+    ['the disk takes the place of another file', 'dup', /descriptor 50 of thread \d+ is another file/],
+    ['another file takes the place of the disk', 'cover', /descriptor \d+ of thread \d+ is another file/],
+  ])('between the last copy and the proof %s, which is noticed', (_, command, doubt) =>
+    withTracedScene({}, async ({ writer, marked, startTracker }) => {
+      const tracker = await startTracker();
+      expect((await writer.obey('aside', 50)).result).toBe(4096);
+      await writer.obey('pwrite', 0, 4096);
+      expect(tracker.settle()).toBeNull();
+      marked.clear();
+      const { result } = await writer.obey(command, command === 'cover' ? 60 : 50, 8192);
+      expect(result).toBeGreaterThanOrEqual(0);
+      expect(tracker.prove()).toMatch(doubt);
+      // It was not marked: the proof is all there is against it.
+      expect([...marked]).toEqual([]);
+    }),
+  );
 
   test('a writer that dies is noticed', () =>
     withTracedScene({}, async ({ writer, startTracker }) => {
