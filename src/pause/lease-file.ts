@@ -1,7 +1,7 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { problemOf, UmlsnapError } from '../errors.js';
-import { replaceFile } from '../image/durable-file.js';
+import { ensureDirectories, replaceFile } from '../image/durable-file.js';
 
 /**
  * Writes the text of a lease durably: file and directory are on disk when this returns. The guest's lock is held.
@@ -9,7 +9,7 @@ import { replaceFile } from '../image/durable-file.js';
  */
 export async function writeLeaseFile(file: string, text: string): Promise<void> {
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await ensureDirectories(dirname(file));
     // What a kill in the middle of this has left; nobody else writes leases of a guest whose lock we hold.
     await rm(`${file}.new`, { force: true });
     await replaceFile(file, `${file}.new`, text);
