@@ -6,11 +6,16 @@ export type What = 'request' | 'answer';
 export interface Rule {
   command: string;
   what: What;
-  /** `hold` keeps it until a release; `drop` loses it; `delay` passes it on later. */
-  act: 'hold' | 'drop' | 'delay';
+  /**
+   * `hold` keeps it until a release; `drop` loses it; `delay` passes it on later; `answer` is of a request, and answers it in the
+   * guest's place; `pass` keeps those that come first from a rule after it.
+   */
+  act: 'hold' | 'drop' | 'delay' | 'answer' | 'pass';
   /** The next so many messages; all of them when absent. */
   times?: number;
   delayMs?: number;
+  /** What an `answer` says. */
+  text?: string;
 }
 
 export interface ProxyEvent {

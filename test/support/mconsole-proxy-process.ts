@@ -14,6 +14,8 @@ interface Message {
   command: string;
   datagram: Buffer;
   pass(): boolean;
+  /** Of a request: says this to who has sent it. */
+  answer?(text: string): void;
 }
 
 class DatagramProxy {
@@ -64,20 +66,21 @@ class DatagramProxy {
 
   #takeRequest(datagram: Buffer, clientPath: string): void {
     const command = textAfterHeader(datagram, requestDataOffset);
-    // A socket per request, so that whatever comes to it, however late, is an answer to this one.
-    const back = this.#bindBack((answer) =>
+    const takeAnswer = (answer: Buffer) =>
       this.#byTheRules({
         what: 'answer',
         command,
         datagram: answer,
         pass: () => send(this.#front, answer, clientPath),
-      }),
-    );
+      });
+    // A socket per request, so that whatever comes to it, however late, is an answer to this one.
+    const back = this.#bindBack(takeAnswer);
     this.#byTheRules({
       what: 'request',
       command,
       datagram,
       pass: () => send(back, datagram, this.#guestSocketPath),
+      answer: (text) => takeAnswer(answerOf(text)),
     });
   }
 
@@ -100,7 +103,10 @@ class DatagramProxy {
     );
     if (rule?.times !== undefined) rule.times -= 1;
     if (rule?.act === 'drop') this.#note(message, false);
-    else if (rule?.act === 'hold') this.#held.push(message);
+    else if (rule?.act === 'answer') {
+      this.#note(message, false);
+      message.answer?.(rule.text ?? '');
+    } else if (rule?.act === 'hold') this.#held.push(message);
     else if (rule?.act === 'delay') setTimeout(() => this.#pass(message), rule.delayMs);
     else this.#pass(message);
   }
@@ -129,6 +135,14 @@ function send(socket: DatagramSocket, datagram: Buffer, path: string): boolean {
     sent = !error;
   });
   return sent;
+}
+
+/** As a guest's kernel says that all went well. */
+function answerOf(text: string): Buffer {
+  const data = Buffer.from(`${text}\0`);
+  const header = Buffer.alloc(answerDataOffset);
+  header.writeUInt32LE(data.length, answerDataOffset - 4);
+  return Buffer.concat([header, data]);
 }
 
 function textAfterHeader(datagram: Buffer, offset: number): string {

@@ -15,15 +15,19 @@ export interface MconsoleProxy {
   events(): Promise<ProxyEvent[]>;
   /** Of each pause, the ms from `stop` answered to `go` answered, as they were passed to the client. */
   pauses(): Promise<number[]>;
-  /** Requests (or answers) of this command wait until they are released. */
-  hold(command: string, what?: What): Promise<void>;
+  /** Requests (or answers) of this command wait until they are released, but for the first `after` of them. */
+  hold(command: string, what?: What, after?: number): Promise<void>;
   /** What is held passes, and no more of the command is held or lost. */
   release(command: string): Promise<void>;
   /** Waits until a request (or an answer) of this command is held: whoever sent it waits for it now. */
   untilHeld(command: string, what?: What): Promise<void>;
+  /** Waits until a request (or an answer) of this command has passed. */
+  untilPassed(command: string, what?: What): Promise<void>;
   /** The next `times` answers to (or requests of) this command are lost. */
   drop(command: string, times: number, what?: What): Promise<void>;
   delay(command: string, delayMs: number, what?: What): Promise<void>;
+  /** The next `times` requests of this command are answered in the guest's place, and it hears nothing of them. */
+  answer(command: string, text: string, times: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -58,7 +62,10 @@ export async function startMconsoleProxy({
     socketPath: listenPath,
     events,
     pauses: async () => pausesOf(await events()),
-    hold: (command, what = 'request') => order({ order: 'rule', rule: { command, what, act: 'hold' } }),
+    hold: async (command, what = 'request', after = 0) => {
+      if (after > 0) await order({ order: 'rule', rule: { command, what, act: 'pass', times: after } });
+      await order({ order: 'rule', rule: { command, what, act: 'hold' } });
+    },
     release: (command) => order({ order: 'release', command }),
     untilHeld: async (command, what = 'request') => {
       const isIt = (held: ProxyEvent) => held.command === command && held.what === what;
@@ -66,10 +73,16 @@ export async function startMconsoleProxy({
         (await ask({ order: 'held' })).some(isIt),
       );
     },
+    untilPassed: async (command, what = 'request') => {
+      const isIt = (event: ProxyEvent) => event.command === command && event.what === what && event.passedOn;
+      await waitFor(`${what} of ${command} to pass`, async () => (await events()).some(isIt), { everyMs: 5 });
+    },
     drop: (command, times, what = 'answer') =>
       order({ order: 'rule', rule: { command, what, act: 'drop', times } }),
     delay: (command, delayMs, what = 'answer') =>
       order({ order: 'rule', rule: { command, what, act: 'delay', delayMs } }),
+    answer: (command, text, times) =>
+      order({ order: 'rule', rule: { command, what: 'request', act: 'answer', times, text } }),
     close: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const exited = once(child, 'exit');

@@ -1,0 +1,68 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { StopAndGo } from '../../src/pause/stop-and-go.js';
+import { readProcessStat } from '../../src/process-identity.js';
+import { type FakeGuest, withFakeGuest } from '../fixtures/fake-guest.js';
+import { type MconsoleProxy, withMconsoleProxy } from '../support/mconsole-proxy.js';
+import { withTempDir } from '../support/temp-dir.js';
+
+/**
+ * `stop` waits in a queue in the guest and `go` does not, so a `go` may be answered `Not stopped` and the guest pause after it, for
+ * ever (uml-facts, fact 4). The proxy has each message come exactly when it does most harm.
+ */
+
+interface Late {
+  fake: FakeGuest;
+  proxy: MconsoleProxy;
+  /** Its `stop` was sent, and is held at the proxy. */
+  stopAndGo: StopAndGo;
+}
+
+const withStopHeld = (use: (late: Late) => Promise<void>): Promise<void> =>
+  withTempDir((dir) =>
+    withFakeGuest({ dir: join(dir, 'g') }, async (fake) => {
+      const paths = { listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath };
+      await withMconsoleProxy(paths, async (proxy) => {
+        const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
+        const stopAndGo = await StopAndGo.open({ socketPath: proxy.socketPath, main });
+        try {
+          await proxy.hold('stop');
+          expect(await stopAndGo.stop(20)).toBe('unanswered');
+          await use({ fake, proxy, stopAndGo });
+        } finally {
+          stopAndGo.close();
+        }
+      });
+    }),
+  );
+
+const never = 10 ** 9;
+
+test('a go that was sent before the answer to stop ends no pause, though it is answered after that', () =>
+  withStopHeld(async ({ fake, proxy, stopAndGo }) => {
+    await proxy.hold('go', 'answer');
+    const resuming = stopAndGo.resume(never);
+    await proxy.untilHeld('go', 'answer');
+    // Whatever is sent from now on is lost, until the answers of before are out.
+    await proxy.drop('go', 10_000, 'request');
+    await proxy.release('stop');
+    await proxy.untilPassed('stop', 'answer');
+    expect(fake.isPaused()).toBe(true);
+    await proxy.release('go');
+    expect(await resuming).toMatchObject({ over: 'resumed' });
+    expect(fake.isPaused()).toBe(false);
+  }));
+
+test('a stop that is still on its way after one look for it does not leave the guest stopped', () =>
+  withStopHeld(async ({ fake, proxy, stopAndGo }) => {
+    // By then a first look has found the guest running: its `proc` was answered, and its go was not needed.
+    await proxy.hold('proc uptime', 'request', 1);
+    const resuming = stopAndGo.resume(0);
+    const lookedAgain = proxy.untilHeld('proc uptime').then(() => 'looked again');
+    expect(await Promise.race([lookedAgain, resuming])).toBe('looked again');
+    await proxy.release('stop');
+    await proxy.untilPassed('stop', 'answer');
+    await proxy.release('proc uptime');
+    expect(await resuming).toMatchObject({ over: 'resumed' });
+    expect(fake.isPaused()).toBe(false);
+  }));
