@@ -1,29 +1,30 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Scene, type SnapshotResult, setScene } from '../snapshot/scene.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { CliResult } from '../support/cli.js';
+import { type SnapshotResult, setScene } from '../support/scene.js';
 
-/** What the command line tells of snapshots, to people and to programs, and what it keeps of them. */
+/**
+ * What the command line tells of snapshots, to people and to programs, and what it keeps of them. The guest's name is made of
+ * escape sequences: none of them gets to the terminal, whatever is told of it.
+ */
 
-let dir: string;
-let scene: Scene;
-let guest: RealGuest;
+const hostname = "$(printf '\\033]0;owned\\007\\033[2Jevil\\nsecond line')";
+const scene = setScene({
+  guest: { fillMiB: 16, rc: [`hostname "${hostname}"`] },
+  settings: { capture: 'copy' },
+});
 let taken: SnapshotResult;
+let failed: SnapshotResult;
 beforeAll(async () => {
-  dir = await makeTempDir();
-  guest = await bootGuest({ dir, writer: 'none' });
-  scene = await sceneWith({});
   taken = await scene.snapshot('--label', 'why=test');
-});
-afterAll(async () => {
-  await guest?.kill();
-  await removeTempDir(dir);
+  failed = await scene.snapshot('--budget', '1ms');
 });
 
-function sceneWith(settings: Record<string, unknown>): Promise<Scene> {
-  const common = { capture: 'copy', pauseBudget: '20s' };
-  const { disks, socketPath } = guest;
-  return setScene({ dir, mconsole: socketPath, disks, settings: { ...common, ...settings } });
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not come through
+const harmful = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
+async function run(...args: string[]): Promise<CliResult> {
+  const result = await scene.run(...args);
+  expect(result.stdout + result.stderr).not.toMatch(harmful);
+  return result;
 }
 
 /** Design §8. Scripts read them without asking first whether the snapshot succeeded. */
@@ -37,7 +38,7 @@ describe('the summary of a snapshot', () => {
     expect(Object.keys(taken.summary)).toEqual(expect.arrayContaining(promisedFields));
     expect(taken.summary).toMatchObject({
       ...{ type: 'summary', guest: 'debian', status: 'warning', consistency: 'synced', dirtyKib: 0 },
-      ...{ method: 'copy', budgetMs: 20_000, resumed: true, sizeBytes: 128 * 2 ** 20, error: null },
+      ...{ method: 'copy', budgetMs: 60_000, resumed: true, sizeBytes: 64 * 2 ** 20, error: null },
       job: expect.stringMatching(/^\d{8}T\d{6}Z-[0-9a-f]{6}$/),
       snapshot: expect.stringMatching(/^debian@\d{8}T\d{6}Z$/),
     });
@@ -55,158 +56,111 @@ describe('the summary of a snapshot', () => {
   });
 
   test('that failed has the same fields, and the error with its phase', async () => {
-    const away = await setScene({ dir, mconsole: `${dir}/nowhere`, disks: [{ device: 'ubd0', path: dir }] });
-    const { exitCode, summary } = await away.snapshot();
-    expect(Object.keys(summary)).toEqual(expect.arrayContaining([...promisedFields, 'error']));
-    expect(summary).toMatchObject({
+    expect(Object.keys(failed.summary)).toEqual(expect.arrayContaining([...promisedFields, 'error']));
+    expect(failed.summary).toMatchObject({
       ...{ status: 'failed', snapshot: null, consistency: null, pausedMs: null },
-      error: { phase: 'preflight', code: 'NoMconsoleSocket', message: expect.stringContaining('nowhere') },
+      error: {
+        phase: 'preflight',
+        code: 'PredictedPauseOverBudget',
+        message: expect.stringContaining('1 ms'),
+      },
       phases: [{ phase: 'preflight', outcome: 'failed' }],
     });
-    expect(exitCode).toBe(1);
-  });
-
-  test('is the same that the history keeps', async () => {
-    const jobs = (await scene.run('history', '--json')).json;
-    const job = jobs.find((one) => one.job === taken.summary.job);
-    expect(job?.summary).toEqual(taken.summary);
+    expect(failed.exitCode).toBe(1);
   });
 });
 
 /** The log of a job as `show --json` has it. */
-function textsOf(job: Record<string, unknown> | undefined): string[] {
-  const log = (job?.log ?? []) as { level: string; text: string }[];
+async function logOf(job: unknown): Promise<string[]> {
+  const [shown] = (await run('show', String(job), '--json')).json;
+  expect(shown).toMatchObject({ type: 'job', job });
+  const log = (shown?.log ?? []) as { level: string; text: string }[];
   return log.map(({ level, text }) => `${level} ${text}`);
 }
 
 describe('what is a table for people is one object a line with --json', () => {
   test('list', async () => {
-    const table = await scene.run('list');
+    const table = await run('list');
     expect(table.stdout).toMatch(/^snapshot +store +taken .*consistency .*pause/);
     expect(table.stdout).toContain(taken.summary.snapshot);
-    const { json, stdout } = await scene.run('list', '--json');
+    const { json, stdout } = await run('list', '--json');
     expect(stdout.trimEnd().split('\n')).toHaveLength(json.length);
-    expect(json).toMatchObject([
-      { snapshot: taken.summary.snapshot, state: 'sound', labels: { why: 'test' } },
-    ]);
+    const { snapshot } = taken.summary;
+    expect(json).toMatchObject([{ snapshot, state: 'sound', labels: { why: 'test' } }]);
   });
 
-  test('history, newest first', async () => {
-    expect((await scene.run('history')).stdout).toMatch(/^job +kind +guest +started .*status/);
-    const { json } = await scene.run('history', 'debian', '--json');
-    expect(json.map(({ status }) => status)).toContain('warning');
-    const started = json.map(({ startedAt }) => String(startedAt));
-    expect(started).toEqual([...started].sort().reverse());
-    expect((await scene.run('history', '--json', '--limit', '1')).json).toHaveLength(1);
+  test('history, newest first, with the summary that was printed', async () => {
+    const table = (await run('history', '--limit', '1')).stdout.trimEnd().split('\n');
+    expect(table).toEqual([
+      expect.stringMatching(/^job +kind +guest +started .*status/),
+      expect.stringContaining(String(failed.summary.job)),
+    ]);
+    const { json } = await run('history', 'debian', '--json');
+    expect(json.map(({ summary }) => summary)).toEqual([failed.summary, taken.summary]);
+    expect(json.map(({ status }) => status)).toEqual(['failed', 'warning']);
   });
 
   test('show, of a snapshot and of a job', async () => {
     const { snapshot, job } = taken.summary;
-    const ofSnapshot = (await scene.run('show', snapshot ?? '', '--json')).json;
+    const ofSnapshot = (await run('show', snapshot ?? '', '--json')).json;
     expect(ofSnapshot).toMatchObject([{ type: 'snapshot', snapshot, job: { job, pauses: [{}] } }]);
-    expect((await scene.run('show', 'debian@latest')).stdout).toMatch(/snapshot +debian@[\s\S]*preflight/);
-    const ofJob = (await scene.run('show', String(job), '--json')).json;
-    expect(ofJob).toMatchObject([{ type: 'job', job, phases: taken.summary.phases }]);
-    expect((await scene.run('show', String(job))).stdout).toContain(`job ${job}: backup of debian`);
+    expect(ofSnapshot[0]?.kernel).toMatch(/^Linux .*evil second line /);
+    expect(ofSnapshot[0]?.kernel).not.toMatch(harmful);
+    expect((await run('show', 'debian@latest')).stdout).toMatch(/snapshot +debian@[\s\S]*preflight/);
+    const people = (await run('show', String(job))).stdout;
+    expect(people).toContain(`job ${job}: backup of debian`);
+    expect(people).toMatch(/^\d\d:\d\d:\d\d\.\d{3} {2}info {3}capture: done after .*$/m);
   });
 
   test('show, of the log of a job: its begin, each phase as it ends, its warnings and its end, in order', async () => {
     const { job, phases, warnings } = taken.summary;
-    expect(textsOf((await scene.run('show', String(job), '--json')).json[0])).toEqual([
+    expect(await logOf(job)).toEqual([
       expect.stringMatching(/^info backup of debian began, by a command of .+ \(process \d+\)$/),
       ...phases.map(({ phase }) => expect.stringMatching(`^info ${phase}: done after .* m?s`)),
       ...warnings.map((warning) => `warn ${warning}`),
       expect.stringMatching(/^warn ended after .*: warning$/),
     ]);
-    const people = (await scene.run('show', String(job))).stdout;
-    expect(people).toMatch(/^\d\d:\d\d:\d\d\.\d{3} {2}info {3}capture: done after .*$/m);
   });
 
   test('show, of the log of a job that failed: the failure, and what it was undone to', async () => {
-    const { summary } = await scene.snapshot('--budget', '1ms');
-    expect(summary.status).toBe('failed');
-    const lines = textsOf((await scene.run('show', String(summary.job), '--json')).json[0]);
-    expect(lines).toContain(
-      `error ${summary.error?.code} in ${summary.error?.phase}: ${summary.error?.message}`,
-    );
+    const { job, error } = failed.summary;
+    const lines = await logOf(job);
+    expect(lines).toContain(`error ${error?.code} in ${error?.phase}: ${error?.message}`);
     expect(lines).toContainEqual(expect.stringMatching(/^info undone: what store \S+ had received/));
     expect(lines.at(-1)).toMatch(/^error ended after .*: failed$/);
   });
 });
 
-test('--quiet says nothing of what went well', async () => {
-  const { stdout } = await scene.run('--quiet', 'snapshot', 'debian');
-  expect(stdout).toBe('');
-});
-
-describe('what is kept', () => {
-  const listed = async () =>
-    (await scene.run('list', '--json')).json.map(({ snapshot, pinned }) => ({ snapshot, pinned }));
-
-  test('a pin outlives every rule, a dry run only tells, and a rule gives its reason', async () => {
-    const first = taken.summary.snapshot;
-    expect((await scene.run('pin', first ?? '')).exitCode).toBe(0);
-    const more = [await scene.snapshot(), await scene.snapshot()].map(({ summary }) => summary.snapshot);
-    const [second, third] = more;
-    scene = await sceneWith({ keep: { last: 1 } });
-    const before = await listed();
-
-    const told = await scene.run('prune', 'debian', '--dry-run', '--json');
-    const summary = told.json.at(-1);
-    expect(summary).toMatchObject({ dryRun: true, status: 'success' });
-    expect(JSON.stringify(summary?.removed)).toContain(second);
-    // One line for each, as in the table.
-    expect(told.json).toHaveLength(before.length + 1);
-    expect(told.json).toEqual(
-      expect.arrayContaining([
-        { type: 'verdict', store: 'local', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
-        expect.objectContaining({
-          snapshot: second,
-          verdict: 'remove',
-          reasons: ['no keep rule asks for it'],
-        }),
-        expect.objectContaining({ snapshot: third, verdict: 'keep' }),
-      ]),
-    );
-    expect(await listed()).toEqual(before);
-    const table = await scene.run('prune', '--dry-run');
-    expect(table.stdout).toMatch(new RegExp(`${first} +local +keep +pinned`));
-    expect(table.stdout).toMatch(new RegExp(`${second} +local +remove +\\S`));
-
-    expect((await scene.run('prune')).exitCode).toBe(0);
-    expect((await listed()).map(({ snapshot }) => snapshot)).toEqual([first, third]);
-
-    expect((await scene.run('unpin', first ?? '')).exitCode).toBe(0);
-    const last = await scene.snapshot();
-    // The rules apply after a snapshot that succeeded, and its summary names what they took.
-    expect(JSON.stringify(last.summary.removed)).toContain(first);
-    expect((await listed()).map(({ snapshot }) => snapshot)).toEqual([last.summary.snapshot]);
-  });
-
-  test('a snapshot that failed removes nothing', async () => {
-    const before = await listed();
-    const failed = await scene.snapshot('--budget', '1ms');
-    expect(failed.exitCode).toBe(1);
-    expect(await listed()).toEqual(before);
-  });
-});
-
-test('one that was asked to pin is pinned from the first', async () => {
-  const { summary } = await scene.snapshot('--pin');
-  const shown = (await scene.run('show', summary.snapshot ?? '', '--json')).json;
-  expect(shown).toMatchObject([{ pinned: true }]);
-});
-
-test("a guest's name made of escape sequences gets none of them to the terminal", async () => {
-  const name = "$(printf '\\033]0;owned\\007\\033[2Jevil\\nsecond line')";
-  await guest.sh(`hostname "${name}"`);
-  const { exitCode, stdout, stderr } = await scene.run('snapshot', 'debian');
+test('people are told in one line, --quiet says nothing of what went well, and what was asked to be pinned is so from the first', async () => {
+  const { exitCode, stdout } = await run('snapshot', 'debian');
   expect(exitCode).toBe(3);
-  const shown = await scene.run('show', 'debian@latest');
-  const manifest = (await scene.run('show', 'debian@latest', '--json')).json[0];
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not come through
-  const harmful = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
-  for (const text of [stdout, stderr, shown.stdout, shown.stderr, String(manifest?.kernel)])
-    expect(text).not.toMatch(harmful);
-  expect(String(manifest?.kernel)).toMatch(/^Linux .*evil second line /);
+  expect(stdout).toMatch(/^debian@\S+ {2}synced {2}copy .*stored\n$/);
+  expect((await run('--quiet', 'snapshot', 'debian', '--pin')).stdout).toBe('');
+  expect((await scene.listed()).map((one) => 'pinned' in one && one.pinned)).toEqual([false, false, true]);
+});
+
+test('a pin outlives every rule, a dry run only tells, a snapshot that failed removes nothing, and one that succeeded tells what it removed', async () => {
+  const keep = { keep: { last: 1 } };
+  const [first = '', second = '', third = ''] = await scene.snapshots();
+  expect((await run('pin', first)).exitCode).toBe(0);
+  await scene.configure({ debian: scene.settings(keep) });
+  expect((await run('prune', 'debian', '--dry-run', '--json')).json).toMatchObject([
+    ...[
+      { type: 'verdict', store: 'local', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
+      { snapshot: second, verdict: 'remove', reasons: ['no keep rule asks for it'] },
+      { snapshot: third, verdict: 'keep' },
+    ],
+    { dryRun: true, status: 'success', removed: [{ snapshot: second }] },
+  ]);
+  expect((await scene.backup(keep, { budgetMs: 1 })).status).toBe('failed');
+  expect(await scene.snapshots()).toEqual([first, second, third]);
+
+  const { summary } = await scene.snapshot();
+  expect(JSON.stringify(summary.removed)).toContain(second);
+  expect(await scene.snapshots()).toEqual([first, third, summary.snapshot]);
+
+  expect((await run('unpin', first)).exitCode).toBe(0);
+  expect((await run('prune')).exitCode).toBe(0);
+  expect(await scene.snapshots()).toEqual([third, summary.snapshot]);
+  await scene.expectWell();
 });

@@ -3,6 +3,7 @@ import { createReadStream, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
+import type { SnapshotOptions } from '../../src/control/request.js';
 import { errnoOf } from '../../src/errors.js';
 import type { JobRecord, JobStatus } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
@@ -237,10 +238,45 @@ export class Scene {
 
   /** The command line on another config of the same guest, state and store. */
   async variant(settings: Record<string, unknown>, more: Record<string, unknown> = {}): Promise<Commands> {
+    return this.#commandsOn(await this.#variantConfig(settings, more));
+  }
+
+  async #variantConfig(settings: Record<string, unknown>, more: Record<string, unknown>): Promise<string> {
     const config = this.path(`${randomBytes(4).toString('hex')}.yaml`);
     const changed = this.#configOf({ debian: this.settings(settings) }, more);
     await writeFile(config, `${JSON.stringify(changed)}\n`);
-    return this.#commandsOn(config);
+    return config;
+  }
+
+  /**
+   * A backup on such a config as `snapshot` runs it, with its row in the history, but by this process: for what comes of it,
+   * where how a command tells it is shown elsewhere.
+   */
+  async backup(
+    settings: Record<string, unknown> = {},
+    options: SnapshotOptions = {},
+    more: Record<string, unknown> = {},
+  ): Promise<Summary> {
+    const [{ backup }, { withSnapshotOptions }, { withHouse }, { guestNamed }, { loadConfig }] =
+      await Promise.all([
+        import('../../jobs/backup.js'),
+        import('../../jobs/with-snapshot-options.js'),
+        import('../../src/compose.js'),
+        import('../../src/config/guest-named.js'),
+        import('../../src/config/load-config.js'),
+      ]);
+    const config = await loadConfig(await this.#variantConfig(settings, more));
+    const order = withSnapshotOptions(guestNamed(config, 'debian'), options);
+    const { signal } = new AbortController();
+    return await withHouse(config, async (house) => {
+      const { stateDirectory, history } = house;
+      const stores = house.storesOf(order.config);
+      const summary = await backup(
+        { ...order, trigger: 'manual', signal },
+        { stateDirectory, stores, history },
+      );
+      return summary as unknown as Summary;
+    });
   }
 
   #commandsOn(config: string): Commands {
