@@ -16,12 +16,15 @@ import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 
 const skipped = whyNoLoopMount('xfs');
 const traceable = await canTrace();
+const writer = '(while :; do echo line >> /data/log; nap 0.3; done) &';
 
 describe.skipIf(!canLoopMount('xfs'))(`a guest on XFS${skipped ? ` (skipped: ${skipped})` : ''}`, () => {
   const scene = setScene({
     on: 'xfs',
-    guest: { writer: 'lines', fillMiB: 16, cow: true, disks: [{ sizeMiB: 32 }] },
+    guest: { rc: [writer], fillMiB: 16, cow: true, disks: [{ sizeMiB: 32 }] },
     proxied: true,
+    // Of a guest that writes some are in vain where the host is busy.
+    settings: { syncTries: 100 },
   });
   /** On another filesystem. */
   let far: string;

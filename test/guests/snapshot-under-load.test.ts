@@ -11,7 +11,8 @@ import { waitFor } from '../support/wait-for.js';
 const scene = setScene({
   guest: { writer: 'lines', fillMiB: 16, disks: [{ sizeMiB: 16 }] },
   proxied: true,
-  settings: { capture: 'copy' },
+  // Of its tries some are in vain where the host is busy.
+  settings: { capture: 'copy', syncTries: 100 },
 });
 
 const imageOf = (snapshot: string | null) => join(scene.directoryOf(snapshot), 'ubd0.img');
