@@ -128,7 +128,7 @@ describe.skipIf(!canLoopMount('ext4'))(`a store${skipped ? ` (skipped: ${skipped
   });
 
   test('that hangs during the copy does not keep the guest from running at its deadline (fault 34)', async () => {
-    const job = await startHeld(scene, ['--budget', '3s']);
+    const job = await startHeld(scene, ['--budget', '5s']);
     const pausesBefore = (await scene.proxy.pauses()).length;
     await runTool('fsfreeze', ['-f', filesystem.mountPoint]);
     try {
