@@ -1,7 +1,6 @@
 import { copyFile, mkdir, mkdtemp, rename, symlink, writeFile } from 'node:fs/promises';
 import { createSocket } from 'unix-dgram';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { SnapshotOptions } from '../../src/control/request.js';
 import { expectFailed, expectRuns, setScene, type Summary } from '../support/scene.js';
 import { removeTempDir } from '../support/temp-dir.js';
 
@@ -17,22 +16,13 @@ beforeEach(async () => {
 const stops = async () => (await scene.proxy.events()).filter(({ command }) => command === 'stop').length;
 
 /** @returns the message */
-async function expectRefused(
-  code: string,
-  settings: Record<string, unknown> = {},
-  options: SnapshotOptions = {},
-  config: Record<string, unknown> = {},
-): Promise<string> {
-  const summary = await scene.backup(settings, options, config);
+async function expectRefused(code: string, ...given: Parameters<typeof scene.backup>): Promise<string> {
+  const summary = await scene.backup(...given);
   await expectUntouched(summary, code);
   return summary.error?.message ?? '';
 }
 
-async function expectUntouched(
-  summary: Summary,
-  code: string,
-  { resumed } = { resumed: true },
-): Promise<void> {
+async function expectUntouched(summary: Summary, code: string, resumed = true): Promise<void> {
   refusedSoFar.push(code);
   const nothing = { status: 'failed', snapshot: null, pausedMs: null, resumed };
   expect(summary).toMatchObject({ ...nothing, error: { phase: 'preflight', code } });
@@ -65,7 +55,7 @@ describe('a guest that must not be stopped is refused', () => {
     const summary = await scene.backup();
     // Fails unless it is still stopped.
     await scene.guest.mconsole('go');
-    await expectUntouched(summary, 'GuestAlreadyStopped', { resumed: false });
+    await expectUntouched(summary, 'GuestAlreadyStopped', false);
   });
 });
 

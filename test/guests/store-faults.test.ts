@@ -1,4 +1,4 @@
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startHeld } from '../support/held-job.js';
@@ -33,9 +33,7 @@ describe.skipIf(!canLoopMount('ext4'))(`a store${skipped ? ` (skipped: ${skipped
     await filesystem?.remove();
   });
 
-  const within = (name: string) => join(filesystem.mountPoint, name);
-  const ballast = () => within('ballast');
-
+  const ballast = () => join(filesystem.mountPoint, 'ballast');
   /** Leaves so much room in the store. */
   async function fillTo(leftMiB: number): Promise<void> {
     await runTool('fallocate', ['-l', `${(await freeMiB()) - leftMiB}M`, ballast()]);
@@ -65,16 +63,13 @@ describe.skipIf(!canLoopMount('ext4'))(`a store${skipped ? ` (skipped: ${skipped
   });
 
   test('without inodes is refused before the guest is stopped (fault 30)', async () => {
-    const made: string[] = [];
+    const many = join(filesystem.mountPoint, 'many');
+    await mkdir(many);
     const makeAll = async () => {
-      for (;;) {
-        const path = within(`inode-${made.length}`);
-        await writeFile(path, '');
-        made.push(path);
-      }
+      for (let n = 0; ; n++) await writeFile(join(many, `${n}`), '');
     };
     await expect(makeAll()).rejects.toMatchObject({ code: 'ENOSPC' });
-    const refused = expectRefused('StoreTooFull').finally(() => Promise.all(made.map((path) => rm(path))));
+    const refused = expectRefused('StoreTooFull').finally(() => rm(many, { recursive: true }));
     // There is not even one for the directory of the new snapshot.
     expect(await refused).toContain(' 0 inodes free');
     await scene.expectUnharmed();
