@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ServiceManager } from '../../src/control/service-manager.js';
 import { NotifyReceiver } from '../support/notify-receiver.js';
+import { setScene } from '../support/scene.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { TestDaemon } from '../support/test-daemon.js';
-import { TestHouse } from '../support/test-house.js';
 import { waitFor } from '../support/wait-for.js';
 
 let dir: string;
@@ -49,43 +49,37 @@ describe('a service manager is told', () => {
   });
 });
 
-test('a watchdog is fed by a daemon that lives, and starves when its event loop stands still', async () => {
-  const house = await TestHouse.build({ sizeMiB: 400 });
-  ear = await NotifyReceiver.bind(join(dir, 'watched'));
-  try {
-    await house.configure({});
-    const env = { NOTIFY_SOCKET: ear.address, WATCHDOG_USEC: '200000' };
-    const daemon = await TestDaemon.start(house, [], env);
-    await ear.untilTold('READY');
-    expect(ear.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
-    await ear.untilTold('WATCHDOG', 5);
+describe('a daemon', () => {
+  const scene = setScene({ guest: null });
+
+  test('that lives feeds a watchdog, which starves when its event loop stands still', async () => {
+    const watched = await NotifyReceiver.bind(join(dir, 'watched'));
+    ear = watched;
+    const env = { NOTIFY_SOCKET: watched.address, WATCHDOG_USEC: '200000' };
+    const daemon = await TestDaemon.start(scene, [], env);
+    await watched.untilTold('READY');
+    expect(watched.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
+    await watched.untilTold('WATCHDOG', 5);
 
     daemon.kill('SIGSTOP');
-    const feedings = () => ear?.received.filter(({ WATCHDOG }) => WATCHDOG === '1').length;
+    const feedings = () => watched.received.filter(({ WATCHDOG }) => WATCHDOG === '1').length;
     // What it had sent before may still be on its way.
-    const settled = { last: -1 };
-    await waitFor(
-      'the feeding to end',
-      () => {
-        const same = feedings() === settled.last;
-        settled.last = feedings() ?? -1;
-        return same;
-      },
-      { everyMs: 1000 },
-    );
+    let last = -1;
+    const isSettled = () => {
+      const before = last;
+      last = feedings();
+      return last === before;
+    };
+    await waitFor('the feeding to end', isSettled, { everyMs: 1000 });
     daemon.kill('SIGCONT');
 
     await daemon.reload();
-    await ear.untilTold('READY', 2);
-    const told = ear.received
-      .filter(({ WATCHDOG }) => WATCHDOG === undefined)
-      .map((one) => Object.keys(one)[0]);
-    expect(told).toEqual(['READY', 'RELOADING', 'READY']);
+    await watched.untilTold('READY', 2);
+    const told = watched.received.filter(({ WATCHDOG }) => WATCHDOG === undefined);
+    expect(told.map((one) => Object.keys(one)[0])).toEqual(['READY', 'RELOADING', 'READY']);
     await daemon.end();
-    await ear.untilTold('STOPPING');
-  } finally {
-    await house.remove();
-  }
+    await watched.untilTold('STOPPING');
+  });
 });
 
 test('a watchdog that is meant for another process is none of ours', async () => {

@@ -44,10 +44,11 @@ export async function startBrowser(): Promise<TestBrowser> {
 
 const axeFile = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-/** What axe finds against WCAG 2.1 AA and its own best practices: every kind, with the elements. */
-export async function accessibilityProblems(page: Page): Promise<string[]> {
-  await page.evaluate(await readFile(axeFile, 'utf8'));
-  const results = await page.evaluate('axe.run(document)');
+/** What axe finds against WCAG 2.1 AA and its own best practices: every kind, or by these rules, with the elements. */
+export async function accessibilityProblems(page: Page, rules?: readonly string[]): Promise<string[]> {
+  if (!(await page.evaluate('"axe" in window'))) await page.evaluate(await readFile(axeFile, 'utf8'));
+  const options = JSON.stringify(rules === undefined ? {} : { runOnly: rules });
+  const results = await page.evaluate(`axe.run(document, ${options})`);
   const { violations } = results as { violations: { id: string; help: string; nodes: { html: string }[] }[] };
   return violations.map(
     ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(' ')}`,
@@ -84,6 +85,7 @@ export async function withPage<T>(
   use: (page: Page, context: BrowserContext) => Promise<T>,
 ): Promise<T> {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(60_000);
   try {
     return await use(await context.newPage(), context);
   } finally {

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import type { CliResult, RunningCli } from '../support/cli.js';
@@ -77,11 +78,17 @@ export class DashboardOfTests {
     return (await this.ctl('dashboard')).stdout.trim();
   }
 
-  /** The cookie that a login link gives. */
+  /** The cookie of a new session, by the token of the file. */
   async logIn(): Promise<string> {
-    const { pathname, search } = new URL(await this.loginUrl());
-    const { headers } = await this.ask(pathname + search);
+    const token = (await readFile(join(this.#house.state, 'dashboard.token'), 'utf8')).trim();
+    const { headers } = await this.press('/login', { token });
     return String(headers['set-cookie']).split(';')[0] ?? '';
+  }
+
+  /** The same for a browser. */
+  async browserCookie(): Promise<{ name: string; value: string; url: string }> {
+    const [name = '', value = ''] = (await this.logIn()).split('=');
+    return { name, value, url: this.url.href };
   }
 }
 

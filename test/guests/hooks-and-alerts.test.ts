@@ -1,137 +1,116 @@
-import { chmod, readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { RealGuest } from '../support/real-guest.js';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { afterEach, beforeAll, expect, test } from 'vitest';
+import { setScene } from '../support/scene.js';
 import { TestDaemon } from '../support/test-daemon.js';
-import { expectRunning, settingsOf, TestHouse } from '../support/test-house.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** Programs of the host around backups of a real guest, and those who are told by a daemon what became of them. */
 
-let house: TestHouse;
-let guest: RealGuest;
-let log: string;
+const scene = setScene({ on: 'xfs' });
+let note: [string];
 
 beforeAll(async () => {
-  house = await TestHouse.build();
-  guest = await house.boot();
-  log = join(house.dir, 'hooks.log');
+  const words =
+    '$UMLSNAP_HOOK guest=$UMLSNAP_GUEST job=$UMLSNAP_JOB phase=$UMLSNAP_PHASE snapshot=$UMLSNAP_SNAPSHOT paused=$UMLSNAP_PAUSED_MS error=$UMLSNAP_ERROR_CODE';
+  note = await script('note', `echo "${words}" >> ${scene.path('noted')}`);
 });
-afterAll(() => house.remove());
 afterEach(async () => {
-  await expectRunning(guest);
-  await house.expectAllWell();
-  await writeFile(log, '');
+  await scene.expectWell();
+  await rm(scene.path('noted'), { force: true });
 });
 
 async function script(name: string, text: string): Promise<[string]> {
-  const path = join(house.dir, name);
-  await writeFile(path, `#!/bin/sh\n${text}\n`);
-  await chmod(path, 0o755);
-  return [path];
+  await writeFile(scene.path(name), `#!/bin/sh\n${text}\n`);
+  await chmod(scene.path(name), 0o755);
+  return [scene.path(name)];
 }
 
-const note =
-  'echo "$UMLSNAP_HOOK guest=$UMLSNAP_GUEST job=$UMLSNAP_JOB phase=$UMLSNAP_PHASE snapshot=$UMLSNAP_SNAPSHOT paused=$UMLSNAP_PAUSED_MS error=$UMLSNAP_ERROR_CODE"';
-const noted = async () => (await readFile(log, 'utf8')).split('\n').slice(0, -1);
+const linesOf = async (name: string) =>
+  (await readFile(scene.path(name), 'utf8').catch(() => '')).split('\n').slice(0, -1);
+const noted = () => linesOf('noted');
 
-async function configureHooks(hooks: Record<string, unknown>, more: Record<string, unknown> = {}) {
-  const each = await script('note', `${note} >> ${log}`);
-  await house.configure({
-    one: settingsOf(guest, { hooks: { before: each, after: each, failed: each, ...hooks }, ...more }),
-  });
-}
-
-async function snapshot(...options: string[]) {
-  const { exitCode, json, stderr } = await house.run(['--json', 'snapshot', 'one', ...options]);
-  return { exitCode, stderr, summary: json.find(({ type }) => type === 'summary') ?? {} };
-}
-
-describe('hooks', () => {
-  test('run before and after a backup, and know what came of it', async () => {
-    await configureHooks({});
-    const { exitCode, summary } = await snapshot();
-    expect(exitCode).toBe(0);
-    const { job, snapshot: name, pausedMs } = summary;
-    expect(await noted()).toEqual([
-      `before guest=one job=${job} phase=before snapshot= paused= error=`,
-      `after guest=one job=${job} phase=retain snapshot=${name} paused=${pausedMs} error=`,
-    ]);
-    const log = (await house.run(['--json', 'show', String(job)])).json[0]?.log as { text: string }[];
-    const steps = log.map(({ text }) => /^(hook \w+|\w+): done/.exec(text)?.[1]).filter(Boolean);
-    expect([steps[0], steps[1], steps.at(-2), steps.at(-1)]).toEqual([
-      ...['hook before', 'preflight', 'retain', 'hook after'],
-    ]);
+const configureHooks = (hooks: Record<string, unknown>) =>
+  scene.configure({
+    debian: scene.settings({ hooks: { before: note, after: note, failed: note, ...hooks } }),
   });
 
-  test('that fail before it are the reason why there is no backup: the guest is not touched', async () => {
-    await configureHooks({ before: await script('no', 'echo "the mirror is away" >&2; exit 7') });
-    const { exitCode, summary, stderr } = await snapshot();
-    expect(exitCode).toBe(1);
-    expect(summary).toMatchObject({
-      status: 'failed',
-      error: { code: 'HookFailed' },
-      pausedMs: null,
-      phases: [],
-    });
-    expect(stderr).toMatch(/hook `before` of guest one \(no\) failed: exit 7: the mirror is away/);
-    expect(await noted()).toEqual([
-      `failed guest=one job=${summary.job} phase=backup snapshot= paused= error=HookFailed`,
-    ]);
-  });
+test('hooks run before and after a backup, and know what came of it', async () => {
+  await configureHooks({});
+  const { exitCode, summary } = await scene.snapshot();
+  expect(exitCode).toBe(0);
+  const { job, snapshot, pausedMs } = summary;
+  expect(await noted()).toEqual([
+    `before guest=debian job=${job} phase=before snapshot= paused= error=`,
+    `after guest=debian job=${job} phase=retain snapshot=${snapshot} paused=${pausedMs} error=`,
+  ]);
+  const details = await scene.withHistory((history) => history.job(String(job)));
+  const steps = (details?.log ?? []).map(({ text }) => /^(hook \w+|\w+): done/.exec(text)?.[1]);
+  const done = steps.filter((step) => step !== undefined);
+  expect([...done.slice(0, 2), ...done.slice(-2)]).toEqual([
+    ...['hook before', 'preflight', 'retain', 'hook after'],
+  ]);
+});
 
-  test('that fail after it are a warning, and the snapshot stays', async () => {
-    await configureHooks({ after: await script('late', 'exec sleep 1000'), timeout: '1s' });
-    const { exitCode, summary } = await snapshot();
-    expect(exitCode).toBe(3);
-    expect(summary.warnings).toEqual([
-      expect.stringMatching(/hook `after` of guest one .* did not end within 1000 ms/),
-    ]);
-    expect(await house.listed()).toContainEqual(
-      expect.objectContaining({ snapshot: summary.snapshot, state: 'sound' }),
-    );
-  });
+test('hooks that fail before it are the reason why there is no backup: the guest is not touched', async () => {
+  await configureHooks({ before: await script('no', 'echo "the mirror is away" >&2; exit 7') });
+  const { exitCode, summary, stderr } = await scene.snapshot();
+  expect(exitCode).toBe(1);
+  const error = { code: 'HookFailed' };
+  expect(summary).toMatchObject({ status: 'failed', error, pausedMs: null, phases: [] });
+  expect(stderr).toMatch(/hook `before` of guest debian \(no\) failed: exit 7: the mirror is away/);
+  expect(await noted()).toEqual([
+    `failed guest=debian job=${summary.job} phase=backup snapshot= paused= error=HookFailed`,
+  ]);
+});
 
-  test('are told of a backup that was interrupted in the one before it', async () => {
-    await configureHooks({ before: await script('slow', `echo begun >> ${log}; exec sleep 1000`) });
-    const cli = house.start(['--json', 'snapshot', 'one']);
-    await waitFor('the hook to run', async () => (await noted()).includes('begun'));
-    cli.kill('SIGINT');
-    expect((await cli.exited).exitCode).toBe(130);
-    expect((await noted()).at(-1)).toMatch(/^failed .* error=Interrupted$/);
-  });
+test('hooks that fail after it are a warning, and the snapshot stays', async () => {
+  const after = await script('late', 'exec sleep 1000');
+  // No other hook: one that is well may need longer than that.
+  await scene.configure({ debian: scene.settings({ hooks: { after, timeout: '1s' } }) });
+  const { exitCode, summary } = await scene.snapshot();
+  expect(exitCode).toBe(3);
+  expect(summary.warnings).toEqual([
+    expect.stringMatching(/hook `after` of guest debian .* did not end within 1000 ms/),
+  ]);
+  expect(await scene.snapshots()).toContain(summary.snapshot);
+});
 
-  test('run for no dry run', async () => {
-    await configureHooks({});
-    await snapshot('--dry-run');
-    expect(await noted()).toEqual([]);
+test('hooks are told of a backup that was interrupted in the one before it, and run for no dry run', async () => {
+  await configureHooks({
+    before: await script('slow', `echo begun >> ${scene.path('noted')}; exec sleep 1000`),
   });
+  await scene.snapshot('--dry-run');
+  expect(await noted()).toEqual([]);
+  const cli = scene.startSnapshot();
+  await waitFor('the hook to run', async () => (await noted()).includes('begun'));
+  cli.kill('SIGINT');
+  expect((await cli.exited).exitCode).toBe(130);
+  expect((await noted()).at(-1)).toMatch(/^failed .* error=Interrupted$/);
 });
 
 test('a daemon tells of a failure once, of its end, and of nothing that goes well', async () => {
-  const told = join(house.dir, 'told');
-  await writeFile(told, '');
-  const alerts = [{ command: await script('tell', `cat >> ${told}`) }];
-  const settings = settingsOf(guest, { schedule: '*/2 * * * * *', timezone: 'UTC' });
-  await house.configure({ one: settings }, { alerts });
-  const daemon = await TestDaemon.start(house);
-  try {
-    await daemon.untilLogged(/^backup done$/);
-    const moved = `${house.store}.away`;
-    await rename(house.store, moved);
-    await daemon.untilLogged(/^backup failed$/, 1);
-    await rename(moved, house.store);
-    await daemon.untilLogged(/^backup done$/, daemon.logged(/^backup done$/).length);
-    const alertsTold = await waitFor('two alerts', async () => {
-      const lines = (await readFile(told, 'utf8')).split('\n').slice(0, -1);
-      return lines.length >= 2 && lines.map((line) => JSON.parse(line));
-    });
-    expect(alertsTold.map(({ kind, guest }) => [kind, guest])).toEqual([
-      ['failure', 'one'],
-      ['recovery', 'one'],
-    ]);
-    expect(alertsTold[0].text).toMatch(/store/i);
-  } finally {
-    await daemon.end();
-  }
+  const alerts = [{ command: await script('tell', `cat >> ${scene.path('told')}`) }];
+  const { store } = scene;
+  // Before a backup: one that is at work has its store.
+  const turn = `if [ -e ${scene.path('away')} ]; then mv ${store} ${store}.away; else mv ${store}.away ${store}; fi`;
+  const before = await script('turn', `${turn} 2> /dev/null; exit 0`);
+  const settings = scene.settings({ schedule: '* * * * * *', hooks: { before } });
+  await scene.configure({ debian: settings }, { alerts });
+  const daemon = await TestDaemon.start(scene);
+  await daemon.untilLogged(/^backup done$/);
+  await writeFile(scene.path('away'), '');
+  await daemon.untilLogged(/^backup failed$/, 1);
+  await rm(scene.path('away'));
+  const alertsTold = await waitFor('two alerts', async () => {
+    const lines = await linesOf('told');
+    return lines.length >= 2 && lines.map((line) => JSON.parse(line));
+  });
+  await daemon.untilLogged(/^backup done$/, daemon.logged(/^backup done$/).length);
+  await daemon.end();
+  expect(alertsTold.map(({ kind, guest }) => [kind, guest])).toEqual([
+    ['failure', 'debian'],
+    ['recovery', 'debian'],
+  ]);
+  expect(await linesOf('told')).toHaveLength(2);
+  expect(alertsTold[0].text).toMatch(/store/i);
 });

@@ -1,35 +1,41 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { isAlive, readProcessStat } from '../../src/process-identity.js';
-import { type CliResult, runCli } from '../support/cli.js';
-import { bootGuest, type RealGuest, withGuest } from '../support/real-guest.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { type CliResult, cliScript, runCli } from '../support/cli.js';
+import type { RealGuest } from '../support/real-guest.js';
+import { setScene, settingsOf } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** Our console beside `uml_mconsole`, on the same guest: the same lines, the same answers. */
 
-let dir: string;
-let guest: RealGuest;
+const scene = setScene({ guest: { unlockedDisks: true } });
 let other: RealGuest;
 let env: Record<string, string>;
 
 beforeAll(async () => {
-  dir = await makeTempDir();
   // No config but those that a test names.
-  env = { UMLSNAP_CONFIG: '', HOME: dir };
-  guest = await bootGuest({ dir, sizeMiB: 64, writer: 'none' });
-  other = await bootGuest({ dir, sizeMiB: 64, writer: 'none', unlockedDisks: true });
-  await writeFile(join(dir, 'extra.img'), Buffer.alloc(2 ** 20));
+  env = { UMLSNAP_CONFIG: '', HOME: scene.dir };
+  other = await scene.boot({ unlockedDisks: true });
+  await writeFile(scene.path('extra.img'), Buffer.alloc(2 ** 20));
+  // More than a request takes, with a line that is too long for one.
+  const long = 'é'.repeat(300);
+  const lines = [
+    'first of the file',
+    long,
+    ...Array.from({ length: 100 }, () => 'a line'),
+    'last of the file',
+  ];
+  await writeFile(scene.path('text'), lines.join('\n'));
 });
-afterAll(async () => {
-  await Promise.all([guest?.kill(), other?.kill()]);
-  await removeTempDir(dir);
-});
+
+const ours = (socketPath: string, line?: string, input?: string) =>
+  runCli(['mconsole', socketPath, ...(line === undefined ? [] : [line])], {
+    ...{ env, cwd: scene.dir, ...(input !== undefined && { input }) },
+  });
 
 /** In this order: what one of them changes, a later one changes back. */
 const lines = [
@@ -54,11 +60,8 @@ function asOurs(line: string, { text, isOk }: Answer): Answer {
   return { text: text.replace('uml_mconsole client', 'umlsnap mconsole client'), isOk };
 }
 
-function runTool(args: string[], input?: string): Promise<CliResult> {
-  return resultOf(spawn('uml_mconsole', args, { cwd: dir }), input);
-}
-
-function resultOf(child: ChildProcessWithoutNullStreams, input?: string): Promise<CliResult> {
+function theirs(args: string[], input?: string): Promise<Omit<CliResult, 'json'>> {
+  const child = spawn('uml_mconsole', args, { cwd: scene.dir });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -69,30 +72,30 @@ function resultOf(child: ChildProcessWithoutNullStreams, input?: string): Promis
   });
   child.stdin.end(input);
   return new Promise((done) => {
-    child.on('close', (exitCode, signal) => done({ exitCode, signal, stdout, stderr, json: [] }));
+    child.on('close', (exitCode, signal) => done({ exitCode, signal, stdout, stderr }));
   });
 }
 
-/** What lies in the directory that both are started in. */
-async function layOutFiles(): Promise<void> {
-  // More than a request takes, with a line that is too long for one.
-  const long = 'é'.repeat(300);
-  await writeFile(join(dir, 'text'), `first of the file\n${long}\n${'a line\n'.repeat(100)}last of the file`);
-}
-
 test('a command on the command line is answered as by uml_mconsole', async () => {
-  await layOutFiles();
-  const theirs: Answer[] = [];
-  for (const line of lines) {
-    const { stdout, exitCode } = await runTool([guest.socketPath, line]);
-    theirs.push(asOurs(line, { text: stdout, isOk: exitCode === 0 }));
-  }
-  for (const [n, line] of lines.entries()) {
-    const our = await runCli(['mconsole', guest.socketPath, line], { env, cwd: dir });
+  // One of each kind of answer: all lines are compared where they come from a pipe.
+  const some = [
+    'version',
+    'help',
+    'log hello from outside',
+    'config ubd0',
+    'config ubd99',
+    'dance',
+    'proc nope',
+  ];
+  for (const line of [...some, 'switch nowhere', 'mconsole-version']) {
+    const { stdout, exitCode } = await theirs([scene.guest.socketPath, line]);
+    const their = asOurs(line, { text: stdout, isOk: exitCode === 0 });
+    const our = await ours(scene.guest.socketPath, line);
     const refused = /refused `.*`: (.*) \(-?\d+\)/s.exec(our.stderr)?.[1];
     const text = withoutMarks(refused ?? our.stdout);
-    const expected = { line, text: withoutMarks(theirs[n]?.text ?? ''), isOk: theirs[n]?.isOk };
-    expect({ line, text, isOk: our.exitCode === 0 }).toEqual(expected);
+    expect({ line, text, isOk: our.exitCode === 0 }).toEqual({
+      ...{ line, text: withoutMarks(their.text), isOk: their.isOk },
+    });
   }
 });
 
@@ -104,11 +107,11 @@ function withoutMarks(text: string): string {
 
 test('lines from a pipe are answered as by uml_mconsole, and a failure among them shows in the exit code', async () => {
   const input = `${lines.join('\n')}\nquit\nversion\n`;
-  const theirs = await runTool([guest.socketPath], input);
+  const { stdout } = await theirs([scene.guest.socketPath], input);
   // Without a terminal it prints its prompt and the line all the same.
-  const prompt = `(${guest.socketPath.slice(0, 11)}) `;
-  const their = theirs.stdout.split(prompt).slice(1, lines.length + 1);
-  const our = await runCli(['mconsole', guest.socketPath], { env, cwd: dir, input });
+  const prompt = `(${scene.guest.socketPath.slice(0, 11)}) `;
+  const their = stdout.split(prompt).slice(1, lines.length + 1);
+  const our = await ours(scene.guest.socketPath, undefined, input);
   const expected = their.map((block, n) => {
     const line = lines[n] ?? '';
     const text = block.slice(line.length + 1);
@@ -117,12 +120,9 @@ test('lines from a pipe are answered as by uml_mconsole, and a failure among the
   const ourText = our.stdout.replace(/Additional[\s\S]*?without a sync\n/, '');
   expect(withoutKernelWords(ourText)).toBe(withoutKernelWords(expected.join('')));
   expect(our.exitCode).toBe(1);
-  expect((await runCli(['mconsole', guest.socketPath], { env, input: 'version\n\n  \ngo\n' })).exitCode).toBe(
-    1,
-  );
-  expect(
-    (await runCli(['mconsole', guest.socketPath], { env, input: 'version\n\n\nconfig ubd0' })).exitCode,
-  ).toBe(0);
+  const exitCodeOf = async (lines: string) => (await ours(scene.guest.socketPath, undefined, lines)).exitCode;
+  expect(await exitCodeOf('version\n\n  \ngo\n')).toBe(1);
+  expect(await exitCodeOf('version\n\n\nconfig ubd0')).toBe(0);
 });
 
 /** What the kernel itself says of them comes into the answer, or into the next one, or into none if the console is busy. */
@@ -130,9 +130,9 @@ const withoutKernelWords = (text: string): string =>
   text.replace(/(?:(?:sysrq|open \/proc\/nope): .*\n)+\n/g, '\n');
 
 test('all that is logged from a file arrives whole, with its last line ended', async () => {
-  await layOutFiles();
+  const { guest } = scene;
   await guest.sh('dmesg -c > /dev/null');
-  const { exitCode } = await runCli(['mconsole', guest.socketPath, 'log -f text'], { env, cwd: dir });
+  const { exitCode } = await ours(guest.socketPath, 'log -f text');
   expect(exitCode).toBe(0);
   const log = await guest.sh('dmesg');
   expect(log).toContain('first of the file');
@@ -142,12 +142,10 @@ test('all that is logged from a file arrives whole, with its last line ended', a
 });
 
 test('switch leads the lines that follow to another guest, by its name in the config too', async () => {
-  const config = join(dir, 'config.yaml');
-  const guests = { second: { mconsole: other.socketPath, disks: { ubd0: other.diskPath } } };
-  const stores = { local: { type: 'directory', path: join(dir, 'store') } };
-  await writeFile(config, JSON.stringify({ state: join(dir, 'state'), stores, guests }));
+  const { guest } = scene;
+  await scene.configure({ second: settingsOf(other) });
   const input = `config ubd0\nswitch second\nconfig ubd0\nswitch nowhere\nconfig ubd0\nswitch ${guest.socketPath}\nconfig ubd0\n`;
-  const { stdout, stderr } = await runCli(['-c', config, 'mconsole', guest.socketPath], { input });
+  const { stdout, stderr } = await scene.start(['mconsole', guest.socketPath], { input }).exited;
   expect(stdout.split('\n')).toEqual([
     `OK ${guest.diskPath}`,
     "Switched to 'second'",
@@ -162,7 +160,7 @@ test('switch leads the lines that follow to another guest, by its name in the co
 
 test('what would harm a stopped guest is refused here as well', async () => {
   const input = 'stop\nconfig ubd5=extra.img\nremove ubd5\nremoveubd5\nproc kcore\nproc self/../kcore\ngo\n';
-  const { stdout, stderr } = await runCli(['mconsole', guest.socketPath], { env, input, cwd: dir });
+  const { stdout, stderr } = await ours(scene.guest.socketPath, undefined, input);
   expect(stdout).toBe('OK stopped\nOK \n');
   expect(stderr.match(/Send `go` first/g)).toHaveLength(3);
   expect(stderr.match(/never ends/g)).toHaveLength(2);
@@ -170,20 +168,18 @@ test('what would harm a stopped guest is refused here as well', async () => {
 
 test('with --json each line is one object', async () => {
   const input = 'version\ndance\n';
-  const { json } = await runCli(['--json', 'mconsole', guest.socketPath], { env, input });
+  const { json } = await runCli(['--json', 'mconsole', scene.guest.socketPath], { env, input });
   expect(json).toMatchObject([
     { type: 'summary', command: 'version', text: expect.stringContaining('Linux') },
     { type: 'error', code: 'CommandRefused' },
   ]);
 });
 
-const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
-
 /** The console on a terminal, as a person has it. */
 function openTerminal(socketPath: string) {
-  const command = `exec ${process.execPath} ${main} mconsole ${socketPath}`;
-  const env = { ...process.env, UMLSNAP_CONFIG: '', HOME: dir, TERM: 'xterm' };
-  const child = spawn('script', ['-qec', command, '/dev/null'], { cwd: dir, env });
+  const command = `exec ${process.execPath} ${cliScript} mconsole ${socketPath}`;
+  const env = { ...process.env, UMLSNAP_CONFIG: '', HOME: scene.dir, TERM: 'xterm' };
+  const child = spawn('script', ['-qec', command, '/dev/null'], { cwd: scene.dir, env });
   let screen = '';
   child.stdout.setEncoding('utf8').on('data', (text) => {
     screen += text;
@@ -248,6 +244,7 @@ test('on a terminal there are a prompt, completion, a history, and Ctrl-C for an
 
 test('a guest that reboots is at the same console again', async () => {
   const terminal = openTerminal(other.socketPath);
+  const before = await timesUp(other);
   try {
     await terminal.until(/\(\S+\) /);
     terminal.type('reboot\r');
@@ -259,50 +256,55 @@ test('a guest that reboots is at the same console again', async () => {
     });
     terminal.type('\u0004');
     expect(await terminal.ended).toBe(0);
+    await waitFor('the guest to be up again', async () => (await timesUp(other)) > before);
   } finally {
     terminal.close();
   }
 });
 
 test('cad, reboot and halt are answered as by uml_mconsole, and the latter two done', async () => {
-  const options = { dir, sizeMiB: 64, writer: 'none', unlockedDisks: true } as const;
-  await withGuest(options, (their) =>
-    withGuest(options, async (our) => {
-      for (const line of ['cad', 'reboot', 'halt']) {
-        const toTheirs = await runTool([their.socketPath, line]);
-        const toOurs = await runCli(['mconsole', our.socketPath, line], { env, cwd: dir });
-        expect(withoutMarks(toOurs.stdout)).toBe(withoutMarks(toTheirs.stdout));
-        expect({ line, exitCode: toOurs.exitCode, stderr: toOurs.stderr }).toEqual({
-          ...{ line, exitCode: toTheirs.exitCode, stderr: '' },
-        });
-        for (const guest of [their, our]) await hasDone(guest, line);
-      }
-    }),
-  );
+  const third = await scene.boot({ unlockedDisks: true });
+  for (const [line, their, boots] of [
+    // For init to act upon, which does nothing here.
+    ['cad', scene.guest, 0],
+    ['reboot', scene.guest, 1],
+    ['halt', third, null],
+  ] as const) {
+    const guests = [their, other];
+    const before = await Promise.all(guests.map(timesUp));
+    const toTheirs = await theirs([their.socketPath, line]);
+    const toOurs = await ours(other.socketPath, line);
+    expect(withoutMarks(toOurs.stdout)).toBe(withoutMarks(toTheirs.stdout));
+    const { exitCode } = toTheirs;
+    expect({ line, exitCode: toOurs.exitCode, stderr: toOurs.stderr }).toEqual({
+      line,
+      exitCode,
+      stderr: '',
+    });
+    for (const [n, guest] of guests.entries()) {
+      const isDone =
+        boots === null
+          ? () => guest.processes().length === 0
+          : async () => (await timesUp(guest)) === (before[n] ?? 0) + boots;
+      await waitFor(`what comes of ${line}`, isDone);
+    }
+  }
 });
 
-/** `cad` is for init to act upon, which does nothing here. */
-async function hasDone(guest: RealGuest, line: string): Promise<void> {
-  if (line === 'halt') {
-    await waitFor('the guest to end', () => guest.processes().length === 0);
-    return;
-  }
-  const boots = line === 'cad' ? 1 : 2;
-  const timesUp = async () => (await guest.console()).match(/test guest is up/g)?.length;
-  await waitFor(`the guest to be up after its ${line}`, async () => (await timesUp()) === boots);
-}
+const timesUp = async (guest: RealGuest) => (await guest.console()).match(/test guest is up/g)?.length ?? 0;
 
 test('int ends the guest that holds the socket, whatever a pid file says', async () => {
+  const { guest } = scene;
   const bystander = spawn('sleep', ['600'], { stdio: 'ignore' });
   try {
     const pid = bystander.pid ?? 0;
     const identity = { pid, startTicks: readProcessStat(pid)?.startTicks ?? 0 };
     await writeFile(join(guest.socketPath, '../pid'), `${pid}\n`);
-    const { stdout, exitCode } = await runCli(['mconsole', guest.socketPath, 'int'], { env });
+    const { stdout, exitCode } = await ours(guest.socketPath, 'int');
     expect({ stdout, exitCode }).toEqual({ stdout: `Sent SIGINT to process ${guest.pid}\n`, exitCode: 0 });
     await waitFor('the guest to end', () => guest.processes().length === 0);
     expect(isAlive(identity)).toBe(true);
-    const again = await runCli(['mconsole', guest.socketPath, 'int'], { env });
+    const again = await ours(guest.socketPath, 'int');
     expect(again).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no signal was sent') });
   } finally {
     bystander.kill('SIGKILL');

@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import type { CliOptions, CliResult, RunningCli } from './cli.js';
 import { afterOurDeath } from './death-watch.js';
+import type { Scene } from './scene.js';
 import { waitFor } from './wait-for.js';
 
 /** `umlsnap daemon` on a house, and its log. */
@@ -73,6 +74,20 @@ export class TestDaemon {
     this.kill('SIGKILL');
     expect((await this.#cli.exited).signal).toBe('SIGKILL');
   }
+}
+
+/**
+ * A schedule whose one slot has just passed, and is not dealt with: what has it, of a guest or of the house (`:drill`), is due as soon as
+ * a daemon that did not know it comes to look, however late that is.
+ */
+export async function dueAtOnce(scene: Pick<Scene, 'withHistory'>, ...entries: string[]): Promise<string> {
+  const slot = new Date();
+  const before = new Date(slot.getTime() - 1000).toISOString();
+  await scene.withHistory(async (history) => {
+    for (const entry of entries) await history.recordSlot(entry, before);
+  });
+  const time = [slot.getUTCSeconds(), slot.getUTCMinutes(), slot.getUTCHours()];
+  return [...time, slot.getUTCDate(), slot.getUTCMonth() + 1, '*'].join(' ');
 }
 
 /** A schedule with one slot, so many seconds from now, in UTC. */
