@@ -62,10 +62,11 @@ test('of many guests due at once never more than the limit are worked on, each g
   await Promise.all([scene.proxy, ofSecond].map(holdNextPause));
   const daemon = await TestDaemon.start(scene);
   await Promise.all([scene.proxy, ofSecond].map(untilHeldInPause));
-  await waitFor('every other guest to have its record', async () => {
+  const onlyTheyAreAtWork = async () => {
     const jobs = await scene.jobs();
     return jobs.length === names.length && jobs.filter(({ status }) => status === 'running').length === 2;
-  });
+  };
+  await waitFor('every other guest to have its record', onlyTheyAreAtWork, { limitMs: 60_000 });
   await expectStandingStill(second);
   await expectStandingStill(scene.guest);
   await resumeHeld(scene.proxy);

@@ -32,7 +32,7 @@ async function settle(): Promise<void> {
   await scene.configure();
   await daemon.reload();
   const isAtWork = async () => (await scene.jobs()).some(({ status }) => status === 'running');
-  await waitFor('its jobs to end', async () => !(await isAtWork()));
+  await waitFor('its jobs to end', async () => !(await isAtWork()), { limitMs: 120_000 });
 }
 
 const everySecond = '* * * * * *';
@@ -47,10 +47,11 @@ const jobCount = async (of: string) => (await scene.jobs(of)).length;
 
 /** The newest job of a guest, once it has ended. */
 function endedJob(of: string, after: number) {
-  return waitFor(`job ${after + 1} of ${of} to end`, async () => {
+  const newest = async () => {
     const jobs = await scene.jobs(of);
     return jobs.length > after && jobs[0]?.status !== 'running' ? jobs[0] : undefined;
-  });
+  };
+  return waitFor(`job ${after + 1} of ${of} to end`, newest, { limitMs: 120_000 });
 }
 
 /** Hourly, some minutes ago. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type ToolResult, tryTool } from './run-tool.js';
 import { waitFor } from './wait-for.js';
@@ -118,9 +118,12 @@ function start(group: string, script: string, hear: (text: string) => void): Chi
   return child;
 }
 
-/** Those of boxes that were killed: a group that has processes stays. */
+/** Those of boxes that were killed: a group that has processes stays, and so does a new one, which may be about to get some. */
 async function removeOldGroups(at: string): Promise<void> {
-  for (const name of await readdir(at)) if (name.startsWith(groupName)) await removeGroup(join(at, name));
+  for (const name of (await readdir(at)).filter((one) => one.startsWith(groupName))) {
+    const made = await stat(join(at, name)).catch(() => undefined);
+    if (made && Date.now() - made.mtimeMs > 600_000) await removeGroup(join(at, name));
+  }
 }
 
 async function removeGroup(directory: string): Promise<boolean> {

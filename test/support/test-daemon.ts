@@ -22,7 +22,7 @@ export class TestDaemon {
     settings: string[] = [],
     env: Record<string, string> = {},
   ): Promise<TestDaemon> {
-    const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 280_000, env }));
+    const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 30 * 60_000, env }));
     await daemon.untilLogged(/^daemon runs$/);
     return daemon;
   }
@@ -47,6 +47,8 @@ export class TestDaemon {
   /** The first entry, or the one after so many. */
   untilLogged(message: RegExp, after = 0): Promise<Record<string, unknown>> {
     return waitFor(`the daemon to log ${message}`, () => this.logged(message)[after], {
+      // Some of it is told at the end of a long job.
+      limitMs: 120_000,
       found: () => this.#cli.stderr(),
     });
   }
@@ -86,13 +88,6 @@ export async function dueAtOnce(scene: Pick<Scene, 'withHistory'>, ...entries: s
   await scene.withHistory(async (history) => {
     for (const entry of entries) await history.recordSlot(entry, before);
   });
-  const time = [slot.getUTCSeconds(), slot.getUTCMinutes(), slot.getUTCHours()];
-  return [...time, slot.getUTCDate(), slot.getUTCMonth() + 1, '*'].join(' ');
-}
-
-/** A schedule with one slot, so many seconds from now, in UTC. */
-export function onceIn(seconds: number): string {
-  const slot = new Date(Date.now() + seconds * 1000);
   const time = [slot.getUTCSeconds(), slot.getUTCMinutes(), slot.getUTCHours()];
   return [...time, slot.getUTCDate(), slot.getUTCMonth() + 1, '*'].join(' ');
 }
