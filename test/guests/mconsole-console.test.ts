@@ -3,9 +3,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
+import { execa } from 'execa';
 import { beforeAll, expect, test } from 'vitest';
 import { isAlive, readProcessStat } from '../../src/process-identity.js';
-import { type CliResult, cliScript, runCli } from '../support/cli.js';
+import { cliScript, runCli } from '../support/cli.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { setScene, settingsOf } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
@@ -22,14 +23,8 @@ beforeAll(async () => {
   other = await scene.boot({ unlockedDisks: true });
   await writeFile(scene.path('extra.img'), Buffer.alloc(2 ** 20));
   // More than a request takes, with a line that is too long for one.
-  const long = 'é'.repeat(300);
-  const lines = [
-    'first of the file',
-    long,
-    ...Array.from({ length: 100 }, () => 'a line'),
-    'last of the file',
-  ];
-  await writeFile(scene.path('text'), lines.join('\n'));
+  const text = ['first of the file', 'é'.repeat(300), ...Array(100).fill('a line'), 'last of the file'];
+  await writeFile(scene.path('text'), text.join('\n'));
 });
 
 const ours = (socketPath: string, line?: string, input?: string) =>
@@ -47,55 +42,27 @@ const lines = [
   ...['log -f text', 'switch nowhere', 'mconsole-version'],
 ];
 
-interface Answer {
-  text: string;
-  isOk: boolean;
-}
-
 /** What `uml_mconsole` says differently by intent. */
-function asOurs(line: string, { text, isOk }: Answer): Answer {
+function asOurs(line: string, text: string): string {
   // It sends the end of the line by itself, and tells of that too.
-  if (line.startsWith('log')) return { text: text.replace(/^(OK \n)+$/, 'OK \n'), isOk };
-  if (line === 'help') return { text: text.replace(/Additional[\s\S]*/, ''), isOk };
-  return { text: text.replace('uml_mconsole client', 'umlsnap mconsole client'), isOk };
+  if (line.startsWith('log')) return text.replace(/^(OK \n)+$/, 'OK \n');
+  if (line === 'help') return text.replace(/Additional[\s\S]*/, '');
+  return text.replace('uml_mconsole client', 'umlsnap mconsole client');
 }
 
-function theirs(args: string[], input?: string): Promise<Omit<CliResult, 'json'>> {
-  const child = spawn('uml_mconsole', args, { cwd: scene.dir });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text;
-  });
-  child.stdin.end(input);
-  return new Promise((done) => {
-    child.on('close', (exitCode, signal) => done({ exitCode, signal, stdout, stderr }));
-  });
-}
+const theirs = (args: string[], input = '') =>
+  execa('uml_mconsole', args, { cwd: scene.dir, input, reject: false, stripFinalNewline: false });
 
 test('a command on the command line is answered as by uml_mconsole', async () => {
   // One of each kind of answer: all lines are compared where they come from a pipe.
-  const some = [
-    'version',
-    'help',
-    'log hello from outside',
-    'config ubd0',
-    'config ubd99',
-    'dance',
-    'proc nope',
-  ];
-  for (const line of [...some, 'switch nowhere', 'mconsole-version']) {
-    const { stdout, exitCode } = await theirs([scene.guest.socketPath, line]);
-    const their = asOurs(line, { text: stdout, isOk: exitCode === 0 });
+  const some = ['version', 'help', 'log hello from outside', 'config ubd0', 'config ubd99', 'dance'];
+  for (const line of [...some, 'proc nope', 'switch nowhere', 'mconsole-version']) {
+    const their = await theirs([scene.guest.socketPath, line]);
     const our = await ours(scene.guest.socketPath, line);
     const refused = /refused `.*`: (.*) \(-?\d+\)/s.exec(our.stderr)?.[1];
     const text = withoutMarks(refused ?? our.stdout);
-    expect({ line, text, isOk: our.exitCode === 0 }).toEqual({
-      ...{ line, text: withoutMarks(their.text), isOk: their.isOk },
-    });
+    const expected = { text: withoutMarks(asOurs(line, their.stdout)), isOk: their.exitCode === 0 };
+    expect({ line, text, isOk: our.exitCode === 0 }).toEqual({ line, ...expected });
   }
 });
 
@@ -112,11 +79,7 @@ test('lines from a pipe are answered as by uml_mconsole, and a failure among the
   const prompt = `(${scene.guest.socketPath.slice(0, 11)}) `;
   const their = stdout.split(prompt).slice(1, lines.length + 1);
   const our = await ours(scene.guest.socketPath, undefined, input);
-  const expected = their.map((block, n) => {
-    const line = lines[n] ?? '';
-    const text = block.slice(line.length + 1);
-    return asOurs(line, { text, isOk: true }).text;
-  });
+  const expected = lines.map((line, n) => asOurs(line, (their[n] ?? '').slice(line.length + 1)));
   const ourText = our.stdout.replace(/Additional[\s\S]*?without a sync\n/, '');
   expect(withoutKernelWords(ourText)).toBe(withoutKernelWords(expected.join('')));
   expect(our.exitCode).toBe(1);
