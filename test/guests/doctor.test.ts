@@ -87,6 +87,7 @@ test('a healthy guest on a healthy host has no finding, and is stopped and resum
 });
 
 test('as a plugin it is one line with figures, stops no guest, and leaves no job behind', async () => {
+  expect((await scene.snapshot()).exitCode).toBe(0);
   const before = await scene.jobs();
   const { exitCode, stdout, stderr } = await scene.run('doctor', '--nagios');
   const pattern = /^UMLSNAP (OK|WARNING) - .* \| 'ok'=\d+;;;0 .*'free_local'=\d+B;\d+:;\d+:;0\n$/;
