@@ -79,3 +79,26 @@ export async function startHeldInPause(proxy: MconsoleProxy, start: () => Runnin
 export const holdNextPause = (proxy: MconsoleProxy): Promise<void> => proxy.hold('stop', 'answer');
 export const untilHeldInPause = (proxy: MconsoleProxy): Promise<void> => proxy.untilHeld('stop', 'answer');
 export const resumeHeld = (proxy: MconsoleProxy): Promise<void> => proxy.release('stop');
+
+/**
+ * A job that is held in its pause after it has heard that its guest is stopped: in its sync, whose `sysrq s` is on the way until
+ * `proxy.release('sysrq s')`.
+ */
+export async function startHeldInSync(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
+  await proxy.hold('stop');
+  const started = start();
+  await proxy.untilHeld('stop');
+  // Only now: the syncs before the stop are over.
+  await proxy.hold('sysrq s');
+  await proxy.release('stop');
+  await proxy.untilHeld('sysrq s');
+  return started;
+}
+
+/** Kills a job in its pause, its guardian with it: the guest stands still, and nobody is there to resume it. */
+export async function killInPause(scene: Scene, ...options: string[]): Promise<void> {
+  const cli = await startHeldInPause(scene.proxy, () => scene.startSnapshot(...options));
+  scene.killCommands();
+  await cli.exited;
+  await resumeHeld(scene.proxy);
+}
