@@ -1,16 +1,13 @@
-import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { AgentExchange, newNonce } from '../../src/guest/agent/agent-exchange.js';
 import { parseAnswer } from '../../src/guest/agent/agent-messages.js';
 import { NotifyListener } from '../../src/mconsole/notify-listener.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** The agent in a real guest, order by order: what it obeys, and what it must not. */
 describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
-  let dir: string;
-  let guest: RealGuest;
+  const scene = setScene({ notify: true, guest: { agent: shell, disks: [{ sizeMiB: 16 }] } });
   let stopListening = () => {};
   let listening: Promise<void>;
   let exchange: AgentExchange;
@@ -19,10 +16,9 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
   let heard: string[] = [];
 
   beforeAll(async () => {
-    dir = await makeTempDir();
-    const socketPath = join(dir, 'n');
     const listener = await new Promise<NotifyListener>((resolve, reject) => {
-      listening = NotifyListener.listenWhile({ socketPath, holder: 'this test' }, async (opened) => {
+      const options = { socketPath: scene.notifySocket, holder: 'this test' };
+      listening = NotifyListener.listenWhile(options, async (opened) => {
         resolve(opened);
         await new Promise<void>((stop) => {
           stopListening = stop;
@@ -33,36 +29,49 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
     listener.subscribe((notification) => {
       if (notification.type === 'message') heard.push(notification.text);
     });
-    guest = await bootGuest({
-      ...{ dir, sizeMiB: 64, writer: 'none', agent: shell, notifySocket: socketPath },
-      disks: [{ sizeMiB: 16 }],
-    });
-    exchange = new AgentExchange(
-      { log: async (line) => void (await guest.mconsole(`log ${line}\n`)) },
-      listener,
-    );
+    const log = async (line: string) => void (await scene.guest.mconsole(`log ${line}\n`));
+    exchange = new AgentExchange({ log }, listener);
   });
   afterAll(async () => {
-    await guest?.kill();
     stopListening();
     await listening;
-    await removeTempDir(dir);
   });
+  const sh = (command: string) => scene.guest.sh(command);
+  const saidSoFar = () => heard.map((text) => parseAnswer(text)?.said);
+
   beforeEach(async () => {
-    const found = await waitFor('the agent', async () => {
+    run = await waitFor('the agent', async () => {
       const ping = await exchange.ping(2000);
       return ping.agent === 'ready' && ping.run;
     });
-    run = found;
     heard = [];
   });
 
   const freezing = () => ({ run, job: 'job-1', limitMs: 20_000, timerMs: 60_000 });
-  const expectWritable = () => guest.sh('echo x > /data/x && sync', 30_000);
+  const expectWritable = () => sh('echo x > /data/x && sync');
   async function expectFrozen(): Promise<void> {
-    await guest.sh('rm -f /tmp/wrote; (echo x > /data/x; touch /tmp/wrote) > /dev/null 2>&1 & sleep 0.5');
-    expect(await guest.sh('ls /tmp')).not.toContain('wrote');
+    await sh('rm -f /tmp/wrote; (echo x > /data/x; touch /tmp/wrote) > /dev/null 2>&1 & sleep 0.5');
+    expect(await sh('ls /tmp')).not.toContain('wrote');
   }
+  /** What a freeze came to that is ended at once, and what the end of it did if it was one. */
+  async function freezeAndThaw() {
+    const nonce = newNonce();
+    const told = await exchange.freeze(nonce, freezing());
+    return { told, thawed: told.frozen ? await thaw(nonce) : null };
+  }
+  async function thaw(nonce: string) {
+    const { thawed, afterThaw } = await exchange.thaw(run, nonce, 20_000);
+    afterThaw.stop();
+    return thawed;
+  }
+  const refusedFor = (text: RegExp) => ({
+    told: { frozen: false, refusal: { why: 'filesystem', text: expect.stringMatching(text) } },
+  });
+  const nextRun = () =>
+    waitFor('the next agent', async () => {
+      const ping = await exchange.ping(2000);
+      return ping.agent === 'ready' && ping.run !== run && ping.run;
+    });
 
   test('freezes, says what, and thaws what has held', async () => {
     const nonce = newNonce();
@@ -75,9 +84,17 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
     await expectWritable();
   });
 
+  test('ends by itself a freeze that nobody ends, when its time is up', async () => {
+    const nonce = newNonce();
+    expect(await exchange.freeze(nonce, { ...freezing(), timerMs: 1000 })).toMatchObject({ frozen: true });
+    await waitFor('its timer', () => saidSoFar().includes('timer'));
+    await expectWritable();
+    expect(await thaw(nonce)).toBe('endedBefore');
+  });
+
   test('does not obey what a program of the guest has put into the kernel log, nor what is malformed', async () => {
     const forged = `umlsnap agent 1 freeze nonce=forged run=${run} job=j limit=9 timer=9`;
-    await guest.sh(`echo '${forged}' > /dev/kmsg; echo '<0>${forged}' > /dev/kmsg`);
+    await sh(`echo '${forged}' > /dev/kmsg; echo '<0>${forged}' > /dev/kmsg`);
     const malformed = [
       `freeze nonce=bad run=${run} job=j limit=9`,
       `freeze nonce=bad run=${run} job=j limit=x timer=9`,
@@ -89,22 +106,23 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
       'ping nonce=$(reboot)',
       `* nonce=bad run=${run}`,
     ];
-    for (const order of malformed) await guest.mconsole(`log umlsnap agent 1 ${order}\n`);
+    for (const order of malformed) await scene.guest.mconsole(`log umlsnap agent 1 ${order}\n`);
     expect(await exchange.ping(10_000)).toEqual({ agent: 'ready', run });
-    expect(heard.map((text) => parseAnswer(text)?.said)).toEqual(['pong']);
+    expect(saidSoFar()).toEqual(['pong']);
     await expectWritable();
   });
 
   test('does not obey an order twice, though the log is read again from its start', async () => {
-    const nonce = newNonce();
-    await exchange.freeze(nonce, freezing());
-    await exchange.thaw(run, nonce, 20_000);
-    const cats = () => guest.sh("ps | grep 'cat /dev/kmsg' | grep -v grep | awk '{ print $1 }'");
+    await freezeAndThaw();
+    const cats = () => sh("ps | grep 'cat /dev/kmsg' | grep -v grep | awk '{ print $1 }'");
     const before = await cats();
-    await guest.sh(`kill ${before}`);
-    await guest.sh('sleep 2');
+    await sh(`kill ${before}`);
+    await waitFor('another reader', async () => ![before, ''].includes(await cats()), {
+      everyMs: 200,
+    });
+    // It comes after all that stands in the log.
     expect(await exchange.ping(10_000)).toEqual({ agent: 'ready', run });
-    expect(heard.filter((text) => parseAnswer(text)?.said === 'frozen')).toHaveLength(1);
+    expect(saidSoFar().filter((said) => said === 'frozen')).toHaveLength(1);
     await expectWritable();
   });
 
@@ -112,79 +130,68 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
     const nonce = newNonce();
     await exchange.freeze(nonce, freezing());
     await expectFrozen();
-    await guest.sh('kill $(pidof umlsnap-agent)');
+    await sh('kill $(pidof umlsnap-agent)');
     await expectWritable();
-    await waitFor('the next agent', async () => {
-      const ping = await exchange.ping(2000);
-      return ping.agent === 'ready' && ping.run !== run;
-    });
-    const { thawed, afterThaw } = await exchange.thaw(run, nonce, 20_000);
-    afterThaw.stop();
-    expect(thawed).toBe('unknown');
+    await nextRun();
+    expect(await thaw(nonce)).toBe('unknown');
+  });
+
+  test('that was killed leaves nothing behind that answers in the place of the next one', async () => {
+    for (let round = 0; round < 2; round++) {
+      // Of those that belong to it, init has made the main one the leader of a session.
+      await sh(
+        'for pid in $(pidof umlsnap-agent); do set -- $(cat /proc/$pid/stat 2> /dev/null); [ "$6" != $pid ] || kill -KILL $pid; done',
+      );
+      const agents = async () => Number(await sh('pidof umlsnap-agent | wc -w'));
+      await waitFor('another agent', async () => (await agents()) > 3, { everyMs: 200 });
+      const ping = await exchange.ping(20_000);
+      expect(ping).toMatchObject({ agent: 'ready', run: expect.not.stringMatching(run) });
+      run = ping.agent === 'ready' ? ping.run : '';
+      expect(await freezeAndThaw()).toMatchObject({ told: { frozen: true }, thawed: 'held' });
+    }
   });
 
   test('freezes nothing without the timer that would end it, which another process has to become', async () => {
     const script = '/usr/sbin/umlsnap-agent';
-    await guest.sh(`mv ${script} ${script}.away`);
+    await sh(`mv ${script} ${script}.away`);
     try {
-      expect(await exchange.freeze(newNonce(), freezing())).toMatchObject({
-        frozen: false,
-        refusal: { why: 'filesystem', text: expect.stringContaining('timer') },
-      });
+      expect(await freezeAndThaw()).toMatchObject(refusedFor(/timer/));
       await expectWritable();
     } finally {
-      await guest.sh(`mv ${script}.away ${script}`);
+      await sh(`mv ${script}.away ${script}`);
     }
-    const nonce = newNonce();
-    expect(await exchange.freeze(nonce, freezing())).toMatchObject({ frozen: true });
-    const { afterThaw } = await exchange.thaw(run, nonce, 20_000);
-    afterThaw.stop();
+    expect(await freezeAndThaw()).toMatchObject({ told: { frozen: true } });
     await expectWritable();
   });
 
   test('freezes nothing where a filesystem is mounted that it does not see, for that could not be called frozen', async () => {
-    const outcome = async () => {
-      const nonce = newNonce();
-      const told = await exchange.freeze(nonce, freezing());
-      if (told.frozen) (await exchange.thaw(run, nonce, 20_000)).afterThaw.stop();
-      return told;
-    };
-    const mountIn = (options: string) =>
-      guest.sh(
-        `umount /ubd1; (unshare -m sh -c 'mount -o ${options} /dev/ubdb /ubd1 && touch /tmp/hidden && exec sleep 600') > /dev/null 2>&1 & while ! [ -e /tmp/hidden ]; do sleep 0.1; done; rm /tmp/hidden`,
-        30_000,
+    const mountHidden = (options: string) =>
+      sh(
+        `umount /ubd1; (unshare -m sh -c 'mount -o ${options} /dev/ubdb /ubd1 && touch /tmp/hidden && exec sleep 600') > /dev/null 2>&1 & while ! [ -e /tmp/hidden ]; do nap 0.1; done; rm /tmp/hidden`,
       );
-    const end = "kill $(ps | grep 'sleep 600' | grep -v grep | awk '{ print $1 }')";
-    const untilGone = () =>
-      waitFor('it to be gone', async () => !(await guest.sh('ls /sys/fs/ext4')).includes('ubdb'));
-    await mountIn('rw');
-    expect(await outcome()).toMatchObject({
-      frozen: false,
-      refusal: { why: 'filesystem', text: expect.stringContaining('ubdb') },
-    });
+    const endHidden = async () => {
+      await sh("kill $(ps | grep 'sleep 600' | grep -v grep | awk '{ print $1 }')");
+      await waitFor('it to be gone', async () => !(await sh('ls /sys/fs/ext4')).includes('ubdb'));
+    };
+    await mountHidden('rw');
+    expect(await freezeAndThaw()).toMatchObject(refusedFor(/ubdb/));
     await expectWritable();
-    await guest.sh(end);
-    await untilGone();
-    await mountIn('ro');
-    expect(await outcome()).toEqual({ frozen: true, filesystems: ['/'] });
-    await guest.sh(end);
-    await untilGone();
-    await guest.sh('mount /dev/ubdb /ubd1');
-    expect(await outcome()).toEqual({ frozen: true, filesystems: ['/ubd1', '/'] });
+    await endHidden();
+    await mountHidden('ro');
+    expect((await freezeAndThaw()).told).toEqual({ frozen: true, filesystems: ['/'] });
+    await endHidden();
+    await sh('mount /dev/ubdb /ubd1');
+    expect((await freezeAndThaw()).told).toEqual({ frozen: true, filesystems: ['/ubd1', '/'] });
     await expectWritable();
   });
 
   test('refuses by name what can not be frozen, and does not end the freeze of somebody else', async () => {
-    await guest.sh('fsfreeze --freeze /');
+    await sh('fsfreeze --freeze /');
     try {
-      const outcome = await exchange.freeze(newNonce(), freezing());
-      expect(outcome).toMatchObject({
-        frozen: false,
-        refusal: { why: 'filesystem', text: expect.stringMatching(/^\/: /) },
-      });
+      expect(await freezeAndThaw()).toMatchObject(refusedFor(/^\/: /));
     } finally {
       // Fails when it is not frozen any more.
-      await guest.sh('fsfreeze --unfreeze /');
+      await sh('fsfreeze --unfreeze /');
     }
     await expectWritable();
   });

@@ -1,68 +1,40 @@
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
-import type { RealGuest } from '../support/real-guest.js';
-import { settingsOf, TestHouse } from '../support/test-house.js';
+import { afterEach, expect, test } from 'vitest';
+import { startHeldInSync } from '../support/held-job.js';
+import { expectFailed, resultOf, setScene } from '../support/scene.js';
 
 /** A guest that somebody stopped on purpose is none of our business: it is left as it is. */
 
-let house: TestHouse;
-let guest: RealGuest;
-let proxy: MconsoleProxy;
+const scene = setScene({ on: 'xfs', proxied: true });
+afterEach(() => scene.expectUnharmed());
 
-beforeAll(async () => {
-  house = await TestHouse.build({ sizeMiB: 512 });
-  guest = await house.boot();
-  proxy = await startMconsoleProxy({ listenPath: join(house.dir, 'p'), guestSocketPath: guest.socketPath });
-  await house.configure({ one: settingsOf(guest, { mconsole: proxy.socketPath }) });
-});
-afterAll(async () => {
-  await proxy.close();
-  await house.remove();
-});
-
-/** Its shell answers only while it runs; an admin`s `go` proves at the same time that it was stopped until now. */
-async function expectStillStopped(): Promise<void> {
-  await expect(guest.sh('true', 300)).rejects.toThrow(/did not answer/);
-  expect(await guest.mconsole('go')).toBe('');
-}
-afterEach(() => house.expectAllWell());
-
-const refused = { exitCode: 1, json: [expect.objectContaining({ status: 'failed', snapshot: null })] };
-
-test('stopped before the backup, it is refused in the preflight and left stopped', async () => {
-  await guest.mconsole('stop');
-  const result = await house.run(['--json', '-q', 'snapshot', 'one']);
-  expect({ ...result, json: result.json.slice(-1) }).toMatchObject(refused);
-  expect(result.json.at(-1)).toMatchObject({ error: { phase: 'preflight', code: 'GuestAlreadyStopped' } });
-  await expectStillStopped();
-});
+/** The `go` of an admin is refused by a guest that runs. */
+const expectStillStopped = async () => expect(await scene.guest.mconsole('go')).toBe('');
 
 test('stopped between the preflight and our stop, it is left stopped', async () => {
+  const { proxy, guest } = scene;
   await proxy.hold('stop');
-  const cli = house.start(['--json', 'snapshot', 'one']);
+  const cli = scene.startSnapshot();
   await proxy.untilHeld('stop');
   await guest.mconsole('stop');
   await proxy.release('stop');
-  const result = await cli.exited;
-  expect({ ...result, json: result.json.slice(-1) }).toMatchObject(refused);
-  expect(result.json.at(-1)).toMatchObject({ error: { phase: 'stop', code: 'GuestAlreadyStopped' } });
+  const { error } = expectFailed(resultOf(await cli.exited), 'GuestAlreadyStopped');
+  expect(error?.phase).toBe('stop');
   expect((await proxy.events()).filter(({ command }) => command === 'go')).toEqual([]);
   await expectStillStopped();
 });
 
+test('stopped before the backup, it is refused in the preflight and left stopped', async () => {
+  await scene.guest.mconsole('stop');
+  const { error } = expectFailed(await scene.snapshot(), 'GuestAlreadyStopped');
+  expect(error?.phase).toBe('preflight');
+  await expectStillStopped();
+});
+
 test('resumed by somebody else in the middle, its capture is void', async () => {
-  await proxy.hold('stop');
-  const cli = house.start(['--json', 'snapshot', 'one']);
-  await proxy.untilHeld('stop');
-  await proxy.hold('sysrq s');
-  await proxy.release('stop');
-  await proxy.untilHeld('sysrq s');
-  await guest.mconsole('go');
-  await proxy.release('sysrq s');
-  const result = await cli.exited;
-  expect({ ...result, json: result.json.slice(-1) }).toMatchObject(refused);
-  expect(result.json.at(-1)).toMatchObject({
-    error: { code: expect.stringMatching(/^(ResumedByOthers|SourceChanged)$/) },
-  });
+  const cli = await startHeldInSync(scene.proxy, () => scene.startSnapshot());
+  await scene.guest.mconsole('go');
+  await scene.proxy.release('sysrq s');
+  const { exitCode, summary } = resultOf(await cli.exited);
+  const error = { code: expect.stringMatching(/^(ResumedByOthers|SourceChanged)$/) };
+  expect({ exitCode, summary }).toMatchObject({ exitCode: 1, summary: { snapshot: null, error } });
 });

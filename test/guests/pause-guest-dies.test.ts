@@ -1,111 +1,107 @@
-import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
-import type { RealGuest } from '../support/real-guest.js';
-import { expectRunning, settingsOf, TestHouse } from '../support/test-house.js';
+import { startHeldInSync } from '../support/held-job.js';
+import {
+  expectFailed,
+  expectRuns,
+  resultOf,
+  type Scene,
+  type SceneOptions,
+  withScene,
+} from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** A guest that dies or reboots at the wrong moment. Each test has a guest of its own, for none survives it. */
 
-let house: TestHouse;
-let guest: RealGuest;
-let proxy: MconsoleProxy;
-
-beforeEach(async () => {
-  house = await TestHouse.build({ sizeMiB: 512 });
-  guest = await house.boot({ writer: 'lines' });
-  proxy = await startMconsoleProxy({ listenPath: join(house.dir, 'p'), guestSocketPath: guest.socketPath });
-  const settings = settingsOf(guest, { mconsole: proxy.socketPath, pauseBudget: '3s' });
-  await house.configure({ one: settings });
-});
-afterEach(async () => {
-  await proxy.close();
-  await house.remove();
-});
-
-const snapshot = () => house.start(['--json', 'snapshot', 'one']);
-
-/** Holds a snapshot where its guest stands still: in its sync, whose `sysrq s` is on the way. */
-async function pausedInSync() {
-  await proxy.hold('stop');
-  const cli = snapshot();
-  await proxy.untilHeld('stop');
-  await proxy.hold('sysrq s');
-  await proxy.release('stop');
-  await proxy.untilHeld('sysrq s');
-  return cli;
-}
-
 /** Nothing of the job is left but its record, and no command says that the guest runs. */
-async function expectNothingLeft(): Promise<void> {
-  await waitFor('processes of umlsnap to end', () => house.processes().length === 0);
-  expect(await house.leases()).toEqual([]);
-  expect(await house.incomings()).toEqual([]);
-  expect(await house.listed()).toEqual([]);
-  expect(await house.run(['recover'])).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n' });
+async function expectNothingLeft(scene: Scene): Promise<void> {
+  await waitFor('processes of umlsnap to end', () => scene.processes().length === 0);
+  expect(await scene.leases()).toEqual([]);
+  expect(await scene.incomings()).toEqual([]);
+  expect(await scene.snapshots()).toEqual([]);
+  const recovered = await scene.run('recover');
+  expect(recovered).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n' });
 }
 
-test('a guest that is killed before its stop arrives is gone, and not said to run', async () => {
-  await proxy.hold('stop');
-  const cli = snapshot();
-  await proxy.untilHeld('stop');
-  await guest.kill();
-  await proxy.release('stop');
-  const { exitCode, json } = await cli.exited;
-  expect(exitCode).toBe(1);
-  expect(json.at(-1)).toMatchObject({ status: 'failed', resumed: false, error: { code: 'GuestGone' } });
-  await expectNothingLeft();
-});
+/** A snapshot whose guest stands still in its sync, until `die` has ended it. */
+async function endedInSync(scene: Scene, die: () => Promise<unknown>) {
+  const cli = await startHeldInSync(scene.proxy, () => scene.startSnapshot());
+  await die();
+  await scene.proxy.release('sysrq s');
+  return resultOf(await cli.exited);
+}
 
-test('a guest killed while paused whose helpers live on is gone, and the helpers that lock its disk are named', async () => {
-  const cli = await pausedInSync();
-  process.kill(guest.pid, 'SIGKILL');
-  await waitFor('the main process to end', () => !guest.processes().includes(guest.pid));
-  await proxy.release('sysrq s');
-  const { exitCode, json, stderr } = await cli.exited;
-  const leftover = guest.processes();
-  expect(exitCode).toBe(1);
-  expect(json.at(-1)).toMatchObject({ status: 'failed', resumed: false, error: { code: 'GuestGone' } });
-  if (leftover.length > 0) {
-    expect(stderr).toMatch(/left over and hold its disks/);
-    const named = /Its processes ([\d, ]+) are left over/.exec(stderr)?.[1]?.split(', ').map(Number) ?? [];
-    expect(leftover).toEqual(expect.arrayContaining(named));
-  }
-  await expectNothingLeft();
-});
+describe('a guest that is gone is not said to run, and leaves no lease, no copy and no snapshot', () => {
+  const withGuest = (use: (scene: Scene) => Promise<void>) =>
+    withScene({ on: 'xfs', proxied: true, guest: { writer: 'lines' } }, async (scene) => {
+      await use(scene);
+      await expectNothingLeft(scene);
+    });
 
-test('a guest that panics while it is paused is gone, and leaves no lease, no copy and no snapshot', async () => {
-  const cli = await pausedInSync();
-  const admin = await MconsoleClient.open(guest.socketPath);
-  admin.ask('sysrq c');
-  await guest.waitForConsole(/Kernel panic/);
-  admin.close();
-  await proxy.release('sysrq s');
-  const { exitCode, json } = await cli.exited;
-  expect(exitCode).toBe(1);
-  expect(json.at(-1)).toMatchObject({ status: 'failed', snapshot: null, error: { code: 'GuestGone' } });
-  await expectNothingLeft();
+  test('killed before its stop arrives', () =>
+    withGuest(async (scene) => {
+      await scene.proxy.hold('stop');
+      // Its stop is waited for that long.
+      const cli = scene.startSnapshot('--budget', '3s');
+      await scene.proxy.untilHeld('stop');
+      await scene.guest.kill();
+      await scene.proxy.release('stop');
+      const { status, resumed } = expectFailed(resultOf(await cli.exited), 'GuestGone');
+      expect({ status, resumed }).toEqual({ status: 'failed', resumed: false });
+    }));
+
+  test('killed while paused with helpers that live on, of which those that lock its disk are named', () =>
+    withGuest(async (scene) => {
+      const { guest } = scene;
+      const result = await endedInSync(scene, async () => {
+        process.kill(guest.pid, 'SIGKILL');
+        await waitFor('the main process to end', () => !guest.processes().includes(guest.pid));
+      });
+      const leftover = guest.processes();
+      const { status, resumed } = expectFailed(result, 'GuestGone');
+      expect({ status, resumed }).toEqual({ status: 'failed', resumed: false });
+      if (leftover.length > 0) {
+        expect(result.stderr).toMatch(/left over and hold its disks/);
+        const named = /Its processes ([\d, ]+) are left over/.exec(result.stderr)?.[1]?.split(', ') ?? [];
+        expect(leftover).toEqual(expect.arrayContaining(named.map(Number)));
+      }
+    }));
+
+  test('panicking while it is paused', () =>
+    withGuest(async (scene) => {
+      const result = await endedInSync(scene, async () => {
+        const admin = await MconsoleClient.open(scene.guest.socketPath);
+        admin.ask('sysrq c');
+        await scene.guest.waitForConsole(/Kernel panic/);
+        admin.close();
+      });
+      expect(expectFailed(result, 'GuestGone').status).toBe('failed');
+    }));
 });
 
 test('a guest that reboots in the middle of the job is another guest: nothing of it counts', async () => {
-  guest = await house.boot({ writer: 'lines', unlockedDisks: true });
-  await house.configure({ one: settingsOf(guest, { pauseBudget: '3s' }) });
-  const cli = snapshot();
-  await cli.waitForOutput(/"phase":"quiesce"/);
-  await guest.mconsole('reboot');
-  const { exitCode, json } = await cli.exited;
-  const summary = json.at(-1) ?? {};
-  expect([0, 1]).toContain(exitCode);
-  if (exitCode === 1) {
-    expect(summary).toMatchObject({ status: 'failed', snapshot: null });
-    expect(await house.listed()).toEqual([]);
-  }
-  const timesUp = async () => (await guest.console()).match(/test guest is up/g)?.length;
-  await waitFor('the guest to be up again', async () => (await timesUp()) === 2);
-  // Its shell comes up a little later than its console says.
-  const isUp = async () => (await guest.sh('cat /tmp/ticks && echo up', 2000).catch(() => '')).endsWith('up');
-  await waitFor('its shell', isUp);
-  await expectRunning(guest);
-  await expectNothingLeft();
+  const options: SceneOptions = {
+    ...{ on: 'xfs', guest: { writer: 'lines', unlockedDisks: true, fillMiB: 16 } },
+    // Its bulk takes four seconds: it reboots in them.
+    settings: { capture: 'precopy', precopyRate: '4MiB/s' },
+  };
+  await withScene(options, async (scene) => {
+    const { guest } = scene;
+    const cli = scene.startSnapshot();
+    await cli.waitForOutput(/"doneBytes":[1-9]/);
+    await guest.mconsole('reboot');
+    const { exitCode, summary } = resultOf(await cli.exited);
+    expect({ exitCode, summary }).toMatchObject({
+      exitCode: 1,
+      summary: { status: 'failed', snapshot: null },
+    });
+    const timesUp = async () => (await guest.console()).match(/test guest is up/g)?.length;
+    await waitFor('the guest to be up again', async () => (await timesUp()) === 2);
+    // Its shell comes up a little later than its console says.
+    const isUp = async () =>
+      (await guest.sh('cat /tmp/ticks && echo up', 2000).catch(() => '')).endsWith('up');
+    await waitFor('its shell', isUp);
+    await expectRuns(guest);
+    await expectNothingLeft(scene);
+  });
 });

@@ -1,139 +1,113 @@
-import { readdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { RunningCli } from '../support/cli.js';
-import { resumeHeld, startHeldInPause } from '../support/held-job.js';
-import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
-import type { RealGuest } from '../support/real-guest.js';
-import { expectRunning, type Listed, settingsOf, TestHouse } from '../support/test-house.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { canTrace, withInjected } from '../capture/traced.js';
+import { type HeldJob, killInPause, resumeHeld, startHeld, startHeldInPause } from '../support/held-job.js';
+import { expectRuns, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
-/** What a killed job leaves behind, and what `recover` makes of it. The disk is large enough to be killed in its copy. */
+/** What a killed job leaves behind, and what `recover` makes of it. */
 
-let house: TestHouse;
-let guest: RealGuest;
-let proxy: MconsoleProxy;
-
+const scene = setScene({ on: 'xfs', proxied: true, guest: { fillMiB: 24 } });
 beforeAll(async () => {
-  house = await TestHouse.build({ sizeMiB: 3072 });
-  guest = await house.boot({ sizeMiB: 512, fillMiB: 256 });
-  proxy = await startMconsoleProxy({ listenPath: join(house.dir, 'p'), guestSocketPath: guest.socketPath });
-  await house.configure({ one: settingsOf(guest, { mconsole: proxy.socketPath }) });
+  expect(await scene.snapshot()).toMatchObject({ exitCode: 0, stderr: '' });
+  await scene.expectWell();
 });
-afterAll(async () => {
-  await proxy.close();
-  await house.remove();
-});
-let listedBefore: Listed[];
-beforeEach(async () => {
-  await house.expectAllWell();
-  listedBefore = await house.listed();
-});
-
-const snapshot = (...options: string[]) => house.start(['--json', 'snapshot', 'one', ...options]);
-
-async function kill(cli: RunningCli): Promise<void> {
-  cli.kill('SIGKILL');
-  expect((await cli.exited).signal).toBe('SIGKILL');
-}
 
 const pausesOfNewestJob = () =>
-  house.withHistory(async (history) => {
+  scene.withHistory(async (history) => {
     const [newest] = await history.jobs({ limit: 1 });
     return (newest && (await history.job(newest.job))?.pauses) ?? [];
   });
 
 /** A job that was killed is closed by one recover, whose second run finds nothing. */
-async function expectRecovered(): Promise<void> {
-  const { job } = await house.newestJob();
-  expect(await house.incomings()).toHaveLength(1);
-  const recovered = await house.run(['--json', 'recover']);
-  expect(recovered).toMatchObject({ exitCode: 0, stderr: '' });
-  expect(recovered.json).toEqual([
-    expect.objectContaining({ closedJobs: [job], discarded: [`one/${job}`], mayBePaused: [], problems: [] }),
-  ]);
-  expect(await house.newestJob()).toMatchObject({
+async function expectRecovered(told: Record<string, unknown> = {}): Promise<void> {
+  const { job } = await scene.newestJob();
+  expect(await scene.incomings()).toHaveLength(1);
+  const { exitCode, stderr, json } = await scene.run('recover', '--json');
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  const closed = { closedJobs: [job], discarded: [`debian/${job}`], mayBePaused: [], problems: [] };
+  expect(json).toEqual([expect.objectContaining({ ...closed, ...told })]);
+  expect(await scene.newestJob()).toMatchObject({
     ...{ job, status: 'interrupted', error: { code: 'Interrupted' } },
   });
-  const again = await house.run(['recover']);
+  const again = await scene.run('recover');
   expect(again).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n', stderr: '' });
-  expect(await house.listed()).toEqual(listedBefore);
-  await house.expectAllWell();
+  await scene.expectUnharmed();
 }
 
-describe('after kill -9 of a snapshot', () => {
-  test('in the middle of its capture the guest runs before recover does, and recover closes and clears the rest', async () => {
-    const cli = snapshot('--capture', 'copy');
-    await waitFor('bytes in the incoming copy', () => copiedBytes() > 0, { everyMs: 1 });
-    await kill(cli);
-    await expectRunning(guest);
-    await expectRecovered();
-    const pauses = await pausesOfNewestJob();
-    expect(pauses.map(({ endedBy }) => endedBy)).toEqual(['guardian']);
-    expect(pauses[0]?.pausedMs).toBeGreaterThan(0);
-  });
+const traceable = await canTrace();
+if (!traceable)
+  console.warn('skipped: kill -9 in the capture and in the seal: strace is missing or may not trace');
 
-  test('in its seal there is no snapshot of it, and recover throws the copy away', async () => {
-    const cli = snapshot();
-    await cli.waitForOutput(/"phase":"seal"/);
-    await kill(cli);
-    await expectRunning(guest);
-    await expectRecovered();
-    expect((await pausesOfNewestJob()).map(({ endedBy }) => endedBy)).toEqual(['request']);
-  });
+describe('after kill -9 of a snapshot', () => {
+  const imageOf = ({ incoming }: HeldJob) => join(incoming, 'ubd0.img');
+
+  async function expectRunsUnrecovered(endedBy: string): Promise<void> {
+    await waitFor('the guardian to end', () => scene.processes().length === 0);
+    await expectRuns(scene.guest);
+    await expectRecovered({ resumed: [] });
+    expect(await pausesOfNewestJob()).toEqual([
+      expect.objectContaining({ endedBy, pausedMs: expect.any(Number) }),
+    ]);
+  }
+
+  test.skipIf(!traceable)(
+    'in the middle of its capture the guest runs before recover does, and recover closes and clears the rest',
+    async () => {
+      const job = await startHeld(scene, ['--capture', 'copy']);
+      await withInjected(job.captureChild, ['sendfile:delay_exit=60000000'], async () => {
+        await job.letGo();
+        await waitFor('bytes in the copy', () => statSync(imageOf(job)).blocks > 0);
+        job.cli.kill('SIGKILL');
+      });
+      await job.cli.exited;
+      await expectRunsUnrecovered('guardian');
+    },
+  );
+
+  test.skipIf(!traceable)(
+    'in its seal there is no snapshot of it, and recover throws the copy away',
+    async () => {
+      const job = await startHeld(scene);
+      const untilKilled = async () => {
+        await job.letGo();
+        await job.cli.waitForOutput(/"phase":"seal"/);
+        job.cli.kill('SIGKILL');
+      };
+      // Delayed for a minute, or until strace has let go of it.
+      await withInjected(job.cli.pid, ['fsync:delay_enter=60000000'], untilKilled, imageOf(job));
+      await job.cli.exited;
+      await expectRunsUnrecovered('request');
+    },
+  );
 
   test('together with its guardian the guest stands still, and recover resumes it', async () => {
-    await proxy.hold('stop', 'answer');
-    const cli = snapshot();
-    await proxy.untilHeld('stop', 'answer');
-    house.killCommands();
-    await cli.exited;
-    await proxy.release('stop');
-    await expect(guest.sh('true', 500)).rejects.toThrow(/did not answer/);
-    const { job } = await house.newestJob();
-    const recovered = await house.run(['--json', 'recover']);
-    expect(recovered).toMatchObject({ exitCode: 0, stderr: '' });
-    expect(recovered.json).toEqual([
-      expect.objectContaining({ resumed: ['one'], closedJobs: [job], discarded: [`one/${job}`] }),
-    ]);
-    expect((await pausesOfNewestJob()).map(({ endedBy }) => endedBy)).toEqual(['recover']);
-    await house.expectAllWell();
+    await killInPause(scene);
+    await expectRecovered({ resumed: ['debian'] });
+    expect(await pausesOfNewestJob()).toMatchObject([{ endedBy: 'recover' }]);
   });
 
   test('the next snapshot recovers by itself, and succeeds', async () => {
-    const cli = snapshot();
-    await cli.waitForOutput(/"phase":"seal"/);
-    await kill(cli);
-    const { job } = await house.newestJob();
-    expect(await house.run(['snapshot', 'one'])).toMatchObject({ exitCode: 0, stderr: '' });
-    expect((await house.jobs()).find((found) => found.job === job)?.status).toBe('interrupted');
-    await house.expectAllWell();
+    await killInPause(scene);
+    const { job } = await scene.newestJob();
+    expect(await scene.snapshot()).toMatchObject({ exitCode: 0, stderr: '' });
+    expect((await scene.jobs()).find((found) => found.job === job)?.status).toBe('interrupted');
+    await scene.expectWell();
   });
 });
 
-describe('recover while a job is at work', () => {
-  test('leaves its incoming copy, its lease and its paused guest alone', async () => {
-    const cli = await startHeldInPause(proxy, () => snapshot());
-    const before = { incomings: await house.incomings(), leases: await house.leases() };
-    expect(before).toMatchObject({ incomings: [expect.any(String)], leases: [expect.any(String)] });
-    const recovered = await house.run(['recover']);
-    expect(recovered).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n', stderr: '' });
-    expect({ incomings: await house.incomings(), leases: await house.leases() }).toEqual(before);
-    expect(await house.newestJob()).toMatchObject({ status: 'running' });
-    await resumeHeld(proxy);
-    expect(await cli.exited).toMatchObject({ exitCode: 0 });
-    expect(await pausesOfNewestJob()).toMatchObject([{ endedBy: 'request' }]);
-    await house.expectAllWell();
-  });
+test('recover leaves the incoming copy, the lease and the paused guest of a job at work alone', async () => {
+  const cli = await startHeldInPause(scene.proxy, () => scene.startSnapshot());
+  const present = async () => ({ incomings: await scene.incomings(), leases: await scene.leases() });
+  const before = await present();
+  expect(before).toMatchObject({ incomings: [expect.any(String)], leases: [expect.any(String)] });
+  const recovered = await scene.run('recover');
+  expect(recovered).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n', stderr: '' });
+  expect(await present()).toEqual(before);
+  expect(await scene.newestJob()).toMatchObject({ status: 'running' });
+  await resumeHeld(scene.proxy);
+  expect(resultOf(await cli.exited).exitCode).toBe(0);
+  expect(await pausesOfNewestJob()).toMatchObject([{ endedBy: 'request' }]);
+  await scene.expectWell();
 });
-
-/** Of the incoming copy of the guest's disk; holes don't count. */
-function copiedBytes(): number {
-  try {
-    const store = join(house.store, 'one');
-    const incoming = readdirSync(store).find((name) => name.startsWith('.incoming-'));
-    return incoming === undefined ? 0 : statSync(join(store, incoming, 'ubd0.img')).blocks * 512;
-  } catch {
-    return 0; // not there yet
-  }
-}
