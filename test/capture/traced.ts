@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tryTool } from '../support/run-tool.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -26,6 +26,12 @@ export function captureChild(): number {
   const pid = captureChildrenOf(process.pid).at(-1);
   if (pid === undefined) throw new Error('no capture process is running');
   return pid;
+}
+
+/** The trace instances that a process has made and not removed. Of one that is dead, any other umlsnap on this host may remove them. */
+export function traceInstancesOf(pid: number): string[] {
+  const place = '/sys/kernel/tracing/instances';
+  return existsSync(place) ? readdirSync(place).filter((name) => name.startsWith(`umlsnap-${pid}-`)) : [];
 }
 
 /** Whether strace can attach here; it needs root or a lenient ptrace scope. */

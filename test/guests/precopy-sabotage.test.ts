@@ -1,158 +1,106 @@
-import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { traceInstancesOf } from '../capture/traced.js';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
-import { type HeldJob, startHeld } from '../snapshot/held-job.js';
-import {
-  expectFailed,
-  expectNothingLost,
-  expectRuns,
-  type Records,
-  recordsOf,
-  type Scene,
-  type SnapshotResult,
-  setScene,
-  ticker,
-} from '../snapshot/scene.js';
+import { resumeHeld, startHeld, startHeldInPause } from '../support/held-job.js';
 import { e2fsckReplayed } from '../support/inspect-image.js';
-import { type MconsoleProxy, startMconsoleProxy } from '../support/mconsole-proxy.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
 import { runTool } from '../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
-import { traceInstancesOf } from './trace-instances.js';
+import { type Commands, expectFailed, resultOf, type SnapshotResult, setScene } from '../support/scene.js';
 
 /** Somebody else writes the disk of a real guest under a traced precopy: whatever comes of it, it is no snapshot by that tracing. */
 
 const untraced = await whyNoTracing();
 const tracefs = '/sys/kernel/tracing';
-const set = (instance: string, file: string, value: string) => writeFile(join(instance, file), value);
 const skipped = untraced === null ? '' : ` (skipped: ${untraced})`;
 
 describe.skipIf(untraced !== null)(`a disk that is traced, and that a stranger writes${skipped}`, () => {
-  let dir: string;
-  let guest: RealGuest;
-  let proxy: MconsoleProxy;
-  let before: Records;
-
-  beforeAll(async () => {
-    dir = await makeTempDir();
-    guest = await bootGuest({ dir, writer: 'none', sizeMiB: 64, fillMiB: 8, rc: ticker });
-    proxy = await startMconsoleProxy({ listenPath: join(dir, 'proxy'), guestSocketPath: guest.socketPath });
+  const scene = setScene({
+    guest: { sizeMiB: 48, fillMiB: 4 },
+    proxied: true,
+    settings: { capture: 'precopy' },
   });
-  afterAll(async () => {
-    await proxy?.close();
-    await guest?.kill();
-    await removeTempDir(dir);
-  });
-  beforeEach(async () => {
-    before = await recordsOf(await sceneWith('auto'));
-  });
-
-  function sceneWith(tracker: 'auto' | 'traced'): Promise<Scene> {
-    const settings = { capture: 'precopy', precopyTracker: tracker, pauseBudget: '20s' };
-    return setScene({ dir, mconsole: proxy.socketPath, disks: guest.disks, settings });
-  }
 
   /** The first block of the disk, by what is there already: it harms no guest, and is a write all the same. */
   async function writeAsStranger(): Promise<void> {
-    const { diskPath } = guest;
+    const { diskPath } = scene.guest;
     await runTool('dd', [`if=${diskPath}`, `of=${diskPath}`, 'bs=4096', 'count=1', 'conv=notrunc']);
   }
 
-  /** Holds the guest in its pause, with the capture still to come, while `use` runs. */
-  async function inPause(job: HeldJob, use: () => Promise<void>): Promise<void> {
-    await proxy.hold('stop');
-    await job.letGo();
-    await proxy.untilHeld('stop');
-    await proxy.hold('sysrq s');
-    await proxy.release('stop');
-    await proxy.untilHeld('sysrq s');
-    await use();
-    await proxy.release('sysrq s');
-  }
+  const pauses = async () => (await scene.proxy.pauses()).length;
 
-  async function expectSound(scene: Scene, { snapshot }: SnapshotResult['summary']): Promise<void> {
-    const to = join(dir, `restored-${snapshot}`);
-    expect((await scene.run('restore', snapshot ?? '', '--to', to)).stderr).toBe('');
-    expect(await e2fsckReplayed(join(to, 'ubd0.img'))).toMatchObject({ clean: true });
-  }
-
-  test('before the stop has its disk compared in the only pause there is, with a warning', async () => {
-    const scene = await sceneWith('auto');
-    const pausesBefore = (await proxy.pauses()).length;
-    const job = await startHeld(scene, proxy);
-    await writeAsStranger();
-    const { summary, stderr, exitCode } = await job.end();
+  async function expectCompared({ summary, stderr, exitCode }: SnapshotResult): Promise<void> {
     expect(summary, stderr).toMatchObject({ error: null, tracker: 'compared', consistency: 'synced' });
-    expect(summary.warnings.join('\n')).toMatch(
-      /tracing was given up \(.+\): the disks were compared while the guest stood still/,
-    );
+    expect(summary.warnings.join('\n')).toMatch(/tracing was given up \(.+\)/);
     expect(exitCode).toBe(3);
-    expect((await proxy.pauses()).slice(pausesBefore)).toHaveLength(Number(summary.tries));
-    expect(traceInstancesOf(job.cli.pid)).toEqual([]);
-    await expectRuns(guest);
-    await expectNothingLost(scene, before);
-  });
+    const image = join(scene.directoryOf(summary.snapshot), 'ubd0.img');
+    expect(await e2fsckReplayed(image)).toMatchObject({ clean: true });
+  }
 
-  const spoilers: [string, (instance: string) => Promise<unknown>][] = [
-    ['whose trace buffer somebody cuts to 4 KiB', (instance) => set(instance, 'buffer_size_kb', '4')],
-    ['whose tracing somebody switches off', (instance) => set(instance, 'tracing_on', '0')],
-    ['whose tracefs is unmounted', () => runTool('umount', ['-l', tracefs])],
+  const spoilers: [string, (instance: string, pid: number) => Promise<unknown>][] = [
+    ['that a stranger writes', writeAsStranger],
+    [
+      'whose trace buffer somebody cuts to 4 KiB',
+      (instance) => writeFile(join(tracefs, 'instances', instance, 'buffer_size_kb'), '4'),
+    ],
+    [
+      'whose tracefs is unmounted',
+      (_, pid) => runTool('nsenter', ['-t', String(pid), '-m', 'umount', '-l', tracefs]),
+    ],
   ];
 
-  test.each(spoilers)('and %s half-way, is compared, with a warning', async (_, spoil) => {
-    const scene = await sceneWith('auto');
-    const job = await startHeld(scene, proxy);
-    const [instance = 'none'] = traceInstancesOf(job.cli.pid);
-    try {
-      await spoil(join(tracefs, 'instances', instance));
-      await guest.sh('dd if=/dev/urandom of=/data/more bs=64k count=16 2> /dev/null; sync');
-      const { summary, stderr } = await job.end();
-      expect(summary, stderr).toMatchObject({ error: null, tracker: 'compared', consistency: 'synced' });
-      expect(summary.warnings.join('\n')).toContain('tracing was given up');
-      await expectSound(scene, summary);
-    } finally {
-      // Nothing to do where it still is, and elsewhere what `umount` has taken away.
-      if (!existsSync(join(tracefs, 'instances')))
-        await runTool('mount', ['-t', 'tracefs', 'tracefs', tracefs]);
-    }
-    // Where the job could not reach it any more, the next one finds it.
-    expect((await scene.run('recover')).exitCode).toBe(0);
-    expect(traceInstancesOf(job.cli.pid)).toEqual([]);
-    await expectRuns(guest);
-    await expectNothingLost(scene, before);
-  });
+  test.each(spoilers)(
+    '%s before the stop is compared in the only pause there is, with a warning',
+    async (_, spoil) => {
+      const pausesBefore = await pauses();
+      const job = await startHeld(
+        scene,
+        [],
+        await scene.variant({}, {}, ['unshare', '--mount', '--propagation', 'private']),
+      );
+      const [instance = 'none'] = traceInstancesOf(job.cli.pid);
+      await spoil(instance, job.cli.pid);
+      await scene.guest.sh('dd if=/dev/urandom of=/data/more bs=64k count=16 2> /dev/null; sync');
+      const result = await job.end();
+      await expectCompared(result);
+      expect(result.summary.warnings.join('\n')).toContain(
+        'the disks were compared while the guest stood still',
+      );
+      expect((await pauses()) - pausesBefore).toBe(result.summary.tries);
+      // Where the job could not reach it any more, the next one finds it.
+      if (traceInstancesOf(job.cli.pid).length > 0) expect((await scene.run('recover')).exitCode).toBe(0);
+      expect(traceInstancesOf(job.cli.pid)).toEqual([]);
+      await scene.expectWell();
+    },
+  );
+
+  /** A job during which the stranger writes while the guest stands still, with the capture still to come. */
+  async function spoiledInPause(commands: Commands = scene): Promise<SnapshotResult> {
+    const job = await startHeldInPause(scene.proxy, commands.startSnapshot);
+    await writeAsStranger();
+    await resumeHeld(scene.proxy);
+    const result = resultOf(await job.exited);
+    expect(traceInstancesOf(job.pid)).toEqual([]);
+    return result;
+  }
 
   test('in the pause has the guest let go, and compared in another pause that is no further try', async () => {
-    const scene = await sceneWith('auto');
-    const job = await startHeld(scene, proxy);
-    const pausesBefore = (await proxy.pauses()).length;
-    await inPause(job, writeAsStranger);
-    const { summary, stderr } = await job.end();
-    expect(summary, stderr).toMatchObject({ error: null, tracker: 'compared', consistency: 'synced' });
-    expect(summary.warnings.join('\n')).toContain('tracing was given up');
-    const pauses = (await proxy.pauses()).slice(pausesBefore);
-    expect(pauses).toHaveLength(Number(summary.tries) + 1);
-    const captures = summary.phases.filter(({ phase }) => phase === 'capture');
-    expect(captures).toMatchObject([
+    const pausesBefore = await pauses();
+    const result = await spoiledInPause();
+    await expectCompared(result);
+    const { tries, phases } = result.summary;
+    expect((await pauses()) - pausesBefore).toBe(Number(tries) + 1);
+    expect(phases.filter(({ phase }) => phase === 'capture')).toMatchObject([
       { outcome: 'failed', facts: { trackingLost: expect.any(String) } },
       { outcome: 'done', facts: { tracker: 'compared', comparedBytes: expect.any(Number) } },
     ]);
-    await expectSound(scene, summary);
-    await expectRuns(guest);
-    await expectNothingLost(scene, before);
+    await scene.expectWell();
   });
 
   test('fails the job where nothing but tracing is wanted, and the guest runs', async () => {
-    const scene = await sceneWith('traced');
-    const job = await startHeld(scene, proxy);
-    await inPause(job, writeAsStranger);
-    const summary = expectFailed(await job.end(), 'TrackingLost');
+    const traced = await scene.variant({ precopyTracker: 'traced' });
+    const summary = expectFailed(await spoiledInPause(traced), 'TrackingLost');
     expect(summary).toMatchObject({ resumed: true, error: { phase: 'capture' } });
-    expect(traceInstancesOf(job.cli.pid)).toEqual([]);
-    await expectRuns(guest);
-    const after = await expectNothingLost(scene, before);
-    expect(after.sound).toEqual(before.sound);
+    await scene.expectUnharmed();
   });
 });

@@ -1,62 +1,38 @@
-import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Filled } from '../../jobs/fill-stores.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
 import { allocatedBytes, sha256sum } from '../image/make-image.js';
-import {
-  expectRuns,
-  resultOf,
-  type Scene,
-  type SnapshotResult,
-  type Summary,
-  setScene,
-  ticker,
-} from '../snapshot/scene.js';
-import {
-  canLoopMount,
-  type LoopFilesystem,
-  mountLoopFilesystem,
-  whyNoLoopMount,
-} from '../support/loop-filesystem.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
+import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { runTool } from '../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { resultOf, type SnapshotResult, type Summary, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** A guest with two stores, of which the second has its troubles: none of them costs a snapshot. */
 
 const skipped = whyNoLoopMount('ext4');
 
-describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skipped})` : ''}`, () => {
-  let dir: string;
+describe.skipIf(skipped !== undefined)(`two stores${skipped ? ` (skipped: ${skipped})` : ''}`, () => {
+  const scene = setScene({
+    guest: { sizeMiB: 48, fillMiB: 12 },
+    settings: { capture: 'copy', store: ['local', 'second'] },
+  });
   let second: LoopFilesystem;
-  let guest: RealGuest;
-  let scene: Scene;
-  let local: string;
-
   beforeAll(async () => {
-    dir = await makeTempDir();
     second = await mountLoopFilesystem({ type: 'ext4', sizeMiB: 256 });
-    guest = await bootGuest({ dir, writer: 'none', fillMiB: 12, rc: ticker });
-    local = join(dir, 'local');
-    scene = await setScene({
-      ...{ dir, mconsole: guest.socketPath, disks: guest.disks },
-      stores: { local, second: second.mountPoint },
-      settings: { pauseBudget: '60s', capture: 'copy', store: ['local', 'second'] },
-    });
+    await configure();
   });
-  afterAll(async () => {
-    await guest?.kill();
-    await second?.remove();
-    await removeTempDir(dir);
-  });
+  afterAll(() => second?.remove());
 
-  const ballast = () => join(second.mountPoint, 'ballast');
-
-  async function inStore(store: string): Promise<string[]> {
-    const { json } = await scene.run('list', '--json');
-    return json.filter((row) => row.store === store).map(({ snapshot }) => String(snapshot));
+  async function configure(keep?: Record<string, unknown>): Promise<void> {
+    const [local, other] = [scene.store, second.mountPoint].map((path) => ({ type: 'directory', path }));
+    const defaults = { store: 'local', timezone: 'UTC', pauseBudget: '60s', ...(keep && { keep }) };
+    await scene.configure({ debian: scene.settings() }, { stores: { local, second: other }, defaults });
   }
+
+  const otherStore = () => new DirectoryStore({ name: 'second', path: second.mountPoint });
+  const inSecond = async () => (await otherStore().list()).map(({ snapshot }) => snapshot).sort();
 
   /** Sealed, listed in the first store and told with a warning that names the second one; the guest runs. */
   async function expectKeptWithWarning(result: SnapshotResult, warning: RegExp): Promise<string> {
@@ -64,11 +40,10 @@ describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skip
     expect(summary.error).toBe(null);
     expect(result.exitCode).toBe(3);
     expect(warningsOfSecond(summary).join()).toMatch(warning);
-    expect(fillOf(summary).facts).toMatchObject({ store: 'second', carried: 0 });
-    expect(fillOf(summary).outcome).toBe('failed');
-    await expectRuns(guest);
+    expect(fillOf(summary)).toMatchObject({ outcome: 'failed', facts: { store: 'second', carried: 0 } });
+    await scene.expectWell();
     const snapshot = String(summary.snapshot);
-    expect(await inStore('local')).toContain(snapshot);
+    expect(await scene.snapshots()).toContain(snapshot);
     return snapshot;
   }
 
@@ -81,9 +56,13 @@ describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skip
   }
 
   async function expectBothAlike(): Promise<void> {
-    expect(await inStore('second')).toEqual(await inStore('local'));
-    expect((await readdir(join(second.mountPoint, 'debian'))).filter(isIncoming)).toEqual([]);
+    expect(await inSecond()).toEqual(await scene.snapshots());
+    expect(await otherStore().incomings()).toEqual([]);
   }
+
+  const mountAgain = () => runTool('mount', ['-o', 'loop', '-t', 'ext4', second.image, second.mountPoint]);
+  const filling = () =>
+    waitFor('the filling', async () => (await otherStore().incomings()).length > 0, { everyMs: 2 });
 
   test('get each snapshot, the second one while the guest runs again, byte for byte', async () => {
     const { summary } = await scene.snapshot();
@@ -96,102 +75,86 @@ describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skip
     const facts = { store: 'second', carried: 1, carriedBytes: filled?.carriedBytes, removed: 0 };
     expect(fillOf(summary)).toMatchObject({ outcome: 'done', facts });
     await expectBothAlike();
-    const name = snapshot.split('@')[1] ?? '';
-    const images = [local, second.mountPoint].map((store) => join(store, 'debian', name, 'ubd0.img'));
+    const name = join(...snapshot.split('@'), 'ubd0.img');
+    const images = [scene.store, second.mountPoint].map((store) => join(store, name));
     const [one, other] = await Promise.all(images.map(sha256sum));
     expect(other).toBe(one);
     expect(await allocatedBytes(images[1] ?? '')).toBeLessThan(32 * 1024 * 1024);
   });
 
-  test('of which one is not mounted are a warning, and it is caught up (fault 33)', async () => {
-    await runTool('umount', [second.mountPoint]);
-    const missed: string[] = [];
-    try {
-      missed.push(await expectKeptWithWarning(await scene.snapshot(), /store second .* is not there/));
-      missed.push(await expectKeptWithWarning(await scene.snapshot(), /store second .* is not there/));
-      expect(await readdir(second.mountPoint)).toEqual([]);
-      // It is found in the other one.
-      expect((await scene.run('verify', missed[0] ?? '')).exitCode).toBe(0);
-    } finally {
-      await runTool('mount', ['-o', 'loop', '-t', 'ext4', second.image, second.mountPoint]);
-    }
-    await expectCaughtUp(...missed);
-  });
-
-  test('of which one is read-only are a warning, and it is caught up (fault 32)', async () => {
-    await runTool('mount', ['-o', 'remount,ro', second.mountPoint]);
-    let missed = '';
-    try {
-      missed = await expectKeptWithWarning(await scene.snapshot(), /store second .*[Rr]ead-only/i);
-    } finally {
-      await runTool('mount', ['-o', 'remount,rw', second.mountPoint]);
-    }
-    await expectCaughtUp(missed);
-  });
-
-  test('of which one is full are a warning, nothing half is left there, and it is caught up (fault 29)', async () => {
-    await runTool('fallocate', ['-l', `${(await freeMiB(second.mountPoint)) - 3}M`, ballast()]);
-    let missed = '';
-    try {
-      missed = await expectKeptWithWarning(await scene.snapshot(), /store second .* too little room/);
-      expect((await readdir(join(second.mountPoint, 'debian'))).filter(isIncoming)).toEqual([]);
-    } finally {
-      await rm(ballast());
-    }
-    await expectCaughtUp(missed);
-  });
-
-  test('of which one vanishes half-way are a warning, and it is caught up', async () => {
-    const job = scene.start(['snapshot', 'debian', '--json']);
-    await waitFor('the filling', () => isFilling(second.mountPoint), { everyMs: 2 });
+  test('of which one vanishes half-way are a warning', async () => {
+    const job = scene.startSnapshot();
+    await filling();
     await runTool('xfs_io', ['-x', '-c', 'shutdown', second.mountPoint]);
-    let missed = '';
     try {
-      missed = await expectKeptWithWarning(
-        resultOf(await job.exited),
-        /store second can't be used|EIO|Input/,
-      );
+      const result = resultOf(await job.exited);
+      missed.push(await expectKeptWithWarning(result, /store second can't be used|EIO|Input/));
     } finally {
       await runTool('umount', [second.mountPoint]);
-      await runTool('mount', ['-o', 'loop', '-t', 'ext4', second.image, second.mountPoint]);
+      await mountAgain();
     }
-    await expectCaughtUp(missed);
   });
 
-  test('are cleared up after a job that was killed while it filled one', async () => {
-    const job = scene.start(['snapshot', 'debian', '--json']);
-    await waitFor('the filling', () => isFilling(second.mountPoint), { everyMs: 2 });
+  /** What the second store has not got yet. */
+  const missed: string[] = [];
+  const ballast = () => join(second.mountPoint, 'ballast');
+  const troubles: [string, RegExp, () => Promise<unknown>, () => Promise<unknown>][] = [
+    [
+      'not mounted (fault 33)',
+      /store second .* is not there/,
+      () => runTool('umount', [second.mountPoint]),
+      async () => {
+        expect(await readdir(second.mountPoint)).toEqual([]);
+        // It is found in the other one.
+        expect((await scene.run('verify', missed.at(-1) ?? '')).exitCode).toBe(0);
+        await mountAgain();
+      },
+    ],
+    [
+      'read-only (fault 32)',
+      /store second .*[Rr]ead-only/i,
+      () => runTool('mount', ['-o', 'remount,ro', second.mountPoint]),
+      () => runTool('mount', ['-o', 'remount,rw', second.mountPoint]),
+    ],
+    [
+      'full, with nothing half left there (fault 29)',
+      /store second .* too little room/,
+      async () => runTool('fallocate', ['-l', `${(await freeMiB(second.mountPoint)) - 3}M`, ballast()]),
+      async () => {
+        expect(await otherStore().incomings()).toEqual([]);
+        await rm(ballast());
+      },
+    ],
+  ];
+
+  test.each(troubles)('of which one is %s are a warning', async (_, warning, spoil, mend) => {
+    await spoil();
+    try {
+      missed.push(await expectKeptWithWarning(await scene.snapshot(), warning));
+    } finally {
+      await mend();
+    }
+  });
+
+  test('are cleared up after a job that was killed while it filled one, and that has caught up with all in the next', async () => {
+    const job = scene.startSnapshot();
+    await filling();
     job.kill('SIGKILL');
     await job.exited;
-    await expectRuns(guest);
-    expect((await readdir(join(second.mountPoint, 'debian'))).filter(isIncoming)).toHaveLength(1);
-    const recovered = await scene.run('recover', '--json');
-    expect(recovered.exitCode).toBe(0);
-    expect((await readdir(join(second.mountPoint, 'debian'))).filter(isIncoming)).toEqual([]);
-    const [newest = ''] = (await inStore('local')).slice(-1);
-    expect(await inStore('second')).not.toContain(newest);
-    expect((await scene.run('verify', newest)).exitCode).toBe(0);
-    await expectCaughtUp(newest);
-  });
-
-  test('hold what --store names, and only the one that it names', async () => {
-    const { summary } = await scene.snapshot('--store', 'second');
-    expect(summary).toMatchObject({ error: null, filled: [] });
-    expect(await inStore('second')).toContain(summary.snapshot);
-    expect(await inStore('local')).not.toContain(summary.snapshot);
-    await scene.run('prune', '--json');
-    const removed = join(second.mountPoint, 'debian', String(summary.snapshot).split('@')[1] ?? '');
-    await rm(removed, { recursive: true });
-    await scene.run('recover');
+    expect(await otherStore().incomings()).toHaveLength(1);
+    expect((await scene.run('recover', '--json')).exitCode).toBe(0);
+    expect(await otherStore().incomings()).toEqual([]);
+    await scene.expectWell();
+    const newest = (await scene.snapshots()).at(-1) ?? '';
+    expect(await inSecond()).not.toContain(newest);
+    await expectCaughtUp(...missed, newest);
   });
 
   test('are pinned and pruned together, each by itself', async () => {
-    const [oldest = '', ...others] = await inStore('local');
+    const [oldest = '', ...others] = await scene.snapshots();
     const pinned = await scene.run('pin', oldest, '--json');
     expect(pinned.json).toMatchObject([{ stores: ['local', 'second'], warnings: [] }]);
-    const config = JSON.parse(await readFile(scene.config, 'utf8'));
-    config.defaults.keep = { last: 1 };
-    await writeFile(scene.config, JSON.stringify(config));
+    await configure({ last: 1 });
     const newest = others.at(-1) ?? '';
     const { json } = await scene.run('prune', 'debian', '--json');
     const { kept } = json.at(-1) as unknown as { kept: { snapshot: string; store: string }[] };
@@ -201,7 +164,7 @@ describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skip
       `second ${oldest}`,
       `second ${newest}`,
     ]);
-    expect(await inStore('local')).toEqual([oldest, newest]);
+    expect(await scene.snapshots()).toEqual([oldest, newest]);
     await expectBothAlike();
     // A store that comes back empty gets what the rules would keep there, and nothing that they would remove at once.
     await rename(join(second.mountPoint, 'debian'), join(second.mountPoint, 'lost'));
@@ -212,14 +175,14 @@ describe.skipIf(!canLoopMount('ext4'))(`two stores${skipped ? ` (skipped: ${skip
       { stores: ['local', 'second'] },
     ]);
   });
+
+  test('hold what --store names, and only the one that it names', async () => {
+    const { summary } = await scene.snapshot('--store', 'second');
+    expect(summary).toMatchObject({ error: null, filled: [] });
+    expect(await inSecond()).toContain(summary.snapshot);
+    expect(await scene.snapshots()).not.toContain(summary.snapshot);
+  });
 });
-
-const isIncoming = (name: string) => name.startsWith('.incoming-');
-
-async function isFilling(store: string): Promise<boolean> {
-  const entries = await readdir(join(store, 'debian')).catch(() => []);
-  return entries.some(isIncoming);
-}
 
 function fillOf(summary: Summary): Summary['phases'][number] {
   const phase = summary.phases.find((one) => one.phase === 'fill');

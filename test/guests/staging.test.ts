@@ -1,38 +1,30 @@
-import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Filled } from '../../jobs/fill-stores.js';
 import { sha256sum } from '../image/make-image.js';
-import { expectRuns, type Scene, type Summary, setScene, ticker } from '../snapshot/scene.js';
 import { configIn } from '../store/restic/restic-places.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { expectRuns, type Summary, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** A guest whose first store is an archive: it is captured into a staging directory, and carried on from there. */
 
-let dir: string;
-let guest: RealGuest;
-let scene: Scene;
+const scene = setScene({ guest: { sizeMiB: 48, fillMiB: 4 }, settings: { capture: 'copy' } });
 let repository: string;
-let staging: string;
-
+let stores: Record<string, unknown>;
 beforeAll(async () => {
-  dir = await makeTempDir();
-  repository = join(dir, 'repository');
-  staging = join(dir, 'state', 'staging', 'offsite');
-  const { name: _, staging: __, passwordCommand: ___, ...offsite } = await configIn(dir, repository);
-  guest = await bootGuest({ dir, writer: 'none', fillMiB: 12, rc: ticker });
-  scene = await setScene({
-    ...{ dir, mconsole: guest.socketPath, disks: guest.disks },
-    stores: { offsite: { ...offsite }, local: join(dir, 'local') },
-    settings: { pauseBudget: '60s', capture: 'copy' },
-  });
+  repository = scene.path('repository');
+  const { name: _, staging: __, passwordCommand: ___, ...offsite } = await configIn(scene.dir, repository);
+  stores = { offsite, local: { type: 'directory', path: scene.path('local') } };
+  scene.store = scene.path('state', 'staging', 'offsite');
+  await configure('offsite');
 });
-afterAll(async () => {
-  await guest?.kill();
-  await removeTempDir(dir);
-});
+
+const configure = (store: string | string[]) =>
+  scene.configure(
+    { debian: scene.settings() },
+    { stores, defaults: { store, timezone: 'UTC', pauseBudget: '60s' } },
+  );
 
 async function listed(): Promise<string[]> {
   const { json } = await scene.run('list', '--json');
@@ -42,16 +34,12 @@ async function listed(): Promise<string[]> {
 const carriedOf = (summary: Summary) =>
   (summary.filled as Filled[]).map(({ store, carried }) => [store, carried]);
 
-async function waiting(): Promise<string[]> {
-  return (await readdir(join(staging, 'debian'))).filter((name) => !name.startsWith('.'));
-}
-
 /** Restores it, and holds the disk against the checksum that was taken when it was sealed. */
 async function expectRestorable(snapshot: string, to: string): Promise<void> {
   const shown = (await scene.run('show', snapshot, '--json')).json[0] as { disks: { sha256: string }[] };
-  const restored = await scene.run('restore', snapshot, '--to', join(dir, to));
-  expect({ ...restored, stdout: '', json: [] }).toMatchObject({ exitCode: 0, stderr: '' });
-  expect(await sha256sum(join(dir, to, 'ubd0.img'))).toBe(shown.disks[0]?.sha256);
+  const restored = await scene.run('restore', snapshot, '--to', scene.path(to));
+  expect(restored).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(await sha256sum(scene.path(to, 'ubd0.img'))).toBe(shown.disks[0]?.sha256);
 }
 
 let first: string;
@@ -62,10 +50,9 @@ test('a snapshot is carried into the archive, and leaves staging once it is ther
   first = String(summary.snapshot);
   expect(summary.error).toBe(null);
   expect(carriedOf(summary)).toEqual([['offsite', [first]]]);
-  expect(await waiting()).toEqual([]);
-  expect(await listed()).toEqual([`${first} offsite sound`]);
+  expect(await scene.snapshots()).toEqual([]);
   await expectRestorable(first, 'from-archive');
-  await expectRuns(guest);
+  await expectRuns(scene.guest);
 });
 
 test('what an archive that is away has not got waits, is listed as that, and can be verified and restored', async () => {
@@ -79,42 +66,39 @@ test('what an archive that is away has not got waits, is listed as that, and can
     expect(await listed()).toEqual([`${first} offsite unreachable`, `${second} offsite waiting`]);
     expect((await scene.run('verify', 'debian@latest')).exitCode).toBe(0);
     await expectRestorable(second, 'from-staging');
-    await expectRuns(guest);
+    await expectRuns(scene.guest);
   } finally {
     await rename(`${repository}.away`, repository);
   }
 });
 
-test('one that is killed while it carries leaves it waiting, and the next one carries all of them', async () => {
-  const job = scene.start(['snapshot', 'debian', '--json']);
-  await waitFor('its snapshot to wait', async () => (await waiting()).length === 2, { everyMs: 5 });
+test('a job that is killed while it carries leaves it waiting, and the next one carries all of them, also into a store that comes to it later and what is no longer in staging', async () => {
+  const job = scene.startSnapshot();
+  const waiting = await waitFor(
+    'its snapshot to wait',
+    async () => {
+      const snapshots = await scene.snapshots();
+      return snapshots.length === 2 && snapshots;
+    },
+    { everyMs: 5 },
+  );
   job.kill('SIGKILL');
   await job.exited;
-  await expectRuns(guest);
+  await expectRuns(scene.guest);
   expect((await scene.run('recover')).exitCode).toBe(0);
-  const third = (await listed()).at(-1)?.split(' ')[0] ?? '';
-  const { summary } = await scene.snapshot();
-  expect(summary.error).toBe(null);
-  const newest = String(summary.snapshot);
-  // The killed one may have carried the older one already, and even its own.
-  const [[, carried] = []] = carriedOf(summary);
-  expect([second, third, newest].slice(-(carried?.length ?? 0))).toEqual(carried);
-  expect(await waiting()).toEqual([]);
-  expect(await listed()).toEqual([first, second, third, newest].map((name) => `${name} offsite sound`));
-});
-
-test('a store that comes to it later gets from the archive what is no longer in staging', async () => {
-  const config = JSON.parse(await readFile(scene.config, 'utf8'));
-  config.defaults.store = ['offsite', 'local'];
-  await writeFile(scene.config, JSON.stringify(config));
-  const before = (await listed()).map((row) => row.split(' ')[0]);
+  const third = waiting.at(-1);
+  await configure(['offsite', 'local']);
   const { summary } = await scene.snapshot();
   expect(summary.warnings.filter((text) => text.startsWith('store'))).toEqual([]);
-  expect(carriedOf(summary)).toEqual([
-    ['offsite', [summary.snapshot]],
-    ['local', [...before, summary.snapshot]],
-  ]);
-  const image = join(dir, 'local', 'debian', first.split('@')[1] ?? '', 'ubd0.img');
-  expect(await sha256sum(image)).toBe(await sha256sum(join(dir, 'from-archive', 'ubd0.img')));
-  expect(await waiting()).toEqual([]);
+  expect(summary.error).toBe(null);
+  const all = [first, second, third, summary.snapshot];
+  const [[, offsite] = [], local] = carriedOf(summary);
+  // The killed one may have carried the older one already, and even its own.
+  expect(all.slice(1).slice(-(offsite?.length ?? 0))).toEqual(offsite);
+  expect(local).toEqual(['local', all]);
+  expect(await scene.snapshots()).toEqual([]);
+  const sound = (store: string) => all.map((name) => `${name} ${store} sound`);
+  expect((await listed()).sort()).toEqual([...sound('offsite'), ...sound('local')].sort());
+  const image = scene.path('local', join(...first.split('@')), 'ubd0.img');
+  expect(await sha256sum(image)).toBe(await sha256sum(scene.path('from-archive', 'ubd0.img')));
 });

@@ -1,21 +1,7 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Scene, setScene } from '../snapshot/scene.js';
-import { bootGuest, type RealGuest } from '../support/real-guest.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { expect, test } from 'vitest';
+import { setScene } from '../support/scene.js';
 
-let dir: string;
-let guest: RealGuest;
-let scene: Scene;
-
-beforeAll(async () => {
-  dir = await makeTempDir();
-  guest = await bootGuest({ dir, sizeMiB: 64, writer: 'none' });
-  scene = await setScene({ dir, mconsole: guest.socketPath, disks: guest.disks });
-});
-afterAll(async () => {
-  await guest?.kill();
-  await removeTempDir(dir);
-});
+const scene = setScene();
 
 async function status(): Promise<Record<string, unknown>> {
   const { json, exitCode, stderr } = await scene.run('status', '--json');
@@ -24,6 +10,7 @@ async function status(): Promise<Record<string, unknown>> {
 }
 
 test('a guest shows as what it is: running, stopped by hand, held by a signal, gone; and its last snapshot with it', async () => {
+  const { guest } = scene;
   const { summary } = await scene.snapshot();
   expect(summary.error).toBeNull();
   const lastSnapshot = { snapshot: summary.snapshot, consistency: 'synced', ageSeconds: expect.any(Number) };

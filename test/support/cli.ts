@@ -15,6 +15,8 @@ export interface CliOptions {
   timeoutMs?: number;
   /** Made the leader of a session of its own, so that a signal to the terminal's group does not reach it. */
   detached?: boolean;
+  /** A program with its arguments that becomes the command line, after it has changed what that finds. */
+  through?: string[];
 }
 
 export interface CliResult {
@@ -44,7 +46,8 @@ export function runCli(args: string[], options: CliOptions = {}): Promise<CliRes
 
 /** Starts the built command line, for a test that sends it signals or looks at it while it runs. */
 export function startCli(args: string[], options: CliOptions = {}): RunningCli {
-  const child = spawn(process.execPath, [cliScript, ...args], {
+  const [program = '', ...given] = [...(options.through ?? []), process.execPath, cliScript, ...args];
+  const child = spawn(program, given, {
     env: { ...process.env, ...options.env },
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     ...(options.cwd !== undefined && { cwd: options.cwd }),

@@ -69,9 +69,9 @@ export async function startMconsoleProxy({
     release: (command) => order({ order: 'release', command }),
     untilHeld: async (command, what = 'request') => {
       const isIt = (held: ProxyEvent) => held.command === command && held.what === what;
-      await waitFor(`${what} of ${command} to be held`, async () =>
-        (await ask({ order: 'held' })).some(isIt),
-      );
+      const held = async () => (await ask({ order: 'held' })).some(isIt);
+      // A precopy comes before it, which is behind everybody else on the host.
+      await waitFor(`${what} of ${command} to be held`, held, { limitMs: 120_000 });
     },
     untilPassed: async (command, what = 'request') => {
       const isIt = (event: ProxyEvent) => event.command === command && event.what === what && event.passedOn;

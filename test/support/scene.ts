@@ -236,9 +236,13 @@ export class Scene {
     };
   }
 
-  /** The command line on another config of the same guest, state and store. */
-  async variant(settings: Record<string, unknown>, more: Record<string, unknown> = {}): Promise<Commands> {
-    return this.#commandsOn(await this.#variantConfig(settings, more));
+  /** The command line on another config of the same guest, state and store, `through` a program that becomes it. */
+  async variant(
+    settings: Record<string, unknown>,
+    more: Record<string, unknown> = {},
+    through: string[] = [],
+  ): Promise<Commands> {
+    return this.#commandsOn(await this.#variantConfig(settings, more), through);
   }
 
   async #variantConfig(settings: Record<string, unknown>, more: Record<string, unknown>): Promise<string> {
@@ -279,10 +283,10 @@ export class Scene {
     });
   }
 
-  #commandsOn(config: string): Commands {
+  #commandsOn(config: string, through: string[] = []): Commands {
     const start = (args: string[], options: CliOptions = {}) =>
       startCli(['-c', config, ...args], {
-        ...options,
+        ...{ through, ...options },
         env: { ...options.env, [sceneVariable]: this.#mark },
       });
     const run = (...args: string[]) => start(args).exited;
