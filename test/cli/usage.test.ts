@@ -1,35 +1,10 @@
 import { writeFile } from 'node:fs/promises';
-import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { completionVerb } from '../../src/cli/completion.js';
-import { type Context, contextOf } from '../../src/cli/context.js';
-import { doctorVerb } from '../../src/cli/doctor.js';
-import { historyVerb } from '../../src/cli/history.js';
-import { listVerb } from '../../src/cli/list.js';
-import { pinVerb } from '../../src/cli/pin.js';
-import { pruneVerb } from '../../src/cli/prune.js';
-import { restoreVerb } from '../../src/cli/restore.js';
-import { showVerb } from '../../src/cli/show.js';
-import { snapshotVerb } from '../../src/cli/snapshot.js';
-import { verifyVerb } from '../../src/cli/verify.js';
-import { explainError } from '../../src/error-text.js';
-import { UmlsnapError } from '../../src/errors.js';
-import { exitCodeOf } from '../../src/exit-codes.js';
 import { runCli } from '../support/cli.js';
 import { setScene } from '../support/scene.js';
+import { startScript } from '../support/script-child.js';
 
 const scene = setScene({ fake: {} });
-
-/** What a verb refuses, before the guest was asked anything. */
-async function refusalBy(verb: (context: Context) => unknown) {
-  const error = await (async () => verb(contextOf({ config: scene.config, quiet: true })))().then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof UmlsnapError)) throw error ?? new Error('nothing was refused');
-  expect(scene.fake.received()).toEqual([]);
-  return { code: error.code, exitCode: exitCodeOf(error.code), said: explainError(error) };
-}
 
 describe('a command line that is not understood exits 2, and says on stderr what it did not understand:', () => {
   test.each([
@@ -42,25 +17,6 @@ describe('a command line that is not understood exits 2, and says on stderr what
     expect(stderr).toMatch(said);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
     expect(scene.fake.received()).toEqual([]);
-  });
-
-  const both = { to: '/x', inPlace: true };
-  const verbs: [string, (context: Context) => unknown, RegExp][] = [
-    ['restore to nowhere', (it) => restoreVerb(it, 'debian@latest', {}), /either --to DIR or --in-place/],
-    ['restore twice', (it) => restoreVerb(it, 'debian@latest', both), /either --to DIR or --in-place/],
-    ['no budget', (it) => snapshotVerb(it, 'debian', { budget: '0ms' }), /--budget 0ms: not a duration/],
-    ['best', (it) => snapshotVerb(it, 'debian', { require: 'best' }), /one of frozen, synced, crash/],
-    [
-      'magic',
-      (it) => snapshotVerb(it, 'debian', { capture: 'magic' }),
-      /one of auto, reflink, precopy, copy/,
-    ],
-    ['half a label', (it) => snapshotVerb(it, 'debian', { label: ['nothing'] }), /write KEY=VALUE/],
-    ['many', (it) => historyVerb(it, undefined, { limit: 'many' }), /--limit many/],
-    ['a shell', () => completionVerb(new Command(), 'tcsh'), /choose one of bash, zsh, fish/],
-  ];
-  test.each(verbs)('%s', async (_, verb, said) => {
-    expect(await refusalBy(verb)).toMatchObject({ exitCode: 2, said: expect.stringMatching(said) });
   });
 });
 
@@ -80,23 +36,41 @@ describe('what does not exist exits 10:', () => {
     expect(json).toMatchObject([{ type: 'error', code }]);
     expect(exitCode).toBe(10);
   });
+});
 
+test('verbs refuse what they do not understand, and what does not exist, before they ask a guest anything', async () => {
   const old = 'debian@20200101T000000Z';
-  const doctor = { nagios: false, stopGo: false };
-  const verbs: [string, (context: Context) => unknown, string][] = [
-    ['snapshot constructor', (it) => snapshotVerb(it, 'constructor', {}), 'NoSuchGuest'],
-    ['list', (it) => listVerb(it, 'nobody'), 'NoSuchGuest'],
-    ['prune', (it) => pruneVerb(it, 'nobody', {}), 'NoSuchGuest'],
-    ['doctor', (it) => doctorVerb(it, 'nobody', doctor), 'NoSuchGuest'],
-    ['snapshot --store', (it) => snapshotVerb(it, 'debian', { store: 'nowhere' }), 'NoSuchStore'],
-    ['restore', (it) => restoreVerb(it, 'debian@latest', { to: '/nonexistent/x' }), 'NoSuchSnapshot'],
-    ['verify', (it) => verifyVerb(it, old, {}), 'NoSuchSnapshot'],
-    ['show', (it) => showVerb(it, '20200101T000000Z-abcdef'), 'NoSuchJob'],
-    ['pin', (it) => pinVerb(it, old, true), 'NoSuchSnapshot'],
+  const refused: [unknown[], number, string | RegExp][] = [
+    [['restore', 'debian@latest', {}], 2, /either --to DIR or --in-place/],
+    [['restore', 'debian@latest', { to: '/x', inPlace: true }], 2, /either --to DIR or --in-place/],
+    [['snapshot', 'debian', { budget: '0ms' }], 2, /--budget 0ms: not a duration/],
+    [['snapshot', 'debian', { require: 'best' }], 2, /choose one of frozen, synced, crash/],
+    [['snapshot', 'debian', { capture: 'magic' }], 2, /choose one of auto, reflink, precopy, copy/],
+    [['snapshot', 'debian', { label: ['nothing'] }], 2, /write KEY=VALUE/],
+    [['history', null, { limit: 'many' }], 2, /--limit many/],
+    [['completion', 'tcsh'], 2, /choose one of bash, zsh, fish/],
+    [['snapshot', 'constructor', {}], 10, 'NoSuchGuest'],
+    [['list', 'nobody'], 10, 'NoSuchGuest'],
+    [['prune', 'nobody', {}], 10, 'NoSuchGuest'],
+    [['doctor', 'nobody', {}], 10, 'NoSuchGuest'],
+    [['snapshot', 'debian', { store: 'nowhere' }], 10, 'NoSuchStore'],
+    [['restore', 'debian@latest', { to: '/nonexistent/x' }], 10, 'NoSuchSnapshot'],
+    [['verify', old, {}], 10, 'NoSuchSnapshot'],
+    [['show', '20200101T000000Z-abcdef'], 10, 'NoSuchJob'],
+    [['pin', old, true], 10, 'NoSuchSnapshot'],
   ];
-  test.each(verbs)('%s', async (_, verb, code) => {
-    expect(await refusalBy(verb)).toMatchObject({ exitCode: 10, code });
-  });
+  const asked = JSON.stringify(refused.map(([words]) => words));
+  const child = startScript(new URL('./verbs-child.ts', import.meta.url), [scene.config, asked]);
+  expect(await child.exited).toMatchObject({ exitCode: 0, stderr: '' });
+  const answers = child.lines.map((line) => JSON.parse(line));
+  expect(answers).toEqual(
+    refused.map(([, exitCode, wanted]) =>
+      typeof wanted === 'string'
+        ? { exitCode, code: wanted, said: expect.any(String) }
+        : { exitCode, code: 'Usage', said: expect.stringMatching(wanted) },
+    ),
+  );
+  expect(scene.fake.received()).toEqual([]);
 });
 
 describe('the config', () => {
