@@ -1,34 +1,26 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { cliScript, runCli } from '../support/cli.js';
 import { runTool } from '../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { setScene } from '../support/scene.js';
 
 /** Real shells, with the program in their PATH and a TAB where a person would press it. */
 
-let dir: string;
-let config: string;
+const scene = setScene({ guest: null });
 beforeAll(async () => {
-  dir = await makeTempDir();
-  config = join(dir, 'config.yaml');
-  await mkdir(join(dir, 'bin'));
-  await symlink(cliScript, join(dir, 'bin/umlsnap'));
+  await mkdir(scene.path('bin'));
+  await symlink(cliScript, scene.path('bin/umlsnap'));
   for (const time of ['20261121T031500Z', '20261122T031500Z', '.incoming-20261122T031500Z-abcdef']) {
-    await mkdir(join(dir, 'store/debian', time), { recursive: true });
+    await mkdir(scene.path('store/debian', time), { recursive: true });
   }
-  const guests = Object.fromEntries(
-    ['debian', 'builder'].map((name) => [name, { mconsole: name, disks: { ubd0: `/srv/${name}.img` } }]),
-  );
-  const stores = { local: { type: 'directory', path: join(dir, 'store') } };
-  await writeFile(config, JSON.stringify({ state: join(dir, 'state'), stores, guests }));
+  const guestOf = (name: string) => [name, { mconsole: name, disks: { ubd0: `/srv/${name}.img` } }];
+  await scene.configure(Object.fromEntries(['debian', 'builder'].map(guestOf)));
   for (const shell of ['bash', 'zsh', 'fish']) {
     const { exitCode, stdout, stderr } = await runCli(['completion', shell]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-    await writeFile(join(dir, `completion.${shell}`), stdout);
+    await writeFile(scene.path(`completion.${shell}`), stdout);
   }
-}, 120_000);
-afterAll(() => removeTempDir(dir));
+});
 
 const cases: [string, string][] = [
   ['umlsnap sn', 'umlsnap snapshot'],
@@ -36,7 +28,6 @@ const cases: [string, string][] = [
   ['umlsnap snapshot --req', 'umlsnap snapshot --require'],
   ['umlsnap snapshot --require fro', 'umlsnap snapshot --require frozen'],
   ['umlsnap snapshot --store loc', 'umlsnap snapshot --store local'],
-  ['umlsnap restore debian@20261122', 'umlsnap restore debian@20261122T031500Z'],
   ['umlsnap verify debian@l', 'umlsnap verify debian@latest'],
   ['umlsnap --json restore debian@20261121', 'umlsnap --json restore debian@20261121T031500Z'],
   ['umlsnap config ch', 'umlsnap config check'],
@@ -50,12 +41,12 @@ const lastWord = (line: string) => line.split(' ').at(-1) ?? '';
 /** What bash would put in the place of the word; it breaks words at an `@`, and gets what follows it. */
 async function bashOffers(typed: string): Promise<string[]> {
   const script = `source "$1"; COMP_LINE=$2 COMP_POINT=\${#2}; _umlsnap; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const args = ['--norc', '--noprofile', '-c', script, 'bash', join(dir, 'completion.bash'), typed];
+  const args = ['--norc', '--noprofile', '-c', script, 'bash', scene.path('completion.bash'), typed];
   return await linesOf('bash', args);
 }
 
 async function fishOffers(typed: string): Promise<string[]> {
-  const args = ['-N', '-c', `source ${dir}/completion.fish; complete -C $argv[1]`, typed];
+  const args = ['-N', '-c', `source ${scene.dir}/completion.fish; complete -C $argv[1]`, typed];
   return (await linesOf('fish', args)).map((line) => line.split('\t')[0] ?? '');
 }
 
@@ -63,7 +54,7 @@ async function fishOffers(typed: string): Promise<string[]> {
 async function zshLine(typed: string): Promise<string[]> {
   const inner = [
     'autoload -Uz compinit; compinit -u -d ~/.zcompdump',
-    `source ${dir}/completion.zsh`,
+    `source ${scene.dir}/completion.zsh`,
     'tell() { print -r -- "<<$BUFFER>>"; exit }',
     'zle -N tell; bindkey "^X" tell; bindkey "^I" complete-word',
     "print rea'dy'",
@@ -83,7 +74,11 @@ async function zshLine(typed: string): Promise<string[]> {
 }
 
 async function linesOf(command: string, args: string[]): Promise<string[]> {
-  const env = [`HOME=${dir}`, `UMLSNAP_CONFIG=${config}`, `PATH=${dir}/bin:${process.env.PATH}`];
+  const env = [
+    `HOME=${scene.dir}`,
+    `UMLSNAP_CONFIG=${scene.config}`,
+    `PATH=${scene.dir}/bin:${process.env.PATH}`,
+  ];
   const output = await runTool('env', [...env, 'timeout', '60', command, ...args]);
   return output.toString().split('\n').filter(Boolean);
 }
@@ -101,19 +96,16 @@ describe('a TAB in bash', () => {
   });
 
   test('asks the config that stands on the line', async () => {
-    expect(await bashOffers(`umlsnap -c ${dir}/gone.yaml snapshot d`)).toEqual([]);
-    expect(await bashOffers(`umlsnap -c ${config} snapshot b`)).toEqual(['builder']);
+    expect(await bashOffers(`umlsnap -c ${scene.dir}/gone.yaml snapshot d`)).toEqual([]);
+    expect(await bashOffers(`umlsnap -c ${scene.config} snapshot b`)).toEqual(['builder']);
   });
 });
 
-describe('a TAB in fish', () => {
-  test.each(someOf)('offers for %s', async (typed, wanted) => {
-    expect(await fishOffers(typed)).toEqual([lastWord(wanted)]);
-  });
-});
-
-describe('a TAB in zsh', () => {
+describe.each([
+  ['fish', fishOffers],
+  ['zsh', zshLine],
+])('a TAB in %s', (_, offers) => {
   test.each(someOf)('makes of %s', async (typed, wanted) => {
-    expect(await zshLine(typed)).toEqual([lastWord(wanted)]);
+    expect(await offers(typed)).toEqual([lastWord(wanted)]);
   });
 });

@@ -1,20 +1,18 @@
-import { mkdir, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { importArchive } from '../../jobs/import-archive.js';
-import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { allocatedBytes, makeImage, sha256sum } from '../image/make-image.js';
 import { emptyImage, sealSparse, soundIn, sparseImage } from '../store/sparse-snapshots.js';
-import { cliScript, runCli } from '../support/cli.js';
+import { cliScript } from '../support/cli.js';
 import { runTool, tryTool } from '../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { setScene } from '../support/scene.js';
 
 /** Snapshots on their way from one store to another one, in a file or through a pipe. */
 
-let dir: string;
-let config: string;
+const scene = setScene({ guest: null });
 let local: DirectoryStore;
 let other: DirectoryStore;
 let archive: string;
@@ -23,45 +21,32 @@ const plain = 'debian@20261122T031500Z';
 const { signal } = new AbortController();
 
 beforeAll(async () => {
-  dir = await makeTempDir();
-  local = new DirectoryStore({ name: 'local', path: join(dir, 'local') });
-  other = new DirectoryStore({ name: 'other', path: join(dir, 'other') });
+  local = new DirectoryStore({ name: 'local', path: scene.store });
+  other = new DirectoryStore({ name: 'other', path: scene.path('other') });
   await local.prepare(null);
   await other.prepare(null);
-  const backing = join(dir, 'base.img');
+  const backing = scene.path('base.img');
   await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
   const changes = { labels: { site: 'Città "1"' }, pinned: true };
   await sealSparse(local, pair, { ubd0: { ...sparseImage, backing }, ubd3: emptyImage }, changes);
   await sealSparse(local, plain, { ubd0: sparseImage });
-  config = join(dir, 'config.yaml');
-  await writeFile(
-    config,
-    JSON.stringify({
-      state: join(dir, 'state'),
-      stores: {
-        local: { type: 'directory', path: local.path },
-        other: { type: 'directory', path: other.path },
-      },
-      guests: {},
-    }),
-  );
-  archive = join(dir, 'pair.tar.zst');
+  const stores = [local, other].map(({ name, path }) => [name, { type: 'directory', path }]);
+  await scene.configure({}, { stores: Object.fromEntries(stores) });
+  archive = scene.path('pair.tar.zst');
   await shell(`${umlsnap} export ${pair} > ${archive}`);
 });
-afterAll(() => removeTempDir(dir));
-beforeEach(async () => {
+const emptyOther = async () => {
   for (const { snapshot } of await other.list()) await other.remove(snapshot);
-  await runTool('rm', ['-rf', join(other.path, '.backing')]);
-});
+  await rm(join(other.path, '.backing'), { recursive: true, force: true });
+};
+beforeEach(emptyOther);
 
 const umlsnap = '"$NODE" "$CLI" -c "$CONFIG"';
 
 async function shell(line: string): Promise<{ exitCode: number | null; output: string }> {
-  const given = [`NODE=${process.execPath}`, `CLI=${cliScript}`, `CONFIG=${config}`];
+  const given = [`NODE=${process.execPath}`, `CLI=${cliScript}`, `CONFIG=${scene.config}`];
   return await tryTool('env', [...given, 'bash', '-o', 'pipefail', '-c', line]);
 }
-
-const run = (...args: string[]) => runCli(['-c', config, ...args]);
 
 /** All of it, as it is in the first store: names, labels and pin, bytes, holes, and the times that UML compares. */
 async function expectInOther(snapshot: string): Promise<void> {
@@ -86,16 +71,16 @@ async function expectNothingInOther(): Promise<void> {
 }
 
 test('a snapshot is the same after export and import, and the history knows of both', async () => {
-  const imported = await run('import', archive, '--store', 'other', '--json');
+  const imported = await scene.run('import', archive, '--store', 'other', '--json');
   expect(imported).toMatchObject({ exitCode: 0, stderr: '' });
   expect(imported.json).toMatchObject([{ kind: 'import', guest: 'pair', snapshot: pair, store: 'other' }]);
   await expectInOther(pair);
-  const listed = (await run('list', '--json')).json.filter(({ snapshot }) => snapshot === pair);
+  const listed = (await scene.run('list', '--json')).json.filter(({ snapshot }) => snapshot === pair);
   expect(listed.map(({ store, state }) => `${store} ${state}`)).toEqual(['local sound', 'other sound']);
-  const history = await SqliteHistory.open(join(dir, 'state', 'history.db'));
-  const rows = await history.snapshots({ guest: 'pair', store: 'other' });
-  const [job] = await history.jobs({ kind: 'import' });
-  history.close();
+  const { rows, job } = await scene.withHistory(async (history) => ({
+    rows: await history.snapshots({ guest: 'pair', store: 'other' }),
+    job: (await history.jobs({ kind: 'import' }))[0],
+  }));
   expect(rows.map(({ snapshot, pinned }) => ({ snapshot, pinned }))).toEqual([
     { snapshot: pair, pinned: true },
   ]);
@@ -115,7 +100,7 @@ test.each(['zstd', 'gzip', 'none'])(
 test('it goes to a terminal never, and to no one who went away', async () => {
   const terminal = await tryTool('script', [
     '-qec',
-    `${process.execPath} ${cliScript} -c ${config} export ${plain}`,
+    `${process.execPath} ${cliScript} -c ${scene.config} export ${plain}`,
     '/dev/null',
   ]);
   expect(terminal.output).toContain('not to a terminal');
@@ -126,40 +111,33 @@ test('it goes to a terminal never, and to no one who went away', async () => {
 });
 
 test('it goes into a directory only, and not over a snapshot that is there', async () => {
-  expect((await run('import', archive, '--store', 'other')).exitCode).toBe(0);
+  expect((await scene.run('import', archive, '--store', 'other')).exitCode).toBe(0);
   const before = await readFile(join((await soundIn(other, pair)).directory, 'manifest.json'));
-  const again = await run('import', archive, '--store', 'other', '--json');
+  const again = await scene.run('import', archive, '--store', 'other', '--json');
   expect(again.json).toMatchObject([{ error: { code: 'SnapshotExists' } }]);
   expect(again.exitCode).toBe(1);
   expect(await readFile(join((await soundIn(other, pair)).directory, 'manifest.json'))).toEqual(before);
-  expect((await run('import', archive, '--store', 'nowhere')).exitCode).toBe(10);
-  expect((await run('import', join(dir, 'absent'))).stderr).toContain('ENOENT');
+  expect((await scene.run('import', archive, '--store', 'nowhere')).exitCode).toBe(10);
+  expect((await scene.run('import', scene.path('absent'))).stderr).toContain('ENOENT');
 });
 
 test('a damaged snapshot is not exported as if it were good', async () => {
   const broken = new DirectoryStore({ name: 'other', path: other.path });
   const { directory } = await sealSparse(broken, 'broken@20261120T031500Z', { ubd0: sparseImage });
   await flip(join(directory, 'ubd0.img'), 8_500_000);
-  const exported = await shell(`${umlsnap} export broken@latest > ${join(dir, 'broken.tar')}`);
+  const exported = await shell(`${umlsnap} export broken@latest > ${scene.path('broken.tar')}`);
   expect(exported.exitCode).toBe(1);
   expect(exported.output).toContain('does not match its checksum');
 });
 
 describe('an archive that is not whole', () => {
-  let history: SqliteHistory;
-  beforeAll(async () => {
-    await mkdir(join(dir, 'state'), { recursive: true });
-    history = await SqliteHistory.open(join(dir, 'state', 'history.db'));
-  });
-  afterAll(() => history.close());
-
   /** The error that it came to; undefined when it was imported. */
   async function importIt(path: string): Promise<{ code: string } | undefined> {
     const handle = await open(path, 'r');
     try {
       const input = { from: 'file' as const, fd: handle.fd, sizeBytes: (await handle.stat()).size };
       const order = { input, label: path, store: other, signal };
-      return (await importArchive(order, history)).error ?? undefined;
+      return (await scene.withHistory((history) => importArchive(order, history))).error ?? undefined;
     } catch (error) {
       return error as { code: string };
     } finally {
@@ -168,7 +146,7 @@ describe('an archive that is not whole', () => {
   }
 
   async function copyOf(kind: string): Promise<{ path: string; sizeBytes: number }> {
-    const path = join(dir, `copy.${kind}`);
+    const path = scene.path(`copy.${kind}`);
     await shell(`${umlsnap} export ${pair} --compression ${kind} > ${path}`);
     return { path, sizeBytes: (await stat(path)).size };
   }
@@ -195,8 +173,7 @@ describe('an archive that is not whole', () => {
       if (error === undefined) {
         // A byte that means nothing, in a header or in padding: then what was imported is what it should be.
         await expectInOther(pair);
-        await other.remove(pair);
-        await runTool('rm', ['-rf', join(other.path, '.backing')]);
+        await emptyOther();
       } else expect(error).toMatchObject({ code: 'SnapshotDamaged' });
       await expectNothingInOther();
     }

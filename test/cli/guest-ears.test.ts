@@ -48,11 +48,19 @@ afterEach(async () => {
   await removeTempDir(dir);
 });
 
-const withGuest = (settings: Partial<GuestConfig>): Config => ({
-  ...config,
-  guests: { one: { ...guest(), ...settings } },
-});
+/** The daemon listens, with this of the guest in its config. */
+async function listen(settings: Partial<GuestConfig> = {}): Promise<void> {
+  config = { ...config, guests: { one: { ...guest(), ...settings } } };
+  await ears.follow();
+  await ears.sourceOf('one');
+}
+
 const guest = () => config.guests.one as GuestConfig;
+/** Who can get to the guest's notify socket, as anybody can. */
+async function giveDiskTo12345(): Promise<void> {
+  await chown(join(dir, 'disk.img'), 12345, -1);
+  await chmod(dir, 0o711);
+}
 const told = (message: RegExp) => logged.filter(({ msg }) => message.test(String(msg)));
 
 const send = (type: number, text: string) => sendDatagram(notificationDatagram(type, text));
@@ -82,8 +90,7 @@ test('a job that begins with the daemon waits for them, and so does not find the
 });
 
 test('a flood of panics fills neither the log nor the history', async () => {
-  await ears.follow();
-  await ears.sourceOf('one');
+  await listen();
   for (let count = 0; count < 500; count++) await send(1, `panic ${count}`);
   await send(0, '/the/end');
   await waitFor('the last of it', () => told(/booted/).length === 1);
@@ -92,8 +99,7 @@ test('a flood of panics fills neither the log nor the history', async () => {
 });
 
 test('datagrams that are no notifications are counted, and told in one line however many come', async () => {
-  await ears.follow();
-  await ears.sourceOf('one');
+  await listen();
   await sendDatagram(Buffer.from('garbage'));
   for (let count = 0; count < 3; count++) await sendDatagram(Buffer.alloc(10_000));
   await send(3, 'somebody else’s words');
@@ -111,33 +117,24 @@ test('datagrams that are no notifications are counted, and told in one line howe
 test.runIf(process.getuid?.() === 0)(
   'the socket is given to the user that the config names, and to the owner of the disk without one',
   async () => {
-    await chown(join(dir, 'disk.img'), 12345, -1);
-    // Both users can get to it.
-    await chmod(dir, 0o711);
+    await giveDiskTo12345();
     const nobody = Number(/^nobody:[^:]*:(\d+):/m.exec(await readFile('/etc/passwd', 'utf8'))?.[1]);
-    config = withGuest({ notifyOwner: 'nobody' });
-    await ears.follow();
-    await ears.sourceOf('one');
+    await listen({ notifyOwner: 'nobody' });
     expect((await stat(guest().notify)).uid).toBe(nobody);
     await ears.close();
-    config = withGuest({ notifyOwner: null });
-    await ears.follow();
-    await ears.sourceOf('one');
+    await listen({ notifyOwner: null });
     expect((await stat(guest().notify)).uid).toBe(12345);
   },
 );
 
 test('a user that does not exist is told, and his guest is not heard by anybody instead', async () => {
-  config = withGuest({ notifyOwner: 'no-such-user' });
-  await ears.follow();
-  await ears.sourceOf('one');
+  await listen({ notifyOwner: 'no-such-user' });
   expect(told(/can't hear it yet: .*there is no user no-such-user/)).toHaveLength(1);
   expect(existsSync(guest().notify)).toBe(false);
 });
 
 test('a guest that says its console is where no file can be costs its answer, and nothing else', async () => {
-  await ears.follow();
-  await ears.sourceOf('one');
+  await listen();
   await send(0, `/${'x'.repeat(400)}/nowhere-here/mconsole`);
   await send(3, 'umlsnap request type=status id=7');
   await waitFor('word of it', () => told(/the guest was not told/)[0]);
@@ -150,11 +147,8 @@ test.runIf(process.getuid?.() === 0)(
     const victim = await startFakeGuest({ dir: join(dir, 'victim') });
     try {
       await symlink(join(dir, 'victim'), join(dir, 'nowhere-here'));
-      await chown(join(dir, 'disk.img'), 12345, -1);
-      // Its user can get to its notify socket.
-      await chmod(dir, 0o711);
-      await ears.follow();
-      await ears.sourceOf('one');
+      await giveDiskTo12345();
+      await listen();
       await send(0, join(dir, 'nowhere-here/mconsole'));
       await send(3, 'umlsnap request type=status id=7');
       await waitFor('word of it', () => told(/the guest was not told/)[0]);
@@ -169,10 +163,9 @@ test.runIf(process.getuid?.() === 0)(
 );
 
 test('a socket that was removed is made anew, and what has taken its name is left alone', async () => {
-  await ears.follow();
-  await ears.sourceOf('one');
+  await listen();
   await rm(guest().notify);
-  await waitFor('another socket', () => existsSync(guest().notify), { limitMs: 30_000 });
+  await waitFor('another socket', () => existsSync(guest().notify));
   await waitFor('its ear', () => told(/listening/).length === 2);
   await send(3, 'hello again');
   await waitFor('the message', () => events.at(-1)?.text === 'hello again');

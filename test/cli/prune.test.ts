@@ -1,36 +1,26 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { compactUtc } from '../../src/clock.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { capture, draftOf } from '../store/capture-of-tests.js';
-import { runCli } from '../support/cli.js';
 import { buildClockShim } from '../support/clock-shim.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { setScene } from '../support/scene.js';
 
 /** The command itself, on a store that others have filled, under a clock that is really wrong (fault 56). */
 
 const day = 86_400;
 const startedMs = Date.now();
-let dir: string;
-let config: string;
+const scene = setScene({ guest: null });
 let store: DirectoryStore;
 let skewedBy: Awaited<ReturnType<typeof buildClockShim>>;
 
 beforeAll(async () => {
-  dir = await makeTempDir();
-  skewedBy = await buildClockShim(dir);
-  config = join(dir, 'config.yaml');
-  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
+  skewedBy = await buildClockShim(scene.dir);
+  store = new DirectoryStore({ name: 'local', path: scene.store });
   await store.prepare(null);
-  const guest = {
-    ...{ mconsole: join(dir, 'no-socket'), disks: { ubd0: join(dir, 'no-disk') } },
-    ...{ keep: { last: 1, within: '1h' }, timezone: 'UTC' },
-  };
-  const stores = { local: { type: 'directory', path: store.path } };
-  await writeFile(config, JSON.stringify({ state: join(dir, 'state'), stores, guests: { debian: guest } }));
+  const keep = { last: 1, within: '1h' };
+  const disks = { ubd0: scene.path('no-disk') };
+  await scene.configure({ debian: { mconsole: scene.path('no-socket'), disks, keep } });
 });
-afterAll(() => removeTempDir(dir));
 
 /** Of so many hours before this test began. */
 async function seal(hoursAgo: number): Promise<string> {
@@ -43,7 +33,7 @@ async function seal(hoursAgo: number): Promise<string> {
 }
 
 const prune = (env: Record<string, string> = {}, ...options: string[]) =>
-  runCli(['-c', config, 'prune', 'debian', ...options], { env });
+  scene.start(['prune', 'debian', ...options], { env }).exited;
 const listed = async () => (await store.list()).map(({ snapshot }) => snapshot);
 
 test('tells what it removes and what it keeps, with all reasons, to people and to programs, and only tells on a dry run', async () => {
