@@ -33,6 +33,7 @@ describe('umlsnap ctl', () => {
       settings: { debug: true, keep: false, delaySeconds: 7, type: 2 },
     });
     expect((await scene.run('ctl')).stdout).toContain('delay=7, nokeep, debug, type=2');
+    expect(await scene.run('ctl', 'type=-255')).toMatchObject({ exitCode: 0 });
   });
 
   test('asks for something, and exits as what it came to', async () => {
@@ -67,7 +68,7 @@ describe('a daemon', () => {
     return daemon;
   }
 
-  test('leaves no socket behind, takes the place of one that was killed, and where its socket can not be made runs all the same, and says so', async () => {
+  test('leaves no socket behind, and takes the place of one that was killed', async () => {
     const killed = await start();
     killed.kill('SIGKILL');
     await killed.exited;
@@ -77,8 +78,10 @@ describe('a daemon', () => {
     ended.kill('SIGTERM');
     expect(await ended.exited).toMatchObject({ exitCode: 0 });
     expect(existsSync(socket())).toBe(false);
+  });
 
-    await mkdir(socket(), { mode: 0o700 });
+  test('whose socket can not be made runs all the same, and says so', async () => {
+    await mkdir(socket(), { recursive: true, mode: 0o700 });
     const running = await start();
     expect(running.stderr()).toMatch(/control.sock can't be used: there is something that is no socket/);
     expect((await scene.run('ctl')).exitCode).toBe(10);

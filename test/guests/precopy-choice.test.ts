@@ -7,19 +7,19 @@ import { expectFailed, setScene } from '../support/scene.js';
 const untraced = await whyNoTracing();
 const skipped = untraced === null ? '' : ` (skipped: ${untraced})`;
 const scene = setScene({
-  guest: { writer: 'lines', sizeMiB: 64, fillMiB: 16 },
+  guest: { writer: 'lines', sizeMiB: 48, fillMiB: 8 },
   proxied: true,
   settings: { require: 'crash', syncTries: 1, capture: 'precopy' },
 });
 
 /** Has the guest overwrite more than is copied in 3 s. */
-const flood = 'dd if=/dev/urandom of=/data/flood bs=1M count=12 conv=notrunc,fsync 2>/dev/null';
-const slowly = { precopyRate: '4MiB/s' };
+const flood = 'dd if=/dev/urandom of=/data/flood bs=1M count=6 conv=notrunc,fsync 2>/dev/null';
+const slowly = { precopyRate: '2MiB/s' };
 beforeAll(() => scene.guest.sh(flood));
 
 /** Has the guest do so all the time, while `use` runs. */
 async function flooded<T>(use: () => Promise<T>): Promise<T> {
-  await scene.guest.sh(`(while :; do ${flood}; nap 0.3; done) > /dev/null 2>&1 & echo $! > /tmp/flood`);
+  await scene.guest.sh(`(while :; do ${flood}; nap 1; done) > /dev/null 2>&1 & echo $! > /tmp/flood`);
   try {
     return await use();
   } finally {
@@ -100,11 +100,11 @@ describe('a guest whose disks are compared', () => {
 
   test('is not even stopped when that would take longer than its budget (fault 27)', async () => {
     const stopsBefore = await stops();
-    const commands = await scene.variant({ precopyTracker: 'compared', pauseBudget: '2ms' });
+    const commands = await scene.variant({ precopyTracker: 'compared', pauseBudget: '1ms' });
     const summary = expectFailed(await commands.snapshot(), 'PredictedPauseOverBudget');
     // At once where it is hopeless, and else when it was measured on the disk and its copy.
     expect(['preflight', 'quiesce']).toContain(summary.error?.phase);
-    expect(summary.error?.message).toMatch(/\(comparing of [\d.]+ MiB\), its budget is 2 ms/);
+    expect(summary.error?.message).toMatch(/\(comparing of [\d.]+ MiB\), its budget is 1 ms/);
     expect(await stops()).toBe(stopsBefore);
     await scene.expectUnharmed();
   });

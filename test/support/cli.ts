@@ -61,7 +61,7 @@ export function startCli(args: string[], options: CliOptions = {}): RunningCli {
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     printed.stderr += text;
   });
-  const exited = toItsEnd(child, printed, args, options.timeoutMs ?? 120_000);
+  const exited = toItsEnd(child, printed, args, options.timeoutMs ?? 240_000);
   return {
     pid: pidOf(child),
     stdout: () => printed.stdout,
