@@ -21,6 +21,7 @@ import { type PauseResult, StopAndGo } from './stop-and-go.js';
 class GuardianProcess {
   #guest: StopAndGo | undefined;
   #leaseFile = '';
+  #proveStopAfterMs = proveStopAfterMs;
   #pauseName = '';
   #deadline: NodeJS.Timeout | undefined;
   #ending: Promise<void> | undefined;
@@ -29,6 +30,7 @@ class GuardianProcess {
     switch (order.do) {
       case 'arm':
         this.#leaseFile = order.leaseFile;
+        this.#proveStopAfterMs = order.proveStopAfterMs ?? proveStopAfterMs;
         this.#guest = await StopAndGo.open({ socketPath: order.socketPath, main: order.main });
         rehearseProtocol();
         await this.#guest.rehearse(rehearsalMs);
@@ -79,7 +81,7 @@ class GuardianProcess {
   }
 
   async #resume(guest: StopAndGo, cause: GuardianCause): Promise<void> {
-    const result = await guest.resume(proveStopAfterMs);
+    const result = await guest.resume(this.#proveStopAfterMs);
     this.#noteInLease(cause, result);
     say({ said: 'ended', endedBy: cause, over: result.over, pausedMs: result.pausedMs });
   }
@@ -106,7 +108,7 @@ function tryToNote(note: () => void): void {
 }
 
 const rehearsalMs = 5000;
-/** A stop whose answer is garbled or lost is tested for by other means after this time. */
+/** A stop whose answer is garbled or lost is tested for by other means after this time, if the order to arm gives no other. */
 const proveStopAfterMs = 5000;
 
 function say(report: GuardianReport): void {

@@ -9,6 +9,7 @@ const orderSchema = z.discriminatedUnion('do', [
     socketPath: z.string(),
     main: processSchema,
     leaseFile: z.string(),
+    proveStopAfterMs: z.number().positive().optional(),
   }),
   z.strictObject({ do: z.literal('pause'), pause: z.string(), budgetMs: z.number().positive() }),
   z.strictObject({ do: z.literal('resume') }),

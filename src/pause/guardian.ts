@@ -17,6 +17,8 @@ import { type PausableGuest, StopAndGo } from './stop-and-go.js';
 export interface GuardedGuest extends PausableGuest {
   guest: string;
   leaseFile: string;
+  /** When a stop whose answer does not come is first tested for by other means, if not when the guardian does by itself. */
+  proveStopAfterMs?: number | undefined;
 }
 
 export type PauseEnded = Extract<GuardianReport, { said: 'ended' }>;
@@ -79,6 +81,7 @@ export class Guardian {
       socketPath: guarded.socketPath,
       main: guarded.main,
       leaseFile: guarded.leaseFile,
+      proveStopAfterMs: guarded.proveStopAfterMs,
     });
     rehearseProtocol();
     const report = await guardian.#nextReport(armPatienceMs);

@@ -57,16 +57,23 @@ export function planLease(facts: LeaseFacts): LeasePlan {
 /**
  * Resumes what dead processes of ours left paused, and only that; of one guest, if the caller holds its lock. The caller
  * MUST write each `end` to the history before it drops the lease.
+ * @param patienceMs how long a guest that answers nothing, and a guardian at work, are waited for
  * @throws StateUnusable
  */
-export async function recoverPauses(stateDirectory: string, guest?: string): Promise<RecoveredPause[]> {
+export async function recoverPauses(
+  stateDirectory: string,
+  guest?: string,
+  patienceMs = resumePatienceMs,
+): Promise<RecoveredPause[]> {
   const leases = await readLeases(stateDirectory);
   const wanted = leases.filter(
     ({ file }) => guest === undefined || file === leaseFile(stateDirectory, guest),
   );
   const recovered = await Promise.all(
     wanted.map((found) =>
-      guest === undefined ? recoverLocked(found, stateDirectory) : recoverPause(found, true),
+      guest === undefined
+        ? recoverLocked(found, stateDirectory, patienceMs)
+        : recoverPause(found, { guestIsOurs: true, patienceMs }),
     ),
   );
   return recovered.filter((pause) => pause !== null);
@@ -76,7 +83,12 @@ export async function recoverPauses(stateDirectory: string, guest?: string): Pro
  * With the guest's lock, so that no job begins on the guest meanwhile and finds our `go` in its pause. Whoever holds it is
  * at work and deals with the lease himself, unless he is stopped.
  */
-async function recoverLocked(found: FoundLease, stateDirectory: string): Promise<RecoveredPause | null> {
+async function recoverLocked(
+  found: FoundLease,
+  stateDirectory: string,
+  patienceMs: number,
+): Promise<RecoveredPause | null> {
+  const way: Way = { guestIsOurs: false, patienceMs };
   if ('damaged' in found) return unreadable(found.file, found.damaged);
   const { file, lease } = found;
   const keys = [leaseLock(stateDirectory, lease.guest)];
@@ -86,26 +98,30 @@ async function recoverLocked(found: FoundLease, stateDirectory: string): Promise
       { keys, what, holder: `umlsnap recover (pid ${process.pid})`, wait: false },
       async () => {
         const reread = await readLeaseIfAny(file);
-        return reread && (await recoverPause(reread, false));
+        return reread && (await recoverPause(reread, way));
       },
     );
   } catch (error) {
     if (!isError(error, 'Busy')) throw error;
-    return isHeld(lease.orchestrator)
-      ? await recoverPause(found, false)
-      : { found: 'inProgress', file, lease };
+    return isHeld(lease.orchestrator) ? await recoverPause(found, way) : { found: 'inProgress', file, lease };
   }
 }
 
-async function recoverPause(found: FoundLease, guestIsOurs: boolean): Promise<RecoveredPause> {
+interface Way {
+  /** The caller holds the guest's lock. */
+  guestIsOurs: boolean;
+  patienceMs: number;
+}
+
+async function recoverPause(found: FoundLease, { guestIsOurs, patienceMs }: Way): Promise<RecoveredPause> {
   if ('damaged' in found) return unreadable(found.file, found.damaged);
   const plan = planLease(leaseFacts(found.lease, guestIsOurs));
-  if (plan !== 'waitForGuardian') return await carryOut(plan, found.file, found.lease);
-  await waitForDeath(found.lease.guardian);
+  if (plan !== 'waitForGuardian') return await carryOut(plan, found.file, found.lease, patienceMs);
+  await waitForDeath(found.lease.guardian, patienceMs);
   const reread = await readLease(found.file);
   if ('damaged' in reread) return unreadable(found.file, reread.damaged);
   const newPlan = planLease(leaseFacts(reread.lease, guestIsOurs));
-  if (newPlan !== 'waitForGuardian') return await carryOut(newPlan, reread.file, reread.lease);
+  if (newPlan !== 'waitForGuardian') return await carryOut(newPlan, reread.file, reread.lease, patienceMs);
   const { guest, guardian } = reread.lease;
   return {
     found: 'mayBePaused',
@@ -119,6 +135,7 @@ async function carryOut(
   plan: Exclude<LeasePlan, 'waitForGuardian'>,
   file: string,
   lease: Lease,
+  patienceMs: number,
 ): Promise<RecoveredPause> {
   switch (plan) {
     case 'leave':
@@ -128,7 +145,7 @@ async function carryOut(
     case 'closeAsGone':
       return { found: 'over', file, lease, end: endNow('guestGone'), resumedByUs: false };
     case 'resume':
-      return await resume(file, lease);
+      return await resume(file, lease, patienceMs);
   }
 }
 
@@ -141,7 +158,7 @@ function endNow(endedBy: LeaseEnd['endedBy']): LeaseEnd {
   return { pausedMs: null, endedBy, endedAt: new Date().toISOString() };
 }
 
-async function resume(file: string, lease: Lease): Promise<RecoveredPause> {
+async function resume(file: string, lease: Lease, patienceMs: number): Promise<RecoveredPause> {
   const mayBePaused = (problem: string): RecoveredPause => ({
     found: 'mayBePaused',
     file,
@@ -155,8 +172,8 @@ async function resume(file: string, lease: Lease): Promise<RecoveredPause> {
     return mayBePaused(explainError(error));
   }
   try {
-    const result = await Promise.race([taken.resume(0), sleep(resumePatienceMs, undefined, { ref: false })]);
-    if (!result) return mayBePaused(`it has answered no \`go\` for ${resumePatienceMs} ms`);
+    const result = await Promise.race([taken.resume(0), sleep(patienceMs, undefined, { ref: false })]);
+    if (!result) return mayBePaused(`it has answered no \`go\` for ${patienceMs} ms`);
     const resumedByUs = result.over === 'resumed';
     const endedBy = result.over === 'gone' ? 'guestGone' : resumedByUs ? 'recover' : 'guardian';
     return { found: 'over', file, lease, end: endNow(endedBy), resumedByUs };
@@ -179,7 +196,7 @@ export function leaseFacts(lease: Lease, guestIsOurs: boolean): LeaseFacts {
   };
 }
 
-async function waitForDeath(guardian: ProcessIdentity): Promise<void> {
-  const deadlineMs = performance.now() + resumePatienceMs;
+async function waitForDeath(guardian: ProcessIdentity, patienceMs: number): Promise<void> {
+  const deadlineMs = performance.now() + patienceMs;
   while (isAlive(guardian) && !isHeld(guardian) && performance.now() < deadlineMs) await sleep(10);
 }

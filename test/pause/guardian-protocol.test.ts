@@ -10,6 +10,10 @@ import {
 
 const orders: GuardianOrder[] = [
   { do: 'arm', socketPath: '/s\n/mconsole', main: { pid: 7, startTicks: 0 }, leaseFile: '/l' },
+  {
+    ...{ do: 'arm', socketPath: '/s', main: { pid: 7, startTicks: 0 }, leaseFile: '/l' },
+    proveStopAfterMs: 0.5,
+  },
   { do: 'pause', pause: 'j.1', budgetMs: 0.5 },
   { do: 'resume' },
 ];
@@ -41,6 +45,10 @@ describe('between the orchestrator and its guardian', () => {
     [
       'a process of nobody',
       '{"do":"arm","socketPath":"/s","main":{"pid":0,"startTicks":0},"leaseFile":"/l"}',
+    ],
+    [
+      'a proof of a stop before there is one',
+      '{"do":"arm","socketPath":"/s","main":{"pid":7,"startTicks":0},"leaseFile":"/l","proveStopAfterMs":0}',
     ],
   ])('%s is no order', (_, line) => {
     expect(() => parseOrder(line)).toThrow();

@@ -1,20 +1,26 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import type { PauseEnd, PauseIntent } from '../../src/history/records.js';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { type GuardedGuest, type Guardian, withGuardian } from '../../src/pause/guardian.js';
+import { type GuardedGuest, Guardian, withGuardian } from '../../src/pause/guardian.js';
 import { leaseFile } from '../../src/pause/lease.js';
 import { type Paused, withPausedGuest } from '../../src/pause/with-paused-guest.js';
 import { readProcessStat } from '../../src/process-identity.js';
-import { type FakeGuest, type FakeGuestOptions, withFakeGuest } from '../fixtures/fake-guest.js';
-import { withTempDir } from '../support/temp-dir.js';
+import {
+  type FakeGuest,
+  type Misbehaviour,
+  monotonicMs,
+  startFakeGuest,
+  withFakeGuest,
+} from '../fixtures/fake-guest.js';
+import { makeTempDir, removeTempDir, withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
-/** The port behind which the history stands; this one only remembers, and can be told to fail. */
+/** The port behind which the history stands; this one only remembers, and when, and can be told to fail. */
 export class Ledger {
   readonly intended: PauseIntent[] = [];
-  readonly ended: (PauseEnd & { pause: string })[] = [];
+  readonly ended: (PauseEnd & { pause: string; atMs: number })[] = [];
   failNext: Error | undefined;
 
   async intendPause(intent: PauseIntent): Promise<void> {
@@ -24,7 +30,7 @@ export class Ledger {
 
   async endPause(pause: string, end: PauseEnd): Promise<void> {
     this.#mayFail();
-    this.ended.push({ pause, ...end });
+    this.ended.push({ pause, ...end, atMs: monotonicMs() });
   }
 
   #mayFail(): void {
@@ -54,41 +60,70 @@ export interface Changes {
 
 export type Outcome<T> = { value: T; pausedMs: number } | { error: { code: string; facts: unknown } };
 
+interface GuardedOptions {
+  misbehave?: Misbehaviour[];
+  proveStopAfterMs?: number;
+}
+
+/** Of a test's own: for one that ends the guest or the guardian. */
 export function withGuardedFake(
-  options: Omit<FakeGuestOptions, 'dir'>,
+  options: GuardedOptions,
   use: (guarded: GuardedFake) => Promise<void>,
 ): Promise<void> {
   return withTempDir((dir) =>
     withFakeGuest({ dir: join(dir, 'g'), ...options }, async (fake) => {
-      const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
-      const guarded = {
-        guest: 'debian',
-        socketPath: fake.socketPath,
-        main,
-        leaseFile: leaseFile(dir, 'debian'),
-      };
-      const ledger = new Ledger();
-      await withGuardian(guarded, (guardian) =>
-        use({
-          ...{ fake, guardian, guarded, ledger, stateDirectory: dir },
-          say: (command) => sayTo(fake, command),
-          pause: (budgetMs, work, changes = {}) =>
-            withPausedGuest(
-              {
-                pause: `job.${ledger.intended.length + 1}`,
-                job: 'job',
-                ...{ guarded, guardian, budgetMs, ledger },
-                signal: changes.signal ?? new AbortController().signal,
-                phase: () => 'capture',
-                quiesce: changes.quiesce ?? (async () => {}),
-                quiesceLimitMs: 5000,
-              },
-              work,
-            ).catch((error) => ({ error })),
-        }),
-      );
+      const guarded = guardedOf(fake, dir, options.proveStopAfterMs);
+      await withGuardian(guarded, (guardian) => use(stage({ fake, guarded, guardian, stateDirectory: dir })));
     }),
   );
+}
+
+/** One for all tests of a file: what is given runs `use` with it, renewed, and with a ledger of its own. */
+export function setGuardedFake(
+  given: Omit<GuardedOptions, 'misbehave'> = {},
+): (misbehave: Misbehaviour[], use: (guarded: GuardedFake) => Promise<void>) => Promise<void> {
+  let dir = '';
+  let fake: FakeGuest | undefined;
+  let parts: Parameters<typeof stage>[0] | undefined;
+  beforeAll(async () => {
+    dir = await makeTempDir();
+    fake = await startFakeGuest({ dir: join(dir, 'g') });
+    const guarded = guardedOf(fake, dir, given.proveStopAfterMs);
+    parts = { fake, guarded, guardian: await Guardian.start(guarded), stateDirectory: dir };
+  });
+  afterAll(async () => {
+    parts?.guardian.close();
+    await fake?.stop();
+    await removeTempDir(dir);
+  });
+  return async (misbehave, use) => {
+    if (parts === undefined) throw new Error('the guest was not started');
+    await parts.fake.renew(misbehave);
+    await use(stage(parts));
+  };
+}
+
+function guardedOf(fake: FakeGuest, dir: string, proveStopAfterMs: number | undefined): GuardedGuest {
+  const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
+  const { socketPath } = fake;
+  return { guest: 'debian', socketPath, main, leaseFile: leaseFile(dir, 'debian'), proveStopAfterMs };
+}
+
+function stage(parts: Pick<GuardedFake, 'fake' | 'guarded' | 'guardian' | 'stateDirectory'>): GuardedFake {
+  const ledger = new Ledger();
+  const { fake, guarded, guardian } = parts;
+  return {
+    ...{ ...parts, ledger, say: (command) => sayTo(fake, command) },
+    pause: (budgetMs, work, changes = {}) =>
+      withPausedGuest(
+        {
+          ...{ pause: `job.${ledger.intended.length + 1}`, job: 'job', guarded, guardian, budgetMs, ledger },
+          ...{ signal: new AbortController().signal, phase: () => 'capture' },
+          ...{ quiesce: async () => {}, quiesceLimitMs: 5000, ...changes },
+        },
+        work,
+      ).catch((error) => ({ error })),
+  };
 }
 
 async function sayTo(fake: FakeGuest, command: string): Promise<string> {
