@@ -5,7 +5,7 @@ import { waitFor } from '../../support/wait-for.js';
 import type { PrecopyScene } from './precopy-scene.js';
 
 /** So that the bulk copy takes long enough for something to happen to it. */
-const slowBytesPerSecond = 4 * 1024 ** 2;
+const slowBytesPerSecond = 1.5 * 1024 ** 2;
 
 /** The problem that a capture fails with, after its disk. @throws Error when it fails otherwise, or does not */
 export async function failure(
@@ -21,20 +21,18 @@ export async function failure(
   return facts.device === undefined ? String(facts.problem) : `${facts.device}: ${facts.problem}`;
 }
 
-/** Begins to arm, and resolves when the bulk copy is under way. */
+/** Begins to arm, and resolves when the bulk copy is under way; `isFirstDone`: when a piece of it was copied as well. */
 export async function inBulk(
   scene: PrecopyScene,
   changes: Partial<PrecopyOrder> = {},
+  isFirstDone = true,
 ): Promise<{ arming: Promise<ArmedCapture> }> {
-  let doneBytes = 0;
-  const arming = scene.arm({
-    bytesPerSecond: slowBytesPerSecond,
-    ...changes,
-    onProgress: (progress) => {
-      doneBytes = progress.doneBytes;
-    },
-  });
+  let isUnderWay = false;
+  const onProgress = ({ doneBytes }: { doneBytes: number }) => {
+    isUnderWay ||= !isFirstDone || doneBytes > 0;
+  };
+  const arming = scene.arm({ bytesPerSecond: slowBytesPerSecond, ...changes, onProgress });
   arming.catch(() => {});
-  await waitFor('the bulk copy to begin', () => doneBytes > 0, { everyMs: 5 });
+  await waitFor('the bulk copy to begin', () => isUnderWay, { everyMs: 5 });
   return { arming };
 }

@@ -4,6 +4,7 @@ import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import type { ArmedCapture } from '../../../src/capture/capture.js';
 import { readProcessStat } from '../../../src/process-identity.js';
 import { canLoopMount, whyNoLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { builtScript } from '../../support/script-child.js';
@@ -12,7 +13,7 @@ import { canTrace, captureChild, captureChildrenOf, withInjected } from '../trac
 import { whyNoTracing } from '../tracing/why-no-tracing.js';
 import { failure, inBulk } from './failing.js';
 import { instancesOfOurs } from './look-around.js';
-import { type PrecopyScene, type Tracker, withPrecopyScene } from './precopy-scene.js';
+import { mayCompare, type PrecopyScene, type Tracker, withPrecopyScene } from './precopy-scene.js';
 
 const untraceable = await whyNoTracing();
 const straceable = await canTrace();
@@ -20,55 +21,45 @@ const armChild = builtScript(new URL('../arm-child.ts', import.meta.url));
 const mib = 1024 ** 2;
 const idle = new AbortController().signal;
 const trackers: Tracker[] = untraceable === null ? ['traced', 'compared'] : ['compared'];
+/** For what works the same with both: each case takes one of them. */
+const first: Tracker = trackers[0] ?? 'compared';
+
+async function expectNothingLeft({ dir }: PrecopyScene): Promise<void> {
+  expect(captureChildrenOf(process.pid)).toEqual([]);
+  expect(instancesOfOurs()).toEqual([]);
+  expect(await readdir(join(dir, 'store'))).toEqual([]);
+}
 
 describe.each(trackers)('a precopy, %s, fails', (tracker) => {
-  const scene = (use: (scene: PrecopyScene) => Promise<void>, store?: string) =>
-    withPrecopyScene(tracker, store === undefined ? {} : { store }, use);
-
-  test('at once when its process is killed in the bulk copy, and leaves no target (fault 26)', async () => {
-    await scene(async (it) => {
+  test('at once when its process is killed, whenever that is, and leaves no target of a bulk copy (fault 26)', () =>
+    withPrecopyScene(tracker, {}, async (it) => {
       const { arming } = await inBulk(it);
       process.kill(captureChild(), 'SIGKILL');
       expect(await failure('CaptureFailed', arming)).toMatch(/^ubd0: .*ended unexpectedly \(SIGKILL\)$/);
-      expect(await readdir(join(it.dir, 'store'))).toEqual([]);
-      expect(instancesOfOurs()).toEqual([]);
-    });
-  });
-
-  test("by what went wrong, also when its target can't be taken away any more", async () => {
-    await scene(async (it) => {
-      const { arming } = await inBulk(it);
-      await rm(it.targetPath);
-      process.kill(captureChild(), 'SIGKILL');
-      expect(await failure('CaptureFailed', arming)).toMatch(/SIGKILL/);
-    });
-  });
-
-  test('at once when its process is killed before a stop, in a catch-up, or in the pause', async () => {
-    await scene(async (it) => {
-      await it.arm().then(async (armed) => {
-        process.kill(captureChild(), 'SIGKILL');
-        expect(await failure('CaptureFailed', armed.catchUp(idle))).toMatch(/SIGKILL/);
-        expect(await failure('CaptureFailed', armed.run(idle))).toMatch(/SIGKILL/);
-        await armed.dispose();
-      });
-      await rm(it.targetPath);
-      for (const step of ['catchUp', 'run'] as const) {
+      await expectNothingLeft(it);
+      const moments: ((armed: ArmedCapture, kill: () => void) => Promise<unknown>)[] = [
+        async (armed, kill) => {
+          kill();
+          return armed.catchUp(idle);
+        },
+        (armed, kill) => whileHeld(kill, () => armed.catchUp(idle)),
+        (armed, kill) => whileHeld(kill, () => armed.run(idle)),
+      ];
+      for (const killed of moments) {
         const armed = await it.arm();
         await armed.catchUp(idle);
         const child = captureChild();
-        process.kill(child, 'SIGSTOP');
-        const failed = failure('CaptureFailed', armed[step](idle));
-        process.kill(child, 'SIGKILL');
-        expect(await failed).toMatch(/SIGKILL/);
+        const work = killed(armed, () => process.kill(child, 'SIGKILL'));
+        expect(await failure('CaptureFailed', work)).toMatch(/SIGKILL/);
+        // Nor does it do anything later.
+        expect(await failure('CaptureFailed', armed.run(idle))).toMatch(/SIGKILL/);
         await armed.dispose();
         await rm(it.targetPath);
       }
-    });
-  });
+    }));
 
-  test('by its budget when its process is stopped in the pause, and by nothing less than a kill', async () => {
-    await scene(async (it) => {
+  test('by its budget when its process is stopped in the pause, and by nothing less than a kill', () =>
+    withPrecopyScene(tracker, {}, async (it) => {
       const armed = await it.arm();
       await armed.catchUp(idle);
       process.kill(captureChild(), 'SIGSTOP');
@@ -78,147 +69,171 @@ describe.each(trackers)('a precopy, %s, fails', (tracker) => {
       deadline.abort(reason);
       await expect(running).rejects.toBe(reason);
       await waitFor('its end', () => captureChildrenOf(process.pid).length === 0);
-    });
-  });
+    }));
 
-  test.each([0, 20, 120, 400, 900])(
-    'when it is called off after %i ms, and leaves nothing',
-    async (afterMs) => {
-      await scene(async (it) => {
+  test('when it is called off, at whatever moment, and leaves nothing', () =>
+    withPrecopyScene(tracker, {}, async (it) => {
+      let doneBytes = 0;
+      const moments: (() => Promise<unknown>)[] = [
+        async () => {},
+        () => sleep(20),
+        () => waitFor('its process', () => captureChildrenOf(process.pid).length > 0, { everyMs: 1 }),
+        () => waitFor('the bulk copy', () => doneBytes > 0, { everyMs: 1 }),
+        async () => {
+          await waitFor('the bulk copy', () => doneBytes > 0, { everyMs: 1 });
+          process.kill(captureChild(), 'SIGSTOP');
+        },
+      ];
+      for (const moment of moments) {
+        doneBytes = 0;
         const off = new AbortController();
         const reason = new Error('called off');
-        const arming = it.arm({ bytesPerSecond: mib, signal: off.signal });
+        const onProgress = (progress: { doneBytes: number }) => {
+          doneBytes = progress.doneBytes;
+        };
+        const arming = it.arm({ bytesPerSecond: 4 * mib, signal: off.signal, onProgress });
         const failed = expect(arming).rejects.toBe(reason);
-        await sleep(afterMs);
+        await moment();
         off.abort(reason);
         await failed;
-        expect(captureChildrenOf(process.pid)).toEqual([]);
-        expect(instancesOfOurs()).toEqual([]);
-        expect(await readdir(join(it.dir, 'store'))).toEqual([]);
-      });
-    },
-  );
+        await expectNothingLeft(it);
+      }
+    }));
 
-  test('when it is called off while its process is stopped', async () => {
-    await scene(async (it) => {
-      const off = new AbortController();
-      const { arming } = await inBulk(it, { signal: off.signal });
-      const failed = expect(arming).rejects.toThrow('called off');
-      process.kill(captureChild(), 'SIGSTOP');
-      off.abort(new Error('called off'));
-      await failed;
-    });
-  });
-
-  describe('because the source changes (fault 25):', () => {
-    const changes: [string, (scene: PrecopyScene) => Promise<void>, RegExp][] = [
-      ['it grows', ({ disk }) => truncate(disk.path, 64 * mib + 1), /size went from 67108864 to 67108865/],
-      ['it shrinks', ({ disk }) => truncate(disk.path, 30 * mib), /size went from 67108864 to 31457280/],
-      ['it is cut where data was', ({ disk }) => truncate(disk.path, 0), /size went from 67108864 to 0/],
-      [
-        'it is replaced',
-        ({ dir, disk }) => writeFile(join(dir, 'new'), '').then(() => rename(join(dir, 'new'), disk.path)),
-        /deleted or replaced/,
-      ],
-    ];
-
-    test.each(changes)('%s in the bulk copy', async (_, change, expected) => {
-      await scene(async (it) => {
-        const { arming } = await inBulk(it);
-        await change(it);
-        expect(await failure('SourceChanged', arming)).toMatch(expected);
-      });
-    });
-
-    test.each(changes)('%s before the stop', async (_, change, expected) => {
-      await scene(async (it) => {
-        const armed = await it.arm();
-        await change(it);
-        expect(await failure('SourceChanged', armed.catchUp(idle))).toMatch(expected);
-      });
-    });
-  });
-
-  describe.skipIf(!canLoopMount('ext4'))(
-    `because the store is full${whyNoLoopMount('ext4') ? ' (skipped: needs root)' : ''} (fault 29):`,
-    () => {
-      test('in the bulk copy', async () => {
-        await withLoopFilesystem({ type: 'ext4', sizeMiB: 16 }, (store) =>
-          scene(async (it) => {
-            expect(await failure('CaptureFailed', it.arm())).toBe(
-              'ubd0: the store has no room left (ENOSPC)',
-            );
-          }, store),
-        );
-      });
-
-      test('with what the guest wrote since', async () => {
-        await withLoopFilesystem({ type: 'ext4', sizeMiB: 40 }, (store) =>
-          scene(async (it) => {
-            const armed = await it.arm();
-            for (let at = 24; at < 60; at++) {
-              for (let part = 0; part < 16; part++) {
-                await it.writer.obey('pwrite', at * mib + part * 65_536, 65_536);
-              }
+  test.skipIf(!canLoopMount('ext4'))(
+    `because the store is full with what the guest wrote since${whyNoLoopMount('ext4') ? ' (skipped: needs root)' : ''} (fault 29)`,
+    () =>
+      withLoopFilesystem({ type: 'ext4', sizeMiB: 24 }, (store) =>
+        withPrecopyScene(tracker, { store }, async (it) => {
+          const armed = await it.arm();
+          for (let at = it.dataBytes / mib; at < 32; at++) {
+            for (let part = 0; part < 16; part++) {
+              await it.writer.obey('pwrite', at * mib + part * 65_536, 65_536);
             }
-            expect(await failure('CaptureFailed', it.capture(armed))).toBe(
-              'ubd0: the store has no room left (ENOSPC)',
-            );
-          }, store),
-        );
-      });
-    },
+          }
+          const problem = await failure('CaptureFailed', it.capture(armed));
+          expect(problem).toBe('ubd0: the store has no room left (ENOSPC)');
+        }),
+      ),
+  );
+});
+
+/** Its process is killed while it stands still in the midst of this. */
+function whileHeld<T>(kill: () => void, work: () => Promise<T>): Promise<T> {
+  process.kill(captureChild(), 'SIGSTOP');
+  const working = work();
+  kill();
+  return working;
+}
+
+test('a precopy fails by what went wrong, also when its target can`t be taken away any more', () =>
+  withPrecopyScene('compared', {}, async (it) => {
+    const { arming } = await inBulk(it);
+    await rm(it.targetPath);
+    process.kill(captureChild(), 'SIGKILL');
+    expect(await failure('CaptureFailed', arming)).toMatch(/SIGKILL/);
+  }));
+
+test.skipIf(!canLoopMount('ext4'))('a precopy fails when the store is full in the bulk copy (fault 29)', () =>
+  withLoopFilesystem({ type: 'ext4', sizeMiB: 8 }, (store) =>
+    withPrecopyScene(first, { store, pieces: [{ offset: 0, length: 12 * mib }] }, async (it) => {
+      const problem = await failure('CaptureFailed', it.arm());
+      expect(problem).toBe('ubd0: the store has no room left (ENOSPC)');
+    }),
+  ),
+);
+
+describe('because the source changes (fault 25), a precopy fails:', () => {
+  type Change = (scene: PrecopyScene) => Promise<void>;
+  const sizes = (to: number) => new RegExp(`size went from ${64 * mib} to ${to}`);
+  const resizes = (bytes: number): [Change, RegExp] => [
+    ({ disk }) => truncate(disk.path, bytes),
+    sizes(bytes),
+  ];
+  const grows = resizes(64 * mib + 1);
+  const shrinks = resizes(30 * mib);
+  const isCut = resizes(0);
+  const isReplaced: [Change, RegExp] = [
+    ({ dir, disk }) => writeFile(join(dir, 'new'), '').then(() => rename(join(dir, 'new'), disk.path)),
+    /deleted or replaced/,
+  ];
+
+  // A tracer may meet first whoever makes the change: it is then given up, and the disk is looked at all the same.
+  test.each<[string, Tracker, [Change, RegExp]]>([
+    ['it grows', first, grows],
+    ['it shrinks', 'compared', shrinks],
+    ['it is cut where data was', first, isCut],
+    ['it is replaced', 'compared', isReplaced],
+  ])('%s in the bulk copy, %s', (_, tracker, [change, expected]) =>
+    withPrecopyScene(tracker, {}, async (it) => {
+      const { arming } = await inBulk(it, tracker === 'traced' ? mayCompare(it, true) : {});
+      await change(it);
+      expect(await failure('SourceChanged', arming)).toMatch(expected);
+    }),
   );
 
-  describe.skipIf(!straceable)(`on an I/O error${straceable ? '' : ' (skipped: no strace)'}`, () => {
-    // Only at the file that it is about: the tracker reads as well.
-    const faults: [string, string[], (scene: PrecopyScene) => string, string][] = [
-      [
-        'disk (fault 24)',
-        ['sendfile:error=EIO', 'pread64:error=EIO'],
-        ({ disk }) => disk.path,
-        "ubd0: the disk can't be read (EIO)",
-      ],
-      [
-        'store',
-        ['sendfile:error=EIO', 'pwrite64:error=EIO'],
-        ({ targetPath }) => targetPath,
-        "ubd0: the store can't be written to (EIO)",
-      ],
-    ];
+  test.each<[string, Tracker, [Change, RegExp]]>([
+    ['it grows', 'compared', grows],
+    ['it shrinks', first, shrinks],
+    ['it is cut where data was', 'compared', isCut],
+    ['it is replaced', first, isReplaced],
+  ])('%s before the stop, %s', (_, tracker, [change, expected]) =>
+    withPrecopyScene(tracker, {}, async (it) => {
+      const armed = await it.arm(tracker === 'traced' ? mayCompare(it, true) : {});
+      await change(it);
+      expect(await failure('SourceChanged', armed.catchUp(idle))).toMatch(expected);
+    }),
+  );
+});
 
-    test.each(faults)('of the %s in the bulk copy', async (_, inject, fileOf, expected) => {
-      await scene(async (it) => {
+describe.skipIf(!straceable)(
+  `on an I/O error${straceable ? '' : ' (skipped: no strace)'} a precopy fails`,
+  () => {
+    const ofDisk = {
+      inject: ['sendfile:error=EIO', 'pread64:error=EIO'],
+      path: ({ disk }: PrecopyScene) => disk.path,
+      problem: "ubd0: the disk can't be read (EIO)",
+    };
+    const ofStore = {
+      inject: ['sendfile:error=EIO', 'pwrite64:error=EIO'],
+      path: ({ targetPath }: PrecopyScene) => targetPath,
+      problem: "ubd0: the store can't be written to (EIO)",
+    };
+    /** Which an fsync later would not tell again. */
+    const ofWriteBack = { ...ofStore, inject: ['sync_file_range:error=EIO', 'fdatasync:error=EIO'] };
+
+    // Only at the file that it is about: the tracker reads as well. In the bulk copy all is as without one.
+    test.each([
+      ['of the disk (fault 24)', first, ofDisk],
+      ['of the store', 'compared' as Tracker, ofStore],
+      ['of the store that could not write what it had taken', first, ofWriteBack],
+    ] as const)('%s in the bulk copy, %s', (_, tracker, { inject, path, problem }) =>
+      withPrecopyScene(tracker, {}, async (it) => {
         const { arming } = await inBulk(it);
         const failing = () => failure('CaptureFailed', arming);
-        expect(await withInjected(captureChild(), inject, failing, fileOf(it))).toBe(expected);
-      });
-    });
+        expect(await withInjected(captureChild(), inject, failing, path(it))).toBe(problem);
+      }),
+    );
 
-    test.each(faults)('of the %s in what the guest wrote since', async (_, inject, fileOf, expected) => {
-      await scene(async (it) => {
+    test.each(
+      trackers.flatMap((tracker) => [
+        ['of the disk (fault 24)', tracker, ofDisk] as const,
+        ['of the store', tracker, ofStore] as const,
+      ]),
+    )('%s in what the guest wrote since, %s', (_, tracker, { inject, path, problem }) =>
+      withPrecopyScene(tracker, {}, async (it) => {
         const armed = await it.arm();
         await it.writer.obey('pwrite', 4096, 60_000);
         const failing = () => failure('CaptureFailed', it.capture(armed));
-        expect(await withInjected(captureChild(), inject, failing, fileOf(it))).toBe(expected);
-      });
-    });
+        expect(await withInjected(captureChild(), inject, failing, path(it))).toBe(problem);
+      }),
+    );
+  },
+);
 
-    test('when the store could not write what it had taken, which an fsync later would not tell again', async () => {
-      await scene(async (it) => {
-        const { arming } = await inBulk(it);
-        const inject = ['sync_file_range:error=EIO', 'fdatasync:error=EIO'];
-        const problem = await withInjected(captureChild(), inject, () => failure('CaptureFailed', arming));
-        expect(problem).toBe("ubd0: the store can't be written to (EIO)");
-      });
-    });
-  });
-});
-
-test('a precopy does not outlive a parent that is killed, also when it is stopped', async () => {
-  await withPrecopyScene('compared', {}, async (it) => {
-    const sizeBytes = 64 * mib;
-    const armed = { sourcePath: it.disk.path, sizeBytes, targetPath: join(it.dir, 'store', 'other.img') };
+test('a precopy does not outlive a parent that is killed, also when it is stopped', () =>
+  withPrecopyScene('compared', {}, async ({ disk, dir }) => {
+    const armed = { sourcePath: disk.path, sizeBytes: 64 * mib, targetPath: join(dir, 'store', 'other.img') };
     const parent = spawn(process.execPath, [armChild, JSON.stringify({ ...armed, bytesPerSecond: mib })], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -227,20 +242,14 @@ test('a precopy does not outlive a parent that is killed, also when it is stoppe
     expect(child).toBeGreaterThan(0);
     process.kill(child, 'SIGSTOP');
     parent.kill('SIGKILL');
-    await waitFor('the end of the capture process', () => isOver(child));
-  });
-});
+    await waitFor('the end of the capture process', () => (readProcessStat(child)?.state ?? 'Z') === 'Z');
+  }));
 
-function isOver(pid: number): boolean {
-  return (readProcessStat(pid)?.state ?? 'Z') === 'Z';
-}
-
-test('a comparison that would take longer than the budget is refused before the stop', async () => {
-  await withPrecopyScene('compared', {}, async (scene) => {
+test('a comparison that would take longer than the budget is refused before the stop', () =>
+  withPrecopyScene('compared', {}, async (scene) => {
     const armed = await scene.arm({ budgetMs: 0 });
     await expect(armed.catchUp(idle)).rejects.toMatchObject({
       code: 'PredictedPauseOverBudget',
-      facts: { guest: 'debian', method: 'precopy', budgetMs: 0, dataBytes: 24 * mib },
+      facts: { guest: 'debian', method: 'precopy', budgetMs: 0, dataBytes: scene.dataBytes },
     });
-  });
-});
+  }));

@@ -19,6 +19,8 @@ export type Tracker = 'traced' | 'compared';
 export interface PrecopyScene {
   dir: string;
   disk: OpenDisk;
+  /** What of it is no hole at first. */
+  dataBytes: number;
   targetPath: string;
   writer: DiskWriterProcess;
   order(changes?: Partial<PrecopyOrder>): PrecopyOrder;
@@ -48,7 +50,8 @@ export function withPrecopyScene(
   options: SceneOptions,
   use: (scene: PrecopyScene) => Promise<void>,
 ): Promise<void> {
-  const { kind = 'process', sizeBytes = 64 * mib, pieces = [{ offset: 0, length: 24 * mib }] } = options;
+  const { kind = 'process', sizeBytes = 64 * mib, pieces = [{ offset: 0, length: 8 * mib }] } = options;
+  const dataBytes = pieces.reduce((sum, { length }) => sum + length, 0);
   return withTempDir(async (dir) => {
     const path = join(dir, 'root.img');
     await makeImage(path, sizeBytes, pieces);
@@ -58,7 +61,9 @@ export function withPrecopyScene(
     const writer = await startDiskWriter(kind, path);
     const armed: ArmedCapture[] = [];
     try {
-      await use(makeScene(tracker, { dir, disk, writer, targetPath: join(store, 'ubd0.img') }, armed));
+      await use(
+        makeScene(tracker, { dir, disk, dataBytes, writer, targetPath: join(store, 'ubd0.img') }, armed),
+      );
     } finally {
       for (const capture of armed) await capture.dispose();
       await writer.end();
@@ -71,7 +76,7 @@ export function withPrecopyScene(
 
 function makeScene(
   tracker: Tracker,
-  parts: Pick<PrecopyScene, 'dir' | 'disk' | 'writer' | 'targetPath'>,
+  parts: Pick<PrecopyScene, 'dir' | 'disk' | 'dataBytes' | 'writer' | 'targetPath'>,
   armed: ArmedCapture[],
 ): PrecopyScene {
   const { disk, writer, targetPath } = parts;
@@ -120,6 +125,14 @@ function makeScene(
 function trackingBy(tracker: Tracker, { pid, tid }: DiskWriterProcess): Tracking {
   if (tracker === 'compared') return { by: 'comparing' };
   return { by: 'tracing', writers: [{ pid, tid }], guestPids: [pid], mayCompare: false };
+}
+
+/** Of a traced scene: whether the disks may be compared when the tracer is in doubt. */
+export function mayCompare(
+  { writer: { pid, tid } }: PrecopyScene,
+  may: boolean,
+): { tracking: Tracking & { by: 'tracing' } } {
+  return { tracking: { by: 'tracing', writers: [{ pid, tid }], guestPids: [pid], mayCompare: may } };
 }
 
 export async function expectSame(sourcePath: string, targetPath: string): Promise<void> {
