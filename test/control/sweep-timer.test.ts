@@ -1,60 +1,63 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { LiveSettings } from '../../src/control/settings.js';
 import { SweepTimer } from '../../src/control/sweep-timer.js';
-import { waitFor } from '../support/wait-for.js';
+
+/** Time goes on when a test says so. */
+const pass = (seconds: number) => vi.advanceTimersByTimeAsync(seconds * 1000);
 
 let timer: SweepTimer | undefined;
-afterEach(() => timer?.stop());
-
-test('it sweeps again and again, not while `keep` is on, and again once it is off', async () => {
-  const settings = new LiveSettings({ delaySeconds: 1 });
-  let sweeps = 0;
-  timer = new SweepTimer(settings, async () => {
-    sweeps += 1;
-  });
-  timer.start();
-  await waitFor('two sweeps', () => sweeps >= 2);
-  settings.change({ keep: true });
-  const kept = sweeps;
-  await new Promise((resolve) => setTimeout(resolve, 2500));
-  expect(sweeps).toBe(kept);
-  settings.change({ keep: false });
-  await waitFor('a sweep', () => sweeps > kept);
+beforeEach(() => void vi.useFakeTimers());
+afterEach(async () => {
+  await timer?.stop();
+  vi.useRealTimers();
 });
 
-test('a new delay counts at once, however long the old one was', async () => {
-  const settings = new LiveSettings({ delaySeconds: 3600 });
+function started(delaySeconds: number, sweep: () => Promise<void>): LiveSettings {
+  const settings = new LiveSettings({ delaySeconds });
+  timer = new SweepTimer(settings, sweep);
+  timer.start();
+  return settings;
+}
+
+test('it sweeps again and again, not while `keep` is on, again once it is off, and by a new delay at once', async () => {
   let sweeps = 0;
-  timer = new SweepTimer(settings, async () => {
+  const settings = started(60, async () => {
     sweeps += 1;
   });
-  timer.start();
+  await pass(59);
+  expect(sweeps).toBe(0);
+  await pass(61);
+  expect(sweeps).toBe(2);
+  settings.change({ keep: true });
+  await pass(3600);
+  expect(sweeps).toBe(2);
+  settings.change({ keep: false });
+  await pass(60);
+  expect(sweeps).toBe(3);
+  settings.change({ delaySeconds: 3600 });
+  await pass(1800);
   settings.change({ delaySeconds: 1 });
-  await waitFor('a sweep', () => sweeps > 0);
+  await pass(1);
+  expect(sweeps).toBe(4);
 });
 
 test('a sweep that takes long is not overtaken, and is waited for at the end', async () => {
-  const settings = new LiveSettings({ delaySeconds: 1 });
-  let atWork = 0;
-  let most = 0;
+  let begun = 0;
   let ended = 0;
   let letGo = () => {};
-  timer = new SweepTimer(settings, async () => {
-    atWork += 1;
-    most = Math.max(most, atWork);
+  const settings = started(1, async () => {
+    begun += 1;
     await new Promise<void>((resolve) => {
       letGo = resolve;
     });
-    atWork -= 1;
     ended += 1;
   });
-  timer.start();
-  await waitFor('a sweep', () => atWork > 0);
+  await pass(1);
   settings.change({ delaySeconds: 2 });
   settings.change({ delaySeconds: 1 });
-  await new Promise((resolve) => setTimeout(resolve, 2500));
-  expect(most).toBe(1);
-  const stopped = timer.stop();
+  await pass(10);
+  expect(begun).toBe(1);
+  const stopped = timer?.stop();
   expect(ended).toBe(0);
   letGo();
   await stopped;

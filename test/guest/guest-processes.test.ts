@@ -1,96 +1,75 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findGuestProcesses, resolveAsGuest } from '../../src/guest/guest-processes.js';
 import { isAlive, readProcessStat } from '../../src/process-identity.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
-import { type DiskHolder, type Holding, holdDisks } from './disk-holder.js';
+import { type DiskHolder, holdDisks } from './disk-holder.js';
 
 let dir: string;
-let disk: string;
-const holders: DiskHolder[] = [];
-
-beforeEach(async () => {
+/** Each of a disk of its own, and of none of the others'. */
+let locked: DiskHolder;
+let unlocked: DiskHolder;
+let others: DiskHolder;
+beforeAll(async () => {
   dir = await makeTempDir();
-  disk = join(dir, 'root.img');
-  await writeFile(disk, 'a disk');
+  await mkdir(join(dir, 'copy'));
+  for (const name of ['a.img', 'b.img', 'c.img', 'copy/c.img']) await writeFile(join(dir, name), 'a disk');
+  const [a, b, c, copy] = ['a.img', 'b.img', 'c.img', 'copy/c.img'].map((name) => ({
+    path: join(dir, name),
+  }));
+  if (!(a && b && c && copy)) throw new Error('a disk is missing');
+  locked = await holdDisks([{ ...a, mode: 'r+', lock: 'write' }], { withHelper: true });
+  unlocked = await holdDisks([{ ...b, mode: 'r+' }], { withHelper: true, cwd: dir });
+  others = await holdDisks([
+    { ...c, mode: 'r' },
+    { ...c, mode: 'r', lock: 'read' },
+    { ...copy, mode: 'r+', lock: 'write' },
+  ]);
 });
-afterEach(async () => {
-  for (const holder of holders.splice(0)) await holder.end();
+afterAll(async () => {
+  for (const holder of [locked, unlocked, others]) await holder.end();
   await removeTempDir(dir);
 });
 
-async function hold(holdings: Holding[], options: Parameters<typeof holdDisks>[1] = {}): Promise<DiskHolder> {
-  const holder = await holdDisks(holdings, options);
-  holders.push(holder);
-  return holder;
-}
-
-const find = async (...paths: string[]) =>
-  findGuestProcesses(await Promise.all(paths.map((path) => stat(path))));
+const find = async (...names: string[]) =>
+  findGuestProcesses(await Promise.all(names.map((name) => stat(join(dir, name)))));
 
 describe('the guest of a disk', () => {
-  test('is who holds its write lock, with the helper that he has started', async () => {
-    const guest = await hold([{ path: disk, mode: 'r+', lock: 'write' }], { withHelper: true });
-    const found = await find(disk);
-    expect(found?.main).toEqual({ pid: guest.pid, startTicks: readProcessStat(guest.pid)?.startTicks });
-    expect(found?.holders.map(({ pid }) => pid).sort()).toEqual([guest.pid, guest.helperPid].sort());
+  test('is who holds its write lock, with the helper that he has started, and by any of its disks', async () => {
+    // Anybody may write one.
+    await writeFile(join(dir, 'pid'), `${others.pid}\n`);
+    const found = await find('a.img');
+    const { pid, helperPid } = locked;
+    expect(found?.main).toEqual({ pid, startTicks: readProcessStat(pid)?.startTicks });
+    expect(found?.holders.map((holder) => holder.pid).sort()).toEqual([pid, helperPid].sort());
     // The helper is what has to be drained; the main process, which stands in the console's receive, is not.
-    expect(found?.ioTasks).toContain(`${guest.helperPid}/task/${guest.helperPid}`);
-    expect(found?.ioTasks).not.toContain(`${guest.pid}/task/${guest.pid}`);
+    expect(found?.ioTasks).toContain(`${helperPid}/task/${helperPid}`);
+    expect(found?.ioTasks).not.toContain(`${pid}/task/${pid}`);
     expect(found?.holders.every(isAlive)).toBe(true);
+    expect((await find('c.img', 'a.img'))?.main.pid).toBe(pid);
   });
 
   test('is found without a lock too, as one with the flag c is', async () => {
-    const guest = await hold([{ path: disk, mode: 'r+' }], { withHelper: true });
-    expect((await find(disk))?.main.pid).toBe(guest.pid);
+    expect((await find('b.img'))?.main.pid).toBe(unlocked.pid);
   });
 
-  test('is the helper that is left of it when its main process was killed', async () => {
-    const guest = await hold([{ path: disk, mode: 'r+', lock: 'write' }], { withHelper: true });
-    await guest.kill();
-    expect((await find(disk))?.main.pid).toBe(guest.helperPid);
+  test('is nobody who only reads it, such as another backup, nor who holds a copy of the same name elsewhere', async () => {
+    expect(await find('c.img')).toBeUndefined();
+    expect((await find('copy/c.img'))?.main.pid).toBe(others.pid);
   });
 
-  test('is nobody who only reads it, such as another backup', async () => {
-    await hold([{ path: disk, mode: 'r' }]);
-    await hold([{ path: disk, mode: 'r', lock: 'read' }]);
-    expect(await find(disk)).toBeUndefined();
+  test('names its disks from where it is, not from where we are', async () => {
+    const main = { pid: unlocked.pid, startTicks: readProcessStat(unlocked.pid)?.startTicks ?? 0 };
+    expect(await resolveAsGuest(main, 'b.img')).toBe(join(dir, 'b.img'));
+    expect(await resolveAsGuest(main, '/srv/root.img')).toBe('/srv/root.img');
   });
 
-  test('is nobody who holds a copy of the same name elsewhere', async () => {
-    const copy = join(dir, 'copy', 'root.img');
-    await mkdir(join(dir, 'copy'));
-    await writeFile(copy, 'a disk');
-    await hold([{ path: copy, mode: 'r+', lock: 'write' }]);
-    expect(await find(disk)).toBeUndefined();
+  test('is the helper that is left of it when its main process was killed, and nobody when that is gone', async () => {
+    await locked.kill();
+    expect((await find('a.img'))?.main.pid).toBe(locked.helperPid);
+    await locked.end();
+    await waitFor('nobody to hold it', async () => (await find('a.img')) === undefined);
   });
-
-  test('is found by any of its disks', async () => {
-    const second = join(dir, 'data.img');
-    await writeFile(second, 'another');
-    const guest = await hold([{ path: second, mode: 'r+', lock: 'write' }]);
-    expect((await find(disk, second))?.main.pid).toBe(guest.pid);
-  });
-
-  test('is not who a pid file names: anybody may write one', async () => {
-    const guest = await hold([{ path: disk, mode: 'r+', lock: 'write' }]);
-    const bystander = await hold([]);
-    await writeFile(join(dir, 'pid'), `${bystander.pid}\n`);
-    expect((await find(disk))?.main.pid).toBe(guest.pid);
-  });
-
-  test('is gone when its processes are', async () => {
-    const guest = await hold([{ path: disk, mode: 'r+', lock: 'write' }]);
-    await guest.end();
-    await waitFor('nobody to hold it', async () => (await find(disk)) === undefined);
-  });
-});
-
-test('a relative name is looked up from where the guest is, not from where we are', async () => {
-  const guest = await hold([{ path: disk, mode: 'r+' }], { cwd: dir });
-  const main = { pid: guest.pid, startTicks: readProcessStat(guest.pid)?.startTicks ?? 0 };
-  expect(await resolveAsGuest(main, 'root.img')).toBe(disk);
-  expect(await resolveAsGuest(main, '/srv/root.img')).toBe('/srv/root.img');
 });

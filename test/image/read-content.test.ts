@@ -133,7 +133,7 @@ describe('work on an image that is given up', () => {
     const source = join(dir, 'given-up');
     await makeImage(source, 1_000_000, [{ offset: 0, length: 100_000 }]);
     await withOpen(source, 'r', async (file) => {
-      for (let waitMs = 0; waitMs < 120; waitMs += 8) {
+      for (let waitMs = 0; waitMs < 120; waitMs += 12) {
         const signal = AbortSignal.timeout(waitMs);
         const digest = digestContent(contentOfFile(file), 0, { signal }).catch((reason: unknown) => reason);
         const hung = digestContent(streamOf(never()), 1000, { signal }).catch((reason: unknown) => reason);

@@ -6,12 +6,7 @@ import { sha256OfFile } from '../../src/image/digest.js';
 import { copySparse, copySparseWithDigest, countDataBytes, failedSide } from '../../src/image/sparse-copy.js';
 import { dataExtents } from '../../src/image/sparse-map.js';
 import { readExtent } from '../../src/image/sparse-pass.js';
-import {
-  canLoopMount,
-  type LoopFilesystem,
-  mountLoopFilesystem,
-  whyNoLoopMount,
-} from '../support/loop-filesystem.js';
+import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { runTool, tryTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { allocatedBytes, imageShapes, makeImage, sha256sum, withOpen } from './make-image.js';
@@ -22,53 +17,65 @@ beforeAll(async () => {
 });
 afterAll(() => removeTempDir(dir));
 
-/** Copies in both ways and compares with what the host's own tools say. */
-async function expectSameImage(source: string, copy: string): Promise<void> {
+const ways = { plainly: copySparse, withDigest: copySparseWithDigest };
+
+/** Copies, in both ways if not told in which, and compares with what the host's own tools say. */
+async function expectSameImage(source: string, copy: string, only?: keyof typeof ways): Promise<void> {
   const digest = await sha256sum(source);
-  expect(await sha256OfFile(source)).toBe(digest);
-  for (const way of [copySparse, copySparseWithDigest]) {
+  for (const way of only ? [ways[only]] : Object.values(ways)) {
     await rm(copy, { force: true });
     const copied = await withOpen(source, 'r', (from) => withOpen(copy, 'wx+', (to) => way(from.fd, to.fd)));
     expect((await tryTool('cmp', [source, copy])).output).toBe('');
     expect(await allocatedBytes(copy)).toBeLessThanOrEqual((await allocatedBytes(source)) + 65_536);
     if ('sha256' in copied) expect(copied.sha256).toBe(digest);
+    else expect(await sha256OfFile(source)).toBe(digest);
   }
 }
 
-for (const type of ['ext4', 'xfs'] as const) {
-  describe.skipIf(!canLoopMount(type))(
-    `on ${type}${whyNoLoopMount(type) ? ` (skipped: ${whyNoLoopMount(type)})` : ''}`,
-    () => {
-      let filesystem: LoopFilesystem;
-      beforeAll(async () => {
-        filesystem = await mountLoopFilesystem({ type, sizeMiB: 400 });
-      });
-      afterAll(() => filesystem.remove());
+/** What each of them makes of holes and of room that is kept for later. */
+describe.each([
+  ['ext4', 'plainly'],
+  ['xfs', 'withDigest'],
+] as const)('on %s, %s', (type, way) => {
+  const why = whyNoLoopMount(type);
+  let filesystem: LoopFilesystem;
+  beforeAll(async () => {
+    if (why === undefined) filesystem = await mountLoopFilesystem({ type, sizeMiB: 300 });
+  });
+  afterAll(() => filesystem?.remove());
+  const path = (name: string) => join(filesystem.mountPoint, name);
 
+  test.skipIf(why)(
+    `an image of any shape is copied byte for byte and hole for hole${why ? ` (skipped: ${why})` : ''}`,
+    async () => {
       for (const { name, sizeBytes, pieces } of imageShapes) {
-        test(`an image that is ${name} is copied byte for byte and hole for hole`, async () => {
-          const source = join(filesystem.mountPoint, 'source');
-          await rm(source, { force: true });
-          await makeImage(source, sizeBytes, pieces);
-          await expectSameImage(source, join(filesystem.mountPoint, 'copy'));
-        });
+        await makeImage(path(name), sizeBytes, pieces);
+        await expectSameImage(path(name), path('copy'), way);
       }
-
-      test('data that is still dirty over preallocated room is not taken for a hole', async () => {
-        const source = join(filesystem.mountPoint, 'preallocated');
-        await runTool('fallocate', ['-l', '8M', source]);
-        await withOpen(source, 'r+', async (file) => {
-          await file.write(Buffer.alloc(10_000, 'x'), 0, 10_000, 3_000_000);
-          const extents = [...dataExtents(file.fd, 8 * 1024 ** 2)];
-          expect(
-            extents.some(({ offset, length }) => offset <= 3_000_000 && offset + length >= 3_010_000),
-          ).toBe(true);
-        });
-        await expectSameImage(source, join(filesystem.mountPoint, 'preallocated-copy'));
-      });
     },
   );
-}
+
+  test.skipIf(why)('data that is still dirty over preallocated room is not taken for a hole', async () => {
+    const source = path('preallocated');
+    await runTool('fallocate', ['-l', '8M', source]);
+    await withOpen(source, 'r+', async (file) => {
+      await file.write(Buffer.alloc(10_000, 'x'), 0, 10_000, 3_000_000);
+      const extents = [...dataExtents(file.fd, 8 * 1024 ** 2)];
+      const holds = extents.some(({ offset, length }) => offset <= 3_000_000 && offset + length >= 3_010_000);
+      expect(holds).toBe(true);
+    });
+    await expectSameImage(source, path('preallocated-copy'), way);
+  });
+
+  if (type === 'xfs')
+    test.skipIf(why)(
+      'an image of 8 EiB, which costs a hostile guest nothing, is refused by its size',
+      async () => {
+        await runTool('truncate', ['-s', '9223372036854775807', path('huge')]);
+        await expect(sha256OfFile(path('huge'))).rejects.toThrow(/EFBIG.*9223372036854775807/);
+      },
+    );
+});
 
 describe('copying an image', () => {
   test('whatever lies where, the copy and its checksum are the source', async () => {
@@ -84,7 +91,7 @@ describe('copying an image', () => {
           await rm(run, { recursive: true });
         }
       }),
-      { numRuns: 15 },
+      { numRuns: 10 },
     );
   });
 
@@ -100,8 +107,8 @@ describe('copying an image', () => {
   test('an aborted one has stopped writing by the time it says so', async () => {
     // Work for seconds, with a write in every millisecond of it.
     const source = join(dir, 'large');
-    const pieces = Array.from({ length: 4096 }, (_, index) => ({ offset: index * 2 ** 20, length: 4096 }));
-    await makeImage(source, 4 * 2 ** 30, pieces);
+    const pieces = Array.from({ length: 2048 }, (_, index) => ({ offset: index * 2 ** 20, length: 4096 }));
+    await makeImage(source, 2 * 2 ** 30, pieces);
     const target = join(dir, 'cut');
     const cut = new AbortController();
     const reason = new Error('enough');
@@ -150,18 +157,5 @@ describe('copying an image', () => {
     const path = join(dir, 'counted');
     await makeImage(path, 2 ** 40, [{ offset: 2 ** 39, length: 65_536 }]);
     await withOpen(path, 'r', async (file) => expect(await countDataBytes(file.fd)).toBe(65_536));
-  });
-});
-
-describe.skipIf(!canLoopMount('xfs'))('an image of 8 EiB, which costs a hostile guest nothing', () => {
-  test('is refused by its size and not read for years', async () => {
-    const filesystem = await mountLoopFilesystem({ type: 'xfs', sizeMiB: 300 });
-    try {
-      const path = join(filesystem.mountPoint, 'huge');
-      await runTool('truncate', ['-s', '9223372036854775807', path]);
-      await expect(sha256OfFile(path)).rejects.toThrow(/EFBIG.*9223372036854775807/);
-    } finally {
-      await filesystem.remove();
-    }
   });
 });

@@ -14,30 +14,12 @@ import {
   sysrq,
   version,
 } from '../../src/mconsole/commands.js';
-import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { type FakeGuest, type FakeGuestOptions, withFakeGuest } from '../fixtures/fake-guest.js';
-import { withTempDir } from '../support/temp-dir.js';
+import { patient as options, setFakeGuest } from './with-client.js';
 
-const options = { timeoutMs: 20_000 };
-
-function withClient(
-  traits: Partial<FakeGuestOptions>,
-  use: (client: MconsoleClient, guest: FakeGuest) => Promise<void>,
-): Promise<void> {
-  return withTempDir((dir) =>
-    withFakeGuest({ dir, ...traits }, async (guest) => {
-      const client = await MconsoleClient.open(guest.socketPath);
-      try {
-        await use(client, guest);
-      } finally {
-        client.close();
-      }
-    }),
-  );
-}
+const withClient = setFakeGuest();
 
 test('stop and go tell what they did from what somebody else had done already', () =>
-  withClient({}, async (client) => {
+  withClient([], async (client) => {
     expect(await go(client, options)).toBe('notStopped');
     expect(await stop(client, options)).toBe('stopped');
     expect(await stop(client, options)).toBe('alreadyStopped');
@@ -54,19 +36,15 @@ test('a text that no UML answers to stop or go is not read as success', async ()
 });
 
 test('other failures of stop and go stay failures', () =>
-  withClient({ misbehave: [{ fault: { kind: 'garbledAnswer', form: 'empty' } }] }, async (client) => {
+  withClient([{ fault: { kind: 'garbledAnswer', form: 'empty' } }], async (client) => {
     await expect(stop(client, options)).rejects.toMatchObject({ code: 'ReplyMalformed' });
     await expect(go(client, options)).rejects.toMatchObject({ code: 'ReplyMalformed' });
   }));
 
-test('a file of /proc comes without the newline that the kernel puts before it', () =>
-  withClient({}, async (client) => {
+test('a file of /proc comes without the newline that the kernel puts before it; one that is not there is a refusal', () =>
+  withClient([], async (client) => {
     expect(await proc(client, 'sys/kernel/sysrq', options)).toBe('1\n');
     expect(await proc(client, 'cpuinfo', options)).toMatch(/^processor/);
-  }));
-
-test('a file of /proc that the guest does not have is a refusal, and not empty', () =>
-  withClient({}, async (client) => {
     await expect(proc(client, 'meminfo', options)).rejects.toMatchObject({
       code: 'CommandRefused',
       facts: { command: 'proc meminfo', err: 1, text: 'Failed to open file' },
@@ -74,13 +52,13 @@ test('a file of /proc that the guest does not have is a refusal, and not empty',
   }));
 
 test('what stands behind a device is told, and nothing when it is unset', () =>
-  withClient({}, async (client) => {
+  withClient([], async (client) => {
     expect(await queryConfig(client, 'ubd0', options)).toBe('');
     await expect(queryConfig(client, 'eth0', options)).rejects.toMatchObject({ code: 'CommandRefused' });
   }));
 
 test('a query of a device can not become a change of it, which would let a stopped guest run', () =>
-  withClient({}, async (client, guest) => {
+  withClient([], async (client, guest) => {
     for (const device of ['ubd0=/etc/shadow', 'ubd0 ', '', 'ubd0\n', 'UBD0']) {
       await expect(queryConfig(client, device, options)).rejects.toMatchObject({ code: 'Usage' });
       await expect(removeDevice(client, device, options)).rejects.toMatchObject({ code: 'Usage' });
@@ -90,7 +68,7 @@ test('a query of a device can not become a change of it, which would let a stopp
   }));
 
 test('a sysrq is one key, and never a longer text', () =>
-  withClient({}, async (client, guest) => {
+  withClient([], async (client, guest) => {
     await expect(sysrq(client, 'sub', options)).rejects.toMatchObject({ code: 'Usage' });
     await expect(sysrq(client, '', options)).rejects.toMatchObject({ code: 'Usage' });
     expect(await sysrq(client, 's', options)).toBe('sysrq: Emergency Sync\n');
@@ -98,7 +76,7 @@ test('a sysrq is one key, and never a longer text', () =>
   }));
 
 test('a line for the log always ends, so that it does not leak into the next answer', () =>
-  withClient({}, async (client, guest) => {
+  withClient([], async (client, guest) => {
     await log(client, 'umlsnap was here', options);
     await log(client, 'and again\n', options);
     expect(guest.received().map(({ command }) => command)).toEqual([
@@ -108,7 +86,7 @@ test('a line for the log always ends, so that it does not leak into the next ans
   }));
 
 test('the other commands are sent by their names', () =>
-  withClient({}, async (client, guest) => {
+  withClient([], async (client, guest) => {
     expect(await version(client, options)).toMatch(/^Linux \S+ 6\.1/);
     expect(await help(client, options)).toContain('go - continue');
     await cad(client, options);

@@ -1,32 +1,12 @@
 import { expect, test } from 'vitest';
 import { isError } from '../../src/errors.js';
 import { readGoAnswer, readStopAnswer } from '../../src/mconsole/commands.js';
-import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { type FakeGuest, type Misbehaviour, withFakeGuest } from '../fixtures/fake-guest.js';
+import type { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import type { GarbledForm } from '../fixtures/misbehaviour.js';
-import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
+import { brief, patient, setFakeGuest, withOwnGuest } from './with-client.js';
 
-/** For what must be answered: long, since it is never waited for. */
-const patient = { timeoutMs: 20_000 };
-/** For what is not answered: it is waited for to the end. */
-const brief = { timeoutMs: 100 };
-
-function withClient(
-  misbehave: Misbehaviour[],
-  use: (client: MconsoleClient, guest: FakeGuest) => Promise<void>,
-): Promise<void> {
-  return withTempDir((dir) =>
-    withFakeGuest({ dir, misbehave }, async (guest) => {
-      const client = await MconsoleClient.open(guest.socketPath);
-      try {
-        await use(client, guest);
-      } finally {
-        client.close();
-      }
-    }),
-  );
-}
+const withClient = setFakeGuest();
 
 test('a stop that was lost on its way ends as unanswered, and not as done', () =>
   withClient([{ on: 'stop', fault: { kind: 'dropRequest' } }], async (client, guest) => {
@@ -137,20 +117,26 @@ test('a stop that is outstanding can still pause the guest after a go that found
   ));
 
 test('a guest that dies after its stop is told from one that is silent', () =>
-  withClient([{ on: 'stop', fault: { kind: 'die', when: 'afterAnswer' } }], async (client) => {
-    expect(await readStopAnswer(client.request('stop', patient))).toBe('stopped');
-    await waitFor('the socket to be dead', () => isDead(client));
-    expect(client.ask('go').isSent).toBe(false);
-  }));
+  withOwnGuest(
+    { misbehave: [{ on: 'stop', fault: { kind: 'die', when: 'afterAnswer' } }] },
+    async (client) => {
+      expect(await readStopAnswer(client.request('stop', patient))).toBe('stopped');
+      await waitFor('the socket to be dead', () => isDead(client));
+      expect(client.ask('go').isSent).toBe(false);
+    },
+  ));
 
 test('a guest that dies before it answers its stop ends as unanswered', () =>
-  withClient([{ on: 'stop', fault: { kind: 'die', when: 'beforeAnswer' } }], async (client) => {
-    const stop = client.ask('stop');
-    expect(stop.isSent).toBe(true);
-    await waitFor('the socket to be dead', () => isDead(client));
-    stop.abandon();
-    await expect(stop.answered).rejects.toMatchObject({ code: 'GuestNotAnswering' });
-  }));
+  withOwnGuest(
+    { misbehave: [{ on: 'stop', fault: { kind: 'die', when: 'beforeAnswer' } }] },
+    async (client) => {
+      const stop = client.ask('stop');
+      expect(stop.isSent).toBe(true);
+      await waitFor('the socket to be dead', () => isDead(client));
+      stop.abandon();
+      await expect(stop.answered).rejects.toMatchObject({ code: 'GuestNotAnswering' });
+    },
+  ));
 
 async function isDead(client: MconsoleClient): Promise<boolean> {
   const [result] = await Promise.allSettled([client.request('version', brief)]);

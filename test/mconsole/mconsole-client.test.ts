@@ -1,27 +1,9 @@
 import { expect, test } from 'vitest';
-import { type Ask, MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { type FakeGuest, type Misbehaviour, withFakeGuest } from '../fixtures/fake-guest.js';
-import { withTempDir } from '../support/temp-dir.js';
+import type { Ask } from '../../src/mconsole/mconsole-client.js';
 import { waitFor } from '../support/wait-for.js';
+import { brief, patient, setFakeGuest } from './with-client.js';
 
-const patient = { timeoutMs: 20_000 };
-const brief = { timeoutMs: 100 };
-
-function withClient(
-  misbehave: Misbehaviour[],
-  use: (client: MconsoleClient, guest: FakeGuest) => Promise<void>,
-): Promise<void> {
-  return withTempDir((dir) =>
-    withFakeGuest({ dir, misbehave }, async (guest) => {
-      const client = await MconsoleClient.open(guest.socketPath);
-      try {
-        await use(client, guest);
-      } finally {
-        client.close();
-      }
-    }),
-  );
-}
+const withClient = setFakeGuest();
 
 test('an answer of many datagrams comes whole and in order', () =>
   withClient([], async (client) => {

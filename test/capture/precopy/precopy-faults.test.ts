@@ -209,7 +209,7 @@ describe.skipIf(!straceable)(
       ['of the store that could not write what it had taken', first, ofWriteBack],
     ] as const)('%s in the bulk copy, %s', (_, tracker, { inject, path, problem }) =>
       withPrecopyScene(tracker, {}, async (it) => {
-        const { arming } = await inBulk(it);
+        const { arming } = await inBulk(it, { bytesPerSecond: 3 * mib });
         const failing = () => failure('CaptureFailed', arming);
         expect(await withInjected(captureChild(), inject, failing, path(it))).toBe(problem);
       }),

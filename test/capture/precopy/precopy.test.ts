@@ -55,7 +55,7 @@ describe('a precopy while the guest writes and discards at full speed', () => {
         { sizeBytes: 4 * mib, pieces: [{ offset: 0, length: 4 * mib }] },
         async (scene) => {
           scene.writer.obey('storm', endless, 0).catch(() => {});
-          const armed = await scene.arm({ bytesPerSecond: 8 * mib });
+          const armed = await scene.arm({ bytesPerSecond: 8 * mib, pauseTargetMs: 0.2 });
           const facts = factsOf(armed);
           expect(facts.converged).toBe(false);
           expect(facts.rounds).toBeLessThanOrEqual(3);

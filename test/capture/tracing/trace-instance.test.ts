@@ -30,7 +30,8 @@ async function withForeign(path: string, use: () => Promise<void>): Promise<void
   try {
     await use();
   } finally {
-    if (existsSync(path)) await rmdir(path);
+    // Whoever else runs may have taken it for a stale one.
+    await rmdir(path).catch(() => {});
   }
 }
 
