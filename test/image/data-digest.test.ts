@@ -39,9 +39,7 @@ const images = fc
     sizeBytes: fc.integer({ min: 0, max: 40_000 }),
     writes: fc.array(
       fc.record({ at: fc.nat(40_000), bytes: fc.uint8Array({ minLength: 1, maxLength: 9000 }) }),
-      {
-        maxLength: 4,
-      },
+      { maxLength: 4 },
     ),
   })
   .map(({ sizeBytes, writes }) => {

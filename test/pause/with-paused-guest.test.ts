@@ -250,9 +250,7 @@ describe('a guest', () => {
       const work = moment === 'while it is paused' ? die : captured;
       const changes = moment.startsWith('before') ? { quiesce: die } : {};
       expect(await guarded.pause<unknown>(misbehave.length > 0 ? 500 : endless, work, changes)).toMatchObject(
-        {
-          error: { code: 'GuestGone' },
-        },
+        { error: { code: 'GuestGone' } },
       );
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'guestGone', pausedMs: null }]);
       expect(existsSync(guarded.guarded.leaseFile)).toBe(false);
