@@ -15,10 +15,11 @@ afterEach(async () => {
   }
 });
 
-/** Another process of ours that wants these locks. */
-function otherProcess(holder: string, ...keys: string[]): ScriptChild {
+/** Another process of ours that holds these locks. */
+async function otherProcess(holder: string, ...keys: string[]): Promise<ScriptChild> {
   const child = startScript(new URL('./exclusive-lock-child.ts', import.meta.url), [holder, ...keys]);
   children.push(child);
+  await child.waitForLine('held');
   return child;
 }
 
@@ -35,8 +36,7 @@ const busy = (holder: string) => ({ code: 'Busy', facts: { what: 'Guest debian',
 describe('a lock held by another process', () => {
   test('is refused at once, in the words of its holder, and free when it lets go', async () => {
     const key = randomUUID();
-    const other = otherProcess('umlsnap snapshot debian (pid 7)', key);
-    await other.waitForLine('held');
+    const other = await otherProcess('umlsnap snapshot debian (pid 7)', key);
     await expect(withLocks(lock([key]), taken)).rejects.toMatchObject(
       busy('umlsnap snapshot debian (pid 7)'),
     );
@@ -47,8 +47,7 @@ describe('a lock held by another process', () => {
 
   test('is free the moment that its holder is killed, and leaves no file to clear away', async () => {
     const key = randomUUID();
-    const other = otherProcess('x', key);
-    await other.waitForLine('held');
+    const other = await otherProcess('x', key);
     other.kill('SIGKILL');
     await other.exited;
     expect(await withLocks(lock([key]), taken)).toBe('taken');
@@ -56,8 +55,7 @@ describe('a lock held by another process', () => {
 
   test('is waited for when that is wanted, also through the death of its holder', async () => {
     const key = randomUUID();
-    const other = otherProcess('x', key);
-    await other.waitForLine('held');
+    const other = await otherProcess('x', key);
     let isTaken = false;
     const waiting = withLocks(lock([key], { wait: true }), taken).then(() => {
       isTaken = true;
@@ -70,8 +68,7 @@ describe('a lock held by another process', () => {
 
   test('is not waited for any longer once the job is given up', async () => {
     const key = randomUUID();
-    const other = otherProcess('x', key);
-    await other.waitForLine('held');
+    await otherProcess('x', key);
     const controller = new AbortController();
     const waiting = withLocks(lock([key], { wait: true, signal: controller.signal }), taken);
     controller.abort(new Error('given up'));
@@ -80,8 +77,7 @@ describe('a lock held by another process', () => {
 
   test('is held by a holder that is SIGSTOPped as well, though it says nothing', async () => {
     const key = randomUUID();
-    const other = otherProcess('x', key);
-    await other.waitForLine('held');
+    const other = await otherProcess('x', key);
     process.kill(other.pid, 'SIGSTOP');
     await waitFor('the holder to stand still', () => readProcessStat(other.pid)?.state === 'T');
     await expect(withLocks(lock([key]), taken)).rejects.toMatchObject(busy('another process'));
@@ -113,8 +109,7 @@ describe('several locks', () => {
 
   test('are all let go when one of them is refused', async () => {
     const [first = '', second = ''] = [randomUUID(), randomUUID()].sort();
-    const other = otherProcess('x', second);
-    await other.waitForLine('held');
+    await otherProcess('x', second);
     await expect(withLocks(lock([second, first]), taken)).rejects.toMatchObject(busy('x'));
     expect(await withLocks(lock([first]), taken)).toBe('taken');
   });

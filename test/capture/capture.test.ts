@@ -14,9 +14,7 @@ const signal = new AbortController().signal;
 type Arm = (guest: string, disks: CaptureDisk[]) => Promise<ArmedCapture>;
 const cases: { method: string; arm: Arm; from: 'ext4' | 'xfs'; to: 'ext4' | 'xfs' }[] = [
   { method: 'reflink', arm: armReflink, from: 'xfs', to: 'xfs' },
-  { method: 'copy', arm: armCopy, from: 'ext4', to: 'ext4' },
   { method: 'copy', arm: armCopy, from: 'ext4', to: 'xfs' },
-  { method: 'copy', arm: armCopy, from: 'xfs', to: 'xfs' },
 ];
 
 const skip = !(canLoopMount('ext4') && canLoopMount('xfs'));
@@ -24,7 +22,7 @@ describe.skipIf(skip)(`a capture${skip ? ' (skipped: needs root, loop devices an
   const filesystems = new Map<string, LoopFilesystem>();
   beforeAll(async () => {
     for (const type of ['ext4', 'xfs'] as const) {
-      filesystems.set(type, await mountLoopFilesystem({ type, sizeMiB: 400 }));
+      filesystems.set(type, await mountLoopFilesystem({ type, sizeMiB: 300 }));
     }
   });
   afterAll(async () => {
@@ -65,7 +63,7 @@ describe.skipIf(skip)(`a capture${skip ? ' (skipped: needs root, loop devices an
 
   test('by copy shares no blocks with the disk, even where it could', async () => {
     const sourcePath = join(place('xfs'), 'unshared');
-    const sizeBytes = 32 * 1024 ** 2;
+    const sizeBytes = 8 * 1024 ** 2;
     await makeImage(sourcePath, sizeBytes, [{ offset: 0, length: sizeBytes }]);
     const disk = await openDisk('debian', 'ubd0', sourcePath);
     const targetPath = join(place('xfs'), 'unshared.img');

@@ -93,31 +93,19 @@ describe('the method of a capture', () => {
     });
   });
 
-  test('is copy when that was asked for, even where a reflink works', () => {
+  test('is copy when that was asked for, even where a reflink works, and warns of its pause, over the budget', () => {
     expect(chooseCapture({ ...wish, wanted: 'copy' })).toMatchObject({
-      method: 'copy',
-      predictedPauseMs: 6000,
-    });
-  });
-
-  test('has no predicted pause when the speed is not known, rather than one of zero', () => {
-    const choice = chooseCapture({ ...wish, wanted: 'copy', bytesPerSecond: null });
-    expect(choice).toMatchObject({
-      predictedPauseMs: null,
-      warnings: [expect.stringMatching(/a time not known/)],
-    });
-  });
-
-  test('warns of the pause of a copy, and of one over the budget', () => {
-    expect(chooseCapture({ ...wish, wanted: 'copy' })).toMatchObject({
+      ...{ method: 'copy', predictedPauseMs: 6000 },
       warnings: [
         'the guest stands still while 572.2 MiB of data are copied, about 6.0 s, over its budget of 5.0 s',
       ],
     });
   });
 
-  test('predicts no pause for a disk that is all hole', () => {
-    const choice = chooseCapture({ ...wish, wanted: 'copy', dataBytes: 0, bytesPerSecond: null });
-    expect(choice).toMatchObject({ predictedPauseMs: 0 });
+  test('has no predicted pause when the speed is not known, rather than one of zero, as of a disk that is all hole', () => {
+    const unknown = { ...wish, wanted: 'copy', bytesPerSecond: null } as const;
+    const warnings = [expect.stringMatching(/a time not known/)];
+    expect(chooseCapture(unknown)).toMatchObject({ predictedPauseMs: null, warnings });
+    expect(chooseCapture({ ...unknown, dataBytes: 0 })).toMatchObject({ predictedPauseMs: 0 });
   });
 });

@@ -192,38 +192,40 @@ guests:
 });
 
 describe('is refused, with a problem that says why:', () => {
+  const changed = (from: string | RegExp, to: string) => guest('').replace(from, to);
+  const named = (name: string) => changed('{ a:', `{ ${name}:`);
+  const among = 'must be one of directory, tar, restic';
+  const commandList = 'must be a list of the program and its arguments';
+  const names = 'must be the name of a store, or a list of names';
+  const isUbd0 = 'is the disk ubd0 of the guest "a" as well';
+  const directory = (path: string) => `{ type: directory, path: ${path} }`;
+  const stagedAs = (staging: string, a: string) =>
+    `stores: { a: ${a}, b: { type: tar, path: /b, staging: ${staging}/ } }\n`;
+  const here = restic(', passwordFile: /p').replace('rest:http://127.0.0.1/r', 'backups/r');
   test.each([
     ['a guest without mconsole and disks', `${stores}guests: { a: {} }`, ['must be text', 'must be a map']],
     ['a list in place of the config', '- a\n', ['must be a map']],
     [
       'a disk that two guests write',
-      `${guest('').replace(/ }\n$/, ', b: { mconsole: b, disks: { ubd3: //a.img } } }')}`,
-      ['is the disk ubd0 of the guest "a" as well'],
+      changed(/ }\n$/, ', b: { mconsole: b, disks: { ubd3: //a.img } } }'),
+      [isUbd0],
     ],
-    ['a relative disk', guest('').replace('/a.img', 'a.img'), ['must be an absolute path']],
+    ['a relative disk', changed('/a.img', 'a.img'), ['must be an absolute path']],
+    ['a disk name that UML would split', changed('/a.img', '"/a,b.img"'), ['must not contain , or :']],
+    ['a path with a newline', changed('/a.img', '"/a\\nb"'), ['control characters']],
+    ['a device past ubd15', changed('ubd0', 'ubd16'), ['from ubd0 to ubd15']],
+    ['a device with a leading zero', changed('ubd0', 'ubd01'), ['from ubd0 to ubd15']],
+    ['a guest with a dot in its name', named('a.b'), ['must be a name']],
+    ['a guest that leaves its directory', named('"../a"'), ['must be a name']],
+    ['a guest named __proto__', named('__proto__'), ['must be a name']],
+    ['a guest named latest', named('latest'), ['reserved word']],
+    ['a name of 64 characters', named('a'.repeat(64)), ['must be a name']],
+    ['a umid with a slash', changed('mconsole: a', 'mconsole: a/b'), ['must be a umid']],
+    ['a socket path of 108 bytes', changed('mconsole: a', `mconsole: /${'a'.repeat(107)}`), ['107 bytes']],
+    ['a guest without a store where there are none', changed(stores, ''), ['needs a store']],
     [
-      'a disk name that UML would split',
-      guest('').replace('/a.img', '"/a,b.img"'),
-      ['must not contain , or :'],
-    ],
-    ['a path with a newline', guest('').replace('/a.img', '"/a\\nb"'), ['control characters']],
-    ['a device past ubd15', guest('').replace('ubd0', 'ubd16'), ['from ubd0 to ubd15']],
-    ['a device with a leading zero', guest('').replace('ubd0', 'ubd01'), ['from ubd0 to ubd15']],
-    ['a guest with a dot in its name', guest('').replace('{ a:', '{ a.b:'), ['must be a name']],
-    ['a guest that leaves its directory', guest('').replace('{ a:', '{ "../a":'), ['must be a name']],
-    ['a guest named __proto__', guest('').replace('{ a:', '{ __proto__:'), ['must be a name']],
-    ['a guest named latest', guest('').replace('{ a:', '{ latest:'), ['reserved word']],
-    ['a name of 64 characters', guest('').replace('{ a:', `{ ${'a'.repeat(64)}:`), ['must be a name']],
-    ['a umid with a slash', guest('').replace('mconsole: a', 'mconsole: a/b'), ['must be a umid']],
-    [
-      'a socket path of 108 bytes',
-      guest('').replace('mconsole: a', `mconsole: /${'a'.repeat(107)}`),
-      ['107 bytes'],
-    ],
-    ['a guest without a store where there are none', guest('').replace(stores, ''), ['needs a store']],
-    [
-      'a guest without a store where there are two',
-      guest('').replace('{ local:', '{ o: { type: directory, path: /o }, local:'),
+      'one where there are two',
+      changed('{ local:', `{ o: ${directory('/o')}, local:`),
       ['needs a store, as there are 2'],
     ],
     ['a schedule that never comes up', guest(', schedule: "0 0 30W 2 *"'), ['never comes up']],
@@ -244,12 +246,8 @@ describe('is refused, with a problem that says why:', () => {
     ['a rate that is a size', guest(', precopyRate: 50MiB'), ['must be a rate with its unit']],
     ['a rate at which nothing moves', guest(', precopyRate: 1kB/s'), ['must be 64KiB/s or more']],
     ['a pause to aim at of nothing', guest(', pauseTarget: 0'), ['must lie between 1ms and 1m']],
-    [
-      'an unknown kind of store',
-      stores.replace('directory', 'tape'),
-      ['must be one of directory, tar, restic'],
-    ],
-    ['a store without a type', 'stores: { a: { path: /a } }\n', ['must be one of directory, tar, restic']],
+    ['an unknown kind of store', stores.replace('directory', 'tape'), [among]],
+    ['a store without a type', 'stores: { a: { path: /a } }\n', [among]],
     ['a store that is no map', 'stores: { a: /a }\n', ['must be a map']],
     [
       'a directory that is compressed',
@@ -258,38 +256,26 @@ describe('is refused, with a problem that says why:', () => {
     ],
     ['a restic store without a password', restic(''), ['needs a passwordFile or a passwordCommand']],
     [
-      'a restic store with two passwords',
+      'one with two passwords',
       restic(', passwordFile: /p, passwordCommand: [pass]'),
       ['stands beside passwordFile'],
     ],
-    [
-      'a password command for a shell',
-      restic(', passwordCommand: "pass show x"'),
-      ['must be a list of the program and its arguments'],
-    ],
-    [
-      'a password command of nothing',
-      restic(', passwordCommand: []'),
-      ['must be a list of the program and its arguments'],
-    ],
+    ['a password command for a shell', restic(', passwordCommand: "pass show x"'), [commandList]],
+    ['a password command of nothing', restic(', passwordCommand: []'), [commandList]],
     ['a password in the config', restic(', password: x'), ['needs a passwordFile', 'is no key']],
+    ['a repository that depends on where we are', here, ['must be an absolute path, or have a scheme']],
     [
-      'a repository that depends on where we are',
-      restic(', passwordFile: /p').replace('rest:http://127.0.0.1/r', 'backups/r'),
-      ['must be an absolute path, or have a scheme'],
-    ],
-    [
-      'two stores that are captured into the same staging directory',
-      'stores: { a: { type: tar, path: /a, staging: /s }, b: { type: tar, path: /b, staging: /s/ } }\n',
+      'two stores with one staging directory',
+      stagedAs('/s', '{ type: tar, path: /a, staging: /s }'),
       ['is the staging of the store "a" as well'],
     ],
     [
       'a staging directory that is a store',
-      'stores: { a: { type: directory, path: /a }, b: { type: tar, path: /b, staging: /a } }\n',
+      stagedAs('/a', directory('/a')),
       ['is the path of the store "a" as well'],
     ],
-    ['a store that is a number', guest(', store: 5'), ['must be the name of a store, or a list of names']],
-    ['a list of no store', guest(', store: []'), ['must be the name of a store, or a list of names']],
+    ['a store that is a number', guest(', store: 5'), [names]],
+    ['a list of no store', guest(', store: []'), [names]],
     ['a bad label', guest(', labels: { "a=b": c }'), ['must be a label']],
     [
       'a merge key, which YAML 1.2 has not',

@@ -94,18 +94,15 @@ describe('curl on the control socket', () => {
       held.letGo();
       for (const { code, body } of await Promise.all(followers.map(answerOf))) {
         expect(code).toBe(200);
-        expect(
-          body
-            .trim()
-            .split('\n')
-            .map((line) => JSON.parse(line).type),
-        ).toEqual(['progress', 'summary']);
+        const types = body
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line).type);
+        expect(types).toEqual(['progress', 'summary']);
       }
       await answer;
-      expect(await curl('/jobs/job-1/progress')).toMatchObject({
-        code: 404,
-        body: expect.stringContaining('NoSuchJob'),
-      });
+      const body = expect.stringContaining('NoSuchJob');
+      expect(await curl('/jobs/job-1/progress')).toMatchObject({ code: 404, body });
     });
   });
 
@@ -129,11 +126,7 @@ describe('curl on the control socket', () => {
     ['an unknown name', { type: 'reboot', id: 1 }, 400],
     ['an unknown key', { type: 1, id: 1, text: 'debian', shell: 'x' }, 400],
     ['an unknown option', { type: 1, id: 1, text: 'debian', options: { force: true } }, 400],
-    [
-      'an option of another type',
-      { type: 'verify', id: 1, text: 'a@latest', options: { pinned: true } },
-      400,
-    ],
+    ['an option of another type', { type: 'verify', id: 1, text: 'a@x', options: { pinned: true } }, 400],
     ['an option of a prune', { type: 1, id: 1, text: 'debian', options: { clockIsRight: true } }, 400],
     ['no guest', { type: 1, id: 1 }, 400],
     ['control characters', { type: 1, id: 1, text: 'a\u001b[2J' }, 400],
@@ -142,10 +135,7 @@ describe('curl on the control socket', () => {
   ])('is told what is wrong with %s, and nothing is done', async (_, body, expected) => {
     await serve(async () => {
       const { code, body: answer } = await curl('/requests', ...post(body));
-      expect({ code, answer: JSON.parse(answer) }).toMatchObject({
-        code: expected,
-        answer: { type: 'error', code: 'Usage' },
-      });
+      expect([code, JSON.parse(answer)]).toMatchObject([expected, { type: 'error', code: 'Usage' }]);
       expect(held.events).toEqual([]);
     });
   });
@@ -209,14 +199,12 @@ describe('the socket', () => {
         expect({ mode: mode & 0o777, gid }).toEqual({ mode: 0o660, gid: 1 });
         expect(statSync(dir)).toMatchObject({ gid: 1 });
         expect(statSync(dir).mode & 0o777).toBe(0o710);
-        const other = await execa('curl', ['-sS', '--unix-socket', socketPath, 'http://x/settings'], {
-          ...{ uid: 65_534, gid: 1, reject: false },
-        });
-        expect(other.stdout).toContain('delaySeconds');
-        const stranger = await execa('curl', ['-sS', '--unix-socket', socketPath, 'http://x/settings'], {
-          ...{ uid: 65_534, gid: 65_534, reject: false },
-        });
-        expect(stranger.exitCode).not.toBe(0);
+        const as = (group: number) =>
+          execa('curl', ['-sS', '--unix-socket', socketPath, 'http://x/settings'], {
+            ...{ uid: 65_534, gid: group, reject: false },
+          });
+        expect((await as(1)).stdout).toContain('delaySeconds');
+        expect((await as(65_534)).exitCode).not.toBe(0);
       }, 'daemon');
     },
   );

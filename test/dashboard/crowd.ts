@@ -119,13 +119,8 @@ class Past {
   write(guest: string, index: number, newestSlot: Date, back: number, hasPhases: boolean): void {
     if (index === withoutSnapshot && back >= 2) return;
     if (index === late && back < 2) return;
-    this.#writeJob(
-      guest,
-      index,
-      new Date(newestSlot.getTime() - back * dayMs + index * 1000),
-      back,
-      hasPhases,
-    );
+    const startedAt = new Date(newestSlot.getTime() - back * dayMs + index * 1000);
+    this.#writeJob(guest, index, startedAt, back, hasPhases);
   }
 
   #writeJob(guest: string, index: number, startedAt: Date, back: number, hasPhases: boolean): void {
@@ -134,61 +129,32 @@ class Past {
     const status = this.#statusOf(index, back);
     const pausedMs = Math.round(2000 * Math.exp(2.2 * this.#random())) / 1000;
     const phases = phasesOf(pausedMs, 4000 + 16_000 * this.#random());
-    const finishedAt = new Date(
-      startedAt.getTime() + phases.reduce((sum, [, ms]) => sum + ms, 0),
-    ).toISOString();
+    const tookMs = phases.reduce((sum, [, ms]) => sum + ms, 0);
+    const finishedAt = new Date(startedAt.getTime() + tookMs).toISOString();
     const isFailed = status === 'failed';
     const message = `Guest ${guest} did not answer \`version\` within 3000 ms. Whether it runs is unknown.`;
-    const error = isFailed
-      ? JSON.stringify({ phase: 'preflight', code: 'GuestNotAnswering', message })
-      : null;
+    const why = { phase: 'preflight', code: 'GuestNotAnswering', message };
+    const error = isFailed ? JSON.stringify(why) : null;
     const warnings = status === 'warning' ? '["3 KiB were not yet on disk at the stop"]' : '[]';
     const at = startedAt.toISOString();
     const summary = JSON.stringify({ type: 'summary', job, kind: 'backup', guest, status, pausedMs });
     this.#insert.job(
-      job,
-      'backup',
-      guest,
-      'schedule',
-      at,
-      1,
-      1,
-      'boot',
-      status,
-      finishedAt,
-      error,
-      warnings,
-      summary,
+      ...[job, 'backup', guest, 'schedule', at, 1, 1, 'boot', status, finishedAt, error, warnings, summary],
     );
     if (isFailed) return;
     if (hasPhases) {
+      const facts = '{"dirtyKib":0,"copiedBytes":1048576}';
       for (const [number, [phase, durationMs]] of phases.entries())
-        this.#insert.phase(
-          job,
-          number + 1,
-          phase,
-          at,
-          durationMs,
-          'done',
-          '{"dirtyKib":0,"copiedBytes":1048576}',
-        );
+        this.#insert.phase(job, number + 1, phase, at, durationMs, 'done', facts);
     }
     this.#insert.pause(`${job}.1`, job, guest, 5000, at, pausedMs, 'request', at);
     const sizeBytes = 8 * 2 ** 30;
     const stored = Math.round(sizeBytes * (0.2 + 0.4 * (1 - back / 1500) + 0.02 * this.#random()));
     const isThere = back < 14;
+    const level = back % 9 === 0 ? 'frozen' : 'synced';
     this.#insert.snapshot(
-      ...[
-        'local',
-        `${guest}@${compact}Z`,
-        guest,
-        job,
-        at,
-        back % 9 === 0 ? 'frozen' : 'synced',
-        0,
-        'reflink',
-      ],
-      ...[pausedMs, sizeBytes, stored, back === 5 ? 1 : 0, '{"site":"rome"}', 'a'.repeat(64)],
+      ...['local', `${guest}@${compact}Z`, guest, job, at, level, 0, 'reflink', pausedMs, sizeBytes, stored],
+      ...[back === 5 ? 1 : 0, '{"site":"rome"}', 'a'.repeat(64)],
       ...[isThere ? null : finishedAt, isThere ? null : 'expired'],
     );
   }

@@ -37,18 +37,14 @@ describe('the timeline of a job', () => {
   const times = timesOf({ phases, pauses: [{ ...pauseIntent('a.1', 'a'), ...ended }] });
 
   test('is to scale', () => {
-    const widths = [
-      ...timelineBar(times, times.durationMs)
-        .toString()
-        .matchAll(/<rect [^>]*width="([\d.]+)"/g),
-    ];
+    const drawn = timelineBar(times, times.durationMs).toString();
+    const widths = [...drawn.matchAll(/<rect [^>]*width="([\d.]+)"/g)];
     expect(widths.map(([, width]) => Number(width))).toEqual([750, 0.5, 0.1, 0.08, 249.32]);
   });
 
   test('has a needle where a pause of 3 ms in 20 s is, which could not be seen at that scale', () => {
-    const at = Number(
-      /class="needle" d="M([\d.]+) /.exec(timelineBar(times, times.durationMs).toString())?.[1],
-    );
+    const drawn = timelineBar(times, times.durationMs).toString();
+    const at = Number(/class="needle" d="M([\d.]+) /.exec(drawn)?.[1]);
     expect(at).toBeCloseTo(750.58, 1);
   });
 
@@ -88,21 +84,9 @@ describe('a plot', () => {
 
   test('of equal values, of one, and of none larger than nothing can be drawn', () => {
     for (const scale of [decadeScale([5, 5], String), linearScale([0, 0], String)]) {
-      for (const points of [
-        [{ atMs: 1, value: 5 }],
-        [
-          { atMs: 1, value: 0 },
-          { atMs: 1, value: 0 },
-        ],
-      ]) {
-        const drawn = plot({
-          title: '',
-          words: '',
-          series: [{ look: 'dots', points }],
-          scale,
-          from: '',
-          to: '',
-        });
+      for (const values of [[5], [0, 0]]) {
+        const series = [{ look: 'dots' as const, points: values.map((value) => ({ atMs: 1, value })) }];
+        const drawn = plot({ title: '', words: '', series, scale, from: '', to: '' });
         expect(drawn.toString()).not.toMatch(/NaN|Infinity/);
       }
     }

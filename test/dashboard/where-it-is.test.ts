@@ -12,50 +12,43 @@ beforeEach(async () => {
 });
 afterEach(() => removeTempDir(dir));
 
-const house = (dashboard: unknown): Promise<Crowd> =>
-  makeCrowd(dir, { guests: 1, jobsPerGuest: 2, jobsWithPhases: 2 }, { dashboard });
+/** Runs `use` beside a daemon with this dashboard in its config. */
+async function withDaemon(
+  dashboard: unknown,
+  use: (daemon: TestDaemon, crowd: Crowd, curl: (path: string) => Promise<string>) => Promise<void>,
+): Promise<void> {
+  const crowd = await makeCrowd(dir, { guests: 1, jobsPerGuest: 2, jobsWithPhases: 2 }, { dashboard });
+  const daemon = await TestDaemon.start(crowd);
+  const socket = ['-sS', '--unix-socket', `${crowd.state}/control.sock`];
+  try {
+    await use(
+      daemon,
+      crowd,
+      async (path) => (await execa('curl', [...socket, `http://umlsnap${path}`])).stdout,
+    );
+  } finally {
+    await daemon.end();
+  }
+}
 
 describe('a daemon', () => {
   test('whose port is taken runs all the same, says so, and is seen on its socket', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const { port } = other.address() as AddressInfo;
-    const crowd = await house({ listen: `127.0.0.1:${port}` });
-    const daemon = await TestDaemon.start(crowd);
-    try {
-      expect(daemon.logged(new RegExp(`port ${port} of 127.0.0.1 is taken by another process`))).toHaveLength(
-        1,
-      );
-      const { exitCode, stderr } = await crowd.start(['ctl', 'dashboard']).exited;
-      expect({ exitCode, stderr }).toMatchObject({
-        exitCode: 1,
-        stderr: expect.stringContaining('is taken by'),
-      });
-      const page = await execa('curl', [
-        '-sS',
-        '--unix-socket',
-        `${crowd.state}/control.sock`,
-        'http://umlsnap/',
-      ]);
-      expect(page.stdout).toContain('web-001');
-    } finally {
-      await daemon.end();
-      other.close();
-    }
+    await withDaemon({ listen: `127.0.0.1:${port}` }, async (daemon, crowd, curl) => {
+      const taken = new RegExp(`port ${port} of 127.0.0.1 is taken by another process`);
+      expect(daemon.logged(taken)).toHaveLength(1);
+      const stderr = expect.stringContaining('is taken by');
+      expect(await crowd.start(['ctl', 'dashboard']).exited).toMatchObject({ exitCode: 1, stderr });
+      expect(await curl('/')).toContain('web-001');
+    }).finally(() => other.close());
   });
 
-  test('has pages nowhere with dashboard: false', async () => {
-    const crowd = await house(false);
-    const daemon = await TestDaemon.start(crowd);
-    try {
+  test('has pages nowhere with dashboard: false', () =>
+    withDaemon(false, async (daemon, crowd, curl) => {
       expect(daemon.logged(/^dashboard$/)).toEqual([]);
       expect(await crowd.start(['ctl', 'dashboard']).exited).toMatchObject({ exitCode: 2 });
-      const socket = ['-sS', '--unix-socket', `${crowd.state}/control.sock`];
-      expect((await execa('curl', [...socket, 'http://umlsnap/metrics'])).stdout).toContain(
-        'there is no GET /metrics',
-      );
-    } finally {
-      await daemon.end();
-    }
-  });
+      expect(await curl('/metrics')).toContain('there is no GET /metrics');
+    }));
 });

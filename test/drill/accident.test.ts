@@ -35,10 +35,11 @@ describe('an accident', () => {
   });
 
   test('is looked for in a time that no text of a guest can stretch', () => {
-    const started = performance.now();
+    const before = process.cpuUsage();
     accidentOn(`${'EXT4-fs error bad '.repeat(4000)}\n${'Kernel panic '.repeat(4000)}`);
     matcherOf(`${'a*'.repeat(90)}b`)('a'.repeat(65_536));
-    expect(performance.now() - started).toBeLessThan(5000);
+    // Of the processor: how busy it is otherwise makes no difference.
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(5000);
   });
 });
 

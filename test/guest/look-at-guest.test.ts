@@ -40,13 +40,13 @@ test('nothing is asked that could change a guest, stopped or not', async () => {
 
 test('a guest that falls silent after its first answer is there all the same, with the disks it has told', async () => {
   const misbehave = [{ on: 'config', fault: { kind: 'dropAnswer' } as const }];
-  const { seen, asked } = await look({ disks: { ubd0: 'disk.cow' }, misbehave }, 1000);
+  const { seen, asked } = await look({ disks: { ubd0: 'disk.cow' }, misbehave }, 2000);
   expect(seen).toMatchObject({ state: 'running', kernel: expect.stringContaining('Linux'), disks: [] });
   expect(asked).toEqual(['version', 'config ubd0']);
 });
 
 test('one that answers byte by byte, and so for longer than there is time, does not answer', async () => {
   const misbehave = [{ fault: { kind: 'bytewiseAnswer', everyMs: 500 } as const }];
-  const { seen } = await look({ misbehave }, 1000);
+  const { seen } = await look({ misbehave }, 2000);
   expect(seen).toMatchObject({ state: 'notAnswering', problem: { code: 'GuestNotAnswering' } });
 });

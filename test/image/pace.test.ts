@@ -10,7 +10,7 @@ import { makeImage, sha256sum } from './make-image.js';
 
 /** A rate is held from below: how much longer than that it takes is the machine's affair. */
 
-const bytesPerSecond = 512 * 1024;
+const bytesPerSecond = 2 * 1024 ** 2;
 const fileBytes = 256 * 1024;
 /** After a time without work, so much goes at once. */
 const burstMs = 100;

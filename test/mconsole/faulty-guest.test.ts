@@ -18,24 +18,6 @@ test('a stop that was lost on its way ends as unanswered, and not as done', () =
     expect(await readGoAnswer(client.request('go', patient))).toBe('notStopped');
   }));
 
-test('a stop whose answer was lost has stopped the guest, and a go resumes it', () =>
-  withClient([{ on: 'stop', fault: { kind: 'dropAnswer' } }], async (client, guest) => {
-    await expect(client.request('stop', brief)).rejects.toMatchObject({ code: 'GuestNotAnswering' });
-    await waitFor('the guest to be paused', () => guest.isPaused());
-    expect(await readGoAnswer(client.request('go', patient))).toBe('resumed');
-    expect(guest.isPaused()).toBe(false);
-  }));
-
-test('when the first answers to go are lost, a later one still tells that the guest runs', () =>
-  withClient([{ on: 'go', times: 3, fault: { kind: 'dropAnswer' } }], async (client, guest) => {
-    await client.request('stop', patient);
-    for (let k = 0; k < 3; k++) {
-      await expect(client.request('go', brief)).rejects.toMatchObject({ code: 'GuestNotAnswering' });
-    }
-    expect(await readGoAnswer(client.request('go', patient))).toBe('notStopped');
-    expect(guest.isPaused()).toBe(false);
-  }));
-
 test("a duplicate of an answer is not taken for the next request's", () =>
   withClient([{ fault: { kind: 'duplicateAnswer' } }], async (client) => {
     for (let round = 0; round < 5; round++) {
@@ -44,14 +26,6 @@ test("a duplicate of an answer is not taken for the next request's", () =>
       expect(await client.request('stop', patient)).toBe('stopped');
       expect(await client.request('go', patient)).toBe('');
     }
-  }));
-
-test('two requests that are answered in reverse order get each its own answer', () =>
-  withClient([{ on: 'stop', fault: { kind: 'answerAfterNext' } }], async (client) => {
-    const stop = client.ask('stop');
-    const version = client.ask('version');
-    expect(await version.answered).toContain('Linux');
-    expect(await readStopAnswer(stop.answered)).toBe('stopped');
   }));
 
 test("a late answer of the previous request is not taken for this one's", () =>
@@ -104,39 +78,19 @@ test('an answer that drips does not move its deadline', () =>
     expect(await client.request('config ubd0', patient)).toBe('');
   }));
 
-test('a stop that is outstanding can still pause the guest after a go that found it running', () =>
-  withClient(
-    [{ on: 'stop', fault: { kind: 'delayUntilAnswered', command: 'go' } }],
-    async (client, guest) => {
+test.each(['afterAnswer', 'beforeAnswer'] as const)(
+  'a guest that dies of its stop, %s, is told from one that is silent',
+  (when) =>
+    withOwnGuest({ misbehave: [{ on: 'stop', fault: { kind: 'die', when } }] }, async (client) => {
       const stop = client.ask('stop');
-      expect(await readGoAnswer(client.request('go', patient))).toBe('notStopped');
-      expect(await readStopAnswer(stop.answered)).toBe('stopped');
-      expect(guest.isPaused()).toBe(true);
-      expect(await readGoAnswer(client.request('go', patient))).toBe('resumed');
-    },
-  ));
-
-test('a guest that dies after its stop is told from one that is silent', () =>
-  withOwnGuest(
-    { misbehave: [{ on: 'stop', fault: { kind: 'die', when: 'afterAnswer' } }] },
-    async (client) => {
-      expect(await readStopAnswer(client.request('stop', patient))).toBe('stopped');
-      await waitFor('the socket to be dead', () => isDead(client));
-      expect(client.ask('go').isSent).toBe(false);
-    },
-  ));
-
-test('a guest that dies before it answers its stop ends as unanswered', () =>
-  withOwnGuest(
-    { misbehave: [{ on: 'stop', fault: { kind: 'die', when: 'beforeAnswer' } }] },
-    async (client) => {
-      const stop = client.ask('stop');
-      expect(stop.isSent).toBe(true);
+      if (when === 'afterAnswer') expect(await readStopAnswer(stop.answered)).toBe('stopped');
       await waitFor('the socket to be dead', () => isDead(client));
       stop.abandon();
-      await expect(stop.answered).rejects.toMatchObject({ code: 'GuestNotAnswering' });
-    },
-  ));
+      if (when === 'beforeAnswer')
+        await expect(stop.answered).rejects.toMatchObject({ code: 'GuestNotAnswering' });
+      expect(client.ask('go').isSent).toBe(false);
+    }),
+);
 
 async function isDead(client: MconsoleClient): Promise<boolean> {
   const [result] = await Promise.allSettled([client.request('version', brief)]);

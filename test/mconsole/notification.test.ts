@@ -1,31 +1,29 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decodeNotification } from '../../src/mconsole/notification.js';
+import { decodeNotification, type Notification } from '../../src/mconsole/notification.js';
 import { notificationDatagram, watchdogDatagram } from './notification-datagrams.js';
 
-test('what the kernel sends is understood, each type as what it is', () => {
-  expect(decodeNotification(notificationDatagram(0, '/root/.uml/debian/mconsole\0'))).toEqual({
-    type: 'booted',
-    socketPath: '/root/.uml/debian/mconsole',
-  });
-  expect(decodeNotification(notificationDatagram(1, 'VFS: no root'))).toEqual({
-    type: 'panic',
-    text: 'VFS: no root',
-  });
-  expect(decodeNotification(notificationDatagram(3, 'hello\n'))).toEqual({
-    type: 'message',
-    text: 'hello\n',
-  });
-});
+const path = '/root/.uml/debian/mconsole';
+// No escape sequence and no character that hides others reaches a terminal.
+const hostile = '\x1b[2J\x1b]0;owned\x07ok\u202e\x9b31m';
 
-test('a hang is understood from the kernel and from a watchdog, whose magic number is wider', () => {
-  expect(decodeNotification(notificationDatagram(2, 'x'))).toEqual({ type: 'hang', text: 'x' });
-  expect(decodeNotification(watchdogDatagram(2, 'hung'))).toEqual({ type: 'hang', text: 'hung' });
-});
-
-test('no escape sequence and no character that hides others reaches a terminal', () => {
-  const hostile = '\x1b[2J\x1b]0;owned\x07ok\u202e\x9b31m';
-  expect(decodeNotification(notificationDatagram(3, hostile))).toEqual({ type: 'message', text: 'ok' });
+test.each<[string, Buffer, Notification]>([
+  ['a boot', notificationDatagram(0, `${path}\0`), { type: 'booted', socketPath: path }],
+  ['a panic', notificationDatagram(1, 'VFS: no root'), { type: 'panic', text: 'VFS: no root' }],
+  ['a message', notificationDatagram(3, 'hello\n'), { type: 'message', text: 'hello\n' }],
+  ['a hang', notificationDatagram(2, 'x'), { type: 'hang', text: 'x' }],
+  [
+    'a hang told by a watchdog, whose magic number is wider',
+    watchdogDatagram(2, 'hung'),
+    { type: 'hang', text: 'hung' },
+  ],
+  [
+    'a message to the terminal that shows it',
+    notificationDatagram(3, hostile),
+    { type: 'message', text: 'ok' },
+  ],
+])('%s is understood as what it is', (_, datagram, notification) => {
+  expect(decodeNotification(datagram)).toEqual(notification);
 });
 
 test('a length beyond the datagram or the protocol is malformed, and reads nothing behind it', () => {

@@ -47,19 +47,11 @@ test('a file left where a socket should be does not hide the socket in the next 
 
 test('a umid that is nowhere is reported with every place that was looked at', () =>
   withTempDir(async (home) => {
-    const error = await findMconsoleSocket('nosuch', undefined, { HOME: home }).catch(
-      (failure: unknown) => failure,
+    const tried = [`${home}/.uml`, '/tmp/uml', `${home}/.netkit/mconsole`].map(
+      (dir) => `${dir}/nosuch/mconsole`,
     );
-    expect(error).toEqual(
-      new UmlsnapError('NoMconsoleSocket', {
-        guest: 'nosuch',
-        tried: [
-          `${home}/.uml/nosuch/mconsole`,
-          '/tmp/uml/nosuch/mconsole',
-          `${home}/.netkit/mconsole/nosuch/mconsole`,
-        ],
-      }),
-    );
+    const error = new UmlsnapError('NoMconsoleSocket', { guest: 'nosuch', tried });
+    await expect(findMconsoleSocket('nosuch', undefined, { HOME: home })).rejects.toEqual(error);
   }));
 
 test('where the guest itself says its socket is counts last, and only for what is called as the socket of its umid', () =>

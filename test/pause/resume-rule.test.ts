@@ -87,32 +87,31 @@ describe('a pause is over', () => {
   });
 });
 
-describe('what a go and its stop bring about between them', () => {
-  test('a go that overtook its stop does not end it', () => {
-    expect(over(goAnswered('notStopped', false), stopAnswered('stopped'))).toBeUndefined();
-    expect(over(goAnswered('notStopped', false), stopAnswered('stopped'), goAnswered('resumed', true))).toBe(
-      'resumed',
-    );
-  });
+const stopped = stopAnswered('stopped');
+const refused = stopAnswered('alreadyStopped');
+const resumed = (sentAfterStopAnswer: boolean) => goAnswered('resumed', sentAfterStopAnswer);
+const notStopped = (sentAfterStopAnswer: boolean) => goAnswered('notStopped', sentAfterStopAnswer);
 
-  test('a go that resumed the guest before the answer to stop arrived counts as ours', () => {
-    expect(over(goAnswered('resumed', false), stopAnswered('stopped'), goAnswered('notStopped', true))).toBe(
-      'resumed',
-    );
-  });
-
-  test('Not stopped after the stop means that somebody else resumed the guest', () => {
-    expect(over(stopAnswered('stopped'), goAnswered('notStopped', true))).toBe('others');
-  });
-
-  test('the late Not stopped of a go that came twice does not take back the go that resumed', () => {
-    expect(over(stopAnswered('stopped'), goAnswered('resumed', true), goAnswered('notStopped', true))).toBe(
-      'resumed',
-    );
-  });
-
-  test('a guest that was stopped before us is not ours, and ends no otherwise', () => {
-    expect(over(stopAnswered('alreadyStopped'))).toBe('notOurs');
-    expect(over(stopAnswered('alreadyStopped'), goAnswered('resumed', true))).toBe('notOurs');
-  });
+test.each<[string, PauseEvent[], ReturnType<typeof pauseOver>]>([
+  ['a go that overtook its stop does not end it', [notStopped(false), stopped], undefined],
+  ['but the next one does', [notStopped(false), stopped, resumed(true)], 'resumed'],
+  [
+    'a go that resumed the guest before the stop was answered is ours',
+    [resumed(false), stopped, notStopped(true)],
+    'resumed',
+  ],
+  [
+    'Not stopped after the stop means that somebody else resumed the guest',
+    [stopped, notStopped(true)],
+    'others',
+  ],
+  [
+    'the late Not stopped of a go that came twice takes nothing back',
+    [stopped, resumed(true), notStopped(true)],
+    'resumed',
+  ],
+  ['a guest that was stopped before us is not ours', [refused], 'notOurs'],
+  ['and ends no otherwise', [refused, resumed(true)], 'notOurs'],
+])('%s', (_, events, expected) => {
+  expect(over(...events)).toBe(expected);
 });
