@@ -39,18 +39,16 @@ class RoundsGuest implements QuiescibleGuest {
 }
 
 describe('quiescing a guest', () => {
-  test('one sync leaves what its own journal commit made dirty: it goes round until nothing is', async () => {
-    const guest = new RoundsGuest(3);
-    expect(await quiesce(guest, 60_000, noSignal)).toMatchObject({ settled: true, dirty: { dirtyKib: 0 } });
-    expect(guest.syncs).toBe(3);
-  });
-
-  test('requests under way are waited for before the next round', async () => {
-    const guest = new RoundsGuest(1);
-    const { dirty } = await quiesce(guest, 60_000, noSignal);
-    expect(dirty.inFlight).toBe(0);
-    expect(guest.looks).toBeGreaterThan(4);
-  });
+  test.each([1, 3])(
+    'goes round until nothing is dirty, as its own journal commit makes, and after requests under way: %i',
+    async (rounds) => {
+      const guest = new RoundsGuest(rounds);
+      const quiet = { settled: true, dirty: { dirtyKib: 0, inFlight: 0 } };
+      expect(await quiesce(guest, 60_000, noSignal)).toMatchObject(quiet);
+      expect(guest.syncs).toBe(rounds);
+      expect(guest.looks).toBeGreaterThan(4 * rounds);
+    },
+  );
 
   test('a guest that never stops writing is given up at the time limit, and told as it is', async () => {
     const guest = new RoundsGuest(Number.POSITIVE_INFINITY);

@@ -21,20 +21,20 @@ function directoryFor(base: string, socketPathBytes: number): string {
   return join(base, 'd'.repeat(socketPathBytes - Buffer.byteLength(base) - '//mconsole'.length));
 }
 
-test('a path over 107 bytes is refused, and not cut to that of another guest', () =>
+test.each([
+  [
+    'over 107 bytes, and not cut to that of another guest',
+    (dir: string) => join(directoryFor(dir, 108), 'mconsole'),
+  ],
+  ['that long in bytes, though not in characters', (dir: string) => join(dir, 'é'.repeat(54))],
+])('a path %s is refused', (_, pathIn) =>
   withTempDir(async (dir) => {
-    const socketPath = join(directoryFor(dir, 108), 'mconsole');
-    await expect(MconsoleClient.open(socketPath)).rejects.toMatchObject({
-      code: 'SocketPathTooLong',
-      facts: { lengthBytes: 108, maxBytes: 107 },
+    const lengthBytes = Buffer.byteLength(pathIn(dir));
+    await expect(MconsoleClient.open(pathIn(dir))).rejects.toMatchObject({
+      ...{ code: 'SocketPathTooLong', facts: { lengthBytes, maxBytes: 107 } },
     });
-  }));
-
-test('the length of a path is counted in bytes', () =>
-  withTempDir(async (dir) => {
-    const socketPath = join(dir, 'é'.repeat(54));
-    await expect(MconsoleClient.open(socketPath)).rejects.toMatchObject({ code: 'SocketPathTooLong' });
-  }));
+  }),
+);
 
 test('a path of 107 bytes is asked, although the package would have no room for one more', () =>
   withTempDir((dir) =>
@@ -46,25 +46,18 @@ test('a path of 107 bytes is asked, although the package would have no room for 
     }),
   ));
 
-test('what is no socket is refused, and said to be what it is', () =>
+test('what is no socket is refused, and said to be what it is, be it nothing', () =>
   withTempDir(async (dir) => {
     await writeFile(join(dir, 'file'), '');
     await mkdir(join(dir, 'directory'));
     await symlink('file', join(dir, 'link'));
-    for (const [name, found] of Object.entries({
-      file: 'file',
-      directory: 'directory',
-      link: 'symbolic link',
-    })) {
+    const kinds = { file: 'file', directory: 'directory', link: 'symbolic link' };
+    for (const [name, found] of Object.entries(kinds)) {
       const opened = MconsoleClient.open(join(dir, name));
       await expect(opened).rejects.toMatchObject({ code: 'NotASocket', facts: { found } });
     }
-  }));
-
-test('a path that leads nowhere is refused', () =>
-  withTempDir(async (dir) => {
-    const opened = MconsoleClient.open(join(dir, 'nowhere', 'mconsole'));
-    await expect(opened).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
+    const nowhere = MconsoleClient.open(join(dir, 'nowhere', 'mconsole'));
+    await expect(nowhere).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
   }));
 
 test('a socket of the stream kind is told from a dead guest', () =>
