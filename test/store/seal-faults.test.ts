@@ -6,9 +6,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
+import { withInjected } from '../capture/traced.js';
 import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
+import { capture, draftOf } from './capture-of-tests.js';
+import { contentIn } from './sparse-snapshots.js';
 
 /** A real process that seals, with real system calls that fail or kill it (strace's injection). */
 
@@ -56,6 +59,30 @@ describe.skipIf(noStrace !== undefined)('a seal', () => {
     },
     180_000,
   );
+});
+
+describe.skipIf(noStrace !== undefined)('a received snapshot', () => {
+  it('of which the disk has lost a write, though it said yes, is told as damaged and not kept', async () => {
+    await withStore(async (source) => {
+      const begun = await source.begin('debian', 'job-1');
+      const pieceBytes = 2 ** 20;
+      const disks = await capture(begun, { ubd0: Buffer.alloc(2 * pieceBytes, 'a disk ') });
+      const { snapshot } = await source.seal(begun, draftOf(begun, disks));
+      const content = await contentIn(source, snapshot);
+      await withStore(async (store) => {
+        const written = join(store.path, 'debian/.incoming-job-1/ubd0.img');
+        const lost = `pwrite64:retval=${pieceBytes}:when=1`;
+        const receiving = () => withInjected(process.pid, [lost], () => store.receive(content), written);
+        // What was read was sound, and was hashed as it came by: only what lies there now tells.
+        await expect(receiving()).rejects.toMatchObject({
+          code: 'CaptureDamaged',
+          facts: { problem: expect.stringContaining('reads differently from what was written') },
+        });
+        expect(await store.list()).toEqual([]);
+        expect(await readdir(join(store.path, 'debian'))).toEqual([]);
+      });
+    });
+  });
 });
 
 async function expectNothingOrAWholeSnapshot(store: DirectoryStore, said: string): Promise<void> {
