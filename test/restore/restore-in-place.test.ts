@@ -234,6 +234,20 @@ test('a disk that somebody opens during the restore is left alone', async () => 
   expect(await readdir(disks)).toEqual(['root.img']);
 });
 
+test('a disk that takes the place of the old one during the restore is left alone', async () => {
+  const openFile = async (file: string) => {
+    await rename(root, join(disks, 'moved'));
+    await writeFile(root, 'another disk');
+    return contentOfFile(await open(join(dir, 'store', file)));
+  };
+  await expect(restoreInPlace({ ...source, openFile }, [target()], options)).rejects.toMatchObject({
+    code: 'RestoreFailed',
+    facts: { path: root, problem: 'it was replaced during the restore' },
+  });
+  expect(await readFile(root, 'utf8')).toBe('another disk');
+  expect((await readdir(disks)).sort()).toEqual(['moved', 'root.img']);
+});
+
 test.skipIf(!canLoopMount('ext4'))(
   'a target without room keeps its old disk, and nothing else (fault 64)',
   async () => {

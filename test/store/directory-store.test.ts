@@ -119,6 +119,27 @@ describe('sealing', () => {
     expect(await store.list()).toEqual([]);
   });
 
+  it('throws away a capture in whose place another one is put while it is hashed', async () => {
+    const incoming = await store.begin('debian', 'job-1');
+    const draft = draftOf(incoming, await capture(incoming, { ubd0: Buffer.alloc(64 * 1024 * 1024, 1) }));
+    const other = join(directory, 'other');
+    await mkdir(other);
+    await writeFile(join(other, 'ubd0.img'), 'of another guest');
+    const seal = store.seal(incoming, draft).then(
+      () => 'sealed',
+      (error: unknown) => error,
+    );
+    await waitFor('the seal to be at the file', () => hasOpen(incoming.pathOf('ubd0.img')), { everyMs: 1 });
+    // By its directory: of that the file itself shows nothing.
+    await rename(incoming.directory, join(directory, 'elsewhere'));
+    await rename(other, incoming.directory);
+    expect(await seal).toMatchObject({
+      code: 'CaptureDamaged',
+      facts: { problem: expect.stringContaining('it was replaced') },
+    });
+    expect(await store.list()).toEqual([]);
+  });
+
   it('stops at an abort, and nothing is listed', async () => {
     const incoming = await store.begin('debian', 'job-1');
     const draft = draftOf(incoming, await capture(incoming));

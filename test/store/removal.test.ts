@@ -1,6 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { tryFlock } from '../../src/image/linux-calls.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { startScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
@@ -109,4 +111,19 @@ describe('fault 61: a snapshot that is being read', () => {
       facts: { snapshot: name },
     });
   });
+
+  it('that is removed while the reader waits for the lock is told to be gone, and not read in the trash', async () => {
+    const stored = await store.read(name);
+    const remover = await open(stored.directory);
+    expect(tryFlock(remover.fd, 'exclusive')).toBe(true);
+    const reading = store.whileReading(stored, async () => 'read');
+    const links = () => Promise.all(readdirSync('/proc/self/fd').map(linkOfDescriptor));
+    const opened = async () => (await links()).filter((link) => link === stored.directory).length === 2;
+    await waitFor('the reader to have it open', opened);
+    await rename(stored.directory, join(dir, 'trashed'));
+    await remover.close();
+    await expect(reading).rejects.toMatchObject({ code: 'NoSuchSnapshot', facts: { snapshot: name } });
+  });
 });
+
+const linkOfDescriptor = (fd: string) => readlink(`/proc/self/fd/${fd}`).catch(() => '');

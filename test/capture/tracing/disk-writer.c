@@ -156,6 +156,12 @@ static long aside(int fd) {
   return other < 0 || dup2(other, fd) < 0 || close(other) ? -1 : pwrite(fd, block, 4096, 0);
 }
 
+/* The disk, opened anew, in the place of whatever the descriptor was; nothing is closed of it. */
+static long again(int fd, off_t offset) {
+  int other = open(path, O_RDWR);
+  return other < 0 || dup2(other, fd) < 0 || close(other) ? -1 : pwrite(fd, block, 4096, offset);
+}
+
 /* Another file in the place of the disk, which stays open elsewhere. */
 static long cover(int fd) {
   int other = open("/dev/null", O_WRONLY);
@@ -202,6 +208,7 @@ static long obey(const char *command, long a, long b) {
   if (!strcmp(command, "fork")) return forkHolder();
   if (!strcmp(command, "append")) return fcntl(disk, F_SETFL, O_APPEND), pwrite(disk, block, b, a);
   if (!strcmp(command, "aside")) return aside((int)a);
+  if (!strcmp(command, "again")) return again((int)a, b);
   if (!strcmp(command, "cover")) return cover((int)a);
   if (!strcmp(command, "dup")) return dup2(disk, (int)a), pwrite((int)a, block, 4096, b);
   errno = ENOSYS;

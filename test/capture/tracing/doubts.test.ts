@@ -124,6 +124,17 @@ describe.skipIf(why !== null)('doubts about writes by the guest itself', () => {
       expect([...marked]).toEqual([]);
     }),
   );
+
+  test('a disk that is appended to since its descriptor was looked up is noticed in the proof', () =>
+    withTracedScene({}, async ({ writer, startTracker }) => {
+      const tracker = await startTracker();
+      await writer.obey('pwrite', 0, 4096);
+      expect(tracker.follow()).toBeNull();
+      // Traced as a write to its beginning, where it did not go.
+      expect((await writer.obey('append', 0, 4096)).result).toBe(4096);
+      expect(tracker.settle()).toBeNull();
+      expect(tracker.prove()).toMatch(/descriptor \d+ of thread \d+ is another file/);
+    }));
 });
 
 describe.skipIf(why !== null)('doubts about others who write the disk', () => {

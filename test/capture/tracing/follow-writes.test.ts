@@ -86,6 +86,17 @@ describe.skipIf(why !== null)('writes that are traced while the disk is copied',
       expect(tracker.prove()).toBeNull();
     }));
 
+  test('a descriptor that was another file is looked up again when the guest opens a disk', () =>
+    withTracedScene({}, async ({ writer, marked, startTracker }) => {
+      const tracker = await startTracker();
+      expect(await writer.obey('aside', 30)).toEqual({ result: 4096, errno: 0 });
+      expect(tracker.follow()).toBeNull();
+      expect(await writer.obey('again', 30, 9 * blockBytes)).toEqual({ result: 4096, errno: 0 });
+      expect(tracker.settle()).toBeNull();
+      expect([...marked]).toEqual([9]);
+      expect(tracker.prove()).toBeNull();
+    }));
+
   test('tracing can begin while the disk is written, and nothing of that is doubted', () =>
     withTracedScene({}, async ({ writer, startTracker }) => {
       // It rests after each 20 writes, as an I/O helper does that waits for its guest.
