@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { ImageContent } from '../../src/image/image-content.js';
 import { stampOf } from '../../src/image/open-disk.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
 import type { SealDisk, SealDraft } from '../../src/store/seal.js';
+import type { Store } from '../../src/store/store.js';
+import { isSound, type SoundSnapshot } from '../../src/store/stored-snapshots.js';
 
 /** What a capture leaves in the incoming directory, written by hand. */
 export async function capture(
@@ -73,4 +76,33 @@ export async function bytesOf(content: ImageContent): Promise<Buffer> {
   } finally {
     await content.close();
   }
+}
+
+/** Whether all that a snapshot holds is what its manifest says, backing files included. */
+export async function isWhole(store: Store, stored: SoundSnapshot): Promise<boolean> {
+  const { disks } = stored.manifest;
+  const files = [
+    ...disks.map((disk) => ({ ...disk, open: () => store.openFile(stored, disk.file) })),
+    ...disks.flatMap(({ backing }) =>
+      backing ? [{ ...backing, open: () => store.openBacking(stored, backing.file) }] : [],
+    ),
+  ];
+  for (const { open, sizeBytes, sha256 } of files) {
+    const bytes = await bytesOf(await open());
+    const hash = createHash('sha256').update(bytes);
+    // A stream tells of no hole at the end.
+    if (hash.update(Buffer.alloc(sizeBytes - bytes.length)).digest('hex') !== sha256) return false;
+  }
+  return true;
+}
+
+/** What a store lists: all of it has to be sound, and whole. @returns the names */
+export async function expectAllWhole(store: Store): Promise<string[]> {
+  const listed = await store.list();
+  for (const stored of listed) {
+    if (!isSound(stored)) throw new Error(`${stored.snapshot} is listed, and damaged: ${stored.damaged}`);
+    if (!(await isWhole(store, stored)))
+      throw new Error(`${stored.snapshot} is listed, and not what was sealed`);
+  }
+  return listed.map(({ snapshot }) => snapshot);
 }

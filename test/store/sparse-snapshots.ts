@@ -1,4 +1,4 @@
-import { open, rm } from 'node:fs/promises';
+import { open, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stampOf } from '../../src/image/open-disk.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
@@ -6,21 +6,24 @@ import type { SealDisk } from '../../src/store/seal.js';
 import type { SoundSnapshot } from '../../src/store/stored-snapshots.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import type { SnapshotContent, Store } from '../../src/store/store.js';
-import { makeImage, type Piece } from '../image/make-image.js';
+import { makeImage, type Piece, withOpen } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
 import { draftOf } from './capture-of-tests.js';
 
+/** An image of random data in these places and holes elsewhere. */
 export interface ImageWish {
-  sizeBytes: number;
-  pieces: Piece[];
+  sizeBytes?: number;
+  pieces?: Piece[];
+  /** All of its bytes, instead. */
+  bytes?: Buffer;
+  /** A file whose content it is, instead. */
+  from?: string;
   /** Path of a backing file: makes the disk COW. */
   backing?: string;
-  /** A file whose content it is, instead of the pieces. */
-  from?: string;
 }
 
 /** Pieces of every kind: at the very beginning, small ones in crowds, one over many chunks, and one that ends the image in mid-block. */
-export const sparseImage: ImageWish = {
+export const sparseImage = {
   sizeBytes: 30_000_123,
   pieces: [
     { offset: 0, length: 100 },
@@ -28,40 +31,46 @@ export const sparseImage: ImageWish = {
     { offset: 8_388_608, length: 3_500_000 },
     { offset: 29_999_000, length: 1_123 },
   ],
-};
+} satisfies ImageWish;
 /** All hole: not one piece comes of it. */
-export const emptyImage: ImageWish = { sizeBytes: 5_000_001, pieces: [] };
+export const emptyImage = { sizeBytes: 5_000_001, pieces: [] } satisfies ImageWish;
 
-/** A whole snapshot of sparse images in a directory store, as a capture leaves it. */
+/** A whole snapshot in a directory store, as a capture leaves it; of one small disk, where nobody asks for others. */
 export async function sealSparse(
   store: DirectoryStore,
   snapshot: string,
-  images: Record<string, ImageWish>,
+  images: Record<string, ImageWish> = { ubd0: { bytes: Buffer.alloc(70_001, 'a disk ') } },
   changes: Parameters<typeof draftOf>[3] = {},
 ): Promise<SoundSnapshot> {
   const [guest = '', directory = ''] = snapshot.split('@');
   const incoming = await store.begin(guest, `job-${directory}`);
   const disks: SealDisk[] = [];
   for (const [device, wish] of Object.entries(images)) {
-    const file = `${device}.${wish.backing === undefined ? 'img' : 'cow'}`;
+    const { backing, from } = wish;
+    const file = `${device}.${backing === undefined ? 'img' : 'cow'}`;
     const path = incoming.pathOf(file);
-    if (wish.from === undefined) await makeImage(path, wish.sizeBytes, wish.pieces);
-    else await runTool('cp', ['--sparse=always', wish.from, path]);
-    const handle = await open(path, 'r');
-    const stamp = await stampOf(handle.fd).finally(() => handle.close());
-    const facts = { device, sourcePath: `/srv/uml/${file}`, file, sizeBytes: wish.sizeBytes, stamp };
+    await lay(wish, path);
+    const stamp = await withOpen(path, 'r', (handle) => stampOf(handle.fd));
+    const sourcePath = from ?? `/srv/uml/${file}`;
+    const facts = { device, sourcePath, file, sizeBytes: (await stat(path)).size, stamp };
     const mtime = '2026-11-21T03:14:00.000Z';
-    if (wish.backing === undefined) disks.push({ ...facts, kind: 'raw', mtime });
+    if (backing === undefined) disks.push({ ...facts, kind: 'raw', mtime });
     else {
-      const source = await open(wish.backing, 'r');
-      const asked = { device, path: wish.backing, fd: source.fd };
-      const backing = await store.storeBacking(incoming, asked).finally(() => source.close());
-      disks.push({ ...facts, kind: 'cow', mtime, backing });
+      const stored = await withOpen(backing, 'r', ({ fd }) =>
+        store.storeBacking(incoming, { device, path: backing, fd }),
+      );
+      disks.push({ ...facts, kind: 'cow', mtime, backing: stored });
     }
   }
   const takenAt = directory.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z');
   await store.seal(incoming, draftOf(incoming, disks, directory, { takenAt, ...changes }));
   return await soundIn(store, snapshot);
+}
+
+async function lay({ sizeBytes = 0, pieces, bytes, from }: ImageWish, path: string): Promise<void> {
+  if (from !== undefined) await runTool('cp', ['--sparse=always', from, path]);
+  else if (bytes !== undefined) await writeFile(path, bytes, { mode: 0o600 });
+  else await makeImage(path, sizeBytes, pieces);
 }
 
 /** @throws when it is not there, or not sound */
