@@ -6,12 +6,13 @@ import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { type ScriptChild, startScript } from '../support/script-child.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
+import { roundsOr } from '../support/rounds.js';
 import { type Cut, type PowerStage, withPowerStage } from '../support/power-cut.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** Fault 53, by clones of the history's filesystem while a process writes jobs into it. */
 
-const cutsPerFilesystem = 60;
+const cutsPerFilesystem = roundsOr(8);
 const traceable = await canTrace();
 
 for (const type of ['ext4', 'xfs'] as const) {
@@ -19,36 +20,31 @@ for (const type of ['ext4', 'xfs'] as const) {
   if (noLoop !== undefined) console.warn(`SKIPPED: power cuts under a history on ${type}: ${noLoop}`);
 
   describe.skipIf(noLoop !== undefined)(`a power cut under a history on ${type} (fault 53)`, () => {
-    it(`at ${cutsPerFilesystem} instants loses no acknowledged row, and leaves a sound file`, async () => {
+    const proof = traceable ? ' and that is noticed when the writes are not made durable' : '';
+    if (!traceable) console.warn('SKIPPED: writes of a history that are not made durable: no strace');
+    it(`at ${cutsPerFilesystem} instants loses no acknowledged row, and leaves a sound file,${proof}`, async () => {
       await withPowerStage(type, async (stage) => {
-        const { problems, rows } = await cutWhileWriting(stage, cutsPerFilesystem, (_, use) => use());
-        expect(problems).toEqual([]);
-        expect(rows).toBeGreaterThan(cutsPerFilesystem);
+        const careful = await cutWhileWriting(stage, cutsPerFilesystem, 'state', (_, use) => use());
+        expect(careful.problems).toEqual([]);
+        expect(careful.rows).toBeGreaterThanOrEqual(cutsPerFilesystem);
+        if (!traceable) return;
+        const skipped = ['fsync:retval=0', 'fdatasync:retval=0'];
+        const { problems } = await cutWhileWriting(stage, 6, 'careless', ({ pid }, use) =>
+          withInjected(pid, skipped, use),
+        );
+        expect(problems.join()).toMatch(/is lost/);
       });
     }, 300_000);
-
-    it.skipIf(!traceable)(
-      `is noticed by this test when the writes are not made durable${traceable ? '' : ' (skipped: no strace)'}`,
-      async () => {
-        await withPowerStage(type, async (stage) => {
-          const skipped = ['fsync:retval=0', 'fdatasync:retval=0'];
-          const { problems } = await cutWhileWriting(stage, 6, ({ pid }, use) =>
-            withInjected(pid, skipped, use),
-          );
-          expect(problems.join()).toMatch(/is lost/);
-        });
-      },
-      300_000,
-    );
   });
 }
 
 async function cutWhileWriting(
   stage: PowerStage,
   count: number,
+  state: string,
   under: (writer: ScriptChild, use: () => Promise<void>) => Promise<void>,
 ) {
-  const path = join('state', 'history.db');
+  const path = join(state, 'history.db');
   const script = new URL('./history-child.ts', import.meta.url);
   const writer = startScript(script, ['write', join(stage.mountPoint, path), 'job', '1000000']);
   const taken: { cut: Cut; acknowledged: string[] }[] = [];

@@ -23,7 +23,6 @@ async function receive(number: number): Promise<string> {
   const pieces = [{ offset: 65_536 * (number % 3), length: 60_000 + number }];
   await sealSparse(source, snapshot, { ubd0: { sizeBytes: 500_001, pieces } });
   const content = await contentIn(source, snapshot);
-  say('receiving', snapshot);
   await store.receive(content);
   say('sealed', snapshot);
   await source.moveToTrash(snapshot);
