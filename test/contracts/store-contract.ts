@@ -23,6 +23,8 @@ export interface MadeStore {
   store: Store;
   /** Another instance on the same place, as the next command has it: nothing may live in memory alone. */
   again(): Store;
+  /** Done once it is made. */
+  prepared?(): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -85,6 +87,7 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       const first = await store.prepare(null);
       expect(first.created).toBe(true);
       id = first.id;
+      await made.prepared?.();
       const again = made.again();
       expect(await again.prepare(id)).toEqual({ id, created: false });
       expect(await again.prepare(null)).toEqual({ id, created: false });

@@ -1,16 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import {
-  copyFile,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  stat,
-  statfs,
-  truncate,
-  writeFile,
-} from 'node:fs/promises';
+import { copyFile, mkdir, readdir, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { verify } from '../../../jobs/verify.js';
@@ -18,21 +7,27 @@ import type { Config } from '../../../src/config/config.js';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
 import { resolveVerify } from '../../../src/config/verify-fields.js';
 import { UmlsnapError } from '../../../src/errors.js';
-import { stampOf } from '../../../src/image/open-disk.js';
 import { isAlive, readProcessStat } from '../../../src/process-identity.js';
 import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js';
 import { verifySnapshot } from '../../../src/restore/verify-snapshot.js';
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import { ResticStore } from '../../../src/store/restic/restic-store.js';
 import { startScript } from '../../support/script-child.js';
-import { sha256sum } from '../../image/make-image.js';
+import { sha256sum, withOpen } from '../../image/make-image.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../../support/loop-filesystem.js';
 import { runTool } from '../../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
-import { draftOf } from '../capture-of-tests.js';
 import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
-import { configIn, littlePatience, password, restic, startServer, storeOf } from './restic-places.js';
+import {
+  configIn,
+  littlePatience,
+  makeKeyCheap,
+  password,
+  restic,
+  startServer,
+  storeOf,
+} from './restic-places.js';
 import { killOne, resticsOf } from './running-restics.js';
 
 /**
@@ -45,8 +40,15 @@ const dataBytes = 24 * 1024 * 1024;
 const signal = new AbortController().signal;
 
 let dir: string;
+const templates = {
+  get first() {
+    return join(dir, 'template');
+  },
+  get nothing() {
+    return join(dir, 'empty');
+  },
+};
 let source: DirectoryStore;
-let template: string;
 let id: string;
 let config: ResticStoreConfig;
 let store: ResticStore;
@@ -57,33 +59,25 @@ beforeAll(async () => {
   source = new DirectoryStore({ name: 'source', path: join(dir, 'source') });
   await source.prepare(null);
   const image = { sizeBytes: 64 * 1024 * 1024, pieces: [{ offset: 1_048_576, length: dataBytes }] };
-  await sealSparse(source, first, { ubd0: image });
-  await sealADayLater(image.sizeBytes);
-  template = join(dir, 'template');
-  const made = storeOf(await configIn(dir, template));
+  const { directory } = await sealSparse(source, first, { ubd0: image });
+  // The same disk a day later: 64 KiB of it are different.
+  const changed = join(dir, 'changed.img');
+  await runTool('cp', ['--sparse=always', join(directory, 'ubd0.img'), changed]);
+  await withOpen(changed, 'r+', (file) => file.write(Buffer.alloc(65_536, 7), 0, 65_536, 12_000_000));
+  await sealSparse(source, second, { ubd0: { from: changed } });
+  const made = storeOf(await configIn(dir, templates.first));
   id = (await made.prepare(null)).id;
+  await makeKeyCheap(templates.first);
+  await runTool('cp', ['-a', templates.first, templates.nothing]);
   await made.receive(await contentIn(source, first), {});
 }, 120_000);
 afterAll(() => removeTempDir(dir));
 
-/** The same disk a day later: 64 KiB of it are different. */
-async function sealADayLater(sizeBytes: number): Promise<void> {
-  const incoming = await source.begin('debian', 'job-second');
-  const path = incoming.pathOf('ubd0.img');
-  await runTool('cp', ['--sparse=always', join(source.path, 'debian', '20261121T031500Z', 'ubd0.img'), path]);
-  const handle = await open(path, 'r+');
-  await handle.write(Buffer.alloc(65_536, 7), 0, 65_536, 12_000_000);
-  const stamp = await stampOf(handle.fd).finally(() => handle.close());
-  const facts = { device: 'ubd0', kind: 'raw' as const, sourcePath: '/srv/uml/ubd0.img', file: 'ubd0.img' };
-  const disk = { ...facts, sizeBytes, mtime: '2026-11-21T03:14:00.000Z', stamp };
-  await source.seal(incoming, draftOf(incoming, [disk], '20261122T031500Z'));
-}
-
-/** A copy of the repository, or an empty place for one, that nobody has used yet. */
+/** A copy of the repository, or of an empty one, that nobody has used yet. */
 async function fresh(holds: 'first' | 'nothing' = 'first'): Promise<void> {
   const place = join(dir, `copy-${++copies}`);
   await mkdir(place);
-  if (holds === 'first') await runTool('cp', ['-a', template, join(place, 'repository')]);
+  await runTool('cp', ['-a', templates[holds], join(place, 'repository')]);
   config = await configIn(place, join(place, 'repository'));
   store = storeOf(config);
 }
@@ -109,14 +103,13 @@ async function packs(): Promise<string[]> {
   return sized.sort((a, b) => b.size - a.size).map(({ path }) => path);
 }
 
-async function flipByte(path: string, share: number): Promise<void> {
-  const file = await open(path, 'r+');
-  const at = Math.floor((await file.stat()).size * share);
-  const byte = Buffer.alloc(1);
-  await file.read(byte, 0, 1, at);
-  await file.write(Buffer.of((byte[0] ?? 0) ^ 0x10), 0, 1, at);
-  await file.close();
-}
+const flipByte = (path: string, share: number) =>
+  withOpen(path, 'r+', async (file) => {
+    const at = Math.floor((await file.stat()).size * share);
+    const byte = Buffer.alloc(1);
+    await file.read(byte, 0, 1, at);
+    await file.write(Buffer.of((byte[0] ?? 0) ^ 0x10), 0, 1, at);
+  });
 
 async function whyNotRestored(): Promise<unknown> {
   const to = join(config.repository, '..', 'restored');
@@ -137,7 +130,7 @@ test('a day later costs what has changed, and plain restic brings the disk back,
   expect(grownBytes).toBeLessThan(dataBytes / 3);
   const [entry] = JSON.parse(await restic(config, 'snapshots', '--json', '--tag', second));
   expect(entry).toMatchObject({ hostname: 'debian', tags: ['umlsnap', second] });
-  expect(entry.time).toMatch(/^2026-11-21T03:15:00/);
+  expect(entry.time).toMatch(/^2026-11-22T03:15:00/);
   const to = join(config.repository, '..', 'by-restic');
   await restic(config, 'restore', entry.id, '--target', to);
   const { sha256 } = (await soundIn(source, second)).manifest.disks[0] ?? {};
@@ -340,7 +333,6 @@ test('a server that dies half-way costs the copy and not the snapshots; it goes 
 
 test('kill -9 of restic, and of us, leave nothing in the list that is not whole, and nothing in the way of the next', async () => {
   await fresh('nothing');
-  await store.prepare(null);
   const backup = (pid: number) => resticsOf(pid).find(({ argv }) => argv[1] === 'backup')?.pid;
   const given = receive(first);
   given.catch(() => {});
@@ -381,7 +373,7 @@ describe.skipIf(noLoop !== undefined)('a place that is full', () => {
     await fresh();
     filesystem = await mountLoopFilesystem({ type: 'ext4', sizeMiB: 64 });
     on = { ...config, repository: join(filesystem.mountPoint, 'repository') };
-    await runTool('cp', ['-a', template, on.repository]);
+    await runTool('cp', ['-a', templates.first, on.repository]);
     const { bavail, bsize } = await statfs(filesystem.mountPoint);
     await runTool('fallocate', ['-l', String(bavail * bsize - 2 * 1024 * 1024), filling()]);
   });

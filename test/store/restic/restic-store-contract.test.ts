@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { storeContract } from '../../contracts/store-contract.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
-import { configIn, startServer, storeOf } from './restic-places.js';
+import { configIn, makeKeyCheap, startServer, storeOf } from './restic-places.js';
 
-// In a directory, the other tests work; each run of restic takes half a second of the processor to derive its key.
+// In a directory, the other tests work.
 storeContract('restic over the network', async () => {
   const dir = await makeTempDir();
   const server = await startServer(join(dir, 'served'));
@@ -12,5 +12,6 @@ storeContract('restic over the network', async () => {
     await server.end();
     await removeTempDir(dir);
   };
-  return { store: storeOf(config), again: () => storeOf(config), remove };
+  const prepared = () => makeKeyCheap(join(dir, 'served'));
+  return { store: storeOf(config), again: () => storeOf(config), prepared, remove };
 });

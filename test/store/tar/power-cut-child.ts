@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DirectoryStore } from '../../../src/store/directory-store.js';
+import { sealManifest } from '../../../src/store/manifest.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
 import { leaveOutDirectories } from '../careless-sync.js';
 import { contentIn, sealSparse } from '../sparse-snapshots.js';
@@ -18,15 +19,11 @@ const store = new TarStore({ name: 'archives', path, compression: 'none' });
 const say = (...words: string[]) => process.stdout.write(`${words.join(' ')}\n`);
 
 async function receive(number: number): Promise<string> {
-  const time = new Date(Date.UTC(2026, 10, 21) + number * 1000).toISOString().replace(/[-:]|\.\d+/g, '');
-  const snapshot = `debian@${time}`;
-  const pieces = [{ offset: 65_536 * (number % 3), length: 60_000 + number }];
-  await sealSparse(source, snapshot, { ubd0: { sizeBytes: 500_001, pieces } });
-  const content = await contentIn(source, snapshot);
-  await store.receive(content);
+  const takenAt = new Date(Date.UTC(2026, 10, 21) + number * 1000).toISOString();
+  const snapshot = `debian@${takenAt.replace(/[-:]|\.\d+/g, '')}`;
+  const { checksum: _, ...facts } = content.manifest;
+  await store.receive({ ...content, manifest: sealManifest({ ...facts, snapshot, takenAt }) }, {});
   say('sealed', snapshot);
-  await source.moveToTrash(snapshot);
-  await source.emptyTrash();
   return snapshot;
 }
 
@@ -44,6 +41,9 @@ async function remove(snapshot: string): Promise<void> {
 }
 
 await source.prepare(null);
+const image = { sizeBytes: 500_001, pieces: [{ offset: 65_536, length: 60_001 }] };
+await sealSparse(source, 'debian@20261120T000000Z', { ubd0: image });
+const content = await contentIn(source, 'debian@20261120T000000Z');
 if (manner === 'careless') await leaveOutDirectories(await open(scratch));
 await store.prepare(null);
 say('ready');
