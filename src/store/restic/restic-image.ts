@@ -70,6 +70,15 @@ function wordsOfPatience({ place }: ResticProgram, error: unknown): string {
   return /\bEOF\b/.test(error.said) && localDirectory(place.path) === undefined ? '' : error.said;
 }
 
+/** The words for damage of a restic that we have ended since it tried to load what is gone, or cut short, in vain. */
+export async function damageAfterPatience(
+  restic: ResticProgram,
+  error: unknown,
+): Promise<string | undefined> {
+  const said = wordsOfPatience(restic, error);
+  return isDamage(said) && (await isReadable(restic)) ? inOneLine(said) : undefined;
+}
+
 /** A repository that is gone as a whole has lost no data by that. */
 async function isReadable(restic: ResticProgram): Promise<boolean> {
   return await restic.run(['cat', 'config', '--quiet', '--no-lock', '--no-cache']).then(

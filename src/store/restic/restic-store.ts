@@ -17,7 +17,7 @@ import { findRepository, prepareRepository } from './prepare-repository.js';
 import { idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
 import { pinnedTag } from './restic-entries.js';
 import { failureOf, inOneLine } from './restic-failure.js';
-import { resticImage } from './restic-image.js';
+import { damageAfterPatience, resticImage } from './restic-image.js';
 import { defaultPatience, type PatienceLimits } from './restic-patience.js';
 import { ResticProgram } from './restic-program.js';
 
@@ -150,6 +150,9 @@ export class ResticStore implements Store {
     } catch (error) {
       const isVerdict = isError(error, 'CommandFailed') && failureOf(error) === 'dataDamaged';
       if (isVerdict) return { ok: false, problem: inOneLine(error.facts.problem) };
+      // What is gone it tries to load again and again.
+      const tried = await damageAfterPatience(this.#restic, error);
+      if (tried !== undefined) return { ok: false, problem: tried };
       throw await this.#restic.named(error);
     }
   }
