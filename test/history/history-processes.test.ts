@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { describe, expect, it } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { callsUnderFault } from '../support/each-call.js';
+import { roundsOr } from '../support/rounds.js';
 import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -11,10 +12,10 @@ const child = (action: string, path: string, name: string, count: number) =>
   startScript(new URL('./history-child.ts', import.meta.url), [action, path, name, String(count)]);
 
 describe('a history that several processes work on', () => {
-  it('is created and migrated once when eight of them open it at the same time', async () => {
+  it('is created and migrated once when several of them open it at the same time', async () => {
     await withTempDir(async (dir) => {
       const path = join(dir, 'history.db');
-      const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+      const names = ['a', 'b', 'c', 'd', 'e'];
       const children = names.map((name) => child('open', path, name, 1));
       for (const each of children) await each.waitForLine('ready');
       for (const each of children) each.go();
@@ -30,13 +31,13 @@ describe('a history that several processes work on', () => {
     await withTempDir(async (dir) => {
       const path = join(dir, 'history.db');
       const count = 60;
-      const children = ['a', 'b', 'c', 'd'].map((name) => child('write', path, name, count));
+      const children = ['a', 'b', 'c'].map((name) => child('write', path, name, count));
       for (const each of children) await each.waitForLine('ready');
       for (const each of children) each.go();
       for (const each of children) expect(await each.exited).toMatchObject({ exitCode: 0 });
       const history = await SqliteHistory.open(path);
       const found = await history.jobs({});
-      expect(found.length).toBe(4 * count);
+      expect(found.length).toBe(3 * count);
       for (const job of found) {
         expect(job.status).toBe('success');
         expect((await history.job(job.job))?.phases.map((phase) => phase.phase)).toEqual([
@@ -48,11 +49,12 @@ describe('a history that several processes work on', () => {
     });
   });
 
-  it('has every acknowledged row after kill -9 of the writer at any moment, twenty times over', async () => {
+  it('has every acknowledged row after kill -9 of the writer at any moment, again and again', async () => {
     await withTempDir(async (dir) => {
       const path = join(dir, 'history.db');
       const acknowledged: string[] = [];
-      for (let round = 0; round < 20; round++) {
+      const rounds = roundsOr(6);
+      for (let round = 0; round < rounds; round++) {
         const writer = child('write', path, `r${round}`, 100_000);
         await writer.waitForLine('ready');
         writer.go();
@@ -65,7 +67,7 @@ describe('a history that several processes work on', () => {
       const finished = new Set((await history.jobs({ status: 'success' })).map((job) => job.job));
       expect(acknowledged.filter((job) => !finished.has(job))).toEqual([]);
       // At most the one job of each round that the kill fell into.
-      expect((await history.runningJobs()).length).toBeLessThanOrEqual(20);
+      expect((await history.runningJobs()).length).toBeLessThanOrEqual(rounds);
       history.close();
       expect(integrityOf(path)).toBe('ok');
     });
@@ -75,10 +77,13 @@ describe('a history that several processes work on', () => {
     await withTempDir(async (dir) => {
       const writer = child('write', join(dir, 'history.db'), 'a', 10);
       await writer.waitForLine('ready');
-      const syncs = await tracedSyncs(writer.pid, () => writer.go());
-      expect(await writer.exited).toMatchObject({ exitCode: 0 });
+      const { result, count } = await callsUnderFault(writer.pid, 'fsync,fdatasync', () => {
+        writer.go();
+        return writer.exited;
+      });
+      expect(result).toMatchObject({ exitCode: 0 });
       // Four transactions a job; synchronous=NORMAL would have none but the checkpoint's.
-      expect(await syncs).toBeGreaterThanOrEqual(40);
+      expect(count).toBeGreaterThanOrEqual(40);
     });
   });
 });
@@ -130,20 +135,4 @@ function integrityOf(path: string): unknown {
   const row = database.prepare('pragma integrity_check').get() as { integrity_check: unknown };
   database.close();
   return row.integrity_check;
-}
-
-/** How many fsync and fdatasync the process makes from now to its end; `begin` runs once it is traced. */
-async function tracedSyncs(pid: number, begin: () => void): Promise<number> {
-  const strace = spawn('strace', ['-f', '-e', 'trace=fsync,fdatasync', '-p', String(pid)], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let output = '';
-  strace.stderr.setEncoding('utf8').on('data', (text: string) => {
-    output += text;
-  });
-  const ended = new Promise((resolve) => strace.on('close', resolve));
-  await waitFor('strace to be attached', () => /attached/.test(output), { found: () => output });
-  begin();
-  await ended;
-  return output.match(/f(?:data)?sync\(\d+/g)?.length ?? 0;
 }

@@ -120,6 +120,6 @@ describe.skipIf(!traceable)(
         expect((await restore(async () => {})).wasKilled).toBe(false);
         expect((await readdir(disks)).sort()).toEqual(['base.img', 'data.cow', 'root.img']);
       }
-    });
+    }, 600_000);
   },
 );

@@ -104,5 +104,5 @@ describe.skipIf(!traceable)(`a prune${traceable ? '' : ' (skipped: needs root an
       expect(killed.lines).not.toContain('done 2 ');
       await expectGoodAndFinished('pruned');
     }
-  });
+  }, 600_000);
 });

@@ -1,40 +1,53 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DirectoryStore } from '../../src/store/directory-store.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
+import { withOpen } from '../image/make-image.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
-import { waitFor } from '../support/wait-for.js';
 import { bytesOf, capture, draftOf } from './capture-of-tests.js';
+import { freshStore } from './fresh-store.js';
 
-let directory: string;
+const fresh = freshStore();
 let store: DirectoryStore;
 let incoming: Incoming;
+/** One whose last change is long enough ago for its times to be trusted. */
 let source: string;
+let sources: string;
 const content = Buffer.concat([Buffer.alloc(300_000, 'root '), Buffer.alloc(8 * 1024 * 1024)]);
 const contentSha256 = createHash('sha256').update(content).digest('hex');
 
-beforeEach(async () => {
-  directory = await makeTempDir();
-  store = new DirectoryStore({ name: 'local', path: join(directory, 'store') });
-  await store.prepare(null);
-  incoming = await store.begin('debian', 'job-1');
-  source = join(directory, 'root.img');
-  const file = await open(source, 'w');
-  await file.write(content.subarray(0, 300_000));
-  await file.truncate(content.length);
-  await file.close();
+async function makeSource(name: string): Promise<string> {
+  const path = join(sources, name);
+  await withOpen(path, 'w', async (file) => {
+    await file.write(content.subarray(0, 300_000));
+    await file.truncate(content.length);
+  });
   // A nanosecond before the next second: rounded up, UML would refuse the pair.
-  await utimes(source, 1_700_000_000.999, 1_700_000_000.999);
-});
+  await utimes(path, 1_700_000_000.999, 1_700_000_000.999);
+  return path;
+}
 
-afterEach(() => removeTempDir(directory));
+beforeAll(async () => {
+  sources = await makeTempDir();
+  source = await makeSource('root.img');
+  await makeSource('changed.img');
+  await sleep(2100);
+});
+afterAll(() => removeTempDir(sources));
+beforeEach(async () => {
+  store = fresh.store;
+  incoming = await store.begin('debian', 'job-1');
+});
 
 const backingEntries = async () => (await readdir(join(store.path, '.backing'))).sort();
 
 async function storeIt(path = source, into = incoming, signal?: AbortSignal) {
-  return withFile(path, (file) => store.storeBacking(into, { device: 'ubd0', path, fd: file.fd }, signal));
+  return withOpen(path, 'r', (file) =>
+    store.storeBacking(into, { device: 'ubd0', path, fd: file.fd }, signal),
+  );
 }
 
 describe('a backing file', () => {
@@ -57,8 +70,7 @@ describe('a backing file', () => {
   });
 
   it('is stored once for all guests that stand on the same content', async () => {
-    const twin = join(directory, 'twin.img');
-    await writeFile(twin, content);
+    const twin = await makeSource('twin.img');
     const [one, two] = [await storeIt(), await storeIt(twin, await store.begin('other', 'job-2'))];
     expect(two.file).toBe(one.file);
     expect(two.sourcePath).toBe(twin);
@@ -73,7 +85,6 @@ describe('a backing file', () => {
   });
 
   it('is not read again as long as it is the same file with the same times', async () => {
-    await settle(source);
     const atFirst = await readBytes();
     const first = await storeIt();
     const before = await readBytes();
@@ -83,24 +94,21 @@ describe('a backing file', () => {
   });
 
   it('is read again when it was written to a moment ago, since its times could stand still', async () => {
-    await storeIt();
+    await storeIt(await makeSource('new.img'));
     expect(await backingEntries()).toEqual([`${contentSha256}.img`]);
   });
 
   it('that was changed is another one', async () => {
-    await settle(source);
-    const first = await storeIt();
-    const file = await open(source, 'r+');
-    await file.write(Buffer.from('x'), 0, 1, 5);
-    await file.close();
-    await utimes(source, 1_700_000_000.999, 1_700_000_000.999);
-    const second = await storeIt();
+    const changed = join(sources, 'changed.img');
+    const first = await storeIt(changed);
+    await withOpen(changed, 'r+', (file) => file.write(Buffer.from('x'), 0, 1, 5));
+    await utimes(changed, 1_700_000_000.999, 1_700_000_000.999);
+    const second = await storeIt(changed);
     expect(second.sha256).not.toBe(first.sha256);
     expect((await backingEntries()).filter((entry) => entry.endsWith('.img')).length).toBe(2);
   });
 
   it('is stored anew when its copy is gone or cut short', async () => {
-    await settle(source);
     const { file } = await storeIt();
     await rm(join(store.path, '.backing', file));
     await storeIt();
@@ -111,15 +119,14 @@ describe('a backing file', () => {
   });
 
   it('is stored anew when the note about it was damaged', async () => {
-    await settle(source);
     const first = await storeIt();
     await writeFile(join(store.path, '.backing', `${contentSha256}.json`), '{"sources": [{"dev":');
     expect(await storeIt()).toEqual(first);
   });
 
   it('that somebody writes to while it is read is refused, and nothing of it stays', async () => {
-    const large = join(directory, 'large.img');
-    await writeFile(large, Buffer.alloc(64 * 1024 * 1024, 1));
+    const large = join(fresh.dir, 'large.img');
+    await writeFile(large, Buffer.alloc(32 * 1024 * 1024, 1));
     const writer = await open(large, 'r+');
     let stop = false;
     const writing = (async () => {
@@ -173,21 +180,6 @@ describe('a snapshot that stands on a backing file', () => {
     expect(await store.list()).toEqual([]);
   });
 });
-
-async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path, 'r');
-  try {
-    return await use(file);
-  } finally {
-    await file.close();
-  }
-}
-
-/** Until the file's last change is long enough ago for its times to be trusted. */
-async function settle(path: string): Promise<void> {
-  const { ctimeMs } = await stat(path);
-  await waitFor('the last change to be old', () => Date.now() - ctimeMs > 2100);
-}
 
 /** How much this process has read so far, its threads included. */
 async function readBytes(): Promise<number> {

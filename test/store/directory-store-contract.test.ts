@@ -10,11 +10,6 @@ function madeAt(path: string, remove: () => Promise<void>): MadeStore {
   return { store: again(), again, remove };
 }
 
-storeContract('a directory', async () => {
-  const dir = await makeTempDir();
-  return madeAt(join(dir, 'store'), () => removeTempDir(dir));
-});
-
 for (const type of ['xfs', 'ext4'] as const) {
   const skipped = whyNoLoopMount(type);
   if (skipped !== undefined) console.warn(`SKIPPED: a directory store on ${type}: ${skipped}`);
@@ -23,5 +18,13 @@ for (const type of ['xfs', 'ext4'] as const) {
       const filesystem = await mountLoopFilesystem({ type, sizeMiB: 400 });
       return madeAt(join(filesystem.mountPoint, 'store'), filesystem.remove);
     });
+  });
+}
+
+// Elsewhere it is one of these two.
+if (whyNoLoopMount('ext4') !== undefined) {
+  storeContract('a directory', async () => {
+    const dir = await makeTempDir();
+    return madeAt(join(dir, 'store'), () => removeTempDir(dir));
   });
 }

@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory-store.js';
@@ -6,6 +6,7 @@ import type { Incoming } from '../../src/store/incoming.js';
 import { type FilesystemType, whyNoLoopMount, withLoopFilesystem } from '../support/loop-filesystem.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { capture, draftOf, storeSnapshot } from './capture-of-tests.js';
+import { fillUpTo } from './fill-up.js';
 
 const sizeMiB: Record<'ext4' | 'xfs', number> = { ext4: 8, xfs: 300 };
 /** How finely the room is varied. XFS keeps room for itself and makes room as it goes. */
@@ -18,21 +19,25 @@ for (const type of ['ext4', 'xfs'] as const) {
   describe.skipIf(noLoop !== undefined)(`a full store on ${type}`, () => {
     it('fails at whichever write meets the end, lists nothing, and leaves nothing once discarded', async () => {
       const reached = new Set<string>();
-      for (let leftKib = 0; !reached.has('sealed'); leftKib += stepKib[type]) {
-        await withStore(type, async (store, source) => {
-          await storeSnapshot(store, 'older', '20261120T031500Z');
-          const filler = await fill(join(store.path, 'filler'), leftKib);
+      await withStore(type, async (store, source) => {
+        await storeSnapshot(store, 'older', '20261120T031500Z');
+        for (let leftKib = 0; !reached.has('sealed'); leftKib += stepKib[type]) {
+          const filler = await fillUpTo(join(store.path, 'filler'), leftKib);
           const end = await makeSnapshot(store, source);
           reached.add(end.step);
           if (end.step !== 'sealed') expect(end.error).toMatchObject({ code: 'StoreTooFull' });
           await rm(filler);
           const listed = (await store.list()).map((stored) => stored.snapshot);
           expect(listed).toEqual(end.step === 'sealed' ? [...sealed, ...older] : older);
-          await expectNothingInTheMaking(store);
+          expect(await store.incomings()).toEqual([]);
           // It works again as soon as there is room.
           if (end.step !== 'sealed') expect(await makeSnapshot(store, source)).toEqual({ step: 'sealed' });
-        });
-      }
+          // As it was before, with no directory that another one has made room for.
+          await store.remove(sealed[0] ?? '');
+          for (const made of ['debian', '.backing', '.trash'])
+            await rm(join(store.path, made), { recursive: true, force: true });
+        }
+      });
       expect(reached.size).toBeGreaterThan(1);
     });
   });
@@ -47,21 +52,20 @@ if (noExt4 !== undefined) console.warn(`SKIPPED: a store without inodes: ${noExt
 describe.skipIf(noExt4 !== undefined)('a store without inodes', () => {
   it('fails at whichever file is one too many, says so, and lists nothing', async () => {
     const reached = new Set<string>();
-    for (let leftInodes = 0; !reached.has('sealed'); leftInodes++) {
-      await withStore(
-        'ext4',
-        async (store, source) => {
-          await useUpInodes(store, leftInodes);
-          const end = await makeSnapshot(store, source);
-          reached.add(end.step);
-          if (end.step === 'sealed') return;
-          expect(end.error).toMatchObject({ code: 'StoreTooFull', facts: { store: 'local' } });
-          expect(await store.list()).toEqual([]);
-          await expectNothingInTheMaking(store);
-        },
-        64,
-      );
-    }
+    const use = async (store: DirectoryStore, source: string) => {
+      for (let leftInodes = 0; !reached.has('sealed'); leftInodes++) {
+        await useUpInodes(store, leftInodes);
+        const end = await makeSnapshot(store, source);
+        reached.add(end.step);
+        if (end.step === 'sealed') return;
+        expect(end.error).toMatchObject({ code: 'StoreTooFull', facts: { store: 'local' } });
+        expect(await store.list()).toEqual([]);
+        expect(await store.incomings()).toEqual([]);
+        for (const made of ['debian', '.backing', '.trash', 'lost+found/filler'])
+          await rm(join(store.path, made), { recursive: true, force: true });
+      }
+    };
+    await withStore('ext4', use, 64);
     // Every step makes a file or a directory of its own; which of two neighbours meets the end, ext4's own counting decides.
     expect([...reached]).toEqual(expect.arrayContaining(['begin', 'capture', 'sealed']));
   });
@@ -112,10 +116,6 @@ async function makeSnapshot(store: DirectoryStore, source: string): Promise<End>
   }
 }
 
-async function expectNothingInTheMaking(store: DirectoryStore): Promise<void> {
-  expect(await store.incomings()).toEqual([]);
-}
-
 async function withStore(
   type: FilesystemType & keyof typeof sizeMiB,
   use: (store: DirectoryStore, source: string) => Promise<void>,
@@ -131,33 +131,6 @@ async function withStore(
       await use(store, source);
     });
   });
-}
-
-/** Takes all room but some; returns the file that has it. */
-async function fill(path: string, leftKib: number): Promise<string> {
-  const file = await open(path, 'w');
-  let written = 0;
-  try {
-    written = await fillUp(file, 1024 * 1024);
-    written += await fillUp(file, 4096, written);
-  } finally {
-    await file.truncate(Math.max(0, written - leftKib * 1024));
-    await file.sync();
-    await file.close();
-  }
-  return path;
-}
-
-async function fillUp(file: FileHandle, chunkBytes: number, from = 0): Promise<number> {
-  const chunk = Buffer.alloc(chunkBytes, 1);
-  for (let written = 0; ; written += chunkBytes) {
-    try {
-      await file.write(chunk, 0, chunkBytes, from + written);
-    } catch (error) {
-      expect(error).toMatchObject({ code: 'ENOSPC' });
-      return written;
-    }
-  }
 }
 
 async function useUpInodes(store: DirectoryStore, leftInodes: number): Promise<void> {

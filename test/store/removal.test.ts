@@ -1,26 +1,24 @@
 import { readdirSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { tryFlock } from '../../src/image/linux-calls.js';
-import { DirectoryStore } from '../../src/store/directory-store.js';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { startScript } from '../support/script-child.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 import { storeSnapshot } from './capture-of-tests.js';
+import { freshStore } from './fresh-store.js';
 
+const fresh = freshStore();
 let dir: string;
 let store: DirectoryStore;
 const name = 'debian@20261121T031500Z';
 const trashed = `${name}.0123abcd`;
 
 beforeEach(async () => {
-  dir = await makeTempDir();
-  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
-  await store.prepare(null);
+  ({ dir, store } = fresh);
   await storeSnapshot(store, 'debian', '20261121T031500Z');
 });
-afterEach(() => removeTempDir(dir));
 
 describe('fault 62: a removal', () => {
   it('is refused where somebody has put something beside the disks, and names it', async () => {

@@ -78,7 +78,7 @@ describe.skipIf(!traceable)('a seal', () => {
       await lookAfterEachCall(sealing.pid, sealing.go, async (nth) => nth >= place && kill());
       expect(await nothingOrAWholeSnapshot(fresh.store)).toBe(found[place] ?? 1);
     }
-  });
+  }, 600_000);
 });
 
 async function nothingOrAWholeSnapshot(store: DirectoryStore): Promise<number> {

@@ -1,20 +1,19 @@
-import { open, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DirectoryStore } from '../../src/store/directory-store.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { withOpen } from '../image/make-image.js';
 import { capture, draftOf } from './capture-of-tests.js';
+import { freshStore } from './fresh-store.js';
 
+const fresh = freshStore();
 let dir: string;
 let store: DirectoryStore;
 
-beforeEach(async () => {
-  dir = await makeTempDir();
-  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
-  await store.prepare(null);
+beforeEach(() => {
+  ({ dir, store } = fresh);
 });
-afterEach(() => removeTempDir(dir));
 
 const backings = async () => (await readdir(join(store.path, '.backing'))).sort();
 const sweep = (dryRun = false, without: string[] = []) =>
@@ -25,12 +24,7 @@ async function backingFor(incoming: Incoming, text: string) {
   await writeFile(path, text.repeat(1000));
   // Long ago, so that a note of its identity is written.
   await utimes(path, 1_700_000_000, 1_700_000_000);
-  const file = await open(path);
-  try {
-    return await store.storeBacking(incoming, { device: 'ubd0', path, fd: file.fd });
-  } finally {
-    await file.close();
-  }
+  return await withOpen(path, 'r', ({ fd }) => store.storeBacking(incoming, { device: 'ubd0', path, fd }));
 }
 
 /** A snapshot of a COW disk on a backing file of this content. */

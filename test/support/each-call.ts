@@ -70,14 +70,15 @@ export async function lookAfterEachCall(
   }
 }
 
-/** Runs `use` while a process meets a fault of strace's, and counts its calls of that kind. */
+/** Runs `use` while a process meets a fault of strace's, or none where only calls are named, and counts its calls of that kind. */
 export async function callsUnderFault<T>(
   pid: number,
   fault: string,
   use: () => Promise<T>,
 ): Promise<{ result: T; count: number }> {
-  const [call = ''] = fault.split(':');
-  const args = ['-f', '-p', String(pid), '-e', `trace=${call}`, '-e', `inject=${fault}`];
+  const [calls = '', ...faults] = fault.split(':');
+  const inject = faults.length > 0 ? ['-e', `inject=${fault}`] : [];
+  const args = ['-f', '-p', String(pid), '-e', `trace=${calls}`, ...inject];
   const strace = spawn('strace', args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const gone = once(strace, 'close');
   let said = '';
@@ -89,7 +90,10 @@ export async function callsUnderFault<T>(
     const result = await use();
     strace.kill('SIGINT');
     await gone;
-    return { result, count: said.match(new RegExp(`${call}\\(\\d`, 'g'))?.length ?? 0 };
+    return {
+      result,
+      count: said.match(new RegExp(`\\b(?:${calls.replaceAll(',', '|')})\\(\\d`, 'g'))?.length ?? 0,
+    };
   } finally {
     strace.kill('SIGINT');
   }

@@ -1,15 +1,15 @@
-import { mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
-import { formatManifest } from '../../../src/store/manifest.js';
+import { basename, dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { formatManifest, type Manifest, sealManifest } from '../../../src/store/manifest.js';
 import { checkArchive } from '../../../src/store/tar/check-archive.js';
 import { DataDigest } from '../../../src/image/data-digest.js';
 import { contentOfFile } from '../../../src/image/read-content.js';
-import { sealManifest } from '../../../src/store/manifest.js';
 import type { SnapshotContent } from '../../../src/store/store.js';
-import { makeImage } from '../../image/make-image.js';
+import { makeImage, withOpen } from '../../image/make-image.js';
 import { runTool } from '../../support/run-tool.js';
+import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import {
   type ArchiveScene,
   archiveTo,
@@ -60,114 +60,90 @@ async function layOut(scene: ArchiveScene, directory: string): Promise<string[]>
 }
 
 describe('an archive of ours', () => {
-  test.each(
-    programs.flatMap((program) => (['zstd', 'gzip', 'none'] as const).map((how) => [program, how] as const)),
-  )('gives %s (%s) images that are identical, as sparse, and as old', async (program, compression) => {
-    await withArchiveScene(async (scene) => {
-      const store = await tarStoreIn(scene.dir, compression);
-      await store.receive(await scene.content(pair), {});
-      const plain = join(scene.dir, 'exported');
-      await archiveTo(plain, await scene.content(pair), compression);
-      // With a store's tail, and without it; by its name, and from a pipe.
-      for (const [turn, path] of [(await store.read(pair)).directory, plain].entries()) {
-        const out = join(scene.dir, `out-${turn}`);
-        await mkdir(out);
-        const unpacked = await runTool(program, ['-xSf', path, '-C', out]);
-        expect(unpacked.toString()).toBe('');
-        await expectSameFiles(scene, out);
-      }
-    });
-  });
-
-  test('is what gzip and zstd themselves call sound, tail and all', async () => {
-    await withArchiveScene(async (scene) => {
-      for (const [compression, program] of [
-        ['zstd', 'zstd'],
-        ['gzip', 'gzip'],
-      ] as const) {
+  test.each(['zstd', 'gzip', 'none'] as const)(
+    '(%s) gives tar and bsdtar images that are identical, as sparse, and as old, and is sound for its compressor, tail and all',
+    async (compression) => {
+      await withArchiveScene(async (scene) => {
         const store = await tarStoreIn(scene.dir, compression);
         await store.receive(await scene.content(pair), {});
-        await runTool(program, ['-t', '-q', (await store.read(pair)).directory]);
-      }
-    });
-  });
-});
-
-const makers: [string, string, string[]][] = [
-  ['GNU tar, sparse 1.0', 'tar', ['-S', '--format=posix', '--sparse-version=1.0']],
-  ['GNU tar, sparse 0.1', 'tar', ['-S', '--format=posix', '--sparse-version=0.1']],
-  ['GNU tar, dense', 'tar', ['--format=posix']],
-  ['GNU tar, dense, in its own format', 'tar', ['--format=gnu']],
-  ['bsdtar, sparse', 'bsdtar', ['--format=pax', '--read-sparse']],
-  ['bsdtar, dense', 'bsdtar', ['--format=pax', '--no-read-sparse']],
-];
-
-describe('an archive of the same files by others', () => {
-  test.each(makers.filter(([, program]) => programs.includes(program)))(
-    '%s is read, checked and given back as sparse as its map, compressed by anything',
-    async (_, program, options) => {
-      await withArchiveScene(async (scene) => {
-        const { manifest } = await scene.content(pair);
-        const files = join(scene.dir, 'files');
-        const names = await layOut(scene, files);
-        for (const [extension, compress] of [
-          ['.tar', []],
-          ['.tar.zst', ['--zstd']],
-          ['.tar.gz', ['-z']],
-        ] as const) {
-          const store = await tarStoreIn(scene.dir, 'none');
-          const path = join(store.path, 'pair', `20261121T031500Z${extension}`);
-          await mkdir(dirname(path), { recursive: true });
-          await runTool(program, ['-c', ...options, ...compress, '-f', path, '-C', files, ...names]);
-          await checkArchive(path, manifest, {});
-          // File by file too, from a store that somebody has put it into.
-          if (extension === '.tar.gz') expect(await verdictOf(store, pair)).toMatchObject({ ok: true });
-          await rm(path);
+        const { directory: kept } = await store.read(pair);
+        const plain = join(scene.dir, 'exported');
+        await archiveTo(plain, await scene.content(pair), compression);
+        if (compression !== 'none') await runTool(compression, ['-t', '-q', kept]);
+        // With a store's tail, and without it; by its name, and by one that tells nothing.
+        for (const path of [kept, plain]) {
+          for (const program of programs) {
+            const out = join(scene.dir, `out-${program}-${basename(path)}`);
+            await mkdir(out);
+            expect((await runTool(program, ['-xSf', path, '-C', out])).toString()).toBe('');
+            await expectSameFiles(scene, out);
+          }
         }
       });
     },
   );
+});
 
-  test('with the names that `tar -c .` gives, and its directories, is read when the manifest comes first', async () => {
+const makers: [string, string, string[], string][] = [
+  ['GNU tar, sparse 1.0', 'tar', ['-S', '--format=posix', '--sparse-version=1.0'], '.tar'],
+  ['GNU tar, sparse 1.0', 'tar', ['-S', '--format=posix', '--sparse-version=1.0'], '.tar.zst'],
+  ['GNU tar, sparse 0.1', 'tar', ['-S', '--format=posix', '--sparse-version=0.1'], '.tar.gz'],
+  ['GNU tar, dense', 'tar', ['--format=posix'], '.tar.zst'],
+  ['GNU tar, dense, in its own format', 'tar', ['--format=gnu'], '.tar'],
+  ['bsdtar, sparse', 'bsdtar', ['--format=pax', '--read-sparse'], '.tar.gz'],
+  ['bsdtar, dense', 'bsdtar', ['--format=pax', '--no-read-sparse'], '.tar'],
+];
+const compressions: Record<string, string[]> = { '.tar': [], '.tar.zst': ['--zstd'], '.tar.gz': ['-z'] };
+
+describe('an archive of the same files by others', () => {
+  let files: string;
+  let names: string[];
+  let manifest: Manifest;
+  beforeAll(async () => {
+    files = await makeTempDir();
     await withArchiveScene(async (scene) => {
-      const { manifest } = await scene.content(pair);
-      const files = join(scene.dir, 'files');
-      const names = await layOut(scene, files);
-      const path = join(scene.dir, 'dotted.tar');
-      const dotted = names.map((name) => `./${name}`);
-      await runTool('tar', [
-        '-cSf',
-        path,
-        '--format=posix',
-        '--no-recursion',
-        '-C',
-        files,
-        '.',
-        ...dotted.slice(0, 1),
-        './backing',
-        ...dotted.slice(1),
-      ]);
-      await checkArchive(path, manifest, {});
-      const late = join(scene.dir, 'late.tar');
-      await runTool('tar', ['-cSf', late, '--format=posix', '-C', files, ...names.reverse()]);
-      await expect(checkArchive(late, manifest, {})).rejects.toMatchObject({
-        code: 'SnapshotDamaged',
-        facts: { problem: expect.stringMatching(/^its first entry is .* and not manifest.json$/) },
-      });
+      names = await layOut(scene, files);
+      manifest = (await scene.content(pair)).manifest;
     });
   });
+  afterAll(() => removeTempDir(files));
 
-  test("in GNU tar's old sparse format is refused in clear words, not taken for what it isn't", async () => {
-    await withArchiveScene(async (scene) => {
-      const { manifest } = await scene.content(pair);
-      const files = join(scene.dir, 'files');
-      const names = await layOut(scene, files);
-      const path = join(scene.dir, 'old.tar');
-      await runTool('tar', ['-cS', '--format=gnu', '-f', path, '-C', files, ...names]);
-      await expect(checkArchive(path, manifest, {})).rejects.toMatchObject({
-        code: 'SnapshotDamaged',
-        facts: { problem: expect.stringMatching(/--format=posix/) },
+  test.each(makers.filter(([, program]) => programs.includes(program)))(
+    '%s (%s %j %s) is read, checked and given back as sparse as its map',
+    async (_, program, options, extension) => {
+      await withArchiveScene(async ({ dir }) => {
+        const store = await tarStoreIn(dir, 'none');
+        const path = join(store.path, 'pair', `20261121T031500Z${extension}`);
+        await mkdir(dirname(path), { recursive: true });
+        const compress = compressions[extension] ?? [];
+        await runTool(program, ['-c', ...options, ...compress, '-f', path, '-C', files, ...names]);
+        await checkArchive(path, manifest, {});
+        // File by file too, from a store that somebody has put it into.
+        if (extension === '.tar.gz') expect(await verdictOf(store, pair)).toMatchObject({ ok: true });
       });
+    },
+  );
+
+  test('with the names that `tar -c .` gives is read when the manifest comes first; in the old sparse format it is refused in clear words', async () => {
+    await withArchiveScene(async ({ dir }) => {
+      const made = async (name: string, ...args: string[]) => {
+        await runTool('tar', ['-cSf', join(dir, name), '-C', files, ...args]);
+        return checkArchive(join(dir, name), manifest, {});
+      };
+      const [first = '', ...others] = names.map((name) => `./${name}`);
+      await made('dotted', '--format=posix', '--no-recursion', '.', first, './backing', ...others);
+      for (const [given, problem] of [
+        [
+          made('late', '--format=posix', ...names.toReversed()),
+          /^its first entry is .* and not manifest.json$/,
+        ],
+        [made('old', '--format=gnu', ...names), /--format=posix/],
+      ] as const) {
+        await expect(given).rejects.toMatchObject({
+          code: 'SnapshotDamaged',
+          facts: { problem: expect.stringMatching(problem) },
+        });
+      }
     });
   });
 });
@@ -212,13 +188,5 @@ async function hugeContent(scene: ArchiveScene, image: string, sizeBytes: number
   };
 }
 
-async function blockAt(path: string, offset: number): Promise<Buffer> {
-  const file = await open(path, 'r');
-  try {
-    const block = Buffer.alloc(4096);
-    await file.read(block, 0, block.length, offset);
-    return block;
-  } finally {
-    await file.close();
-  }
-}
+const blockAt = (path: string, offset: number): Promise<Buffer> =>
+  withOpen(path, 'r', async (file) => (await file.read(Buffer.alloc(4096), 0, 4096, offset)).buffer);
