@@ -114,7 +114,9 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       expect(await names('debian')).toEqual(debian);
       expect(await names('nobody')).toEqual([]);
       expect((await store.read('debian@latest')).snapshot).toBe(debian[0]);
-      for (const unknown of ['nobody@latest', 'debian@20261123T031500Z', 'debian', '../debian@latest', '']) {
+      const absent = ['nobody@latest', 'debian@20261123T031500Z'];
+      const wrong = ['debian', '@latest', '../debian@latest', 'debian@..', 'x@latest', ''];
+      for (const unknown of [...absent, ...wrong, '../store/debian@20261121T031500Z']) {
         await expect(store.read(unknown)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
       }
     });

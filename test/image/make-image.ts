@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open, stat, writeFile } from 'node:fs/promises';
 import { runTool } from '../support/run-tool.js';
 
 export interface Piece {
@@ -49,6 +49,13 @@ export const imageShapes: { name: string; sizeBytes: number; pieces: Piece[] }[]
     pieces: Array.from({ length: 200 }, (_, index) => ({ offset: index * 32_768, length: 4096 })),
   },
 ];
+
+/** An ext4 of 256 MiB with inodes enough for its check to take a while. */
+export async function makeLargeExt4(path: string, inodes: number): Promise<void> {
+  await writeFile(path, '');
+  const kind = ['-q', '-F', '-t', 'ext4', '-E', 'lazy_itable_init=0'];
+  await runTool('mke2fs', [...kind, '-N', String(inodes), path, '256M']);
+}
 
 export async function withOpen<T>(
   path: string,

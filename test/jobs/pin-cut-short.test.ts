@@ -6,37 +6,33 @@ import { recover } from '../../jobs/recover.js';
 import type { Recovered } from '../../jobs/recover-at-start.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
-import { DirectoryStore } from '../../src/store/directory-store.js';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { formatManifest, sealManifest } from '../../src/store/manifest.js';
-import { capture, draftOf } from '../store/capture-of-tests.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { freshStore } from '../store/fresh-store.js';
+import { sealSparse } from '../store/sparse-snapshots.js';
 
 /** A pin is durable in the store before the history hears of it: whoever dies between the two leaves just that. */
 
 const snapshot = 'debian@20261121T031500Z';
-let dir: string;
+const fresh = freshStore();
 let store: DirectoryStore;
 let history: SqliteHistory;
 beforeEach(async () => {
-  dir = await makeTempDir();
-  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
-  await store.prepare(null);
-  history = await SqliteHistory.open(join(dir, 'history.db'));
-  const incoming = await store.begin('debian', 'job-1');
-  const manifest = await store.seal(incoming, draftOf(incoming, await capture(incoming), '20261121T031500Z'));
-  await history.recordSnapshot(recordOf('local', manifest));
+  store = fresh.store;
+  history = await SqliteHistory.open(join(fresh.dir, 'history.db'));
+  await history.recordSnapshot(recordOf('local', (await sealSparse(store, snapshot)).manifest));
 });
-afterEach(async () => {
-  history.close();
-  await removeTempDir(dir);
-});
+afterEach(() => history.close());
 
 const source = async () =>
   restoreSourceOf({ store, stored: await store.read(snapshot) }, await recordedRows(history, 'debian'));
 
 async function recovered(): Promise<Recovered> {
   const found = { discarded: [], indexed: [], forgotten: [], problems: [] } as unknown as Recovered;
-  await recover({ history, stores: [store], scratchPlaces: [], drillScratch: join(dir, 'none') }, found);
+  await recover(
+    { history, stores: [store], scratchPlaces: [], drillScratch: join(fresh.dir, 'none') },
+    found,
+  );
   return found;
 }
 

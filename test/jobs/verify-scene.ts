@@ -1,4 +1,4 @@
-import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { recover } from '../../jobs/recover.js';
 import { recoverAtStart } from '../../jobs/recover-at-start.js';
@@ -7,12 +7,9 @@ import type { VerifyWish } from '../../jobs/verify-targets.js';
 import { House } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
-import { stampOf } from '../../src/image/open-disk.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import type { SealDisk } from '../../src/store/seal.js';
-import { draftOf } from '../store/capture-of-tests.js';
+import { sealSparse } from '../store/sparse-snapshots.js';
 import { type CliResult, type RunningCli, runCli, startCli } from '../support/cli.js';
-import { runTool } from '../support/run-tool.js';
 
 export interface StoredDisk {
   path: string;
@@ -51,42 +48,10 @@ export class VerifyScene {
 
   /** Seals copies of these images as a snapshot, `20261121T031500Z` of its guest. */
   async keep(guest: string, time: string, disks: Record<string, StoredDisk>): Promise<string> {
-    const incoming = await this.store.begin(guest, `job-${time}`);
-    const sealed: SealDisk[] = [];
-    for (const [device, { path, backing }] of Object.entries(disks)) {
-      const file = `${device}.${backing === undefined ? 'img' : 'cow'}`;
-      await runTool('cp', ['--sparse=always', path, incoming.pathOf(file)]);
-      const handle = await open(incoming.pathOf(file));
-      const stamp = await stampOf(handle.fd).finally(() => handle.close());
-      const { size } = await stat(path);
-      const kind = backing === undefined ? ('raw' as const) : ('cow' as const);
-      const from = {
-        device,
-        kind,
-        sourcePath: path,
-        file,
-        sizeBytes: size,
-        mtime: '2026-11-21T03:14:00.000Z',
-      };
-      sealed.push({
-        ...from,
-        stamp,
-        ...(backing !== undefined && { backing: await this.#keepBacking(incoming, device, backing) }),
-      });
-    }
-    const [, year, month, day, hour, minute, second] =
-      /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(time) ?? [];
-    const takenAt = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
-    return (await this.store.seal(incoming, draftOf(incoming, sealed, time, { takenAt }))).snapshot;
-  }
-
-  async #keepBacking(incoming: Parameters<DirectoryStore['storeBacking']>[0], device: string, path: string) {
-    const handle = await open(path);
-    try {
-      return await this.store.storeBacking(incoming, { device, path, fd: handle.fd });
-    } finally {
-      await handle.close();
-    }
+    const images = Object.entries(disks).map(([device, { path, backing }]) => {
+      return [device, { from: path, ...(backing !== undefined && { backing }) }];
+    });
+    return (await sealSparse(this.store, `${guest}@${time}`, Object.fromEntries(images))).snapshot;
   }
 
   async withHouse<T>(use: (house: House) => Promise<T>): Promise<T> {

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import {
   appendFile,
   mkdir,
-  open,
   readdir,
   readFile,
   readlink,
@@ -14,26 +13,23 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DirectoryStore } from '../../src/store/directory-store.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { manifestSha256 } from '../../src/store/manifest.js';
 import { isSound, type StoredSnapshot } from '../../src/store/stored-snapshots.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { withOpen } from '../image/make-image.js';
 import { waitFor } from '../support/wait-for.js';
 import { bytesOf, capture, draftOf, storeSnapshot } from './capture-of-tests.js';
+import { freshStore } from './fresh-store.js';
 
+const fresh = freshStore();
 let directory: string;
 let path: string;
 let store: DirectoryStore;
-
-beforeEach(async () => {
-  directory = await makeTempDir();
-  path = join(directory, 'store');
-  store = new DirectoryStore({ name: 'local', path });
-  await store.prepare(null);
+beforeEach(() => {
+  ({ dir: directory, store } = fresh);
+  path = store.path;
 });
-
-afterEach(() => removeTempDir(directory));
 
 const names = (snapshots: StoredSnapshot[]) => snapshots.map((stored) => stored.snapshot);
 
@@ -251,21 +247,6 @@ describe('listing', () => {
     },
   );
 
-  it('knows no snapshot by a name that leads elsewhere', async () => {
-    await storeSnapshot(store, 'debian', '20261121T031500Z');
-    for (const name of [
-      'debian',
-      '@latest',
-      '../store/debian@20261121T031500Z',
-      'debian@..',
-      'x@latest',
-      '',
-    ]) {
-      const failure = await store.read(name).catch((error: unknown) => error);
-      expect(failure).toMatchObject({ code: 'NoSuchSnapshot' });
-    }
-  });
-
   it('opens files of the snapshot itself, and nothing through a link or a path', async () => {
     await storeSnapshot(store, 'debian', '20261121T031500Z');
     const stored = await store.read('debian@latest');
@@ -329,13 +310,12 @@ async function hasOpen(file: string): Promise<boolean> {
   return false;
 }
 
-async function flipByte(file: string): Promise<void> {
-  const handle = await open(file, 'r+');
-  const byte = Buffer.alloc(1);
-  await handle.read(byte, 0, 1, 100);
-  await handle.write(Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, 100);
-  await handle.close();
-}
+const flipByte = (file: string) =>
+  withOpen(file, 'r+', async (handle) => {
+    const byte = Buffer.alloc(1);
+    await handle.read(byte, 0, 1, 100);
+    await handle.write(Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, 100);
+  });
 
 async function replaceByLink(file: string): Promise<void> {
   await rename(file, `${file}.elsewhere`);

@@ -2,12 +2,13 @@ import { cp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
-import { canTrace } from '../capture/traced.js';
+import { canTrace, withInjected } from '../capture/traced.js';
 import { callsUnderFault, lookAfterEachCall, someOf } from '../support/each-call.js';
 import { type ScriptChild, startScript } from '../support/script-child.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectAllWhole } from './capture-of-tests.js';
 import { freshStore, storeAt } from './fresh-store.js';
+import { contentIn, sealSparse } from './sparse-snapshots.js';
 
 /** A real process that seals, with real system calls that fail or kill it (strace's injection). */
 
@@ -79,6 +80,27 @@ describe.skipIf(!traceable)('a seal', () => {
       expect(await nothingOrAWholeSnapshot(fresh.store)).toBe(found[place] ?? 1);
     }
   }, 600_000);
+});
+
+describe.skipIf(!traceable)('a received snapshot', () => {
+  it('of which the disk has lost a write, though it said yes, is told as damaged and not kept', async () => {
+    const pieceBytes = 2 ** 20;
+    const bytes = Buffer.alloc(2 * pieceBytes, 'a disk ');
+    const { snapshot } = await sealSparse(fresh.store, 'debian@20261121T031500Z', { ubd0: { bytes } });
+    const content = await contentIn(fresh.store, snapshot);
+    const other = storeAt(join(fresh.dir, 'other'));
+    await other.prepare(null);
+    const written = join(other.path, 'debian/.incoming-job-20261121T031500Z/ubd0.img');
+    const lost = `pwrite64:retval=${pieceBytes}:when=1`;
+    const receiving = () => withInjected(process.pid, [lost], () => other.receive(content), written);
+    // What was read was sound, and was hashed as it came by: only what lies there now tells.
+    await expect(receiving()).rejects.toMatchObject({
+      code: 'CaptureDamaged',
+      facts: { problem: expect.stringContaining('reads differently from what was written') },
+    });
+    expect(await other.list()).toEqual([]);
+    expect(await readdir(join(other.path, 'debian'))).toEqual([]);
+  });
 });
 
 async function nothingOrAWholeSnapshot(store: DirectoryStore): Promise<number> {

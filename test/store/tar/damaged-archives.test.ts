@@ -100,13 +100,20 @@ describe('an archive cut short', () => {
       for (const [index, start] of starts.slice(1).entries()) {
         const cut = whole.subarray(0, start);
         const ended = Buffer.concat([cut, Buffer.alloc(1024)]);
-        for (const [extension, bytes] of [
+        const forms: [string, Buffer][] = [
           ['.tar', cut],
           ['.tar', ended],
           ['.tar.gz', gzipSync(ended)],
           ['.tar.zst', await zstdOf(ended)],
-        ] as const) {
-          const store = await storeWith(join(scene.dir, `cut-${index}${extension}`), pair, extension, bytes);
+        ];
+        // Two of them at each place, all of them in the end.
+        for (const [extension, bytes] of [forms[index], forms[index + 1]] as typeof forms) {
+          const store = await storeWith(
+            join(scene.dir, `cut-${index}-${bytes.length}${extension}`),
+            pair,
+            extension,
+            bytes,
+          );
           expect(await verdictOf(store, pair)).toMatchObject({
             ok: false,
             problem: expect.stringMatching(/is missing: the archive ends before it$/),
@@ -120,7 +127,8 @@ describe('an archive cut short', () => {
     await withArchiveScene(async (scene) => {
       for (const compression of ['zstd', 'gzip', 'none'] as const) {
         const { bytes, extension } = await archiveOf(scene, compression);
-        for (const length of [0, 1, 300, 1200, bytes.length >> 1, bytes.length - 2100]) {
+        const many = [0, 1, 300, 1200, bytes.length >> 1, bytes.length - 2100];
+        for (const length of compression === 'zstd' ? many : [0, 300, bytes.length - 2100]) {
           const path = join(scene.dir, `short-${length}${extension}`);
           const store = await storeWith(path, small, extension, bytes.subarray(0, length));
           expect(await verdictOf(store, small), `${compression} ${length}`).toMatchObject({ ok: false });
