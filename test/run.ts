@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { containment } from './support/containment.js';
 import { ensureDebianPackages } from './support/debian-packages.js';
 import { countTests, type Run, runOf, skippedOf, type TestCounts, wordsOf } from './support/test-counts.js';
 
@@ -42,20 +43,6 @@ function npmScript(name: string): Promise<{ ok: boolean; output: string }> {
 async function debianPackages(): Promise<{ ok: boolean; output: string }> {
   const { missing } = await ensureDebianPackages(say, ['chromium']);
   return { ok: missing.length === 0, output: `as root: apt-get install ${missing.join(' ')}` };
-}
-
-/**
- * What to put before the command so that nothing outlives it: in a pid and a mount namespace of their own, the
- * processes, mounts and loop devices of a killed run are gone with it, and what it left in a /dev/shm of its own. The `sh` there is
- * the init that buries orphans; without the `exit` after it, it would become the command itself.
- */
-function containment(): string[] {
-  const inNamespace = 'unshare --pid --fork --kill-child=SIGKILL --mount --mount-proc sh -c'.split(' ');
-  const script =
-    'mount -t tmpfs -o mode=1777 tmpfs /dev/shm || echo "/dev/shm is everybody\'s" >&2; "$@"; exit $?';
-  const command = ['setpriv', '--pdeathsig', 'KILL', ...inNamespace, script, 'sh'];
-  const probe = spawnSync(command[0] ?? '', [...command.slice(1), 'true'], { stdio: 'ignore' });
-  return probe.status === 0 ? command : [];
 }
 
 function runVitest(filters: string[]): Promise<Run> {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { PrecopyFacts } from '../../src/capture/precopy/precopy-order.js';
 import { rawClean } from '../support/inspect-image.js';
-import { roundsOr } from '../support/rounds.js';
+import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { runTool } from '../support/run-tool.js';
 import { resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
@@ -11,14 +11,15 @@ import { waitFor } from '../support/wait-for.js';
 
 /**
  * Like a database: two files that carry the same number while it holds still, and that a hook makes hold still. It waits
- * between the two, so that an image of any other moment shows them apart more often than not.
+ * between the two, so that an image of any other moment shows them apart more often than not. It says for which job it holds
+ * still: what it said of the one before, a moment too late, must not pass for this one's.
  */
 const database = [
   'mkdir -p /data/db /etc/umlsnap/freeze.d /etc/umlsnap/thaw.d',
-  String.raw`printf '#!/bin/busybox sh\n: > /tmp/hold; while ! [ -e /tmp/held ]; do read -t 0.01 _ <> /tmp/never; done; echo $UMLSNAP_JOB $UMLSNAP_DEADLINE > /tmp/job\n' > /etc/umlsnap/freeze.d/10-db`,
+  String.raw`printf '#!/bin/busybox sh\necho $UMLSNAP_JOB > /tmp/hold; until cmp -s /tmp/hold /tmp/held; do read -t 0.01 _ <> /tmp/never; done; echo $UMLSNAP_JOB $UMLSNAP_DEADLINE > /tmp/job\n' > /etc/umlsnap/freeze.d/10-db`,
   String.raw`printf '#!/bin/sh\nrm -f /tmp/hold /tmp/held; echo $UMLSNAP_JOB > /tmp/thawed\n' > /etc/umlsnap/thaw.d/10-db`,
   'chmod +x /etc/umlsnap/*/*',
-  '(i=0; while :; do while [ -e /tmp/hold ]; do : > /tmp/held; nap 0.01; done; i=$((i + 1)); echo $i > /data/db/first; nap 0.1; echo $i > /data/db/second; done) &',
+  '(i=0; while :; do while [ -e /tmp/hold ]; do cp /tmp/hold /tmp/held 2>/dev/null; nap 0.01; done; i=$((i + 1)); echo $i > /data/db/first; nap 0.1; echo $i > /data/db/second; done) &',
 ];
 
 const rounds = roundsOr(2);
@@ -50,6 +51,7 @@ describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose s
       expect(await scene.guest.sh('cat /tmp/job')).toMatch(new RegExp(`^${summary.job} \\d+$`));
       expect(await scene.guest.sh('cat /tmp/thawed')).toBe(summary.job);
       await expectAtRest(summary.snapshot, written);
+      tellCampaign({ [`by ${shell}`]: 1 });
     }
   });
 

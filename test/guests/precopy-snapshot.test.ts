@@ -5,7 +5,7 @@ import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
 import { allocatedBytes } from '../image/make-image.js';
 import { beforeGo, startHeld } from '../support/held-job.js';
 import { e2fsckReplayed, readFileFromImage } from '../support/inspect-image.js';
-import { roundsOr } from '../support/rounds.js';
+import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { tryTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
@@ -77,6 +77,7 @@ for (const tracker of ['traced', 'compared'] as const) {
         expect(seen.exitCode, seen.output).toBe(0);
         expect(seen.pausesEnded).toBe(0);
         await expectSound(join(scene.directoryOf(result.summary.snapshot), 'ubd0.img'), written);
+        tellCampaign({ [`by ${tracker}`]: 1 });
       }
       await scene.expectWell();
     },

@@ -6,7 +6,7 @@ import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { type ScriptChild, startScript } from '../support/script-child.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
-import { roundsOr } from '../support/rounds.js';
+import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { type Cut, type PowerStage, withPowerStage } from '../support/power-cut.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -27,6 +27,7 @@ for (const type of ['ext4', 'xfs'] as const) {
         const careful = await cutWhileWriting(stage, cutsPerFilesystem, 'state', (_, use) => use());
         expect(careful.problems).toEqual([]);
         expect(careful.rows).toBeGreaterThanOrEqual(cutsPerFilesystem);
+        tellCampaign({ [`cuts on ${type}`]: cutsPerFilesystem });
         if (!traceable) return;
         const skipped = ['fsync:retval=0', 'fdatasync:retval=0'];
         const { problems } = await cutWhileWriting(stage, 6, 'careless', ({ pid }, use) =>

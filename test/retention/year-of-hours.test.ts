@@ -3,6 +3,7 @@ import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../../src/retention/candidate.js';
 import type { PreviousSweep } from '../../src/retention/clock-doubt.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
+import { roundsOr, tellCampaign } from '../support/rounds.js';
 
 const hour = 3_600_000;
 const day = 24 * hour;
@@ -86,12 +87,23 @@ class Guest {
   }
 }
 
+/** Half hours, quarters, none, the ends of the day: a whole year in each, as far as a campaign asks for them. */
+const furtherZones = [
+  ...['Australia/Lord_Howe', 'America/St_Johns', 'Asia/Kathmandu', 'Pacific/Kiritimati', 'UTC'],
+  ...['America/Los_Angeles', 'Pacific/Chatham', 'Asia/Kolkata', 'Africa/Casablanca', 'America/Santiago'],
+  'Pacific/Pago_Pago',
+];
+
 describe('a year of hourly snapshots', () => {
   // Lord Howe's clock changes by half an hour, on the 4th of April and the 3rd of October.
-  test.each([
+  type Window = [zone: string, from: number, days: number, lastDay: string];
+  test.each<Window>([
     ['Europe/Rome', Date.UTC(2026, 0, 1, 0, 30), 366, '2026-03-31'],
     ['Australia/Lord_Howe', Date.UTC(2026, 2, 20, 0, 30), 50, '2026-03-31'],
     ['Australia/Lord_Howe', Date.UTC(2026, 8, 20, 0, 30), 50, '2026-09-30'],
+    ...furtherZones
+      .slice(0, roundsOr(1) - 1)
+      .map((zone): Window => [zone, Date.UTC(2026, 0, 1, 0, 30), 366, '2026-03-31']),
   ])(
     'in %s from %i for %i days, over the changes of the clock, always has the last 24 hours, 7 days and all months, and stays small',
     (timezone, from, days, lastDay) => {
@@ -120,6 +132,7 @@ describe('a year of hourly snapshots', () => {
         .map((time) => lastOfMonth.format(time))
         .filter((shown) => shown.startsWith(lastDay.slice(0, 7)));
       expect(ofThatMonth).toEqual([expect.stringContaining(`${lastDay} 23:`)]);
+      tellCampaign({ 'hours swept': days * 24 });
     },
     300_000,
   );

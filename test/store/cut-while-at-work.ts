@@ -6,7 +6,7 @@ import { isSound, type StoredSnapshot } from '../../src/store/stored-snapshots.j
 import type { Store } from '../../src/store/store.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import { type PowerStage, withPowerStage } from '../support/power-cut.js';
-import { roundsOr } from '../support/rounds.js';
+import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -64,6 +64,7 @@ export function powerCutTests(what: string, cutting: PowerCuts): void {
           expect(found.problems).toEqual([]);
           // Each of them found something: or this has proved nothing.
           expect(found.listed).toBeGreaterThanOrEqual(cutsPerFilesystem);
+          tellCampaign({ [`cuts on ${type}`]: cutsPerFilesystem });
           const careless = await cutWhileAtWork(cutting, stage, 'careless');
           expect(careless.problems.join()).toMatch(/is not listed/);
         });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { errnoOf } from '../../src/errors.js';
-import { roundsOr } from './rounds.js';
+import { roundsOr, tellCampaign } from './rounds.js';
 import { waitFor } from './wait-for.js';
 
 /** All by which our processes change what lies on a disk; not each kind of machine has each of them. */
@@ -104,6 +104,7 @@ export function someOf(count: number): number[] {
   const places = Array.from({ length: count }, (_, place) => ({ place, order: Math.random() }));
   const chosen = places.sort((a, b) => a.order - b.order).slice(0, roundsOr(2));
   console.log(`killed at ${chosen.map(({ place }) => place).join(', ')} of ${count} places`);
+  tellCampaign({ places: count, kills: chosen.length });
   return chosen.map(({ place }) => place);
 }
 

@@ -1,0 +1,177 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { roundsVariable, toldVariable } from '../support/rounds.js';
+import { withTempDir } from '../support/temp-dir.js';
+import type { Campaign, Trial, Wanted } from './campaign.js';
+
+/** Campaigns that are a file of the tests, run again and again, with more rounds than `npm test` has time for. */
+
+const root = resolve(import.meta.dirname, '../..');
+
+interface OfFile {
+  file: string;
+  /** Only the tests whose title has it. */
+  title?: string;
+  /** Of one run. */
+  rounds: number;
+  /** What a run MUST have told of, and so a skipped test is no passed one. */
+  tells: string[];
+}
+
+interface JsonReport {
+  numPassedTests: number;
+  testResults: { message: string; assertionResults: { fullName: string; failureMessages?: string[] }[] }[];
+}
+
+async function runFile(
+  { file, title, tells }: OfFile,
+  rounds: number,
+  signal: AbortSignal,
+): Promise<Omit<Trial, 'count'>> {
+  return await withTempDir(async (dir) => {
+    const [report, told] = [join(dir, 'report.json'), join(dir, 'told')];
+    const named = title === undefined ? [] : ['-t', title];
+    const args = ['run', '--config', 'test/vitest.config.ts', '--reporter=json', `--outputFile=${report}`];
+    const env = { ...process.env, [roundsVariable]: String(rounds), [toldVariable]: told };
+    const vitest = spawn(join(root, 'node_modules/.bin/vitest'), [...args, file, ...named], {
+      ...{ cwd: root, env, signal, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'pipe'] },
+    });
+    const output: string[] = [];
+    for (const stream of [vitest.stdout, vitest.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => output.push(text));
+    }
+    const exitCode = await new Promise<number | null>((done, reject) => {
+      vitest.once('error', reject).once('close', done);
+    });
+    const text = await readFile(report, 'utf8').catch(() => null);
+    if (text === null)
+      throw new Error(`vitest ended with ${exitCode} and no report: ${output.join('').slice(-2000)}`);
+    const facts = sumsOf(await readFile(told, 'utf8').catch(() => ''));
+    const problems = failuresIn(JSON.parse(text) as JsonReport);
+    if (problems.length === 0 && exitCode !== 0) problems.push(`vitest ended with ${exitCode}`);
+    const untold = tells.filter((fact) => facts[fact] === undefined);
+    if (problems.length === 0 && untold.length > 0)
+      problems.push(`nothing was told of: ${untold.join(', ')}`);
+    return { problems, facts };
+  });
+}
+
+function failuresIn({ testResults }: JsonReport): string[] {
+  return testResults.flatMap(({ message, assertionResults }) => [
+    ...(message === '' ? [] : [message]),
+    ...assertionResults.flatMap(({ fullName, failureMessages = [] }) =>
+      failureMessages.map((failure) => `${fullName}: ${failure}`),
+    ),
+  ]);
+}
+
+function sumsOf(told: string): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const line of told.split('\n').filter(Boolean)) {
+    for (const [fact, times] of Object.entries(JSON.parse(line) as Record<string, number>))
+      sums[fact] = (sums[fact] ?? 0) + times;
+  }
+  return sums;
+}
+
+/** @param ofRound how many trials one round is */
+function fromFile(
+  { name, hazard, held, n, unit }: Pick<Campaign, 'name' | 'hazard' | 'held' | 'n' | 'unit'>,
+  file: OfFile,
+  ofRound = 1,
+): Campaign {
+  async function* trials({ count, signal }: Wanted) {
+    for (let left = Math.ceil(count / ofRound); left > 0; ) {
+      const rounds = Math.min(left, file.rounds);
+      yield { count: rounds * ofRound, ...(await runFile(file, rounds, signal)) };
+      left -= rounds;
+    }
+  }
+  return { name, hazard, held, n, unit, isSeeded: false, trials };
+}
+
+export const compare = fromFile(
+  {
+    name: 'compare',
+    hazard:
+      'a guest that writes and discards at full speed is copied by precopy, and its disk compared before `go`',
+    held: 'the copy is what the disk is at the end of the pause, byte for byte',
+    ...{ n: 200, unit: 'copies' },
+  },
+  {
+    file: 'test/guests/precopy-snapshot.test.ts',
+    title: 'byte for byte',
+    ...{ rounds: 5, tells: ['by traced', 'by compared'] },
+  },
+  2,
+);
+
+export const frozen = fromFile(
+  {
+    name: 'frozen',
+    hazard:
+      'a guest with the agent, by busybox and by dash, is frozen and copied while it writes at full speed',
+    held: 'the copy needs no journal replay, shows the database at rest and has every line of before the freeze',
+    ...{ n: 40, unit: 'snapshots' },
+  },
+  { file: 'test/guests/agent-frozen.test.ts', rounds: 5, tells: ['by busybox', 'by dash'] },
+  2,
+);
+
+export const pruneKill = fromFile(
+  {
+    name: 'prune-kill',
+    hazard: 'a prune is looked at after every system call that changes anything, and killed at such places',
+    held: 'each snapshot is whole or gone, none that is to be kept is gone, and the next prune finishes it',
+    ...{ n: 60, unit: 'kills' },
+  },
+  { file: 'test/snapshot/prune-kill.test.ts', rounds: 20, tells: ['places', 'kills'] },
+);
+
+export const restoreKill = fromFile(
+  {
+    name: 'restore-kill',
+    hazard:
+      'a restore in place is looked at after every system call that changes anything, and killed at such places',
+    held: 'every disk is wholly old or wholly new, and no old one is lost',
+    ...{ n: 60, unit: 'kills' },
+  },
+  { file: 'test/restore/restore-kill.test.ts', rounds: 20, tells: ['places', 'kills'] },
+);
+
+const cutsOnBoth = ['cuts on ext4', 'cuts on xfs'];
+
+/** Of the snapshots of a store, of a kind. */
+const powerCutOf = (name: string, what: string, held: string, file: string) =>
+  fromFile(
+    {
+      name: `power-cut-${name}`,
+      hazard: `the power is cut under ${what}, on ext4 and on XFS, while somebody works in it`,
+      held,
+      ...{ n: 200, unit: 'cuts' },
+    },
+    { file, rounds: 25, tells: cutsOnBoth },
+    2,
+  );
+const ofStore = 'all that was acknowledged is there and whole, and nothing half-made is listed';
+export const powerCuts = [
+  powerCutOf('store', 'a directory store', ofStore, 'test/store/power-cut.test.ts'),
+  powerCutOf('tar', 'a store of archives', ofStore, 'test/store/tar/power-cut.test.ts'),
+  powerCutOf(
+    'history',
+    'a history',
+    'no acknowledged row is lost, and its file is sound',
+    'test/history/power-cut.test.ts',
+  ),
+];
+
+export const yearOfHours = fromFile(
+  {
+    name: 'year-of-hours',
+    hazard: 'a year of hourly snapshots is swept after each of them, over both changes of the clock',
+    held: 'the last 24 hours, 7 days and all months are there after every sweep, and it stays small',
+    ...{ n: 12, unit: 'time zones' },
+  },
+  { file: 'test/retention/year-of-hours.test.ts', rounds: 12, tells: ['hours swept'] },
+);
