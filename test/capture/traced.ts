@@ -67,6 +67,9 @@ export async function withInjected<T>(
     return await use();
   } finally {
     strace.kill('SIGINT');
+    // One that delays a call of a process that was killed meanwhile hears nothing else.
+    const deaf = setTimeout(() => strace.kill('SIGKILL'), 5000);
     await gone;
+    clearTimeout(deaf);
   }
 }

@@ -138,9 +138,9 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
 
   test('that was killed leaves nothing behind that answers in the place of the next one', async () => {
     for (let round = 0; round < 2; round++) {
-      // Of those that belong to it, init has made the main one the leader of a session.
+      // Of those that belong to it, init has made the main one the leader of a session; what is left looks whether that is gone.
       await sh(
-        'for pid in $(pidof umlsnap-agent); do set -- $(cat /proc/$pid/stat 2> /dev/null); [ "$6" != $pid ] || kill -KILL $pid; done',
+        'for pid in $(pidof umlsnap-agent); do set -- $(cat /proc/$pid/stat 2> /dev/null); [ "$6" != $pid ] || { kill -KILL $pid; while [ -e /proc/$pid ]; do nap 0.05; done; }; done',
       );
       const agents = async () => Number(await sh('pidof umlsnap-agent | wc -w'));
       await waitFor('another agent', async () => (await agents()) > 3, { everyMs: 200 });

@@ -138,7 +138,7 @@ describe('kill -9 of a snapshot', () => {
 });
 
 /** Of three kills each. */
-const rounds = roundsOr(4);
+const rounds = roundsOr(3);
 const seed = Number(process.env.UMLSNAP_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 let state = seed;
 

@@ -54,7 +54,7 @@ const writers: Record<Writer, string[]> = {
  * `nap SECONDS` is a `sleep` by the shell itself: a process that is started twenty times a second takes a sixth of one of the host's cores.
  * The scripts are busybox's, whatever /bin/sh is: dash has no `read -t`.
  */
-const shell = ['#!/bin/busybox sh', 'nap() { read -t "$1" _ <> /tmp/never; }'];
+const shell = ['#!/bin/busybox sh', 'nap() { read -t "$1" _ <> /tmp/never || :; }'];
 
 /** A command comes as a line `ID LINES` and its lines; what it prints is followed by a line of an 0x1e, `ID EXITCODE`. */
 const agentScript = [
