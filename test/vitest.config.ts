@@ -4,11 +4,13 @@ const guests = 'test/guests/**/*.test.ts';
 
 /**
  * `forks` because the datagram sockets work in a process's main thread only. Three workers keep two cores busy while some of them
- * wait: tests wait for conditions, never for a time, and so each is green beside any other.
+ * wait: tests wait for conditions, never for a time, and so each is green beside any other. A worker runs one file after the other
+ * without loading all of the project anew for each: a module of the tests MUST keep nothing that a file leaves behind.
  */
 const common = {
   root: `${import.meta.dirname}/..`,
   pool: 'forks',
+  isolate: false,
   maxWorkers: 3,
   sequence: { groupOrder: 0 },
 } as const;

@@ -32,7 +32,7 @@ const agentSource = fileURLToPath(new URL('../../src/guest/agent/umlsnap-agent',
 
 /**
  * What the guest does by itself: `lines` appends numbered lines to /data/log about twenty times a second; `heavy`
- * does that and keeps overwriting /data/heavy with random data, with an fsync now and then; `none` is silent.
+ * does that and keeps overwriting /data/heavy with random data, a MiB at a time, with an fsync now and then; `none` is silent.
  */
 export type Writer = 'lines' | 'heavy' | 'none';
 
@@ -46,7 +46,7 @@ const writers: Record<Writer, string[]> = {
   heavy: [
     lines,
     '(i=0; while :; do i=$((i + 1)); [ $((i % 8)) = 0 ] && sync=,fsync || sync=',
-    'dd if=/dev/urandom of=/data/heavy bs=64k count=16 seek=$((i * 7 % 32 * 16)) conv=notrunc$sync 2>/dev/null; done) &',
+    'dd if=/dev/urandom of=/data/heavy bs=64k count=16 seek=$((i * 7 % 32 * 16)) conv=notrunc$sync 2>/dev/null; nap 0.02; done) &',
   ],
 };
 

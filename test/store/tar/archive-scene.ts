@@ -50,6 +50,7 @@ export async function withArchiveScene<T>(use: (scene: ArchiveScene) => Promise<
 
 export async function dropArchiveScene(): Promise<void> {
   if (sealed !== undefined) await removeTempDir(sealed.sealedDir);
+  sealed = undefined;
 }
 
 async function sealAll(): Promise<Sealed> {
