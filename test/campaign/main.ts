@@ -24,7 +24,7 @@ async function main(args: string[]): Promise<number> {
 function list(): number {
   for (const { name, n, unit, hazard } of campaigns) {
     const { done } = new CampaignState(join(root, '.campaign'), name);
-    process.stdout.write(`${name.padEnd(16)}${done} of ${n} ${unit}: ${hazard}\n`);
+    process.stdout.write(`${name.padEnd(18)}${done} of ${n} ${unit}: ${hazard}\n`);
   }
   return 0;
 }
