@@ -38,10 +38,14 @@ async function killAndLookAfter(
   await letGo();
   await waitFor('the guardian to end', () => scene.processes().length === 0);
   await expectRuns(scene.guest);
-  const stoppedAtMs = await doneSince('stop', startedAtMs);
-  if (stoppedAtMs === undefined) return false;
-  const resumedAtMs = (await doneSince('go', stoppedAtMs)) ?? Number.POSITIVE_INFINITY;
+  const asked = (await eventsSince(startedAtMs)).find(
+    ({ what, command }) => what === 'request' && command === 'stop',
+  );
+  if (!asked) return false;
+  // From the request on: a `go` may be answered before the answer to the stop is let go.
+  const resumedAtMs = (await doneSince('go', asked.atMs)) ?? Number.POSITIVE_INFINITY;
   expect(resumedAtMs - killedAtMs).toBeLessThan(30_000);
+  const stoppedAtMs = (await doneSince('stop', startedAtMs)) ?? Number.POSITIVE_INFINITY;
   return stoppedAtMs < killedAtMs && killedAtMs < resumedAtMs;
 }
 
