@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf } from '../../src/errors.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
+import { readOrNothing } from '../support/guest-processes.js';
 import type { ProxyEvent } from '../support/mconsole-proxy-messages.js';
 import type { RealGuest } from '../support/real-guest.js';
 import type { Commands, Scene } from '../support/scene.js';
@@ -178,14 +179,6 @@ async function isLeased(scene: Scene, cli: RunningCli): Promise<boolean> {
 /** A zombie has: its end was not told to us yet. */
 function hasEnded({ pid }: RunningCli): boolean {
   return !/^State:\t[^ZX]/m.test(readOrNothing(`/proc/${pid}/status`));
-}
-
-function readOrNothing(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return ''; // it has ended since
-  }
 }
 
 const isAnswer = (command: string) => (event: ProxyEvent) =>

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { errnoOf } from '../../src/errors.js';
+import { signalIfThere } from './guest-processes.js';
 import { roundsOr, tellCampaign } from './rounds.js';
 import { waitFor } from './wait-for.js';
 
@@ -66,7 +66,7 @@ export async function lookAfterEachCall(
     if (said.ended) return nth;
     if (!changesNothing.test(said.call)) await look(nth++, said.call);
     stopped.clear();
-    signalTo(pid, 'SIGCONT');
+    signalIfThere(pid, 'SIGCONT');
   }
 }
 
@@ -113,13 +113,5 @@ function threadsOf(pid: number): number[] {
     return readdirSync(`/proc/${pid}/task`).map(Number);
   } catch {
     return []; // it has ended
-  }
-}
-
-function signalTo(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw error;
   }
 }

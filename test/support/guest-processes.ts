@@ -33,17 +33,27 @@ export async function killSession(sessionId: number): Promise<void> {
     `the processes of session ${sessionId} to end`,
     () => {
       const left = processesOfSession(sessionId);
-      for (const pid of left) killIfThere(pid);
+      for (const pid of left) signalIfThere(pid, 'SIGKILL');
       return left.length === 0;
     },
     { found: () => processesOfSession(sessionId).join(' ') },
   );
 }
 
-function killIfThere(pid: number): void {
+/** To a process that may have ended. */
+export function signalIfThere(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** A file of /proc, of a process that may have ended. */
+export function readOrNothing(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
   }
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { createReadStream, readdirSync } from 'node:fs';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { SnapshotOptions } from '../../src/control/request.js';
@@ -14,6 +14,7 @@ import { type FakeGuest, startFakeGuest } from '../fixtures/fake-guest.js';
 import type { FakeGuestTraits } from '../fixtures/misbehaviour.js';
 import { type CliOptions, type CliResult, type RunningCli, startCli } from './cli.js';
 import type { GuestDisk } from './guest-disks.js';
+import { readOrNothing, signalIfThere } from './guest-processes.js';
 import { canLoopMount, mountLoopFilesystem } from './loop-filesystem.js';
 import { type MconsoleProxy, startMconsoleProxy } from './mconsole-proxy.js';
 import { type BootOptions, bootGuest, type RealGuest } from './real-guest.js';
@@ -208,7 +209,6 @@ export class Scene {
     guests: Record<string, object> = this.#hasGuest() ? { debian: this.settings() } : {},
     more: Record<string, unknown> = {},
   ): Promise<void> {
-    await mkdir(this.dir, { recursive: true });
     await writeFile(this.config, `${JSON.stringify(this.#configOf(guests, more), null, 2)}\n`);
   }
 
@@ -500,23 +500,6 @@ async function namesBelow(dir: string): Promise<string[]> {
     if (errnoOf(error) === 'ENOENT') return [];
     throw error;
   });
-}
-
-function signalIfThere(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw error;
-  }
-}
-
-/** Of a process that may have ended since it was seen. */
-function readOrNothing(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 const commandOf = (pid: number) => `${pid} ${readOrNothing(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`;
