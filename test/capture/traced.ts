@@ -1,8 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { withStrace } from '../support/each-call.js';
 import { tryTool } from '../support/run-tool.js';
-import { waitFor } from '../support/wait-for.js';
 
 /** The capture processes that `parent` has started and that live, the latest last. */
 export function captureChildrenOf(parent: number): number[] {
@@ -54,22 +52,5 @@ export async function withInjected<T>(
 ): Promise<T> {
   const faults = inject.flatMap((fault) => ['-e', `inject=${fault}`]);
   const where = path === undefined ? [] : ['-P', path];
-  const strace = spawn('strace', ['-f', '-p', String(pid), '-o', '/dev/null', ...where, ...faults], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  const gone = once(strace, 'exit');
-  let said = '';
-  strace.stderr.on('data', (text: Buffer) => {
-    said += text.toString();
-  });
-  try {
-    await waitFor('strace to attach', () => /attached/.test(said), { found: () => said });
-    return await use();
-  } finally {
-    strace.kill('SIGINT');
-    // One that delays a call of a process that was killed meanwhile hears nothing else.
-    const deaf = setTimeout(() => strace.kill('SIGKILL'), 5000);
-    await gone;
-    clearTimeout(deaf);
-  }
+  return (await withStrace(pid, ['-o', '/dev/null', ...where, ...faults], use)).result;
 }

@@ -5,7 +5,7 @@ import { capture, draftOf } from './capture-of-tests.js';
 
 /**
  * A process that seals a snapshot of two disks into the store of its argument, as often as it is asked to by a line: says `ready`,
- * waits, seals, and says what came in its way once it has discarded the copy, or `sealed`. Then it kills itself: at an
+ * waits, seals, and says what came in its way once it has discarded the copy, or `sealed`. At the line after that it kills itself: at an
  * ordinary exit koffi syncs standard output and error, and an injected failure of that makes it hang.
  */
 
@@ -21,6 +21,7 @@ for (let job = 1; ; job++) {
   try {
     await store.seal(incoming, draft);
     process.stdout.write('sealed\n');
+    await input.next();
     process.kill(process.pid, 'SIGKILL');
   } catch (error) {
     await store.discard(incoming);

@@ -63,7 +63,9 @@ describe.skipIf(!traceable)('a seal', () => {
     const copy = join(fresh.dir, 'copy');
     const found: number[] = [];
     const kill = () => sealing.kill('SIGKILL');
-    const count = await lookAfterEachCall(sealing.pid, sealing.go, async () => {
+    // To its end.
+    const seal = () => [sealing.go(), sealing.go()];
+    const count = await lookAfterEachCall(sealing.pid, seal, async () => {
       await cp(fresh.store.path, copy, { recursive: true });
       found.push(await nothingOrAWholeSnapshot(storeAt(copy)));
       await rm(copy, { recursive: true });
@@ -76,7 +78,7 @@ describe.skipIf(!traceable)('a seal', () => {
       await fresh.store.remove('debian@20261121T031500Z').catch(() => undefined);
       await endSealing();
       await startSealing();
-      await lookAfterEachCall(sealing.pid, sealing.go, async (nth) => nth >= place && kill());
+      await lookAfterEachCall(sealing.pid, seal, async (nth) => nth >= place && kill());
       expect(await nothingOrAWholeSnapshot(fresh.store)).toBe(found[place] ?? 1);
     }
   }, 600_000);

@@ -35,7 +35,7 @@ const changesNothing =
  */
 export async function lookAfterEachCall(
   pid: number,
-  start: () => void,
+  start: () => unknown,
   look: (nth: number, call: string) => Promise<unknown>,
 ): Promise<number> {
   const calls = changing.map((call) => `?${call}`).join(',');
@@ -70,33 +70,42 @@ export async function lookAfterEachCall(
   }
 }
 
-/** Runs `use` while a process meets a fault of strace's, or none where only calls are named, and counts its calls of that kind. */
-export async function callsUnderFault<T>(
+/** Runs `use` while strace, with these arguments, traces a process and all of its threads. */
+export async function withStrace<T>(
   pid: number,
-  fault: string,
+  args: string[],
   use: () => Promise<T>,
-): Promise<{ result: T; count: number }> {
-  const [calls = '', ...faults] = fault.split(':');
-  const inject = faults.length > 0 ? ['-e', `inject=${fault}`] : [];
-  const args = ['-f', '-p', String(pid), '-e', `trace=${calls}`, ...inject];
-  const strace = spawn('strace', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+): Promise<{ result: T; said: string }> {
+  const strace = spawn('strace', ['-f', '-p', String(pid), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   const gone = once(strace, 'close');
   let said = '';
   strace.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
+  const end = async () => {
+    strace.kill('SIGINT');
+    // It hears nothing else where it delays a call of a process that was killed, or lets go of one that dies at that moment.
+    const deaf = setTimeout(() => strace.kill('SIGKILL'), 5000);
+    await gone;
+    clearTimeout(deaf);
+  };
   try {
     await waitFor('strace to attach', () => said.includes('attached'), { found: () => said });
     const result = await use();
-    strace.kill('SIGINT');
-    await gone;
-    return {
-      result,
-      count: said.match(new RegExp(`\\b(?:${calls.replaceAll(',', '|')})\\(\\d`, 'g'))?.length ?? 0,
-    };
+    await end();
+    return { result, said };
   } finally {
-    strace.kill('SIGINT');
+    await end();
   }
+}
+
+/** Runs `use` while a process meets a fault of strace's, or none where only calls are named, and counts its calls of that kind. */
+export async function callsUnderFault<T>(pid: number, fault: string, use: () => Promise<T>) {
+  const [calls = '', ...faults] = fault.split(':');
+  const inject = faults.length > 0 ? ['-e', `inject=${fault}`] : [];
+  const { result, said } = await withStrace(pid, ['-e', `trace=${calls}`, ...inject], use);
+  const count = said.match(new RegExp(`\\b(?:${calls.replaceAll(',', '|')})\\(\\d`, 'g'))?.length ?? 0;
+  return { result, count };
 }
 
 /** Places to be killed at in earnest, of so many: some, or as many as `UMLSNAP_ROUNDS` says. */
