@@ -1,5 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { pidNamespaceOf } from '../../src/capture/tracing/pid-namespace.js';
+import { readProcessStat } from '../../src/process-identity.js';
 import { withStrace } from '../support/each-call.js';
+import { readOrNothing } from '../support/guest-processes.js';
 import { tryTool } from '../support/run-tool.js';
 
 /** The capture processes that `parent` has started and that live, the latest last. */
@@ -8,13 +11,9 @@ export function captureChildrenOf(parent: number): number[] {
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => {
-      try {
-        const isOurs = /(capture|precopy)-child\.js/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
-        const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-        return isOurs && new RegExp(`^PPid:\\t${parent}$`, 'm').test(status) && !/^State:\tZ/m.test(status);
-      } catch {
-        return false;
-      }
+      const stat = readProcessStat(pid);
+      const isOurs = /(capture|precopy)-child\.js/.test(readOrNothing(`/proc/${pid}/cmdline`));
+      return isOurs && stat?.parentPid === parent && stat.state !== 'Z';
     })
     .sort((a, b) => a - b);
 }
@@ -26,10 +25,14 @@ export function captureChild(): number {
   return pid;
 }
 
-/** The trace instances that a process has made and not removed. Of one that is dead, any other umlsnap on this host may remove them. */
+/**
+ * The trace instances that a process of this pid namespace has made and not removed: each of them sees those of all. Of one that
+ * is dead, any other umlsnap on this host may remove them.
+ */
 export function traceInstancesOf(pid: number): string[] {
   const place = '/sys/kernel/tracing/instances';
-  return existsSync(place) ? readdirSync(place).filter((name) => name.startsWith(`umlsnap-${pid}-`)) : [];
+  const own = new RegExp(`^umlsnap-${pid}-\\d+-${pidNamespaceOf('self')}-`);
+  return existsSync(place) ? readdirSync(place).filter((name) => own.test(name)) : [];
 }
 
 /** Whether strace can attach here; it needs root or a lenient ptrace scope. */
