@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { findSnapshot, restoreSourceOf } from '../../jobs/find-snapshot.js';
@@ -10,8 +10,7 @@ import { UmlsnapError } from '../../src/errors.js';
 import { findFile } from '../../src/files/find-file.js';
 import { listFiles } from '../../src/files/list-files.js';
 import { withExtImage } from '../../src/files/with-ext-image.js';
-import { sha256sum } from '../image/make-image.js';
-import type { CliResult } from '../support/cli.js';
+import { sha256sum, withOpen } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
 import { storeImage } from '../support/stored-image.js';
@@ -21,33 +20,31 @@ const at = new Date('2026-01-02T03:04:05Z');
 const odd = 'sp ace "quoted" $(id) `id` <2> -R';
 const notUtf8 = Buffer.from([0x6e, 0xff, 0xfe, 0x6f]);
 const farLink = `/${'long/'.repeat(20)}`;
+const large = Buffer.alloc(3_000_000, 'large ');
 
 const scene = setScene({ on: 'xfs', guest: null });
-beforeAll(async () => {
-  await storeImage(scene.store, 'debian', await ordinaryImage(), at);
-});
 
 /** What a guest's disk may hold, whoever made it. */
-async function ordinaryImage(): Promise<string> {
+beforeAll(async () => {
   const tree = scene.path('tree');
+  const image = scene.path('debian.img');
   await mkdir(join(tree, 'etc/deep/er'), { recursive: true });
   await mkdir(join(tree, 'usr/bin'), { recursive: true });
   await writeFile(join(tree, 'etc/passwd'), 'root:x:0:0\n', { mode: 0o640 });
   await writeFile(join(tree, 'etc', odd), 'odd\n');
   await writeFile(join(tree, 'etc', 'two\nlines'), 'two\n');
   await writeFile(Buffer.concat([Buffer.from(`${tree}/etc/`), notUtf8]), 'bytes\n');
-  await writeFile(join(tree, 'etc/deep/er/large'), Buffer.alloc(3_000_000, 'large '));
+  await writeFile(join(tree, 'etc/deep/er/large'), large);
   await writeFile(join(tree, 'usr/bin/tool'), 'tool\n');
   await symlink('usr/bin', join(tree, 'bin'));
   await symlink('/etc/shadow', join(tree, 'etc/out'));
   await symlink(farLink, join(tree, 'etc/far'));
-  const image = scene.path('debian.img');
   await runTool('mke2fs', ['-q', '-t', 'ext4', '-d', tree, image, '16M']);
   const owner = ['sif /etc/passwd uid 70000', 'sif /etc/passwd gid 12', 'sif /etc/passwd mode 0104755'];
   const devices = ['cd /etc', 'mknod pipe p', 'mknod disk b 8 0'];
   await debugfs(image, [...owner, ...devices, 'ln /usr/bin/tool /etc/tool2']);
-  return image;
-}
+  await storeImage(scene.store, 'debian', image, at);
+});
 
 async function debugfs(image: string, requests: string[]): Promise<void> {
   const script = `${image}.requests`;
@@ -55,22 +52,22 @@ async function debugfs(image: string, requests: string[]): Promise<void> {
   await runTool('debugfs', ['-w', '-f', script, image]);
 }
 
-function ok(result: CliResult, exitCode = 0): CliResult {
+async function run(exitCode: number, ...args: string[]) {
+  const result = await scene.run(...args);
   expect(result, result.stderr).toMatchObject({ exitCode });
   return result;
 }
 
 /** As the commands do it. */
-async function filesOf(name: string) {
+async function filesOf(snapshot: string) {
   const config = await loadConfig(scene.config);
-  const found = await findSnapshot(allStores(config), name, nothingRecorded);
+  const notAsked = new UmlsnapError('HistoryUnusable', { path: '', problem: 'not asked' });
+  const found = await findSnapshot(allStores(config), snapshot, notAsked);
   const places = filesPlaces(found.store, config);
   const { signal } = new AbortController();
   const files = { device: 'ubd0', places, user: config.drill.user, signal };
   return { source: restoreSourceOf(found, []), files };
 }
-
-const nothingRecorded = new UmlsnapError('HistoryUnusable', { path: '', problem: 'not asked' });
 
 async function namesIn(path: string, snapshot = 'debian@latest'): Promise<string[]> {
   const { source, files } = await filesOf(snapshot);
@@ -80,28 +77,27 @@ async function namesIn(path: string, snapshot = 'debian@latest'): Promise<string
   });
 }
 
-const whyNot = (asked: Promise<unknown>) =>
-  asked.then(
+const whyNoneIn = (...asked: Parameters<typeof namesIn>) =>
+  namesIn(...asked).then(
     () => expect.fail('it worked'),
     (error: unknown) => explainError(error),
   );
 
-let directories = 0;
+let restores = 0;
 async function restored(path: string, snapshot = 'debian@latest') {
-  directories += 1;
-  const directory = scene.path(`out-${directories}`);
-  const { status, warnings, error } = await scene.withHistory(async (history) =>
-    restoreFiles({ ...(await filesOf(snapshot)), path, directory }, history),
-  );
+  restores += 1;
+  const directory = scene.path(`out-${restores}`);
+  const order = { ...(await filesOf(snapshot)), path, directory };
+  const { status, warnings, error } = await scene.withHistory((history) => restoreFiles(order, history));
   return { directory, status, warnings: warnings.join('\n'), error: error?.message };
 }
 
 describe('the files of a snapshot', () => {
   test('are listed as ls does, whatever their names are', async () => {
-    const { stdout } = ok(await scene.run('files', 'debian@latest'));
+    const { stdout } = await run(0, 'files', 'debian@latest');
     expect(stdout).toMatch(/^drwxr-xr-x +0:0 +\d+ .* etc\s*$/m);
     expect(stdout).toMatch(/^lrwxrwxrwx .* bin -> usr\/bin\s*$/m);
-    const { json } = ok(await scene.run('--json', 'files', 'debian@latest', '/etc'));
+    const { json } = await run(0, '--json', 'files', 'debian@latest', '/etc');
     const names = json.map(({ name }) => name);
     expect(names).toEqual(expect.arrayContaining([odd, 'passwd', 'deep', 'out', 'far', 'pipe', 'disk']));
     expect(json.find(({ name }) => name === 'passwd')).toMatchObject({
@@ -115,66 +111,56 @@ describe('the files of a snapshot', () => {
 
   test('are found through links of the image, and what is not there is told', async () => {
     expect(await namesIn('bin/tool')).toEqual(['tool']);
-    for (const [path, words] of [
-      ['/etc/nothing', 'there is no nothing in etc'],
-      ['/etc/passwd/x', 'passwd is a file'],
-      ['/etc/out/x', 'there is no shadow in etc'],
-    ] as const) {
-      expect(await whyNot(namesIn(path))).toContain(words);
-    }
-    const { stderr } = ok(await scene.run('files', 'debian@latest', '--disk', 'ubd7'), 10);
+    expect(await whyNoneIn('/etc/nothing')).toContain('there is no nothing in etc');
+    expect(await whyNoneIn('/etc/passwd/x')).toContain('passwd is a file');
+    expect(await whyNoneIn('/etc/out/x')).toContain('there is no shadow in etc');
+    const { stderr } = await run(10, 'files', 'debian@latest', '--disk', 'ubd7');
     expect(stderr).toContain('has ubd0');
   });
 
   test('come back as a single file with its owner and mode, but no right of another user', async () => {
     const dir = scene.path('out');
-    const restore = () => scene.run('restore', 'debian@latest', '--path', '/etc/passwd', '--to', dir);
-    const { stderr } = ok(await restore(), 3);
+    const order = ['restore', 'debian@latest', '--path', '/etc/passwd', '--to', dir];
+    const { stderr } = await run(3, ...order);
     expect(stderr).toContain('1 files have lost their setuid or setgid');
     const file = join(dir, 'passwd');
     expect(await readFile(file, 'utf8')).toBe('root:x:0:0\n');
     const { mode, uid, gid } = await stat(file);
     expect(mode & 0o7777).toBe(0o755);
     if (isRoot) expect({ uid, gid }).toEqual({ uid: 70_000, gid: 12 });
-    expect(ok(await restore(), 1).stderr).toContain('exists already');
+    expect((await run(1, ...order)).stderr).toContain('exists already');
   });
 
-  test('come back as a whole tree: links as links, and what the host should not have is left out', async () => {
-    const { directory, status, warnings } = await restored('/etc');
+  test('come back as the whole disk, by its name: links as links, and what the host should not have is left out', async () => {
+    const { directory, status, warnings } = await restored('/');
     expect(status).toBe('warning');
     expect(warnings).toMatch(/left out: .*1 devices/);
     expect(warnings).toMatch(/left out: .*1 FIFOs and sockets/);
-    const etc = join(directory, 'etc');
+    expect(await readdir(directory)).toEqual(['ubd0']);
+    const disk = join(directory, 'ubd0');
+    expect((await readdir(disk)).sort()).toEqual(['bin', 'etc', 'lost+found', 'usr']);
+    const etc = join(disk, 'etc');
     expect(await readlink(join(etc, 'out'))).toBe('/etc/shadow');
     expect(await readlink(join(etc, 'far'))).toBe(farLink);
     expect(await readFile(join(etc, odd), 'utf8')).toBe('odd\n');
     expect(await readFile(join(etc, 'two\nlines'), 'utf8')).toBe('two\n');
     expect(await readFile(Buffer.concat([Buffer.from(`${etc}/`), notUtf8]), 'utf8')).toBe('bytes\n');
-    const large = await readFile(join(etc, 'deep/er/large'));
-    expect(large.equals(Buffer.alloc(3_000_000, 'large '))).toBe(true);
+    expect((await readFile(join(etc, 'deep/er/large'))).equals(large)).toBe(true);
+    expect((await stat(join(etc, 'tool2'))).ino).toBe((await stat(join(disk, 'usr/bin/tool'))).ino);
     expect(await readdir(etc)).not.toContain('pipe');
-    expect(await readdir(directory)).toEqual(['etc']);
   });
 
-  test('come back as the whole disk, by the name of the disk', async () => {
-    const { directory, status } = await restored('/');
-    expect(status).toBe('warning');
-    const names = await readdir(join(directory, 'ubd0'));
-    expect(names).toEqual(expect.arrayContaining(['etc', 'usr', 'bin', 'lost+found']));
-    const tool = await stat(join(directory, 'ubd0/usr/bin/tool'));
-    expect((await stat(join(directory, 'ubd0/etc/tool2'))).ino).toBe(tool.ino);
-  });
-
-  test('are no longer to be had from a snapshot that has changed, and the snapshot is never touched', async () => {
+  test('come back as a whole tree, from a snapshot that is never touched, and not from one that has changed', async () => {
     const file = join(scene.store, 'debian', '20260102T030405Z', 'ubd0.img');
     const before = [(await stat(file)).mtimeMs, await sha256sum(file)];
-    expect((await restored('/usr')).error).toBeUndefined();
+    const { directory, status } = await restored('/usr');
+    expect(status).toBe('success');
+    expect(await readdir(directory)).toEqual(['usr']);
     expect([(await stat(file)).mtimeMs, await sha256sum(file)]).toEqual(before);
 
     await storeImage(scene.store, 'changed', scene.path('debian.img'), at);
     const changed = join(scene.store, 'changed', '20260102T030405Z', 'ubd0.img');
-    const handle = await open(changed, 'r+');
-    await handle.write('x', 9_000_000).finally(() => handle.close());
+    await withOpen(changed, 'r+', (image) => image.write('x', 9_000_000));
     const { error } = await restored('/usr', 'changed@latest');
     expect(error).toContain('ubd0.img does not match its checksum');
   });
@@ -196,10 +182,10 @@ describe('an image that its guest has made to harm whoever reads it', () => {
     await storeImage(scene.store, 'evil', image, at);
 
     expect(await namesIn('/', 'evil@latest')).toEqual(['huge', 'loop', 'lost+found']);
-    const { directory, status, warnings } = await restored('/loop', 'evil@latest');
-    expect({ status, warnings }).toMatchObject({ status: 'warning' });
-    expect(warnings).toContain('1 directories that hold themselves');
-    expect(await readdir(join(directory, 'loop/inner'))).toEqual([]);
+    const loop = await restored('/loop', 'evil@latest');
+    expect(loop.status).toBe('warning');
+    expect(loop.warnings).toContain('1 directories that hold themselves');
+    expect(await readdir(join(loop.directory, 'loop/inner'))).toEqual([]);
     const huge = await restored('/', 'evil@latest');
     expect(huge.error).toMatch(/it takes \d+ MiB .* and there are \d+ MiB free/);
     expect(await readdir(huge.directory)).toEqual([]);
@@ -209,21 +195,19 @@ describe('an image that its guest has made to harm whoever reads it', () => {
     const empty = scene.path('empty.img');
     await runTool('truncate', ['-s', '1M', empty]);
     await storeImage(scene.store, 'empty', empty, at);
-    expect(await whyNot(namesIn('/', 'empty@latest'))).toContain('(empty)');
+    expect(await whyNoneIn('/', 'empty@latest')).toContain('(empty)');
     const xfs = scene.path('xfs.img');
     await runTool('truncate', ['-s', '320M', xfs]);
     await runTool('mkfs.xfs', ['-q', xfs]);
     // Its first superblock is enough.
     await runTool('truncate', ['-s', '16M', xfs]);
     await storeImage(scene.store, 'xfs', xfs, at);
-    expect(await whyNot(namesIn('/', 'xfs@latest'))).toContain('of type xfs');
+    expect(await whyNoneIn('/', 'xfs@latest')).toContain('of type xfs');
   });
 
   test('leaves nothing in the places that were used for it', async () => {
-    const inStore = (await readdir(scene.store)).filter((name) => name.startsWith('.'));
-    for (const name of inStore.filter((hidden) => hidden.includes('scratch'))) {
-      expect(await readdir(join(scene.store, name))).toEqual([]);
-    }
+    const hidden = (await readdir(scene.store)).filter((name) => /^\..*scratch/.test(name));
+    for (const name of hidden) expect(await readdir(join(scene.store, name))).toEqual([]);
     expect(await readdir(join(scene.state, 'scratch')).catch(() => [])).toEqual([]);
   });
 });

@@ -10,44 +10,33 @@ export interface Piece {
 
 /** Makes an image of this size that holds random data in these places and holes elsewhere. */
 export async function makeImage(path: string, sizeBytes: number, pieces: Piece[] = []): Promise<void> {
-  const image = await open(path, 'wx');
-  try {
+  await withOpen(path, 'wx', async (image) => {
     await image.truncate(sizeBytes);
     for (const { offset, length } of pieces) writeSync(image.fd, randomBytes(length), 0, length, offset);
-  } finally {
-    await image.close();
-  }
+  });
 }
 
+function shape(name: string, sizeBytes: number, ...pieces: [offset: number, length: number][]) {
+  return { name, sizeBytes, pieces: pieces.map(([offset, length]) => ({ offset, length })) };
+}
+
+const small = Array.from({ length: 200 }, (_, index): [number, number] => [index * 32_768, 4096]);
+
 /** What a disk can look like: each of these has lost a byte in somebody's copy program. */
-export const imageShapes: { name: string; sizeBytes: number; pieces: Piece[] }[] = [
-  { name: 'empty', sizeBytes: 0, pieces: [] },
-  { name: 'one byte', sizeBytes: 1, pieces: [{ offset: 0, length: 1 }] },
-  { name: 'all hole', sizeBytes: 5_000_001, pieces: [] },
-  {
-    name: 'all data, not a whole number of blocks',
-    sizeBytes: 3_000_007,
-    pieces: [{ offset: 0, length: 3_000_007 }],
-  },
-  {
-    name: 'data, hole, data, and a last block that is not whole',
-    sizeBytes: 12_000_123,
-    pieces: [
-      { offset: 0, length: 100 },
-      { offset: 8_388_608, length: 2_500_000 },
-      { offset: 11_999_000, length: 1_123 },
-    ],
-  },
-  {
-    name: 'data only before a hole at the end',
-    sizeBytes: 6_000_000,
-    pieces: [{ offset: 4096, length: 70_000 }],
-  },
-  {
-    name: 'two hundred small pieces',
-    sizeBytes: 6_553_600,
-    pieces: Array.from({ length: 200 }, (_, index) => ({ offset: index * 32_768, length: 4096 })),
-  },
+export const imageShapes = [
+  shape('empty', 0),
+  shape('one byte', 1, [0, 1]),
+  shape('all hole', 5_000_001),
+  shape('all data, not a whole number of blocks', 3_000_007, [0, 3_000_007]),
+  shape(
+    'data, hole, data, a last block not whole',
+    12_000_123,
+    [0, 100],
+    [8_388_608, 2_500_000],
+    [11_999_000, 1_123],
+  ),
+  shape('data only before a hole at the end', 6_000_000, [4096, 70_000]),
+  shape('two hundred small pieces', 6_553_600, ...small),
 ];
 
 /** An ext4 of 256 MiB with inodes enough for its check to take a while. */
@@ -63,11 +52,7 @@ export async function withOpen<T>(
   use: (file: FileHandle) => Promise<T>,
 ): Promise<T> {
   const file = await open(path, flags);
-  try {
-    return await use(file);
-  } finally {
-    await file.close();
-  }
+  return await use(file).finally(() => file.close());
 }
 
 /** What `sha256sum` says. */
