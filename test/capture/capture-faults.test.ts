@@ -77,14 +77,6 @@ const traceable = await canTrace();
 describe.skipIf(!traceable)(
   `a system call of a copy${traceable ? '' : ' (skipped: strace is missing or may not trace)'}`,
   () => {
-    test('that can not write to the store fails the capture', async () => {
-      const faults = ['sendfile:error=EIO', 'pwrite64:error=EIO:when=3'];
-      const failing = () => failure('CaptureFailed', capture.run(signal));
-      expect(await withInjected(captureChild(), faults, failing)).toBe(
-        "ubd0: the store can't be written to (EIO)",
-      );
-    });
-
     test('by which the kernel would copy by itself is done without', async () => {
       await withInjected(captureChild(), ['sendfile:error=EINVAL'], () => capture.run(signal));
       expect((await tryTool('cmp', [disk.path, targetPath])).output).toBe('');

@@ -37,10 +37,8 @@ export function traceInstancesOf(pid: number): string[] {
 
 /** Whether strace can attach here; it needs root or a lenient ptrace scope. */
 export async function canTrace(): Promise<boolean> {
-  return tryTool('strace', ['-o', '/dev/null', 'true']).then(
-    ({ exitCode }) => exitCode === 0,
-    () => false,
-  );
+  const strace = await tryTool('strace', ['-o', '/dev/null', 'true']).catch(() => null);
+  return strace?.exitCode === 0;
 }
 
 /**

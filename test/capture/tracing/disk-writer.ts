@@ -10,35 +10,29 @@ import { testCacheDir } from '../../support/test-cache.js';
 /** Whether the thread that writes is a process of its own (UML up to 6.14), or a thread of a process (from 6.15). */
 export type WriterKind = 'process' | 'thread';
 
-/** A process that writes an image by the system call that it is told: see disk-writer.c. */
-export interface DiskWriterProcess {
-  pid: number;
-  tid: number;
-  /** Resolves when the call has ended. */
-  obey(command: string, a?: number, b?: number): Promise<{ result: number; errno: number }>;
-  end(): Promise<void>;
-}
+export type DiskWriterProcess = Awaited<ReturnType<typeof startDiskWriter>>;
 
 let built: Promise<string> | undefined;
 
-export async function startDiskWriter(kind: WriterKind, image: string): Promise<DiskWriterProcess> {
+/** A process that writes an image by the system call that it is told: see disk-writer.c. */
+export async function startDiskWriter(kind: WriterKind, image: string) {
   built ??= build();
   const child = spawn(await built, [kind, image], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   // A writer that is gone says so by the answer that does not come.
   child.stdin.on('error', () => {});
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const next = async (): Promise<[number, number]> => {
+  const next = async () => {
     const { value, done } = await lines.next();
     if (done) throw new Error('the disk writer has ended');
-    const [first = Number.NaN, second = Number.NaN] = String(value).split(' ').map(Number);
-    return [first, second];
+    return String(value).split(' ').map(Number) as [number, number];
   };
   const [pid, tid] = await next();
   return {
     pid,
     tid,
-    obey: async (command, a = 0, b = 0) => {
+    /** Resolves when the call has ended. */
+    obey: async (command: string, a = 0, b = 0) => {
       child.stdin.write(`${command} ${a} ${b}\n`);
       const [result, errno] = await next();
       return { result, errno };
