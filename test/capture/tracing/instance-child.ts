@@ -1,4 +1,5 @@
-import { rmdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { probeTracing } from '../../../src/capture/tracing/probe-tracing.js';
 import { createTraceInstance, removeStaleInstances } from '../../../src/capture/tracing/trace-instance.js';
 import { findTracefs } from '../../../src/capture/tracing/tracefs.js';
@@ -7,12 +8,10 @@ import { runTool } from '../../support/run-tool.js';
 /** A process that makes an instance: `hold` it until it is killed, `probe`, or see it through an unmounted tracefs. */
 if (process.argv[2] === 'hold') {
   const instance = await createTraceInstance();
-  process.stdout.write(`${instance.path}\n`);
+  console.log(instance.path);
   setInterval(() => {}, 1000);
 } else if (process.argv[2] === 'probe') {
-  process.stdout.write(
-    JSON.stringify({ probe: await probeTracing(), removed: await removeStaleInstances() }),
-  );
+  console.log(JSON.stringify({ probe: await probeTracing(), removed: await removeStaleInstances() }));
 } else {
   // In a mount namespace of its own: nobody else's tracefs goes.
   const tracefs = findTracefs();
@@ -21,12 +20,7 @@ if (process.argv[2] === 'hold') {
   await runTool('umount', ['-l', tracefs.path]);
   await instance.remove();
   const again = await createTraceInstance();
-  let isLeft = true;
-  try {
-    rmdirSync(again.path.replace(/[^/]+$/, instance.path.replace(/^.*\//, '')));
-  } catch (error) {
-    isLeft = (error as NodeJS.ErrnoException).code !== 'ENOENT';
-  }
+  const isLeft = existsSync(again.path.replace(/[^/]+$/, basename(instance.path)));
   await again.remove();
-  process.stdout.write(`${isLeft ? 'left' : 'removed'} ${again.path}\n`);
+  console.log(`${isLeft ? 'left' : 'removed'} ${again.path}`);
 }
