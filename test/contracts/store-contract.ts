@@ -1,12 +1,11 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UmlsnapError } from '../../src/errors.js';
 import type { RestoredDisk } from '../../src/restore/restore-source.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { verifySnapshot } from '../../src/restore/verify-snapshot.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import type { Manifest } from '../../src/store/manifest.js';
+import { type Manifest, manifestSha256 } from '../../src/store/manifest.js';
 import type { SnapshotContent, Store } from '../../src/store/store.js';
 import { allocatedBytes, makeImage, sha256sum } from '../image/make-image.js';
 import {
@@ -28,6 +27,12 @@ export interface MadeStore {
   remove(): Promise<void>;
 }
 
+const older = 'debian@20261121T031500Z';
+const newer = 'debian@20261122T031500Z';
+/** Of a COW disk and an image that is one hole; younger than those of a guest that is listed before it. */
+const pair = 'pair@20261129T031500Z';
+const newerPair = 'pair@20261130T031500Z';
+
 /**
  * What every kind of store promises. `make` gives one that was never used.
  * The tests build on each other, since some kinds of store take seconds for each step.
@@ -47,23 +52,11 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       await source.prepare(null);
       const backing = join(dir, 'base.img');
       await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
-      await sealSparse(source, 'pair@20261119T031500Z', {
-        ubd0: { ...sparseImage, backing },
-        ubd3: emptyImage,
-      });
-      await sealSparse(source, 'pair@20261120T031500Z', { ubd0: { ...sparseImage, backing } });
-      await sealSparse(
-        source,
-        'debian@20261121T031500Z',
-        { ubd0: sparseImage },
-        { labels: { site: 'Città "1"' } },
-      );
-      await sealSparse(
-        source,
-        'debian@20261122T031500Z',
-        { ubd0: sparseImage, ubd1: emptyImage },
-        { pinned: true },
-      );
+      const cow = { ...sparseImage, backing };
+      await sealSparse(source, pair, { ubd0: cow, ubd3: emptyImage });
+      await sealSparse(source, newerPair, { ubd0: cow });
+      await sealSparse(source, older, { ubd0: sparseImage }, { labels: { site: 'Città "1"' } });
+      await sealSparse(source, newer, { ubd0: sparseImage, ubd1: emptyImage }, { pinned: true });
       made = await make();
       store = made.store;
     });
@@ -72,13 +65,20 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       await removeTempDir(dir);
     });
 
-    const receive = async (snapshot: string, from: Store = source) =>
-      await store.receive(await contentIn(from, snapshot), {});
+    const receive = async (snapshot: string) => await store.receive(await contentIn(source, snapshot), {});
     const names = async (guest?: string) => (await made.again().list(guest)).map(({ snapshot }) => snapshot);
+    const verdict = async (snapshot: string) =>
+      await verifySnapshot(await contentIn(made.again(), snapshot), { signal });
 
-    async function restore(snapshot: string, to: string): Promise<RestoredDisk[]> {
-      await mkdir(join(dir, to));
-      return await restoreToDirectory(await contentIn(made.again(), snapshot), join(dir, to), { signal });
+    /** Holds the disks against what the source's manifest says, by the host's own tools. */
+    async function restore(snapshot: string): Promise<RestoredDisk[]> {
+      const to = await makeTempDir(dir);
+      const disks = await restoreToDirectory(await contentIn(made.again(), snapshot), to, { signal });
+      for (const { file, sha256, storedBytes } of (await soundIn(source, snapshot)).manifest.disks) {
+        expect(await sha256sum(join(to, file))).toBe(sha256);
+        expect(await allocatedBytes(join(to, file))).toBeLessThanOrEqual(storedBytes + slackBytes);
+      }
+      return disks;
     }
 
     test('is not there until it was made, is known by its id from then on, and is not taken for another', async () => {
@@ -99,70 +99,56 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
     });
 
     test('keeps the manifest of a snapshot that it takes, but for what it takes of its room', async () => {
-      for (const snapshot of ['debian@20261122T031500Z', 'debian@20261121T031500Z']) {
+      for (const snapshot of [newer, older]) {
         const kept = await receive(snapshot);
         expect(withoutRoom(kept)).toEqual(withoutRoom((await soundIn(source, snapshot)).manifest));
-        expect((await soundIn(made.again(), snapshot)).manifest).toEqual(kept);
+        const listed = await soundIn(made.again(), snapshot);
+        expect(listed).toMatchObject({ manifest: kept, manifestSha256: manifestSha256(kept) });
       }
-      expect((await soundIn(store, 'debian@20261122T031500Z')).manifest.pinned).toBe(true);
+      expect((await soundIn(store, newer)).manifest.pinned).toBe(true);
     });
 
     test('lists by guest, newest first, knows the latest, and nothing that is not there', async () => {
-      await receive('pair@20261119T031500Z');
-      const debian = ['debian@20261122T031500Z', 'debian@20261121T031500Z'];
-      expect(await names()).toEqual([...debian, 'pair@20261119T031500Z']);
-      expect(await names('debian')).toEqual(debian);
+      await receive(pair);
+      expect(await names()).toEqual([newer, older, pair]);
+      expect(await names('debian')).toEqual([newer, older]);
       expect(await names('nobody')).toEqual([]);
-      expect((await store.read('debian@latest')).snapshot).toBe(debian[0]);
+      expect((await store.read('debian@latest')).snapshot).toBe(newer);
       const absent = ['nobody@latest', 'debian@20261123T031500Z'];
       const wrong = ['debian', '@latest', '../debian@latest', 'debian@..', 'x@latest', ''];
-      for (const unknown of [...absent, ...wrong, '../store/debian@20261121T031500Z']) {
+      for (const unknown of [...absent, ...wrong, `../store/${older}`]) {
         await expect(store.read(unknown)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
       }
     });
 
-    test('gives a disk back byte for byte and hole for hole', async () => {
-      await restore('debian@20261121T031500Z', 'raw');
-      await expectSame(source, 'debian@20261121T031500Z', join(dir, 'raw'));
-    });
-
-    test('gives a COW disk back with its backing file and the mtime that UML compares, and an image that is one hole', async () => {
-      const [cow, empty] = await restore('pair@20261119T031500Z', 'pair');
-      await expectSame(source, 'pair@20261119T031500Z', join(dir, 'pair'));
-      expect(cow?.backing?.path).toBe(join(dir, 'pair', 'base.img'));
-      expect(await sha256sum(join(dir, 'pair', 'base.img'))).toBe(await sha256sum(join(dir, 'base.img')));
-      expect(await allocatedBytes(join(dir, 'pair', 'base.img'))).toBeLessThanOrEqual(2_000_000 + slackBytes);
+    test('gives disks back byte for byte and hole for hole, a COW one with its backing file, and tells that they are sound', async () => {
+      await restore(older);
+      const [cow, empty] = await restore(pair);
+      const base = cow?.backing?.path ?? '';
+      expect(base).toBe(join(dirname(cow?.path ?? ''), 'base.img'));
+      expect(await sha256sum(base)).toBe(await sha256sum(join(dir, 'base.img')));
+      expect(await allocatedBytes(base)).toBeLessThanOrEqual(2_000_000 + slackBytes);
       expect(empty).toMatchObject({ device: 'ubd3', dataBytes: 0 });
-    });
-
-    test('tells that what it holds is sound', async () => {
-      const content = await contentIn(made.again(), 'pair@20261119T031500Z');
-      expect(await verifySnapshot(content, { signal })).toMatchObject({ ok: true });
+      expect(await verdict(pair)).toMatchObject({ ok: true });
     });
 
     test('refuses a name that it has, and leaves what is there as it is', async () => {
-      const before = (await soundIn(store, 'debian@20261121T031500Z')).manifestSha256;
-      const other = await contentIn(source, 'debian@20261121T031500Z');
-      const labelled: SnapshotContent = {
-        ...other,
-        manifest: { ...other.manifest, labels: { other: 'yes' } },
-      };
+      const before = (await soundIn(store, older)).manifestSha256;
+      const { manifest, ...files } = await contentIn(source, older);
+      const labelled = { ...files, manifest: { ...manifest, labels: { other: 'yes' } } };
       await expect(store.receive(labelled, {})).rejects.toMatchObject({
         code: 'SnapshotExists',
-        facts: { store: store.name, snapshot: 'debian@20261121T031500Z' },
+        facts: { store: store.name, snapshot: older },
       });
-      expect((await soundIn(store, 'debian@20261121T031500Z')).manifestSha256).toBe(before);
+      expect((await soundIn(store, older)).manifestSha256).toBe(before);
     });
 
     test('takes nothing that is not what its manifest says, and lists nothing of it', async () => {
       const before = await names();
-      const whole = await contentIn(source, 'pair@20261120T031500Z');
-      const gone = new UmlsnapError('SnapshotDamaged', {
-        snapshot: 'pair@20261120T031500Z',
-        problem: 'gone',
-      });
+      const whole = await contentIn(source, newerPair);
+      const gone = new UmlsnapError('SnapshotDamaged', { snapshot: newerPair, problem: 'gone' });
       const sources: SnapshotContent[] = [
-        await tamperedIn(source, 'pair@20261120T031500Z', dir),
+        await tamperedIn(source, newerPair, dir),
         { ...whole, openFile: () => Promise.reject(gone) },
         { ...whole, openFile: async () => breaking() },
       ];
@@ -174,7 +160,7 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
 
     test('gives up at an abort, lists nothing of it, and takes it whole the next time', async () => {
       const before = await names();
-      const content = await contentIn(source, 'pair@20261120T031500Z');
+      const content = await contentIn(source, newerPair);
       const aborting = new AbortController();
       const openFile: SnapshotContent['openFile'] = async (file) => {
         aborting.abort(new Error('told to'));
@@ -183,50 +169,40 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       const given = store.receive({ ...content, openFile }, { signal: aborting.signal });
       await expect(given).rejects.toThrow('told to');
       expect(await names()).toEqual(before);
-      await receive('pair@20261120T031500Z');
-      expect(await names('pair')).toEqual(['pair@20261120T031500Z', 'pair@20261119T031500Z']);
+      await receive(newerPair);
+      expect(await names('pair')).toEqual([newerPair, pair]);
     });
 
     test('pins and unpins durably, and what is pinned stays sound', async () => {
-      const pinned = await store.setPinned('debian@20261121T031500Z', true);
+      const pinned = await store.setPinned(older, true);
       expect(pinned.pinned).toBe(true);
-      const again = await soundIn(made.again(), 'debian@20261121T031500Z');
-      expect(again.manifest).toEqual(pinned);
-      expect(
-        await verifySnapshot(await contentIn(made.again(), 'debian@20261121T031500Z'), { signal }),
-      ).toMatchObject({ ok: true });
-      expect((await store.setPinned('debian@20261121T031500Z', false)).pinned).toBe(false);
-      expect((await soundIn(made.again(), 'debian@20261121T031500Z')).manifest.pinned).toBe(false);
-      expect(await names('debian')).toEqual(['debian@20261122T031500Z', 'debian@20261121T031500Z']);
-      await expect(store.setPinned('debian@20261123T031500Z', true)).rejects.toMatchObject({
-        code: 'NoSuchSnapshot',
-      });
+      expect((await soundIn(made.again(), older)).manifest).toEqual(pinned);
+      expect(await verdict(older)).toMatchObject({ ok: true });
+      expect((await store.setPinned(older, false)).pinned).toBe(false);
+      expect((await soundIn(made.again(), older)).manifest.pinned).toBe(false);
+      expect(await names('debian')).toEqual([newer, older]);
+      const absent = store.setPinned('debian@20261123T031500Z', true);
+      await expect(absent).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
     });
 
     test('gives on what it holds: another store that takes it from here has the same', async () => {
       const other = new DirectoryStore({ name: 'other', path: join(dir, 'other') });
       await other.prepare(null);
-      const kept = await other.receive(await contentIn(made.again(), 'pair@20261119T031500Z'), {});
-      const first = (await soundIn(source, 'pair@20261119T031500Z')).manifest;
-      expect(withoutRoom(kept)).toEqual(withoutRoom(first));
+      const kept = await other.receive(await contentIn(made.again(), pair), {});
+      expect(withoutRoom(kept)).toEqual(withoutRoom((await soundIn(source, pair)).manifest));
     });
 
     test('has a removed snapshot in no list, and the one that shares its backing file stays whole', async () => {
-      await store.moveToTrash('pair@20261119T031500Z');
-      expect(await names('pair')).toEqual(['pair@20261120T031500Z']);
-      await expect(made.again().read('pair@20261119T031500Z')).rejects.toMatchObject({
-        code: 'NoSuchSnapshot',
-      });
-      await expect(store.moveToTrash('pair@20261119T031500Z')).rejects.toMatchObject({
-        code: 'NoSuchSnapshot',
-      });
+      await store.moveToTrash(pair);
+      expect(await names('pair')).toEqual([newerPair]);
+      for (const ask of [() => made.again().read(pair), () => store.moveToTrash(pair)])
+        await expect(ask()).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
       await made.again().emptyTrash();
-      expect(await names('pair')).toEqual(['pair@20261120T031500Z']);
-      await restore('pair@20261120T031500Z', 'left');
-      await expectSame(source, 'pair@20261120T031500Z', join(dir, 'left'));
+      expect(await names('pair')).toEqual([newerPair]);
+      await restore(newerPair);
       // A name is free again once it was removed.
-      await receive('pair@20261119T031500Z');
-      expect(await names('pair')).toEqual(['pair@20261120T031500Z', 'pair@20261119T031500Z']);
+      await receive(pair);
+      expect(await names('pair')).toEqual([newerPair, pair]);
     });
   });
 }
@@ -237,14 +213,6 @@ const slackBytes = 1024 * 1024;
 
 function withoutRoom({ disks, checksum: _, ...facts }: Manifest): unknown {
   return { ...facts, disks: disks.map(({ storedBytes: __, ...disk }) => disk) };
-}
-
-/** Holds the restored disks against what the source's manifest says, by the host's own tools. */
-async function expectSame(source: Store, snapshot: string, directory: string): Promise<void> {
-  for (const { file, sha256, storedBytes } of (await soundIn(source, snapshot)).manifest.disks) {
-    expect(await sha256sum(join(directory, file))).toBe(sha256);
-    expect(await allocatedBytes(join(directory, file))).toBeLessThanOrEqual(storedBytes + slackBytes);
-  }
 }
 
 /** A stream that ends in the middle of what it gives. */

@@ -1,37 +1,50 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import type { ImageContent } from '../../src/image/image-content.js';
 import { stampOf } from '../../src/image/open-disk.js';
+import type { StoredBacking } from '../../src/store/backing-files.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
 import type { SealDisk, SealDraft } from '../../src/store/seal.js';
 import type { Store } from '../../src/store/store.js';
 import { isSound, type SoundSnapshot } from '../../src/store/stored-snapshots.js';
+import { withOpen } from '../image/make-image.js';
 
-/** What a capture leaves in the incoming directory, written by hand. */
+/** What a capture leaves in the incoming directory, written by hand; with a backing file, each of its disks is COW. */
 export async function capture(
   incoming: Incoming,
   contents: Record<string, Buffer> = { ubd0: Buffer.alloc(70_001, 'a disk ') },
+  backing?: StoredBacking,
 ): Promise<SealDisk[]> {
   const disks: SealDisk[] = [];
   for (const [device, content] of Object.entries(contents)) {
     const file = `${device}.img`;
-    const handle = await open(incoming.pathOf(file), 'wx', 0o600);
-    const stamp = await handle
-      .writeFile(content)
-      .then(() => stampOf(handle.fd))
-      .finally(() => handle.close());
-    disks.push({
-      device,
-      kind: 'raw',
-      sourcePath: `/srv/uml/${file}`,
-      file,
-      sizeBytes: content.length,
-      mtime: '2026-11-21T03:14:00.000Z',
-      stamp,
-    });
+    await writeFile(incoming.pathOf(file), content, { flag: 'wx', mode: 0o600 });
+    disks.push(await capturedAs(incoming, device, file, backing));
   }
   return disks;
+}
+
+/** A disk that lies in the incoming directory, as a seal takes it. */
+export async function capturedAs(
+  incoming: Incoming,
+  device: string,
+  file: string,
+  backing?: StoredBacking,
+): Promise<SealDisk> {
+  const stamp = await withOpen(incoming.pathOf(file), 'r', ({ fd }) => stampOf(fd));
+  const facts = { device, file, sizeBytes: stamp.sizeBytes, stamp };
+  const disk = { ...facts, sourcePath: `/srv/uml/${file}`, mtime: '2026-11-21T03:14:00.000Z' };
+  return backing ? { ...disk, kind: 'cow', backing } : { ...disk, kind: 'raw' };
+}
+
+export function storeBackingOf(
+  store: DirectoryStore,
+  incoming: Incoming,
+  path: string,
+  signal?: AbortSignal,
+) {
+  return withOpen(path, 'r', ({ fd }) => store.storeBacking(incoming, { device: 'ubd0', path, fd }, signal));
 }
 
 export function draftOf(

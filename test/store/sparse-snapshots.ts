@@ -1,14 +1,13 @@
-import { open, rm, stat, writeFile } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stampOf } from '../../src/image/open-disk.js';
+import { contentOfFile } from '../../src/image/read-content.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { SealDisk } from '../../src/store/seal.js';
-import type { SoundSnapshot } from '../../src/store/stored-snapshots.js';
-import { isSound } from '../../src/store/stored-snapshots.js';
+import { isSound, type SoundSnapshot } from '../../src/store/stored-snapshots.js';
 import type { SnapshotContent, Store } from '../../src/store/store.js';
-import { makeImage, type Piece, withOpen } from '../image/make-image.js';
+import { makeImage, type Piece } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
-import { draftOf } from './capture-of-tests.js';
+import { capturedAs, draftOf, storeBackingOf } from './capture-of-tests.js';
 
 /** An image of random data in these places and holes elsewhere. */
 export interface ImageWish {
@@ -48,19 +47,10 @@ export async function sealSparse(
   for (const [device, wish] of Object.entries(images)) {
     const { backing, from } = wish;
     const file = `${device}.${backing === undefined ? 'img' : 'cow'}`;
-    const path = incoming.pathOf(file);
-    await lay(wish, path);
-    const stamp = await withOpen(path, 'r', (handle) => stampOf(handle.fd));
-    const sourcePath = from ?? `/srv/uml/${file}`;
-    const facts = { device, sourcePath, file, sizeBytes: (await stat(path)).size, stamp };
-    const mtime = '2026-11-21T03:14:00.000Z';
-    if (backing === undefined) disks.push({ ...facts, kind: 'raw', mtime });
-    else {
-      const stored = await withOpen(backing, 'r', ({ fd }) =>
-        store.storeBacking(incoming, { device, path: backing, fd }),
-      );
-      disks.push({ ...facts, kind: 'cow', mtime, backing: stored });
-    }
+    await lay(wish, incoming.pathOf(file));
+    const stored = backing === undefined ? undefined : await storeBackingOf(store, incoming, backing);
+    const disk = await capturedAs(incoming, device, file, stored);
+    disks.push({ ...disk, sourcePath: from ?? disk.sourcePath });
   }
   const takenAt = directory.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z');
   await store.seal(incoming, draftOf(incoming, disks, directory, { takenAt, ...changes }));
@@ -98,11 +88,6 @@ export async function tamperedIn(
 ): Promise<SnapshotContent> {
   const content = await contentIn(store, snapshot);
   const path = join(dir, 'tampered.img');
-  await rm(path, { force: true });
   await makeImage(path, content.manifest.disks[0]?.sizeBytes ?? 0, [{ offset: 4096, length: 1 }]);
-  const openFile = async () => {
-    const handle = await open(path, 'r');
-    return { from: 'file' as const, handle, close: () => handle.close() };
-  };
-  return { ...content, openFile };
+  return { ...content, openFile: async () => contentOfFile(await open(path)) };
 }
