@@ -38,10 +38,6 @@ const manifest: Manifest = sealManifest({
 const text = formatManifest(manifest);
 
 describe('a manifest', () => {
-  it('is read as it was written', () => {
-    expect(parseManifest(text, manifest.snapshot)).toEqual(manifest);
-  });
-
   it('is refused when any one byte of it was changed to any other', () => {
     const bytes = Buffer.from(text);
     fc.assert(
@@ -54,25 +50,19 @@ describe('a manifest', () => {
     );
   });
 
-  it('is refused when one blank of it was changed to another', () => {
-    const changed = text.replace('\n  "guest"', '\n\t"guest"');
-    expect(changed).not.toBe(text);
-    expect(() => parseManifest(changed, manifest.snapshot)).toThrow('SnapshotDamaged');
-  });
-
   it('is refused wherever it was cut off', () => {
     for (let length = 0; length < text.length; length++) {
       expect(() => parseManifest(text.slice(0, length), manifest.snapshot)).toThrow('SnapshotDamaged');
     }
   });
 
-  it('is refused in the place of another snapshot', () => {
-    expect(() => parseManifest(text, 'debian@20261122T031500Z')).toThrow('belongs to debian@20261121');
-  });
-
-  it('is refused when a sound one was given a field that we do not know', () => {
+  it('is refused with another blank, with a field that we do not know, and in the place of another snapshot', () => {
+    const { snapshot } = manifest;
+    const blank = text.replace('\n  "guest"', '\n\t"guest"');
+    expect(() => parseManifest(blank, snapshot)).toThrow(/SnapshotDamaged.*not as it was written/);
     const more = JSON.stringify({ ...manifest, more: 1 });
-    expect(() => parseManifest(more, manifest.snapshot)).toThrow('SnapshotDamaged');
+    expect(() => parseManifest(more, snapshot)).toThrow(/SnapshotDamaged.*Unrecognized key/s);
+    expect(() => parseManifest(text, 'debian@20261122T031500Z')).toThrow('belongs to debian@20261121');
   });
 
   it('names no file outside its own directory', () => {
