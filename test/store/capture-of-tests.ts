@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readdir, readlink, writeFile } from 'node:fs/promises';
 import type { ImageContent } from '../../src/image/image-content.js';
 import { stampOf } from '../../src/image/open-disk.js';
 import type { StoredBacking } from '../../src/store/backing-files.js';
@@ -75,6 +75,12 @@ export function draftOf(
 export async function storeSnapshot(store: DirectoryStore, guest: string, directory: string) {
   const incoming = await store.begin(guest, `job-${directory}`);
   return store.seal(incoming, draftOf(incoming, await capture(incoming), directory));
+}
+
+/** In this process. */
+export async function timesOpen(path: string): Promise<number> {
+  const links = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''));
+  return (await Promise.all(links)).filter((link) => link === path).length;
 }
 
 /** All of a small file of a snapshot, whichever way it comes. */

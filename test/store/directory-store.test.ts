@@ -5,7 +5,6 @@ import {
   mkdir,
   readdir,
   readFile,
-  readlink,
   rename,
   rm,
   stat,
@@ -19,7 +18,7 @@ import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
 import { withOpen } from '../image/make-image.js';
 import { waitFor } from '../support/wait-for.js';
-import { bytesOf, capture, draftOf, expectAllWhole, storeSnapshot } from './capture-of-tests.js';
+import { bytesOf, capture, draftOf, expectAllWhole, storeSnapshot, timesOpen } from './capture-of-tests.js';
 import { freshStore } from './fresh-store.js';
 
 const fresh = freshStore();
@@ -122,7 +121,7 @@ describe('sealing', () => {
     await clockMovedOn(disk);
     const seal = store.seal(incoming, draft).catch((error: unknown) => error);
     // It has its first look right after it has opened the file, and much to write out and to read after that.
-    await waitFor('the seal to be at the file', () => hasOpen(disk), { everyMs: 1 });
+    await waitFor('the seal to be at the file', async () => (await timesOpen(disk)) > 0, { everyMs: 1 });
     await change();
     expect(await seal).toMatchObject({
       code: 'CaptureDamaged',
@@ -234,13 +233,6 @@ it('throws a snapshot in the making away, and only that one', async () => {
 async function clockMovedOn(file: string): Promise<void> {
   const { ctimeMs } = await stat(file);
   await waitFor('the next tick', () => Date.now() - ctimeMs > 20, { everyMs: 5 });
-}
-
-async function hasOpen(file: string): Promise<boolean> {
-  for (const fd of await readdir('/proc/self/fd')) {
-    if ((await readlink(`/proc/self/fd/${fd}`).catch(() => '')) === file) return true;
-  }
-  return false;
 }
 
 const flipByte = (file: string) =>

@@ -1,10 +1,8 @@
-import { readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
-import type { Incoming } from '../../src/store/incoming.js';
-import { withOpen } from '../image/make-image.js';
-import { capture, draftOf } from './capture-of-tests.js';
+import { capture, draftOf, storeBackingOf } from './capture-of-tests.js';
 import { freshStore } from './fresh-store.js';
 
 const fresh = freshStore();
@@ -15,25 +13,28 @@ beforeEach(() => {
   ({ dir, store } = fresh);
 });
 
+const at = (name: string) => join(store.path, '.backing', name);
 const backings = async () => (await readdir(join(store.path, '.backing'))).sort();
 const sweep = (dryRun = false, without: string[] = []) =>
   store.sweepBackings({ dryRun, without: new Set(without) });
 
-async function backingFor(incoming: Incoming, text: string) {
+/** A snapshot on a backing file of this content, about to be sealed. */
+async function cowDraft(guest: string, text: string, directory = '20261121T031500Z') {
+  const incoming = await store.begin(guest, `job-${directory}`);
   const path = join(dir, `${text}.img`);
   await writeFile(path, text.repeat(1000));
-  // Long ago, so that a note of its identity is written.
-  await utimes(path, 1_700_000_000, 1_700_000_000);
-  return await withOpen(path, 'r', ({ fd }) => store.storeBacking(incoming, { device: 'ubd0', path, fd }));
+  const backing = await storeBackingOf(store, incoming, path);
+  return {
+    incoming,
+    backing,
+    draft: draftOf(incoming, await capture(incoming, undefined, backing), directory),
+  };
 }
 
-/** A snapshot of a COW disk on a backing file of this content. */
-async function cowSnapshot(guest: string, text: string, directory = '20261121T031500Z') {
-  const incoming = await store.begin(guest, `job-${directory}`);
-  const backing = await backingFor(incoming, text);
-  await writeFile(join(store.path, '.backing', `${backing.sha256}.json`), '{"sources":[]}');
-  const disks = (await capture(incoming)).map((disk) => ({ ...disk, kind: 'cow' as const, backing }));
-  await store.seal(incoming, draftOf(incoming, disks, directory));
+async function cowSnapshot(...what: Parameters<typeof cowDraft>) {
+  const { incoming, backing, draft } = await cowDraft(...what);
+  await writeFile(at(`${backing.sha256}.json`), '{"sources":[]}');
+  await store.seal(incoming, draft);
   return backing;
 }
 
@@ -58,12 +59,10 @@ describe('a backing file', () => {
   });
 
   it('stays as long as any job of any guest has begun a snapshot that may need it', async () => {
-    const incoming = await store.begin('debian', 'job-1');
-    const backing = await backingFor(incoming, 'soon');
-    expect(await sweep()).toEqual({ removed: [], held: expect.stringContaining('job-1 of guest debian') });
+    const { incoming, draft } = await cowDraft('debian', 'soon');
+    expect(await sweep()).toEqual({ removed: [], held: expect.stringMatching(/job-.* of guest debian/) });
     // It seals later, and finds what it has stored.
-    const disks = (await capture(incoming)).map((disk) => ({ ...disk, kind: 'cow' as const, backing }));
-    await store.seal(incoming, draftOf(incoming, disks));
+    await store.seal(incoming, draft);
     expect(await sweep()).toEqual({ removed: [], held: null });
     expect(await store.list()).toMatchObject([{ manifest: {} }]);
   });
@@ -106,7 +105,6 @@ describe('a backing file', () => {
   it('is the only thing that goes: other names, links and directories are none of ours (fault 62)', async () => {
     const { file, sha256 } = await cowSnapshot('debian', 'mine');
     await store.remove('debian@20261121T031500Z');
-    const at = (name: string) => join(store.path, '.backing', name);
     const thesis = join(dir, 'thesis');
     await writeFile(thesis, 'years of work');
     await writeFile(at('README'), 'of the admin');
