@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compression } from '../../../src/config/store-config.js';
 import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js';
@@ -6,76 +6,59 @@ import { type Verdict, verifySnapshot } from '../../../src/restore/verify-snapsh
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import type { SnapshotContent, Store } from '../../../src/store/store.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
-import { writeArchive } from '../../../src/store/tar/write-archive.js';
 import { makeImage } from '../../image/make-image.js';
 import { makeTempDir, removeTempDir, withTempDir } from '../../support/temp-dir.js';
-import { contentIn, emptyImage, type ImageWish, sealSparse, sparseImage } from '../sparse-snapshots.js';
+import { contentIn, emptyImage, sealSparse, sparseImage } from '../sparse-snapshots.js';
 
-export const signal = new AbortController().signal;
+const { signal } = new AbortController();
 
-export interface ArchiveScene {
-  dir: string;
-  source: DirectoryStore;
-  /** `pair@…` of a COW disk, its backing file and an image that is one hole; `small@…` of one small disk. */
-  content(snapshot: 'pair@20261121T031500Z' | 'small@20261121T031500Z'): Promise<SnapshotContent>;
-}
-
+/** Of a COW disk, its backing file and an image that is one hole. */
 export const pair = 'pair@20261121T031500Z';
+/** Of one small disk. */
 export const small = 'small@20261121T031500Z';
 
-const smallImage: ImageWish = {
-  sizeBytes: 300_123,
-  pieces: [
-    { offset: 4096, length: 5000 },
-    { offset: 290_000, length: 10_123 },
-  ],
-};
-
 interface Sealed {
-  sealedDir: string;
   source: DirectoryStore;
+  content(snapshot: typeof pair | typeof small): Promise<SnapshotContent>;
 }
 
-let sealed: Sealed | undefined;
+export interface ArchiveScene extends Sealed {
+  dir: string;
+}
 
-/**
- * Lets `use` have snapshots in a directory store, to make archives of, and a fresh directory. The snapshots are sealed once for
- * a file of tests; `dropArchiveScene` removes them.
- */
+let sealedDir: string | undefined;
+
+/** Lets `use` have a directory, and snapshots in a directory store to make archives of, sealed once; `dropArchiveScene` removes them. */
 export async function withArchiveScene<T>(use: (scene: ArchiveScene) => Promise<T>): Promise<T> {
-  sealed ??= await sealAll();
-  const { source } = sealed;
-  return withTempDir((dir) => use({ dir, source, content: (snapshot) => contentIn(source, snapshot) }));
+  return withTempDir(async (dir) => use({ dir, ...(await sealedSnapshots()) }));
+}
+
+export async function sealedSnapshots(): Promise<Sealed> {
+  sealedDir ??= await sealAll();
+  const source = sourceIn(sealedDir);
+  return { source, content: (snapshot) => contentIn(source, snapshot) };
 }
 
 export async function dropArchiveScene(): Promise<void> {
-  if (sealed !== undefined) await removeTempDir(sealed.sealedDir);
-  sealed = undefined;
+  if (sealedDir !== undefined) await removeTempDir(sealedDir);
+  sealedDir = undefined;
 }
 
-async function sealAll(): Promise<Sealed> {
-  const sealedDir = await makeTempDir();
-  const source = new DirectoryStore({ name: 'source', path: join(sealedDir, 'source') });
+const sourceIn = (dir: string) => new DirectoryStore({ name: 'source', path: join(dir, 'source') });
+
+async function sealAll(): Promise<string> {
+  const dir = await makeTempDir();
+  const source = sourceIn(dir);
   await source.prepare(null);
-  const backing = join(sealedDir, 'base.img');
+  const backing = join(dir, 'base.img');
   await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
   await sealSparse(source, pair, { ubd0: { ...sparseImage, backing }, ubd3: emptyImage });
-  await sealSparse(source, small, { ubd0: smallImage });
-  return { sealedDir, source };
-}
-
-/** Writes an archive, as an export does. */
-export async function archiveTo(
-  path: string,
-  content: SnapshotContent,
-  compression: Compression,
-): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    await writeArchive(content, { fd: file.fd, compression });
-  } finally {
-    await file.close();
-  }
+  const pieces = [
+    { offset: 4096, length: 5000 },
+    { offset: 290_000, length: 10_123 },
+  ];
+  await sealSparse(source, small, { ubd0: { sizeBytes: 300_123, pieces } });
+  return dir;
 }
 
 export async function tarStoreIn(dir: string, compression: Compression): Promise<TarStore> {
@@ -114,12 +97,4 @@ export async function sourceFiles(
     if (backing) files.set(`backing/${backing.file}`, join(source.path, '.backing', backing.file));
   }
   return files;
-}
-
-export async function sameBytes(one: string, other: string): Promise<boolean> {
-  return (await readFile(one)).equals(await readFile(other));
-}
-
-export async function blocksOf(path: string): Promise<number> {
-  return (await stat(path)).blocks;
 }
