@@ -77,6 +77,15 @@ export async function storeSnapshot(store: DirectoryStore, guest: string, direct
   return store.seal(incoming, draftOf(incoming, await capture(incoming), directory));
 }
 
+/** At so much of its size; done twice, it is undone. */
+export const flipByte = (path: string, share = 0.5) =>
+  withOpen(path, 'r+', async (file) => {
+    const at = Math.floor((await file.stat()).size * share);
+    const byte = Buffer.alloc(1);
+    await file.read(byte, 0, 1, at);
+    await file.write(Buffer.of((byte[0] ?? 0) ^ 0x10), 0, 1, at);
+  });
+
 /** In this process. */
 export async function timesOpen(path: string): Promise<number> {
   const links = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''));

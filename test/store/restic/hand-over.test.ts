@@ -12,36 +12,33 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { readProcessStat } from '../../../src/process-identity.js';
-import { DirectoryStore } from '../../../src/store/directory-store.js';
 import { formatManifest } from '../../../src/store/manifest.js';
 import { withHandOver } from '../../../src/store/restic/hand-over.js';
 import { withoutZeros } from '../../../src/store/restic/restic-image.js';
 import type { SnapshotContent } from '../../../src/store/store.js';
 import { allocatedBytes, makeImage, sha256sum } from '../../image/make-image.js';
-import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
+import { freshStore } from '../fresh-store.js';
 import { contentIn, emptyImage, sealSparse, sparseImage, tamperedIn } from '../sparse-snapshots.js';
 
 const snapshot = 'pair@20261119T031500Z';
+const fresh = freshStore();
 let dir: string;
 let root: string;
-let store: DirectoryStore;
 let source: SnapshotContent;
+/** Where it lies in the store. */
+let sealed: string;
 
 beforeEach(async () => {
-  dir = await makeTempDir();
+  dir = fresh.dir;
   root = join(dir, 'handed', 'over');
-  store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
-  await store.prepare(null);
   const backing = join(dir, 'base.img');
   await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
-  await sealSparse(store, snapshot, { ubd0: { ...sparseImage, backing }, ubd3: emptyImage });
-  source = await contentIn(store, snapshot);
+  const images = { ubd0: { ...sparseImage, backing }, ubd3: emptyImage };
+  ({ directory: sealed } = await sealSparse(fresh.store, snapshot, images));
+  source = await contentIn(fresh.store, snapshot);
 });
-afterEach(() => removeTempDir(dir));
-
-const backingName = () => source.manifest.disks[0]?.backing?.file ?? '';
 
 test('files of a directory store are handed over by links, without a copy, under names that are the same everywhere', async () => {
   await withHandOver(root, source, {}, async ({ directory, files, requireUntouched }) => {
@@ -49,15 +46,15 @@ test('files of a directory store are handed over by links, without a copy, under
       'manifest.json',
       'disks/ubd0.cow',
       'disks/ubd3.img',
-      `backing/${backingName()}`,
+      `backing/${source.manifest.disks[0]?.backing?.file}`,
     ]);
     for (const { path, sizeBytes } of files) expect((await stat(join(directory, path))).size).toBe(sizeBytes);
-    expect(await readlink(join(directory, 'disks'))).toBe(join(store.path, 'pair', '20261119T031500Z'));
+    expect(await readlink(join(directory, 'disks'))).toBe(sealed);
     expect(await readFile(join(directory, 'manifest.json'), 'utf8')).toBe(formatManifest(source.manifest));
     await requireUntouched();
   });
   expect(await readdir(root)).toEqual([]);
-  expect(await readdir(join(store.path, 'pair', '20261119T031500Z'))).toHaveLength(3);
+  expect(await readdir(sealed)).toHaveLength(3);
 });
 
 test('what comes as a stream is written first, as sparse as it came', async () => {
@@ -78,18 +75,17 @@ function streamOf(content: Awaited<ReturnType<SnapshotContent['openFile']>>): ty
   if (content.from !== 'file') throw new Error('no file');
   const { handle } = content;
   async function* pieces() {
-    const { size } = await handle.stat();
-    for (let offset = 0; offset < size; offset += 1_048_576) {
-      const data = Buffer.alloc(Math.min(1_048_576, size - offset));
-      await handle.read(data, 0, data.length, offset);
+    let offset = 0;
+    for await (const data of handle.createReadStream({ autoClose: false })) {
       yield { offset, data };
+      offset += data.length;
     }
   }
   return { from: 'stream', pieces: withoutZeros(pieces()), close: () => content.close() };
 }
 
 test('a file whose name leads to another one by now is copied from where it is open', async () => {
-  const file = join(store.path, 'pair', '20261119T031500Z', 'ubd3.img');
+  const file = join(sealed, 'ubd3.img');
   const openFile: SnapshotContent['openFile'] = async (name) => {
     const content = await source.openFile(name);
     if (name !== 'ubd3.img') return content;
@@ -103,12 +99,11 @@ test('a file whose name leads to another one by now is copied from where it is o
 });
 
 test('a file that is not what its manifest says, or is changed while it is handed over, is refused', async () => {
-  const tampered = await tamperedIn(store, snapshot, dir);
+  const tampered = await tamperedIn(fresh.store, snapshot, dir);
   const used = withHandOver(root, tampered, {}, async () => 'used');
   await expect(used).rejects.toMatchObject({ code: 'SnapshotDamaged' });
-  const path = join(store.path, 'pair', '20261119T031500Z', 'ubd3.img');
   const changed = withHandOver(root, source, {}, async ({ requireUntouched }) => {
-    await utimes(path, 0, 0);
+    await utimes(join(sealed, 'ubd3.img'), 0, 0);
     await requireUntouched();
   });
   await expect(changed).rejects.toMatchObject({
@@ -126,10 +121,8 @@ test('what a killed one left is removed, what its links lead to is not, and nobo
   const own = readProcessStat(process.pid)?.startTicks;
   const left = join(root, `pair.${dead.pid}-${startTicks}.0123abcd`);
   const atWork = `pair.${process.pid}-${own}.0123abcd`;
-  await mkdir(left, { recursive: true });
-  await mkdir(join(root, atWork));
-  await mkdir(join(root, 'manifests'));
-  await mkdir(join(dir, 'led-to'));
+  for (const made of [left, join(root, atWork), join(root, 'manifests'), join(dir, 'led-to')])
+    await mkdir(made, { recursive: true });
   await writeFile(join(dir, 'led-to', 'file'), 'x');
   await symlink(join(dir, 'led-to'), join(left, 'disks'));
   await withHandOver(root, source, {}, async () => {});

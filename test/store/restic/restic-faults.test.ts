@@ -1,24 +1,24 @@
 import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, readdir, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { verify } from '../../../jobs/verify.js';
 import type { Config } from '../../../src/config/config.js';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
 import { resolveVerify } from '../../../src/config/verify-fields.js';
 import { UmlsnapError } from '../../../src/errors.js';
 import { isAlive, readProcessStat } from '../../../src/process-identity.js';
-import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js';
-import { verifySnapshot } from '../../../src/restore/verify-snapshot.js';
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import { ResticStore } from '../../../src/store/restic/restic-store.js';
 import { startScript } from '../../support/script-child.js';
 import { sha256sum, withOpen } from '../../image/make-image.js';
-import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../../support/loop-filesystem.js';
+import { whyNoLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { runTool } from '../../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
+import { flipByte } from '../capture-of-tests.js';
 import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
+import { restoreFailure, verdictOf } from '../tar/archive-scene.js';
 import {
   configIn,
   littlePatience,
@@ -28,7 +28,7 @@ import {
   startServer,
   storeOf,
 } from './restic-places.js';
-import { killOne, resticsOf } from './running-restics.js';
+import { resticsOf } from './running-restics.js';
 
 /**
  * restic's own repositories, broken in the ways that they break. `first` and `second` differ in a little of 24 MiB of data; a
@@ -37,22 +37,13 @@ import { killOne, resticsOf } from './running-restics.js';
 const first = 'debian@20261121T031500Z';
 const second = 'debian@20261122T031500Z';
 const dataBytes = 24 * 1024 * 1024;
-const signal = new AbortController().signal;
 
 let dir: string;
-const templates = {
-  get first() {
-    return join(dir, 'template');
-  },
-  get nothing() {
-    return join(dir, 'empty');
-  },
-};
+const templateOf = (holds: 'first' | 'nothing') => join(dir, `template-of-${holds}`);
 let source: DirectoryStore;
 let id: string;
 let config: ResticStoreConfig;
 let store: ResticStore;
-let copies = 0;
 
 beforeAll(async () => {
   dir = await makeTempDir();
@@ -65,19 +56,18 @@ beforeAll(async () => {
   await runTool('cp', ['--sparse=always', join(directory, 'ubd0.img'), changed]);
   await withOpen(changed, 'r+', (file) => file.write(Buffer.alloc(65_536, 7), 0, 65_536, 12_000_000));
   await sealSparse(source, second, { ubd0: { from: changed } });
-  const made = storeOf(await configIn(dir, templates.first));
+  const made = storeOf(await configIn(dir, templateOf('first')));
   id = (await made.prepare(null)).id;
-  await makeKeyCheap(templates.first);
-  await runTool('cp', ['-a', templates.first, templates.nothing]);
+  await makeKeyCheap(templateOf('first'));
+  await runTool('cp', ['-a', templateOf('first'), templateOf('nothing')]);
   await made.receive(await contentIn(source, first), {});
-}, 120_000);
+});
 afterAll(() => removeTempDir(dir));
 
 /** A copy of the repository, or of an empty one, that nobody has used yet. */
 async function fresh(holds: 'first' | 'nothing' = 'first'): Promise<void> {
-  const place = join(dir, `copy-${++copies}`);
-  await mkdir(place);
-  await runTool('cp', ['-a', templates[holds], join(place, 'repository')]);
+  const place = await makeTempDir(dir);
+  await runTool('cp', ['-a', templateOf(holds), join(place, 'repository')]);
   config = await configIn(place, join(place, 'repository'));
   store = storeOf(config);
 }
@@ -89,7 +79,11 @@ afterEach(() => {
 const names = async (of = store) => (await of.list()).map(({ snapshot }) => snapshot);
 const receive = async (snapshot: string, to = store) =>
   await to.receive(await contentIn(source, snapshot), {});
-const verdict = async () => await verifySnapshot(await contentIn(storeOf(config), first), { signal });
+const verdict = async () => await verdictOf(storeOf(config), first);
+const unusable = (problem: RegExp) => ({
+  code: 'StoreUnusable',
+  facts: { store: 'offsite', problem: expect.stringMatching(problem) },
+});
 const repositoryBytes = async () =>
   Number((await runTool('du', ['-sb', config.repository])).toString().split('\t')[0]);
 
@@ -101,24 +95,6 @@ async function packs(): Promise<string[]> {
     found.map(async (name) => ({ path: join(data, name), size: (await stat(join(data, name))).size })),
   );
   return sized.sort((a, b) => b.size - a.size).map(({ path }) => path);
-}
-
-const flipByte = (path: string, share: number) =>
-  withOpen(path, 'r+', async (file) => {
-    const at = Math.floor((await file.stat()).size * share);
-    const byte = Buffer.alloc(1);
-    await file.read(byte, 0, 1, at);
-    await file.write(Buffer.of((byte[0] ?? 0) ^ 0x10), 0, 1, at);
-  });
-
-async function whyNotRestored(): Promise<unknown> {
-  const to = join(config.repository, '..', 'restored');
-  const error = await restoreToDirectory(await contentIn(storeOf(config), first), to, { signal }).catch(
-    (thrown: unknown) => thrown,
-  );
-  // Nothing that looks like a disk is left.
-  expect(await readdir(to).catch(() => [])).toEqual([]);
-  return error;
 }
 
 test('a day later costs what has changed, and plain restic brings the disk back, byte for byte', async () => {
@@ -154,21 +130,18 @@ test('the password and the keys are in no argument of restic and in no error, wh
   await receive(second).finally(() => clearInterval(watch));
   expect([...seen].some((argv) => argv.startsWith('restic backup'))).toBe(true);
   expect([...seen].join('\n')).not.toMatch(new RegExp(`${password}|${secret}`));
-  const refused: [Partial<ResticStoreConfig>, string][] = [
-    [{ passwordCommand: ['printf', 'wrong-password\\n'] }, 'the password does not open it'],
-    [{ passwordCommand: ['sh', '-c', 'echo no pass >&2; exit 3'] }, 'its passwordCommand failed: no pass'],
-    [{ passwordCommand: ['true'] }, 'its passwordCommand gave no password'],
-    [{ passwordCommand: null, passwordFile: '/no/such/file' }, '/no/such/file does not exist'],
-    [{ environmentFile: '/no/such/file' }, "its environmentFile can't be read"],
-    [{ repository: `rest:http://me:${secret}@127.0.0.1:9/` }, 'connection refused'],
+  const refused: [Partial<ResticStoreConfig>, RegExp][] = [
+    [{ passwordCommand: ['printf', 'wrong-password\\n'] }, /the password does not open it/],
+    [{ passwordCommand: ['sh', '-c', 'echo no pass >&2; exit 3'] }, /its passwordCommand failed: no pass/],
+    [{ passwordCommand: ['true'] }, /its passwordCommand gave no password/],
+    [{ passwordCommand: null, passwordFile: '/no/such/file' }, /\/no\/such\/file does not exist/],
+    [{ environmentFile: '/no/such/file' }, /its environmentFile can't be read/],
+    [{ repository: `rest:http://me:${secret}@127.0.0.1:9/` }, /connection refused/],
   ];
-  for (const [changes, message] of refused) {
+  for (const [changes, problem] of refused) {
     const refusing = storeOf({ ...config, ...changes });
     const error = await refusing.prepare(id).catch((thrown: Error) => thrown);
-    expect(error).toMatchObject({
-      code: 'StoreUnusable',
-      facts: { problem: expect.stringContaining(message) },
-    });
+    expect(error).toMatchObject(unusable(problem));
     const { stack, cause } = error as Error;
     expect(`${stack} ${cause}`).not.toMatch(new RegExp(`${password}|wrong-password|${secret}`));
   }
@@ -177,17 +150,22 @@ test('the password and the keys are in no argument of restic and in no error, wh
 test('a byte flipped in a pack, one cut short and one gone are found, and nothing is restored of them', async () => {
   const [one = '', other = ''] = await fresh().then(packs);
   await flipByte(one, 0.3);
-  expect(await whyNotRestored()).toMatchObject({ code: 'SnapshotDamaged', facts: { snapshot: first } });
+  const to = join(config.repository, '..', 'restored');
+  expect(await restoreFailure(storeOf(config), first, to)).toMatchObject({
+    code: 'SnapshotDamaged',
+    facts: { snapshot: first },
+  });
+  // Nothing that looks like a disk is left.
+  expect(await readdir(to)).toEqual([]);
   expect(await store.checkRepository(100)).toMatchObject({ ok: false });
   await flipByte(one, 0.3);
-  const keep = async (path: string) => await copyFile(path, `${path}.kept`);
   for (const [pack, harm, what] of [
     [one, () => flipByte(one, 0.6), /ubd0.img can't be read: .*failed/],
     [other, () => flipByte(other, 0.9), /ubd0.img can't be read: .*failed/],
     [one, () => truncate(one, 1_000_000), /ubd0.img can't be read/],
     [one, () => rm(one), /ubd0.img can't be read: .*no such file/],
   ] as const) {
-    await keep(pack);
+    await copyFile(pack, `${pack}.kept`);
     await harm();
     expect(await verdict()).toMatchObject({ ok: false, problem: expect.stringMatching(what) });
     await rename(`${pack}.kept`, pack);
@@ -203,12 +181,11 @@ test('damage that no snapshot of ours shows is found by a verification of all', 
   await writeFile(file, randomBytes(1_000_000));
   await restic(config, 'backup', '--host', 'elsewhere', file);
   const [theirs = ''] = (await packs()).filter((pack) => !before.has(pack));
-  const verifyAll = async () => {
-    const verification = { ...resolveVerify({ filesystems: false }, 'UTC') };
-    const house = { config: { state: dir, verify: verification } as Config, stores: [store] };
-    const none = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
-    return await verify({ of: 'guest', guest: null }, { ...house, history: none }, { signal });
-  };
+  const { signal } = new AbortController();
+  const settings = { state: dir, verify: resolveVerify({ filesystems: false }, 'UTC') } as Config;
+  const history = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
+  const house = { config: settings, stores: [store], history };
+  const verifyAll = async () => await verify({ of: 'guest', guest: null }, house, { signal });
   expect(await verifyAll()).toMatchObject({ ok: 1, error: null });
   await rm(theirs);
   // Also where it is that pack of all that restic wants to read: it tries that again and again.
@@ -227,9 +204,7 @@ test('a snapshot whose list of files is damaged is listed as such, and no other 
   // Its directories: the smallest of what came with it.
   await flipByte(added.at(-1) ?? '', 0.1);
   // Neither our memory of it, nor restic's.
-  const anew = storeOf(
-    await configIn(join(dir, `anew-${await mkdir(join(dir, 'anew-undefined'))}`), config.repository),
-  );
+  const anew = storeOf(await configIn(await makeTempDir(dir), config.repository));
   const listed = await anew.list();
   expect(listed.map(({ snapshot, ...rest }) => [snapshot, 'damaged' in rest])).toEqual([
     [second, true],
@@ -271,9 +246,8 @@ test('a kill while it is pinned leaves it once in the list, pinned, and its remo
   await store.setPinned(first, true);
   await copyFile(join(dir, 'old'), join(snapshots, old));
   expect(await readdir(snapshots)).toHaveLength(2);
-  expect(
-    (await store.list()).map((stored) => [stored.snapshot, 'manifest' in stored && stored.manifest.pinned]),
-  ).toEqual([[first, true]]);
+  expect(await names()).toEqual([first]);
+  expect((await soundIn(store, first)).manifest.pinned).toBe(true);
   await store.moveToTrash(first);
   expect(await readdir(snapshots)).toEqual([]);
 });
@@ -290,10 +264,7 @@ test('a repository that is gone, another one, and an empty directory in its plac
   await expect(receive(second)).rejects.toMatchObject(gone);
   expect(await store.isMounted(null)).toBe(false);
   await writeFile(join(config.repository, 'letter'), '');
-  await expect(store.prepare(null)).rejects.toMatchObject({
-    code: 'StoreUnusable',
-    facts: { problem: expect.stringContaining('letter is there') },
-  });
+  await expect(store.prepare(null)).rejects.toMatchObject(unusable(/letter is there/));
 });
 
 test('a server that dies half-way costs the copy and not the snapshots; it goes on when the server is back', async () => {
@@ -306,10 +277,7 @@ test('a server that dies half-way costs the copy and not the snapshots; it goes 
     given.catch(() => {});
     await waitFor('the first data', async () => (await packs()).length > 0);
     server.kill();
-    await expect(given).rejects.toMatchObject({
-      code: 'StoreUnusable',
-      facts: { store: 'offsite', problem: expect.stringMatching(/connection refused|EOF|reset/) },
-    });
+    await expect(given).rejects.toMatchObject(unusable(/connection refused|EOF|reset/));
     await server.end();
     server = await startServer(config.repository);
     expect(await remote().prepare(made.id)).toEqual({ id: made.id, created: false });
@@ -339,11 +307,8 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   const given = receive(first);
   given.catch(() => {});
   await waitFor('the first data', async () => (await packs()).length > 0);
-  killOne(backup(process.pid));
-  await expect(given).rejects.toMatchObject({
-    code: 'StoreUnusable',
-    facts: { problem: expect.stringContaining('SIGKILL') },
-  });
+  process.kill(await waitFor('its backup', () => backup(process.pid)), 'SIGKILL');
+  await expect(given).rejects.toMatchObject(unusable(/SIGKILL/));
   expect(await names()).toEqual([]);
   const place = join(config.repository, '..');
   const script = new URL('./receive-child.ts', import.meta.url);
@@ -359,85 +324,64 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   expect(listed.filter((stored) => 'damaged' in stored)).toEqual([]);
   if (listed.length > 0) await store.moveToTrash(first);
   await receive(first);
-  expect(await verifySnapshot(await contentIn(store, first), { signal })).toMatchObject({ ok: true });
+  expect(await verdictOf(store, first)).toMatchObject({ ok: true });
   expect((await readdir(work)).filter((entry) => entry.startsWith('debian'))).toEqual([]);
 });
 
 const noLoop = whyNoLoopMount('ext4');
 if (noLoop !== undefined) console.warn(`SKIPPED: restic on a full and on a read-only file system: ${noLoop}`);
-describe.skipIf(noLoop !== undefined)('a place that is full', () => {
-  let filesystem: LoopFilesystem;
-  let on: ResticStoreConfig;
-  const filling = () => join(filesystem.mountPoint, 'filling');
-  const tooFull = { code: 'StoreTooFull', facts: { store: 'offsite', freeInodes: expect.any(Number) } };
-
-  beforeEach(async () => {
+test.skipIf(noLoop !== undefined)(
+  'a place that is full takes nothing more, also where restic hangs there in silence, one that is read-only neither, and what both hold is restored all the same (faults 29 and 32)',
+  async () => {
     await fresh();
-    filesystem = await mountLoopFilesystem({ type: 'ext4', sizeMiB: 64 });
-    on = { ...config, repository: join(filesystem.mountPoint, 'repository') };
-    await runTool('cp', ['-a', templates.first, on.repository]);
-    const { bavail, bsize } = await statfs(filesystem.mountPoint);
-    await runTool('fallocate', ['-l', String(bavail * bsize - 2 * 1024 * 1024), filling()]);
-  });
-  afterEach(() => filesystem.remove());
-
-  test('takes nothing more, one that is read-only neither, and what both hold is restored all the same', {
-    timeout: 180_000,
-  }, async () => {
-    store = storeOf(on);
-    const other = 'other@20261123T031500Z';
-    await sealSparse(source, other, {
-      ubd0: { sizeBytes: 9_000_000, pieces: [{ offset: 0, length: 9_000_000 }] },
-    });
-    // restic 0.14 says so, or hangs in silence.
-    await expect(receive(other)).rejects.toMatchObject(tooFull);
-    await runTool('sh', ['-c', 'cat /dev/zero > "$0"/rest || true', filesystem.mountPoint]);
-    const stillThere = async () => {
-      expect(await names()).toEqual([first]);
-      expect(await verifySnapshot(await contentIn(store, first), { signal })).toMatchObject({ ok: true });
-    };
-    await stillThere();
-    await runTool('mount', ['-o', 'remount,ro', filesystem.mountPoint]);
-    await expect(receive(other)).rejects.toMatchObject({
-      code: 'StoreUnusable',
-      facts: { problem: expect.stringContaining('read-only file system') },
-    });
-    await stillThere();
-  });
-
-  test('is told from one that is not, when restic hangs there in silence', async () => {
     const silent = join(dir, 'silent');
     await mkdir(silent);
     await writeFile(join(silent, 'restic'), '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
     const environmentFile = join(dir, 'silent-environment');
     await writeFile(environmentFile, `PATH=${silent}:${process.env.PATH}\n`);
-    const limits = { ...littlePatience, silenceMs: 500 };
-    const hanging = new ResticStore({ ...on, environmentFile }, limits);
-    await expect(hanging.list()).rejects.toMatchObject(tooFull);
-    await rm(filling());
-    await expect(hanging.list()).rejects.toMatchObject({
-      code: 'StoreUnusable',
-      facts: { problem: expect.stringContaining('nothing got on') },
+    const other = 'other@20261123T031500Z';
+    const image = { sizeBytes: 9_000_000, pieces: [{ offset: 0, length: 9_000_000 }] };
+    await sealSparse(source, other, { ubd0: image });
+    await withLoopFilesystem({ type: 'ext4', sizeMiB: 64 }, async (mountPoint) => {
+      const on = { ...config, repository: join(mountPoint, 'repository') };
+      await runTool('cp', ['-a', templateOf('first'), on.repository]);
+      store = storeOf(on);
+      const hanging = new ResticStore({ ...on, environmentFile }, { ...littlePatience, silenceMs: 500 });
+      const tooFull = { code: 'StoreTooFull', facts: { store: 'offsite', freeInodes: expect.any(Number) } };
+      const expectThere = async () => {
+        expect(await names()).toEqual([first]);
+        expect(await verdictOf(store, first)).toMatchObject({ ok: true });
+      };
+      await expect(hanging.list()).rejects.toMatchObject(unusable(/nothing got on/));
+      const { bavail, bsize } = await statfs(mountPoint);
+      await runTool('fallocate', [
+        '-l',
+        String(bavail * bsize - 2 * 1024 * 1024),
+        join(mountPoint, 'filling'),
+      ]);
+      await expect(hanging.list()).rejects.toMatchObject(tooFull);
+      // restic 0.14 says so, or hangs in silence.
+      await expect(receive(other)).rejects.toMatchObject(tooFull);
+      await runTool('sh', ['-c', 'cat /dev/zero > "$0"/rest || true', mountPoint]);
+      await expectThere();
+      await runTool('mount', ['-o', 'remount,ro', mountPoint]);
+      await expect(receive(other)).rejects.toMatchObject(unusable(/read-only file system/));
+      await expectThere();
     });
-  });
-});
+  },
+);
 
 test('a lock of a dead process is removed, and one of a living process is named', async () => {
   await fresh();
   const locks = join(config.repository, 'locks');
-  const child = startScript(new URL('./hold-lock-child.ts', import.meta.url), [
-    config.repository,
-    config.passwordFile ?? '',
-  ]);
+  const script = new URL('./hold-lock-child.ts', import.meta.url);
+  const child = startScript(script, [config.repository, config.passwordFile ?? '']);
   try {
     await child.waitForLine('held');
     expect(await readdir(locks)).not.toEqual([]);
     // Whatever is locked: what is there can be seen.
     expect(await names()).toEqual([first]);
-    await expect(store.setPinned(first, true)).rejects.toMatchObject({
-      code: 'StoreUnusable',
-      facts: { problem: expect.stringMatching(/locked.*PID \d+/) },
-    });
+    await expect(store.setPinned(first, true)).rejects.toMatchObject(unusable(/locked.*PID \d+/));
   } finally {
     child.go();
     await child.exited;

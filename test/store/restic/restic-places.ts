@@ -1,12 +1,11 @@
 import { createCipheriv, createDecipheriv, createHash, scryptSync } from 'node:crypto';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
 import { ResticStore } from '../../../src/store/restic/restic-store.js';
-import { tryTool } from '../../support/run-tool.js';
+import { runTool } from '../../support/run-tool.js';
 import { waitFor } from '../../support/wait-for.js';
 
 export const password = 'correct horse battery staple';
@@ -14,11 +13,7 @@ export const password = 'correct horse battery staple';
 export const littlePatience = { retryingMs: 3000, silenceMs: 20_000, lockedMs: 2000 };
 
 /** The config of a repository whose password lies in a file, as the tests' own `restic` can use it too. */
-export async function configIn(
-  dir: string,
-  repository: string,
-  changes: Partial<ResticStoreConfig> = {},
-): Promise<ResticStoreConfig> {
+export async function configIn(dir: string, repository: string): Promise<ResticStoreConfig> {
   const passwordFile = join(dir, 'password');
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   const environmentFile = join(dir, 'environment');
@@ -32,7 +27,6 @@ export async function configIn(
     passwordCommand: null,
     environmentFile,
     staging: join(dir, 'staging'),
-    ...changes,
   };
 }
 
@@ -80,17 +74,9 @@ function poly1305(r: Buffer, s: Buffer, message: Buffer): Buffer {
 
 /** The host's own restic on the repository, beside ours. */
 export async function restic(config: ResticStoreConfig, ...args: string[]): Promise<string> {
-  const { exitCode, output, stdout } = await tryTool('env', [
-    `RESTIC_PASSWORD_FILE=${config.passwordFile}`,
-    'restic',
-    '--repo',
-    config.repository,
-    '--quiet',
-    '--no-cache',
-    ...args,
-  ]);
-  if (exitCode !== 0) throw new Error(`restic ${args.join(' ')} exited ${exitCode}: ${output}`);
-  return stdout.toString();
+  const env = `RESTIC_PASSWORD_FILE=${config.passwordFile}`;
+  const options = ['--repo', config.repository, '--quiet', '--no-cache'];
+  return (await runTool('env', [env, 'restic', ...options, ...args])).toString();
 }
 
 export interface ResticServer {
@@ -104,43 +90,26 @@ export interface ResticServer {
 }
 
 /**
- * rclone on a free port of this host, which speaks restic's protocol for a directory.
- * @param port one that it had before, to come back on it
+ * rclone, which speaks restic's protocol for a directory.
+ * @param port one that it had before, to come back on it; else it takes a free one
  */
-export async function startServer(directory: string, port?: number): Promise<ResticServer> {
+export async function startServer(directory: string, port = 0): Promise<ResticServer> {
   await mkdir(directory, { recursive: true });
-  const at = port ?? (await freePort());
-  const args = ['serve', 'restic', '--config', '/dev/null', '--addr', `127.0.0.1:${at}`, directory];
+  const args = ['serve', 'restic', '--config', '/dev/null', '--addr', `127.0.0.1:${port}`, directory];
   const server = spawn('rclone', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const gone = once(server, 'exit');
   let said = '';
   server.stderr.on('data', (text: Buffer) => {
     said += text.toString();
   });
-  await waitFor('the server', () => {
+  const url = await waitFor('the server', () => {
     if (server.exitCode !== null) throw new Error(`rclone ended: ${said}`);
-    return said.includes('Serving restic REST API');
+    return /Serving restic REST API on \[?(http:[^\s\]]*)/.exec(said)?.[1];
   });
-  return {
-    repository: `rest:http://127.0.0.1:${at}/`,
-    port: at,
-    kill: () => void server.kill('SIGKILL'),
-    end: () => endOf(server),
+  const kill = () => void server.kill('SIGKILL');
+  const end = async () => {
+    kill();
+    await gone;
   };
-}
-
-async function endOf(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return;
-  const gone = once(server, 'exit');
-  server.kill('SIGKILL');
-  await gone;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const address = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+  return { repository: `rest:${url}`, port: Number(new URL(url).port), kill, end };
 }

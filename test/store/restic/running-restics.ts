@@ -24,10 +24,3 @@ function argvOf(pid: number): string[] {
     return [];
   }
 }
-
-/** SIGKILL for this one process: a pid that is not known must never become -1, which means every process of the machine. */
-export function killOne(pid: number | undefined): void {
-  if (pid === undefined || !Number.isInteger(pid) || pid <= 1)
-    throw new Error(`${pid} is no process to kill`);
-  process.kill(pid, 'SIGKILL');
-}
