@@ -185,13 +185,6 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       await expect(absent).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
     });
 
-    test('gives on what it holds: another store that takes it from here has the same', async () => {
-      const other = new DirectoryStore({ name: 'other', path: join(dir, 'other') });
-      await other.prepare(null);
-      const kept = await other.receive(await contentIn(made.again(), pair), {});
-      expect(withoutRoom(kept)).toEqual(withoutRoom((await soundIn(source, pair)).manifest));
-    });
-
     test('has a removed snapshot in no list, and the one that shares its backing file stays whole', async () => {
       await store.moveToTrash(pair);
       expect(await names('pair')).toEqual([newerPair]);

@@ -39,7 +39,7 @@ describe.skipIf(!traceable)('a seal', () => {
   beforeEach(startSealing);
   afterEach(endSealing);
 
-  it('is given up at the first fsync that fails, whichever it is, and that one is never tried again', async () => {
+  it('is given up at the first fsync that fails, whichever it is, and that one is never tried again (fault 31)', async () => {
     const sealUnder = (fault: string) =>
       callsUnderFault(sealing.pid, fault, async () => {
         sealing.go();
@@ -84,8 +84,9 @@ describe.skipIf(!traceable)('a seal', () => {
   }, 600_000);
 });
 
-describe.skipIf(!traceable)('a received snapshot', () => {
-  it('of which the disk has lost a write, though it said yes, is told as damaged and not kept', async () => {
+it.skipIf(!traceable)(
+  'a received snapshot of which the disk has lost a write, though it said yes, is told as damaged and not kept',
+  async () => {
     const pieceBytes = 2 ** 20;
     const bytes = Buffer.alloc(2 * pieceBytes, 'a disk ');
     const { snapshot } = await sealSparse(fresh.store, 'debian@20261121T031500Z', { ubd0: { bytes } });
@@ -94,16 +95,16 @@ describe.skipIf(!traceable)('a received snapshot', () => {
     await other.prepare(null);
     const written = join(other.path, 'debian/.incoming-job-20261121T031500Z/ubd0.img');
     const lost = `pwrite64:retval=${pieceBytes}:when=1`;
-    const receiving = () => withInjected(process.pid, [lost], () => other.receive(content), written);
+    const receiving = withInjected(process.pid, [lost], () => other.receive(content), written);
     // What was read was sound, and was hashed as it came by: only what lies there now tells.
-    await expect(receiving()).rejects.toMatchObject({
+    await expect(receiving).rejects.toMatchObject({
       code: 'CaptureDamaged',
       facts: { problem: expect.stringContaining('reads differently from what was written') },
     });
     expect(await other.list()).toEqual([]);
     expect(await readdir(join(other.path, 'debian'))).toEqual([]);
-  });
-});
+  },
+);
 
 async function nothingOrAWholeSnapshot(store: DirectoryStore): Promise<number> {
   const listed = await expectAllWhole(store);
