@@ -50,94 +50,92 @@ const storeIt = (path = source, into = incoming, signal?: AbortSignal) =>
 const copyOf = (file: string) => join(store.path, '.backing', file);
 const expectWhole = async (file: string) => expect((await readFile(copyOf(file))).equals(content)).toBe(true);
 
-describe('a backing file', () => {
-  it('is stored by its content, with its holes and with its time to the second, and once for all guests', async () => {
-    const stored = await storeIt();
-    expect(stored).toEqual({
-      sourcePath: source,
-      file: `${contentSha256}.img`,
-      sizeBytes: content.length,
-      mtime: '2023-11-14T22:13:20.999Z',
-      sha256: contentSha256,
-      dataSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
-    });
-    await expectWhole(stored.file);
-    const { blocks, mtimeMs, mode } = await stat(copyOf(stored.file));
-    expect(blocks * 512).toBeLessThan(1024 * 1024);
-    expect(Math.floor(mtimeMs / 1000)).toBe(1_700_000_000);
-    expect(mode & 0o777).toBe(0o600);
-    expect(await readdir(incoming.directory)).toEqual([]);
-    const twin = await makeSource('twin.img');
-    expect(await storeIt(twin, await store.begin('other', 'job-2'))).toEqual({ ...stored, sourcePath: twin });
-    expect(await images()).toEqual([stored.file]);
+it('a backing file is stored by its content, with its holes and with its time to the second, and once for all guests', async () => {
+  const stored = await storeIt();
+  expect(stored).toEqual({
+    sourcePath: source,
+    file: `${contentSha256}.img`,
+    sizeBytes: content.length,
+    mtime: '2023-11-14T22:13:20.999Z',
+    sha256: contentSha256,
+    dataSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
   });
+  await expectWhole(stored.file);
+  const { blocks, mtimeMs, mode } = await stat(copyOf(stored.file));
+  expect(blocks * 512).toBeLessThan(1024 * 1024);
+  expect(Math.floor(mtimeMs / 1000)).toBe(1_700_000_000);
+  expect(mode & 0o777).toBe(0o600);
+  expect(await readdir(incoming.directory)).toEqual([]);
+  const twin = await makeSource('twin.img');
+  expect(await storeIt(twin, await store.begin('other', 'job-2'))).toEqual({ ...stored, sourcePath: twin });
+  expect(await images()).toEqual([stored.file]);
+});
 
-  it('is stored once when two jobs bring it at the same time', async () => {
-    const other = await store.begin('other', 'job-2');
-    const [one, two] = await Promise.all([storeIt(), storeIt(source, other)]);
-    expect(two).toEqual(one);
-    await expectWhole(one.file);
-  });
+it('a backing file is stored once when two jobs bring it at the same time', async () => {
+  const other = await store.begin('other', 'job-2');
+  const [one, two] = await Promise.all([storeIt(), storeIt(source, other)]);
+  expect(two).toEqual(one);
+  await expectWhole(one.file);
+});
 
-  it('is not read again as long as it is the same file with the same times', async () => {
-    const atFirst = await readBytes();
-    const first = await storeIt();
-    const before = await readBytes();
-    expect(before - atFirst).toBeGreaterThan(300_000);
+it('a backing file is not read again as long as it is the same file with the same times', async () => {
+  const atFirst = await readBytes();
+  const first = await storeIt();
+  const before = await readBytes();
+  expect(before - atFirst).toBeGreaterThan(300_000);
+  expect(await storeIt()).toEqual(first);
+  expect((await readBytes()) - before).toBeLessThan(300_000);
+});
+
+it('a backing file is read again when it was written to a moment ago, since its times could stand still', async () => {
+  await storeIt(await makeSource('new.img'));
+  expect(await backings()).toEqual([`${contentSha256}.img`]);
+});
+
+it('a backing file that was changed is another one', async () => {
+  const changed = join(sources, 'changed.img');
+  const first = await storeIt(changed);
+  await withOpen(changed, 'r+', (file) => file.write(Buffer.from('x'), 0, 1, 5));
+  await utimes(changed, 1_700_000_000.999, 1_700_000_000.999);
+  expect((await storeIt(changed)).sha256).not.toBe(first.sha256);
+  expect(await images()).toHaveLength(2);
+});
+
+it('a backing file is stored anew when its copy is gone or cut short, or the note about it was damaged', async () => {
+  const first = await storeIt();
+  for (const harm of [
+    () => rm(copyOf(first.file)),
+    () => writeFile(copyOf(first.file), 'cut short'),
+    () => writeFile(copyOf(`${contentSha256}.json`), '{"sources": [{"dev":'),
+  ]) {
+    await harm();
     expect(await storeIt()).toEqual(first);
-    expect((await readBytes()) - before).toBeLessThan(300_000);
-  });
+    await expectWhole(first.file);
+  }
+});
 
-  it('is read again when it was written to a moment ago, since its times could stand still', async () => {
-    await storeIt(await makeSource('new.img'));
-    expect(await backings()).toEqual([`${contentSha256}.img`]);
+it('a backing file that somebody writes to while it is read is refused, and nothing of it stays', async () => {
+  const large = join(fresh.dir, 'large.img');
+  await writeFile(large, Buffer.alloc(32 * 1024 * 1024, 1));
+  let stop = false;
+  const writing = withOpen(large, 'r+', async (writer) => {
+    for (let at = 0; !stop; at++) await writer.write(Buffer.from([at]), 0, 1, at);
   });
+  await expect(storeIt(large)).rejects.toMatchObject({
+    code: 'SourceChanged',
+    facts: { guest: 'debian', device: 'ubd0' },
+  });
+  stop = true;
+  await writing;
+  expect(await backings()).toEqual([]);
+  expect(await readdir(incoming.directory)).toEqual([]);
+});
 
-  it('that was changed is another one', async () => {
-    const changed = join(sources, 'changed.img');
-    const first = await storeIt(changed);
-    await withOpen(changed, 'r+', (file) => file.write(Buffer.from('x'), 0, 1, 5));
-    await utimes(changed, 1_700_000_000.999, 1_700_000_000.999);
-    expect((await storeIt(changed)).sha256).not.toBe(first.sha256);
-    expect(await images()).toHaveLength(2);
-  });
-
-  it('is stored anew when its copy is gone or cut short, or the note about it was damaged', async () => {
-    const first = await storeIt();
-    for (const harm of [
-      () => rm(copyOf(first.file)),
-      () => writeFile(copyOf(first.file), 'cut short'),
-      () => writeFile(copyOf(`${contentSha256}.json`), '{"sources": [{"dev":'),
-    ]) {
-      await harm();
-      expect(await storeIt()).toEqual(first);
-      await expectWhole(first.file);
-    }
-  });
-
-  it('that somebody writes to while it is read is refused, and nothing of it stays', async () => {
-    const large = join(fresh.dir, 'large.img');
-    await writeFile(large, Buffer.alloc(32 * 1024 * 1024, 1));
-    let stop = false;
-    const writing = withOpen(large, 'r+', async (writer) => {
-      for (let at = 0; !stop; at++) await writer.write(Buffer.from([at]), 0, 1, at);
-    });
-    await expect(storeIt(large)).rejects.toMatchObject({
-      code: 'SourceChanged',
-      facts: { guest: 'debian', device: 'ubd0' },
-    });
-    stop = true;
-    await writing;
-    expect(await backings()).toEqual([]);
-    expect(await readdir(incoming.directory)).toEqual([]);
-  });
-
-  it('whose copying is aborted leaves nothing', async () => {
-    const given = storeIt(source, incoming, AbortSignal.abort(new Error('told to')));
-    await expect(given).rejects.toThrow('told to');
-    expect(await backings()).toEqual([]);
-    expect(await readdir(incoming.directory)).toEqual([]);
-  });
+it('a backing file whose copying is aborted leaves nothing', async () => {
+  const given = storeIt(source, incoming, AbortSignal.abort(new Error('told to')));
+  await expect(given).rejects.toThrow('told to');
+  expect(await backings()).toEqual([]);
+  expect(await readdir(incoming.directory)).toEqual([]);
 });
 
 describe('a snapshot without its backing file', () => {

@@ -1,20 +1,15 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import type { Incoming } from '../../src/store/incoming.js';
 import { formatManifest, type Manifest, parseManifest, sealManifest } from '../../src/store/manifest.js';
+import { draftOf } from './capture-of-tests.js';
 
+const incoming = { guest: 'debian', job: '20261121T031500Z-7f3a' } as Incoming;
 const manifest: Manifest = sealManifest({
-  format: 'umlsnap/1',
-  snapshot: 'debian@20261121T031500Z',
-  guest: 'debian',
-  job: '20261121T031500Z-7f3a',
-  takenAt: '2026-11-21T03:15:00.123Z',
+  ...draftOf(incoming, []),
   kernel: 'Linux debian 6.1.176 "é"',
-  consistency: 'crash',
-  dirtyKib: 12,
-  method: 'copy',
   pausedMs: 0.30000000000000004,
   labels: { b: '2', a: '1' },
-  pinned: false,
   disks: [
     {
       device: 'ubd0',
@@ -37,40 +32,38 @@ const manifest: Manifest = sealManifest({
 });
 const text = formatManifest(manifest);
 
-describe('a manifest', () => {
-  it('is refused when any one byte of it was changed to any other', () => {
-    const bytes = Buffer.from(text);
-    fc.assert(
-      fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, by) => {
-        const changed = Buffer.from(bytes);
-        changed[at] = (changed[at] ?? 0) ^ by;
-        expect(() => parseManifest(changed.toString('utf8'), manifest.snapshot)).toThrow('SnapshotDamaged');
-      }),
-      { numRuns: 3000 },
-    );
-  });
+it('a manifest is refused when any one byte of it was changed to any other', () => {
+  const bytes = Buffer.from(text);
+  fc.assert(
+    fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, by) => {
+      const changed = Buffer.from(bytes);
+      changed[at] = (changed[at] ?? 0) ^ by;
+      expect(() => parseManifest(changed.toString('utf8'), manifest.snapshot)).toThrow('SnapshotDamaged');
+    }),
+    { numRuns: 3000 },
+  );
+});
 
-  it('is refused wherever it was cut off', () => {
-    for (let length = 0; length < text.length; length++) {
-      expect(() => parseManifest(text.slice(0, length), manifest.snapshot)).toThrow('SnapshotDamaged');
-    }
-  });
+it('a manifest is refused wherever it was cut off', () => {
+  for (let length = 0; length < text.length; length++) {
+    expect(() => parseManifest(text.slice(0, length), manifest.snapshot)).toThrow('SnapshotDamaged');
+  }
+});
 
-  it('is refused with another blank, with a field that we do not know, and in the place of another snapshot', () => {
-    const { snapshot } = manifest;
-    const blank = text.replace('\n  "guest"', '\n\t"guest"');
-    expect(() => parseManifest(blank, snapshot)).toThrow(/SnapshotDamaged.*not as it was written/);
-    const more = JSON.stringify({ ...manifest, more: 1 });
-    expect(() => parseManifest(more, snapshot)).toThrow(/SnapshotDamaged.*Unrecognized key/s);
-    expect(() => parseManifest(text, 'debian@20261122T031500Z')).toThrow('belongs to debian@20261121');
-  });
+it('a manifest is refused with another blank, with a field that we do not know, and in the place of another snapshot', () => {
+  const { snapshot } = manifest;
+  const blank = text.replace('\n  "guest"', '\n\t"guest"');
+  expect(() => parseManifest(blank, snapshot)).toThrow(/SnapshotDamaged.*not as it was written/);
+  const more = JSON.stringify({ ...manifest, more: 1 });
+  expect(() => parseManifest(more, snapshot)).toThrow(/SnapshotDamaged.*Unrecognized key/s);
+  expect(() => parseManifest(text, 'debian@20261122T031500Z')).toThrow('belongs to debian@20261121');
+});
 
-  it('names no file outside its own directory', () => {
-    for (const file of ['../ubd0.img', '/etc/shadow', '.hidden', 'a/b', '']) {
-      const { checksum: _, ...rest } = manifest;
-      const disks = rest.disks.map((disk) => ({ ...disk, file }));
-      const forged = JSON.stringify(sealManifest({ ...rest, disks }), null, 2);
-      expect(() => parseManifest(`${forged}\n`, manifest.snapshot)).toThrow('plain file name');
-    }
-  });
+it('a manifest names no file outside its own directory', () => {
+  for (const file of ['../ubd0.img', '/etc/shadow', '.hidden', 'a/b', '']) {
+    const { checksum: _, ...rest } = manifest;
+    const disks = rest.disks.map((disk) => ({ ...disk, file }));
+    const forged = JSON.stringify(sealManifest({ ...rest, disks }), null, 2);
+    expect(() => parseManifest(`${forged}\n`, manifest.snapshot)).toThrow('plain file name');
+  }
 });
