@@ -18,20 +18,20 @@ export async function capture(
 ): Promise<SealDisk[]> {
   const disks: SealDisk[] = [];
   for (const [device, content] of Object.entries(contents)) {
-    const file = `${device}.img`;
-    await writeFile(incoming.pathOf(file), content, { flag: 'wx', mode: 0o600 });
-    disks.push(await capturedAs(incoming, device, file, backing));
+    const write = (path: string) => writeFile(path, content, { flag: 'wx', mode: 0o600 });
+    disks.push(await captureDisk(incoming, device, write, backing));
   }
   return disks;
 }
 
-/** A disk that lies in the incoming directory, as a seal takes it. */
-export async function capturedAs(
+export async function captureDisk(
   incoming: Incoming,
   device: string,
-  file: string,
+  write: (path: string) => Promise<void>,
   backing?: StoredBacking,
 ): Promise<SealDisk> {
+  const file = `${device}.${backing ? 'cow' : 'img'}`;
+  await write(incoming.pathOf(file));
   const stamp = await withOpen(incoming.pathOf(file), 'r', ({ fd }) => stampOf(fd));
   const facts = { device, file, sizeBytes: stamp.sizeBytes, stamp };
   const disk = { ...facts, sourcePath: `/srv/uml/${file}`, mtime: '2026-11-21T03:14:00.000Z' };

@@ -7,7 +7,7 @@ import { isSound, type SoundSnapshot } from '../../src/store/stored-snapshots.js
 import type { SnapshotContent, Store } from '../../src/store/store.js';
 import { makeImage, type Piece } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
-import { capturedAs, draftOf, storeBackingOf } from './capture-of-tests.js';
+import { captureDisk, draftOf, storeBackingOf } from './capture-of-tests.js';
 
 /** An image of random data in these places and holes elsewhere. */
 export interface ImageWish {
@@ -46,10 +46,8 @@ export async function sealSparse(
   const disks: SealDisk[] = [];
   for (const [device, wish] of Object.entries(images)) {
     const { backing, from } = wish;
-    const file = `${device}.${backing === undefined ? 'img' : 'cow'}`;
-    await lay(wish, incoming.pathOf(file));
     const stored = backing === undefined ? undefined : await storeBackingOf(store, incoming, backing);
-    const disk = await capturedAs(incoming, device, file, stored);
+    const disk = await captureDisk(incoming, device, (path) => lay(wish, path), stored);
     disks.push({ ...disk, sourcePath: from ?? disk.sourcePath });
   }
   const takenAt = directory.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z');

@@ -56,7 +56,10 @@ it('a backing file goes with its note when the last snapshot that needs it is go
 
 it('a backing file stays as long as any job of any guest has begun a snapshot that may need it', async () => {
   const { incoming, draft } = await cowDraft('debian', 'soon');
-  expect(await sweep()).toEqual({ removed: [], held: expect.stringContaining('job-20261121T031500Z of guest debian') });
+  expect(await sweep()).toEqual({
+    removed: [],
+    held: expect.stringContaining('job-20261121T031500Z of guest debian'),
+  });
   // It seals later, and finds what it has stored.
   await store.seal(incoming, draft);
   expect(await sweep()).toEqual({ removed: [], held: null });
