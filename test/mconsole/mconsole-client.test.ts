@@ -1,15 +1,10 @@
 import { expect, test } from 'vitest';
-import type { Ask } from '../../src/mconsole/mconsole-client.js';
+import { readGoAnswer } from '../../src/mconsole/commands.js';
+import type { GarbledForm } from '../fixtures/misbehaviour.js';
 import { waitFor } from '../support/wait-for.js';
-import { brief, patient, setFakeGuest } from './with-client.js';
+import { brief, fillQueue, patient, setFakeGuest } from './with-client.js';
 
 const withClient = setFakeGuest();
-
-test('an answer of many datagrams comes whole and in order', () =>
-  withClient([], async (client) => {
-    const text = await client.request('proc vmstat', patient);
-    expect(text).toBe(`\n${'nr_other 1\n'.repeat(100)}nr_dirty 0\nnr_writeback 0\n`);
-  }));
 
 test('requests made at once are sent one after another', () =>
   withClient([{ on: 'version', fault: { kind: 'delayAnswer', delayMs: 100 } }], async (client, guest) => {
@@ -21,53 +16,45 @@ test('requests made at once are sent one after another', () =>
     expect(seenAtAnswer).toEqual([1, 2, 3]);
   }));
 
-test('a request that failed does not keep back those behind it', () =>
-  withClient([{ on: 'stop', fault: { kind: 'dropRequest' } }], async (client) => {
-    const failing = [client.request('stop', brief), client.request('x'.repeat(600), patient)];
+test('a request that is not answered, or too long to be sent at all, does not keep back those behind it', () =>
+  withClient([{ on: 'stop', fault: { kind: 'dropRequest' } }], async (client, guest) => {
+    const tooLong = 'x'.repeat(512);
+    const failing = [client.request('stop', brief), client.request(tooLong, patient)];
     const next = client.request('version', patient);
-    const results = await Promise.allSettled(failing);
-    expect(results.map((result) => result.status === 'rejected' && result.reason.code)).toEqual([
-      'GuestNotAnswering',
-      'RequestTooLarge',
+    expect(await Promise.allSettled(failing)).toMatchObject([
+      {
+        reason: { code: 'GuestNotAnswering', facts: { command: 'stop', socketPath: guest.socketPath } },
+      },
+      { reason: { code: 'RequestTooLarge', facts: { lengthBytes: 512 } } },
     ]);
     expect(await next).toContain('Linux');
+    expect(client.ask(tooLong).isSent).toBe(false);
+    expect(guest.received()).toHaveLength(2);
   }));
 
-test('a command that is too long is refused before anything is sent', () =>
-  withClient([], async (client, guest) => {
-    await expect(client.request(`log ${'x'.repeat(508)}`, patient)).rejects.toMatchObject({
-      code: 'RequestTooLarge',
-      facts: { lengthBytes: 512 },
-    });
-    const ask = client.ask('x'.repeat(512));
-    await expect(ask.answered).rejects.toMatchObject({ code: 'RequestTooLarge' });
-    expect(ask.isSent).toBe(false);
-    await client.request('version', patient);
-    expect(guest.received()).toHaveLength(1);
-  }));
+test.each<GarbledForm>(['zeroHeader', 'lengthZero', 'lengthHuge', 'empty', 'oversized'])(
+  'a garbled answer to go (%s) is no success, and the next one is read again (fault 15)',
+  (form) =>
+    withClient([{ on: 'go', times: 1, fault: { kind: 'garbledAnswer', form } }], async (client, guest) => {
+      await client.request('stop', patient);
+      await expect(client.request('go', patient)).rejects.toMatchObject({
+        code: 'ReplyMalformed',
+        facts: { command: 'go', socketPath: guest.socketPath },
+      });
+      expect(await readGoAnswer(client.request('go', patient))).toBe('notStopped');
+    }),
+);
 
-test('a guest whose queue is full gets every request in the end', () =>
-  withClient([], async (client, guest) => {
-    process.kill(guest.pid, 'SIGSTOP');
-    const asks: Ask[] = [];
-    while (asks.at(-1)?.isSent ?? true) asks.push(client.ask('version'));
-    process.kill(guest.pid, 'SIGCONT');
-    // Not by the answers: where the queue is long (systemd makes it so), a guest loses some of so many.
-    await waitFor('all of them', () => guest.received().length === asks.length);
-    expect(asks.at(-1)?.isSent).toBe(true);
-  }));
-
-test('a request that found no room in the queue until its time was up is never delivered', () =>
+test('a guest whose queue is full gets every request in the end, but for one whose time was up by then', () =>
   withClient([], async (client, guest) => {
     process.kill(guest.pid, 'SIGSTOP');
-    const asks: Ask[] = [];
-    while (asks.at(-1)?.isSent ?? true) asks.push(client.ask('version'));
-    asks.pop()?.abandon();
+    const asks = fillQueue(client);
     await expect(client.request('stop', brief)).rejects.toMatchObject({ code: 'GuestNotAnswering' });
     process.kill(guest.pid, 'SIGCONT');
+    // Not by the answers: where the queue is long (systemd makes it so), a guest loses some of so many.
     await waitFor('all the others', () => guest.received().length === asks.length);
-    const hasAnswered = () => client.request('version', brief).catch(() => false);
-    await waitFor('an answer', hasAnswered);
+    expect(asks.at(-1)?.isSent).toBe(true);
+    await waitFor('an answer', () => client.request('version', brief).catch(() => false));
     expect(guest.received().map(({ command }) => command)).not.toContain('stop');
   }));
 
@@ -85,13 +72,12 @@ test('an answer that lay in the queue while our event loop was blocked is taken,
 test('a request that is aborted ends with the reason of its signal', () =>
   withClient([{ on: 'version', fault: { kind: 'dropRequest' } }], async (client, guest) => {
     const controller = new AbortController();
-    const answered = client.request('version', { ...patient, signal: controller.signal });
-    const isReceived = () => guest.received().length > 0;
-    await waitFor('the request to be received', isReceived);
+    const options = { ...patient, signal: controller.signal };
+    const answered = client.request('version', options);
+    await waitFor('the request to be received', () => guest.received().length > 0);
     controller.abort(new Error('enough'));
     await expect(answered).rejects.toThrow('enough');
-    const never = client.request('stop', { ...patient, signal: controller.signal });
-    await expect(never).rejects.toThrow('enough');
+    await expect(client.request('stop', options)).rejects.toThrow('enough');
     expect(guest.received()).toHaveLength(1);
   }));
 

@@ -1,6 +1,6 @@
 import { NotifyListener } from '../../src/mconsole/notify-listener.js';
 
-/** Listens at PATH for a guest of the user UID, until it is ended: for notify-rights.test.ts. */
+/** Listens at PATH for a guest of the user UID, until it is ended: for notify-listener.test.ts. */
 const [socketPath = '', uid = ''] = process.argv.slice(2);
 process.stdin.once('data', () => {
   void NotifyListener.listenWhile({ socketPath, holder: 'a test', guestUid: Number(uid) }, async () => {

@@ -1,9 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { withFakeGuest } from '../fixtures/fake-guest.js';
 import { waitFor } from '../support/wait-for.js';
 import { patient, setFakeGuest, withOwnGuest } from './with-client.js';
 
@@ -18,7 +17,7 @@ async function ignoresTheAnswer(client: MconsoleClient, count = 1): Promise<void
 }
 
 test.each(['otherSocket', 'namelessSocket'] as const)(
-  'an answer spoofed by a third process (%s) is ignored: the true one is taken, and not it for one that is missing',
+  'an answer spoofed by a third process (%s, fault 20) is ignored: the true one is taken, and not it for one that is missing',
   async (sender) => {
     const spoofed = { kind: 'foreignAnswers', sender } as const;
     await withClient([{ fault: { ...spoofed, times: 3, thenTrueAnswer: true } }], async (client) => {
@@ -31,28 +30,16 @@ test.each(['otherSocket', 'namelessSocket'] as const)(
   },
 );
 
-test('a socket put in the place of the one that was opened gets none of our requests', () =>
-  withOwnGuest({}, async (client, guest, dir) => {
-    await client.request('stop', patient);
-    expect(await client.isReplaced()).toBe(false);
-    await withFakeGuest({ dir: join(dir, 'impostor') }, async (impostor) => {
-      await rename(impostor.socketPath, guest.socketPath);
-      expect(await client.isReplaced()).toBe(true);
-      expect(await client.request('go', patient)).toBe('');
-      expect(guest.isPaused()).toBe(false);
-      expect(impostor.received()).toEqual([]);
-    });
-  }));
-
 test('a guest whose socket was unlinked while it was stopped can still be resumed', () =>
   withOwnGuest({}, async (client, guest) => {
     await client.request('stop', patient);
+    expect(await client.isReplaced()).toBe(false);
     await rm(guest.socketPath);
     expect(await client.isReplaced()).toBe(true);
     expect(await client.request('go', patient)).toBe('');
   }));
 
-test.each(['DIR/g/../g/./mconsole', 'mconsole'])(
+test.each(['DIR/../g/./mconsole', 'mconsole'])(
   'a guest that bound its socket by another spelling of the path (%s) is known by the inode',
   (boundAs) =>
     withOwnGuest({ boundAs }, async (client) => {

@@ -2,71 +2,66 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createSocket } from 'unix-dgram';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { UmlsnapError } from '../../src/errors.js';
 import { findMconsoleSocket } from '../../src/mconsole/socket-lookup.js';
-import { withTempDir } from '../support/temp-dir.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+
+let home: string;
+beforeAll(async () => {
+  home = await makeTempDir();
+});
+afterAll(() => removeTempDir(home));
 
 async function makeSocket(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
   const socket = createSocket('unix_dgram');
-  socket.on('error', (error) => {
-    throw error;
-  });
   socket.bind(path);
   // The file stays when the socket is closed.
   socket.close();
   return path;
 }
 
-test.each(['.uml/NAME/mconsole', '.netkit/mconsole/NAME/mconsole'])('a umid is found at ~/%s', (place) =>
-  withTempDir(async (home) => {
-    const path = await makeSocket(join(home, place.replace('NAME', 'debian')));
-    expect(await findMconsoleSocket('debian', undefined, { HOME: home })).toBe(path);
-  }),
-);
+const find = (umid: string, told?: string) => findMconsoleSocket(umid, told, { HOME: home });
 
-test('a umid is found in /tmp/uml, where guests without a home have their sockets', () =>
-  withTempDir(async (home) => {
-    const umid = `t${randomBytes(6).toString('hex')}`;
-    const path = await makeSocket(`/tmp/uml/${umid}/mconsole`);
-    try {
-      expect(await findMconsoleSocket(umid, undefined, { HOME: home })).toBe(path);
-    } finally {
-      await rm(dirname(path), { recursive: true });
-    }
-  }));
+test('a umid is found at ~/.uml/NAME/mconsole', async () => {
+  const path = await makeSocket(join(home, '.uml/one/mconsole'));
+  expect(await find('one')).toBe(path);
+});
 
-test('a file left where a socket should be does not hide the socket in the next place', () =>
-  withTempDir(async (home) => {
-    await mkdir(join(home, '.uml/debian'), { recursive: true });
-    await writeFile(join(home, '.uml/debian/mconsole'), '');
-    const path = await makeSocket(join(home, '.netkit/mconsole/debian/mconsole'));
-    expect(await findMconsoleSocket('debian', undefined, { HOME: home })).toBe(path);
-  }));
+test('a umid is found in /tmp/uml, where guests without a home have their sockets', async () => {
+  const umid = `t${randomBytes(6).toString('hex')}`;
+  const path = await makeSocket(`/tmp/uml/${umid}/mconsole`);
+  try {
+    expect(await find(umid)).toBe(path);
+  } finally {
+    await rm(dirname(path), { recursive: true });
+  }
+});
 
-test('a umid that is nowhere is reported with every place that was looked at', () =>
-  withTempDir(async (home) => {
-    const tried = [`${home}/.uml`, '/tmp/uml', `${home}/.netkit/mconsole`].map(
-      (dir) => `${dir}/nosuch/mconsole`,
-    );
-    const error = new UmlsnapError('NoMconsoleSocket', { guest: 'nosuch', tried });
-    await expect(findMconsoleSocket('nosuch', undefined, { HOME: home })).rejects.toEqual(error);
-  }));
+test('one is found at ~/.netkit/mconsole/NAME, though there is a file where its socket should be before', async () => {
+  await mkdir(join(home, '.uml/two'), { recursive: true });
+  await writeFile(join(home, '.uml/two/mconsole'), '');
+  const path = await makeSocket(join(home, '.netkit/mconsole/two/mconsole'));
+  expect(await find('two')).toBe(path);
+});
 
-test('where the guest itself says its socket is counts last, and only for what is called as the socket of its umid', () =>
-  withTempDir(async (home) => {
-    const env = { HOME: join(home, 'ours') };
-    const told = await makeSocket(join(home, 'theirs/.uml/debian/mconsole'));
-    const stranger = await makeSocket(join(home, 'dev/log'));
-    expect(await findMconsoleSocket('debian', told, env)).toBe(told);
-    await expect(findMconsoleSocket('debian', stranger, env)).rejects.toMatchObject({
-      code: 'NoMconsoleSocket',
-    });
-    await expect(findMconsoleSocket('other', told, env)).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
-    const ours = await makeSocket(join(env.HOME, '.uml/debian/mconsole'));
-    expect(await findMconsoleSocket('debian', told, env)).toBe(ours);
-  }));
+test('a umid that is nowhere is reported with every place that was looked at', async () => {
+  const directories = [`${home}/.uml`, '/tmp/uml', `${home}/.netkit/mconsole`];
+  const tried = directories.map((directory) => `${directory}/nosuch/mconsole`);
+  const error = new UmlsnapError('NoMconsoleSocket', { guest: 'nosuch', tried });
+  await expect(find('nosuch')).rejects.toEqual(error);
+});
+
+test('where the guest itself says its socket is counts last, and only for what is called as the socket of its umid', async () => {
+  const told = await makeSocket(join(home, 'theirs/.uml/three/mconsole'));
+  const stranger = await makeSocket(join(home, 'dev/log'));
+  expect(await find('three', told)).toBe(told);
+  await expect(find('three', stranger)).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
+  await expect(find('other', told)).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
+  const ours = await makeSocket(join(home, '.uml/three/mconsole'));
+  expect(await find('three', told)).toBe(ours);
+});
 
 test('anything with a slash is a path, and is not looked up', async () => {
   expect(await findMconsoleSocket('/run/uml/sock')).toBe('/run/uml/sock');
@@ -74,7 +69,5 @@ test('anything with a slash is a path, and is not looked up', async () => {
 });
 
 test.each(['', '.', '..', '-c', 'a b', 'a\nb', 'x'.repeat(64)])('%j is no umid', async (name) => {
-  await expect(findMconsoleSocket(name, undefined, { HOME: '/nowhere' })).rejects.toMatchObject({
-    code: 'Usage',
-  });
+  await expect(find(name)).rejects.toMatchObject({ code: 'Usage' });
 });

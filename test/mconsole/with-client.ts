@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
+import { type Ask, MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import {
   type FakeGuest,
   type FakeGuestOptions,
@@ -19,26 +19,20 @@ type Use = (client: MconsoleClient, guest: FakeGuest, dir: string) => Promise<vo
 
 async function withClientOf(guest: FakeGuest, dir: string, use: Use): Promise<void> {
   const client = await MconsoleClient.open(guest.socketPath);
-  try {
-    await use(client, guest, dir);
-  } finally {
-    client.close();
-  }
+  await use(client, guest, dir).finally(() => client.close());
 }
 
 /** A client of a fake guest of its own in `g`, for who ends it or plays with its files. */
 export function withOwnGuest(options: Omit<FakeGuestOptions, 'dir'>, use: Use): Promise<void> {
-  return withTempDir((dir) => {
-    const boundAs = options.boundAs?.replace('DIR', dir);
-    const guest = { dir: join(dir, 'g'), ...options, ...(boundAs !== undefined && { boundAs }) };
-    return withFakeGuest(guest, (started) => withClientOf(started, dir, use));
-  });
+  return withTempDir((dir) =>
+    withFakeGuest({ dir: join(dir, 'g'), ...options }, (guest) => withClientOf(guest, dir, use)),
+  );
 }
 
 /** One fake guest for all tests of a file; what is given runs each with a client of its own, and the guest as new. */
 export function setFakeGuest(): (misbehave: Misbehaviour[], use: Use) => Promise<void> {
   let dir = '';
-  let guest: FakeGuest | undefined;
+  let guest: FakeGuest;
   beforeAll(async () => {
     dir = await makeTempDir();
     guest = await startFakeGuest({ dir: join(dir, 'g') });
@@ -48,8 +42,14 @@ export function setFakeGuest(): (misbehave: Misbehaviour[], use: Use) => Promise
     await removeTempDir(dir);
   });
   return async (misbehave, use) => {
-    if (guest === undefined) throw new Error('the guest was not started');
     await guest.renew(misbehave);
     await withClientOf(guest, dir, use);
   };
+}
+
+/** To a guest that takes no requests, SIGSTOPped. The last one has found no room. */
+export function fillQueue(client: MconsoleClient): Ask[] {
+  const asks: Ask[] = [];
+  while (asks.at(-1)?.isSent ?? true) asks.push(client.ask('version'));
+  return asks;
 }

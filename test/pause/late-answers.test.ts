@@ -1,14 +1,12 @@
 import { join } from 'node:path';
-import { createSocket } from 'unix-dgram';
 import { expect, test } from 'vitest';
-import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { StopAndGo } from '../../src/pause/stop-and-go.js';
-import { readProcessStat } from '../../src/process-identity.js';
 import { type FakeGuest, withFakeGuest } from '../fixtures/fake-guest.js';
+import { fillQueue, withOwnGuest } from '../mconsole/with-client.js';
 import { type MconsoleProxy, withMconsoleProxy } from '../support/mconsole-proxy.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
-import { expectSettled, withGuardedFake } from './paused-fake.js';
+import { expectSettled, identityOf, sayTo, withGuardedFake, wordsTo } from './paused-fake.js';
 
 /**
  * `stop` waits in a queue in the guest and `go` does not, so a `go` may be answered `Not stopped` and the guest pause after it, for
@@ -18,32 +16,25 @@ import { expectSettled, withGuardedFake } from './paused-fake.js';
 interface Late {
   fake: FakeGuest;
   proxy: MconsoleProxy;
-  /** Its `stop` was sent, and is held at the proxy. */
   stopAndGo: StopAndGo;
 }
 
-const withStopHeld = (use: (late: Late) => Promise<void>): Promise<void> =>
+const withProxied = (use: (late: Late) => Promise<void>): Promise<void> =>
   withTempDir((dir) =>
-    withFakeGuest({ dir: join(dir, 'g') }, async (fake) => {
-      const paths = { listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath };
-      await withMconsoleProxy(paths, async (proxy) => {
-        const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
-        const stopAndGo = await StopAndGo.open({ socketPath: proxy.socketPath, main });
-        try {
-          await proxy.hold('stop');
-          expect(await stopAndGo.stop(20)).toBe('unanswered');
-          await use({ fake, proxy, stopAndGo });
-        } finally {
-          stopAndGo.close();
-        }
-      });
-    }),
+    withFakeGuest({ dir: join(dir, 'g') }, (fake) =>
+      withMconsoleProxy({ listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath }, async (proxy) => {
+        const stopAndGo = await StopAndGo.open({ socketPath: proxy.socketPath, main: identityOf(fake) });
+        await use({ fake, proxy, stopAndGo }).finally(() => stopAndGo.close());
+      }),
+    ),
   );
 
 const never = 10 ** 9;
 
 test('a go that was sent before the answer to stop ends no pause, though it is answered after that', () =>
-  withStopHeld(async ({ fake, proxy, stopAndGo }) => {
+  withProxied(async ({ fake, proxy, stopAndGo }) => {
+    await proxy.hold('stop');
+    expect(await stopAndGo.stop(20)).toBe('unanswered');
     await proxy.hold('go', 'answer');
     const resuming = stopAndGo.resume(never);
     await proxy.untilHeld('go', 'answer');
@@ -58,7 +49,9 @@ test('a go that was sent before the answer to stop ends no pause, though it is a
   }));
 
 test('a stop that is still on its way after one look for it does not leave the guest stopped', () =>
-  withStopHeld(async ({ fake, proxy, stopAndGo }) => {
+  withProxied(async ({ fake, proxy, stopAndGo }) => {
+    await proxy.hold('stop');
+    expect(await stopAndGo.stop(20)).toBe('unanswered');
     // By then a first look has found the guest running: its `proc` was answered, and its go was not needed.
     await proxy.hold('proc uptime', 'request', 1);
     const resuming = stopAndGo.resume(0);
@@ -72,47 +65,30 @@ test('a stop that is still on its way after one look for it does not leave the g
   }));
 
 test('a stop that found no room in the guest`s queue is taken back, and takes no effect when there is room again', () =>
-  withTempDir((dir) =>
-    withFakeGuest({ dir: join(dir, 'g') }, async (fake) => {
-      const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
-      const stopAndGo = await StopAndGo.open({ socketPath: fake.socketPath, main });
-      try {
-        process.kill(fake.pid, 'SIGSTOP');
-        fillQueue(fake.socketPath);
-        expect(await stopAndGo.stop(20)).toBe('unanswered');
-        expect(await stopAndGo.resume(never)).toEqual({ over: 'notOurs', pausedMs: null });
-        process.kill(fake.pid, 'SIGCONT');
-        const client = await MconsoleClient.open(fake.socketPath);
-        await client.request('version', { timeoutMs: 30_000 }).finally(() => client.close());
-        expect(fake.received().map(({ command }) => command)).toEqual(['version']);
-      } finally {
-        stopAndGo.close();
-      }
-    }),
-  ));
+  withOwnGuest({}, async (other, fake) => {
+    const stopAndGo = await StopAndGo.open({ socketPath: fake.socketPath, main: identityOf(fake) });
+    try {
+      process.kill(fake.pid, 'SIGSTOP');
+      fillQueue(other);
+      expect(await stopAndGo.stop(20)).toBe('unanswered');
+      expect(await stopAndGo.resume(never)).toEqual({ over: 'notOurs', pausedMs: null });
+      process.kill(fake.pid, 'SIGCONT');
+      await sayTo(fake, 'help');
+      expect(new Set(wordsTo({ fake }))).toEqual(new Set(['version', 'help']));
+    } finally {
+      stopAndGo.close();
+    }
+  }));
 
-test('the budget runs from before the request: the time that its answer took is no part of the next', () =>
-  withGuardedFake(
-    { misbehave: [{ on: 'stop', fault: { kind: 'delayAnswer', delayMs: 1000 } }] },
-    async (guarded) => {
-      const outcome = await guarded.pause(2000, async ({ signal }) => {
-        await waitFor('the work to be told', () => signal.aborted);
-      });
-      expect(outcome).toMatchObject({ error: { code: 'PauseBudgetExceeded' } });
-      // From the answer on: all of the budget, and more, if it had begun there.
-      expect(guarded.ledger.ended[0]?.pausedMs).toBeLessThan(2000);
-      await expectSettled(guarded);
-    },
-  ));
-
-/** With what the guest takes no notice of, until it takes no more. */
-function fillQueue(path: string): void {
-  const socket = createSocket('unix_dgram');
-  const full = -11;
-  for (let errno: number | undefined; errno !== full; ) {
-    socket.send(Buffer.alloc(1), 0, 1, path, (error) => {
-      errno = error?.code;
+test('the budget runs from before the request: the time that its answer took is no part of the next', () => {
+  const late = { on: 'stop', fault: { kind: 'delayAnswer', delayMs: 1000 } } as const;
+  return withGuardedFake({ misbehave: [late] }, async (guarded) => {
+    const outcome = await guarded.pause(2000, async ({ signal }) => {
+      await waitFor('the work to be told', () => signal.aborted);
     });
-  }
-  socket.close();
-}
+    expect(outcome).toMatchObject({ error: { code: 'PauseBudgetExceeded' } });
+    // From the answer on: all of the budget, and more, if it had begun there.
+    expect(guarded.ledger.ended[0]?.pausedMs).toBeLessThan(2000);
+    await expectSettled(guarded);
+  });
+});

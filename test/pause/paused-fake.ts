@@ -3,22 +3,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { PauseEnd, PauseIntent } from '../../src/history/records.js';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { type GuardedGuest, Guardian, withGuardian } from '../../src/pause/guardian.js';
+import { type GuardedGuest, Guardian } from '../../src/pause/guardian.js';
 import { leaseFile } from '../../src/pause/lease.js';
 import { type Paused, withPausedGuest } from '../../src/pause/with-paused-guest.js';
-import { readProcessStat } from '../../src/process-identity.js';
-import {
-  type FakeGuest,
-  type Misbehaviour,
-  monotonicMs,
-  startFakeGuest,
-  withFakeGuest,
-} from '../fixtures/fake-guest.js';
-import { makeTempDir, removeTempDir, withTempDir } from '../support/temp-dir.js';
+import { type ProcessIdentity, readProcessStat } from '../../src/process-identity.js';
+import { type FakeGuest, monotonicMs, startFakeGuest } from '../fixtures/fake-guest.js';
+import type { Misbehaviour } from '../fixtures/misbehaviour.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** The port behind which the history stands; this one only remembers, and when, and can be told to fail. */
-export class Ledger {
+class Ledger {
   readonly intended: PauseIntent[] = [];
   readonly ended: (PauseEnd & { pause: string; atMs: number })[] = [];
   failNext: Error | undefined;
@@ -40,76 +35,76 @@ export class Ledger {
   }
 }
 
-/** A fake guest under a real guardian: what the two went through, and what was written down. */
-export interface GuardedFake {
+interface Parts {
   fake: FakeGuest;
   guardian: Guardian;
   guarded: GuardedGuest;
   stateDirectory: string;
+}
+
+/** A fake guest under a real guardian: what the two went through, and what was written down. */
+export interface GuardedFake extends Parts {
   ledger: Ledger;
   /** Says something to it as anybody may: an admin, another tool. */
   say(command: string): Promise<string>;
   /** Pauses it; the outcome is the value of `use`, or the error. */
-  pause<T>(budgetMs: number, use: (paused: Paused) => Promise<T>, changes?: Changes): Promise<Outcome<T>>;
+  pause<T>(
+    budgetMs: number,
+    use: (paused: Paused) => Promise<T>,
+    changes?: { signal?: AbortSignal; quiesce?: () => Promise<void> },
+  ): Promise<{ value: T; pausedMs: number } | { error: { code: string; facts: unknown } }>;
 }
-
-export interface Changes {
-  signal?: AbortSignal;
-  quiesce?: () => Promise<void>;
-}
-
-export type Outcome<T> = { value: T; pausedMs: number } | { error: { code: string; facts: unknown } };
 
 interface GuardedOptions {
   misbehave?: Misbehaviour[];
   proveStopAfterMs?: number;
 }
 
+type Use = (guarded: GuardedFake) => Promise<void>;
+
 /** Of a test's own: for one that ends the guest or the guardian. */
-export function withGuardedFake(
-  options: GuardedOptions,
-  use: (guarded: GuardedFake) => Promise<void>,
-): Promise<void> {
-  return withTempDir((dir) =>
-    withFakeGuest({ dir: join(dir, 'g'), ...options }, async (fake) => {
-      const guarded = guardedOf(fake, dir, options.proveStopAfterMs);
-      await withGuardian(guarded, (guardian) => use(stage({ fake, guarded, guardian, stateDirectory: dir })));
-    }),
-  );
+export async function withGuardedFake(options: GuardedOptions, use: Use): Promise<void> {
+  const { parts, end } = await start(options);
+  await use(stage(parts)).finally(end);
 }
 
 /** One for all tests of a file: what is given runs `use` with it, renewed, and with a ledger of its own. */
 export function setGuardedFake(
-  given: Omit<GuardedOptions, 'misbehave'> = {},
-): (misbehave: Misbehaviour[], use: (guarded: GuardedFake) => Promise<void>) => Promise<void> {
-  let dir = '';
-  let fake: FakeGuest | undefined;
-  let parts: Parameters<typeof stage>[0] | undefined;
+  options: GuardedOptions = {},
+): (misbehave: Misbehaviour[], use: Use) => Promise<void> {
+  let started: Awaited<ReturnType<typeof start>>;
   beforeAll(async () => {
-    dir = await makeTempDir();
-    fake = await startFakeGuest({ dir: join(dir, 'g') });
-    const guarded = guardedOf(fake, dir, given.proveStopAfterMs);
-    parts = { fake, guarded, guardian: await Guardian.start(guarded), stateDirectory: dir };
+    started = await start(options);
   });
-  afterAll(async () => {
-    parts?.guardian.close();
-    await fake?.stop();
-    await removeTempDir(dir);
-  });
+  afterAll(() => started?.end());
   return async (misbehave, use) => {
-    if (parts === undefined) throw new Error('the guest was not started');
-    await parts.fake.renew(misbehave);
-    await use(stage(parts));
+    await started.parts.fake.renew(misbehave);
+    await use(stage(started.parts));
   };
 }
 
-function guardedOf(fake: FakeGuest, dir: string, proveStopAfterMs: number | undefined): GuardedGuest {
-  const main = { pid: fake.pid, startTicks: readProcessStat(fake.pid)?.startTicks ?? 0 };
+async function start({ proveStopAfterMs, ...options }: GuardedOptions) {
+  const dir = await makeTempDir();
+  const fake = await startFakeGuest({ dir: join(dir, 'g'), ...options });
   const { socketPath } = fake;
-  return { guest: 'debian', socketPath, main, leaseFile: leaseFile(dir, 'debian'), proveStopAfterMs };
+  const guarded: GuardedGuest = {
+    ...{ guest: 'debian', socketPath, main: identityOf(fake), leaseFile: leaseFile(dir, 'debian') },
+    proveStopAfterMs,
+  };
+  const guardian = await Guardian.start(guarded);
+  const end = async () => {
+    guardian.close();
+    await fake.stop();
+    await removeTempDir(dir);
+  };
+  return { parts: { fake, guarded, guardian, stateDirectory: dir }, end };
 }
 
-function stage(parts: Pick<GuardedFake, 'fake' | 'guarded' | 'guardian' | 'stateDirectory'>): GuardedFake {
+export function identityOf({ pid }: FakeGuest): ProcessIdentity {
+  return { pid, startTicks: readProcessStat(pid)?.startTicks ?? 0 };
+}
+
+function stage(parts: Parts): GuardedFake {
   const ledger = new Ledger();
   const { fake, guarded, guardian } = parts;
   return {
@@ -126,13 +121,9 @@ function stage(parts: Pick<GuardedFake, 'fake' | 'guarded' | 'guardian' | 'state
   };
 }
 
-async function sayTo(fake: FakeGuest, command: string): Promise<string> {
-  const client = await MconsoleClient.open(fake.socketPath);
-  try {
-    return await client.request(command, { timeoutMs: 10_000 });
-  } finally {
-    client.close();
-  }
+export async function sayTo({ socketPath }: FakeGuest, command: string): Promise<string> {
+  const client = await MconsoleClient.open(socketPath);
+  return await client.request(command, { timeoutMs: 30_000 }).finally(() => client.close());
 }
 
 /** What must hold after every pause, however it went: the guest runs, all is written down, no lease is left. */
@@ -143,4 +134,5 @@ export async function expectSettled({ fake, ledger, guarded }: GuardedFake): Pro
 }
 
 /** The names of the requests that the guest has got. */
-export const wordsTo = ({ fake }: GuardedFake): string[] => fake.received().map(({ command }) => command);
+export const wordsTo = ({ fake }: { fake: FakeGuest }): string[] =>
+  fake.received().map(({ command }) => command);

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { readLease } from '../../src/pause/lease.js';
 import { recoverPauses } from '../../src/pause/recover-pauses.js';
 import { isAlive } from '../../src/process-identity.js';
+import type { Misbehaviour } from '../fixtures/misbehaviour.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectSettled, type GuardedFake, setGuardedFake, withGuardedFake, wordsTo } from './paused-fake.js';
 
@@ -33,37 +34,27 @@ describe('a pause', () => {
       await expectSettled(guarded);
     }));
 
-  test('can be had again and again of the same guardian', () =>
+  test('that can`t be written down, or not be prepared, is not begun, and leaves nothing that looks begun', () =>
     withGuest([], async (guarded) => {
-      for (let round = 0; round < 20; round++) {
-        expect(await guarded.pause(endless, captured)).toMatchObject({ value: 'captured' });
-        expect(guarded.fake.isPaused()).toBe(false);
-      }
-      await expectSettled(guarded);
-    }));
-
-  test('that can`t be written down is not begun, and leaves nothing that looks begun', () =>
-    withGuest([], async (guarded) => {
-      guarded.ledger.failNext = new Error('no history');
+      const { ledger, guarded: guest } = guarded;
+      ledger.failNext = new Error('no history');
       expect(await guarded.pause(endless, captured)).toMatchObject({ error: { message: 'no history' } });
-      // A file where the leases' directory belongs: there is no room for a lease.
-      const leases = dirname(guarded.guarded.leaseFile);
-      rmSync(leases, { recursive: true, force: true });
-      writeFileSync(leases, '');
-      expect(await guarded.pause(endless, captured)).toMatchObject({ error: { code: 'StateUnusable' } });
-      expect(wordsTo(guarded)).toEqual([]);
-      expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'notStopped', pausedMs: null }]);
-      rmSync(leases);
-    }));
-
-  test('that fails while it is prepared stops nobody', () =>
-    withGuest([], async (guarded) => {
+      expect(ledger.intended).toEqual([]);
       const quiesce = () => Promise.reject(new Error('not quiet'));
-      const outcome = await guarded.pause(endless, captured, { quiesce });
-      expect(outcome).toMatchObject({ error: { message: 'not quiet' } });
-      expect(wordsTo(guarded)).toEqual([]);
-      expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'notStopped' }]);
+      const unprepared = await guarded.pause(endless, captured, { quiesce });
+      expect(unprepared).toMatchObject({ error: { message: 'not quiet' } });
       await expectSettled(guarded);
+      // A file where the leases' directory belongs: there is no room for a lease.
+      const leases = dirname(guest.leaseFile);
+      rmSync(leases, { recursive: true });
+      writeFileSync(leases, '');
+      expect(await guarded.pause(endless, captured)).toMatchObject({
+        error: { code: 'StateUnusable', facts: { path: guest.leaseFile } },
+      });
+      rmSync(leases);
+      expect(wordsTo(guarded)).toEqual([]);
+      const notStopped = { endedBy: 'notStopped', pausedMs: null };
+      expect(ledger.ended).toMatchObject([notStopped, notStopped]);
     }));
 
   test('whose work fails ends by our asking, not by its budget, with that failure', () =>
@@ -80,16 +71,13 @@ describe('a pause', () => {
   ])('of a job that is given up, %s, ends at once and is void', (_, work) =>
     withGuest([], async (guarded) => {
       const controller = new AbortController();
-      const outcome = await guarded.pause<unknown>(
-        endless,
-        async (paused) => {
-          controller.abort(new Error('SIGINT'));
-          // It runs before the work has ended.
-          await toRun(guarded);
-          return work(paused);
-        },
-        { signal: controller.signal },
-      );
+      const giveUp = async (paused: { signal: AbortSignal }) => {
+        controller.abort(new Error('SIGINT'));
+        // It runs before the work has ended.
+        await toRun(guarded);
+        return work(paused);
+      };
+      const outcome = await guarded.pause<unknown>(endless, giveUp, { signal: controller.signal });
       expect(outcome).toMatchObject({ error: { message: 'SIGINT' } });
       await expectSettled(guarded);
     }),
@@ -108,15 +96,11 @@ describe('a pause', () => {
       expect(wordsTo(guarded)).toEqual(received);
       rmSync(guarded.guarded.leaseFile);
     }));
-});
-
-describe('the budget ends the pause', () => {
-  const budgetMs = 300;
 
   test.each<[string, (guarded: GuardedFake, signal: AbortSignal) => Promise<unknown>]>([
     [
       'though the work goes on, which is told',
-      async (_, signal) => await waitFor('the work to be told', () => signal.aborted),
+      (_, signal) => waitFor('the work to be told', () => signal.aborted),
     ],
     [
       'while our event loop is blocked',
@@ -127,8 +111,9 @@ describe('the budget ends the pause', () => {
         expect(fake.isPaused()).toBe(false);
       },
     ],
-  ])('%s, and what came of it counts for nothing', (_, work) =>
+  ])('is ended by its budget %s, and what came of it counts for nothing', (_, work) =>
     withGuest([], async (guarded) => {
+      const budgetMs = 300;
       const outcome = await guarded.pause(budgetMs, async ({ signal }) => {
         await work(guarded, signal);
         await toRun(guarded);
@@ -144,6 +129,8 @@ describe('the budget ends the pause', () => {
 });
 
 describe('the guardian', () => {
+  const failed = { error: { code: 'GuardianFailed', facts: { guestState: 'running' } } };
+
   test.each([
     ['killed', 'SIGKILL'],
     ['ended by a signal, the guest is resumed first', 'SIGTERM'],
@@ -159,9 +146,7 @@ describe('the guardian', () => {
           await waitFor('the work to be told', () => paused.signal.aborted);
           return 'captured';
         });
-        expect(outcome).toMatchObject({
-          error: { code: 'GuardianFailed', facts: { guestState: 'running' } },
-        });
+        expect(outcome).toMatchObject(failed);
         await waitFor('the guardian to be gone', () => !isAlive(identity));
         await expectSettled(guarded);
       }),
@@ -170,19 +155,12 @@ describe('the guardian', () => {
   test('killed before it was asked to stop the guest leaves it alone, and so do we', () =>
     withGuardedFake({}, async (guarded) => {
       const { guardian } = guarded;
+      const isDead = async () => guardian.throwIfDead() !== undefined;
       const quiesce = async () => {
         process.kill(guardian.identity.pid, 'SIGKILL');
-        await waitFor('its death to be known', () => {
-          try {
-            return guardian.throwIfDead();
-          } catch {
-            return true;
-          }
-        });
+        await waitFor('its death to be known', () => isDead().catch(() => true));
       };
-      expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({
-        error: { code: 'GuardianFailed', facts: { guestState: 'running' } },
-      });
+      expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject(failed);
       // Somebody may have stopped the guest on purpose: a go of ours would end that.
       expect(wordsTo(guarded)).toEqual(['version']);
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'notStopped' }]);
@@ -191,31 +169,28 @@ describe('the guardian', () => {
 
   test('of a job that died before the stop notes that it stopped nobody', () =>
     withGuardedFake({}, async (guarded) => {
+      const { guardian, guarded: guest, stateDirectory } = guarded;
       const quiesce = async () => {
-        guarded.guardian.close();
-        await waitFor('the guardian to be gone', () => !isAlive(guarded.guardian.identity));
-        expect(await readLease(guarded.guarded.leaseFile)).toMatchObject({
+        guardian.close();
+        await waitFor('the guardian to be gone', () => !isAlive(guardian.identity));
+        expect(await readLease(guest.leaseFile)).toMatchObject({
           lease: { ended: { endedBy: 'notStopped', pausedMs: null } },
         });
-        const [found] = await recoverPauses(guarded.stateDirectory, 'debian');
+        const [found] = await recoverPauses(stateDirectory, 'debian');
         expect(found).toMatchObject({ found: 'over', resumedByUs: false });
         throw new Error('died');
       };
       expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({
         error: { message: 'died' },
       });
-      // Nobody has sent the guest anything since its guardian was armed.
-      expect(wordsTo(guarded)).not.toContain('stop');
-      expect(wordsTo(guarded)).not.toContain('go');
+      expect(wordsTo(guarded)).toEqual(['version']);
     }));
 });
 
 describe('a guest', () => {
-  test('that was stopped by somebody else is left stopped', () =>
+  test('that was stopped by somebody else is left stopped (fault 7)', () =>
     withGuest([], async (guarded) => {
-      const quiesce = async () => {
-        await guarded.say('stop');
-      };
+      const quiesce = async () => void (await guarded.say('stop'));
       expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({
         error: { code: 'GuestAlreadyStopped' },
       });
@@ -236,24 +211,23 @@ describe('a guest', () => {
       await expectSettled(guarded);
     }));
 
-  test.each([
-    'before it is asked to stop',
-    'while it is paused',
-    'of its stop, beforeAnswer',
-    'of its stop, afterAnswer',
-  ])('that dies %s is gone, and is not said to run', (moment) => {
-    const when = moment.endsWith('beforeAnswer') ? 'beforeAnswer' : 'afterAnswer';
-    const diesOfStop = { on: 'stop', fault: { kind: 'die', when } } as const;
-    const misbehave = moment.startsWith('of its stop') ? [diesOfStop] : [];
-    return withGuardedFake({ misbehave }, async (guarded) => {
+  const diesOfStop = (when: 'beforeAnswer' | 'afterAnswer'): Misbehaviour[] => [
+    { on: 'stop', fault: { kind: 'die', when } },
+  ];
+  test.each<[string, { misbehave?: Misbehaviour[]; quiesces?: true; works?: true }]>([
+    ['before it is asked to stop (fault 1)', { quiesces: true }],
+    ['while it is paused (fault 2)', { works: true }],
+    ['of its stop, unanswered', { misbehave: diesOfStop('beforeAnswer') }],
+    ['of its stop, answered', { misbehave: diesOfStop('afterAnswer') }],
+  ])('that dies %s is gone, and is not said to run', (_, { misbehave = [], quiesces, works }) =>
+    withGuardedFake({ misbehave }, async (guarded) => {
       const die = () => guarded.fake.stop();
-      const work = moment === 'while it is paused' ? die : captured;
-      const changes = moment.startsWith('before') ? { quiesce: die } : {};
-      expect(await guarded.pause<unknown>(misbehave.length > 0 ? 500 : endless, work, changes)).toMatchObject(
-        { error: { code: 'GuestGone' } },
-      );
+      const budgetMs = misbehave.length > 0 ? 500 : endless;
+      const changes = quiesces ? { quiesce: die } : {};
+      const outcome = await guarded.pause<unknown>(budgetMs, works ? die : captured, changes);
+      expect(outcome).toMatchObject({ error: { code: 'GuestGone' } });
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'guestGone', pausedMs: null }]);
       expect(existsSync(guarded.guarded.leaseFile)).toBe(false);
-    });
-  });
+    }),
+  );
 });
