@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import {
-  log,
   queryConfig,
   readGoAnswer,
   readStopAnswer,
@@ -20,11 +19,8 @@ function clientThatNotes() {
   return { client: { request }, sent };
 }
 
-test('the empty answer to stop of a kernel before 2.6.19 means stopped too', async () => {
+test('the empty answer to stop of a kernel before 2.6.19 means stopped too, and a text that no UML answers no success', async () => {
   expect(await readStopAnswer(Promise.resolve(''))).toBe('stopped');
-});
-
-test('a text that no UML answers to stop or go is not read as success', async () => {
   await expect(readStopAnswer(Promise.resolve('stopping'))).rejects.toMatchObject({ code: 'CommandRefused' });
   await expect(readGoAnswer(Promise.resolve('stopped'))).rejects.toMatchObject({ code: 'CommandRefused' });
 });
@@ -40,11 +36,4 @@ test('a query of a device can not become a change of it, which would let a stopp
     await expect(sysrq(client, key, options)).rejects.toMatchObject({ code: 'Usage' });
   }
   expect(sent).toEqual([]);
-});
-
-test('a line for the log always ends, so that it does not leak into the next answer', async () => {
-  const { client, sent } = clientThatNotes();
-  await log(client, 'umlsnap was here', options);
-  await log(client, 'and again\n', options);
-  expect(sent).toEqual(['log umlsnap was here\n', 'log and again\n']);
 });

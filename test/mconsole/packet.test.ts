@@ -56,9 +56,9 @@ test('no datagram at all makes the decoder throw, or read past its end', () => {
 
 test.each([
   ['a header of zeros, which would read as success', Buffer.alloc(12)],
-  ['a whole datagram of zeros', Buffer.alloc(524)],
   ['nothing', Buffer.alloc(0)],
   ['half a header', Buffer.alloc(7)],
+  ['a length of 0', replyDatagram('stopped\0', { lengthBytes: 0 })],
   ['a length that the datagram does not have', replyDatagram('stopped\0', { lengthBytes: 9 })],
   ['a huge length', replyDatagram('stopped\0', { lengthBytes: 0xffffffff })],
   ['a more that is neither 0 nor 1', replyDatagram('stopped\0', { more: 2 })],
@@ -70,6 +70,7 @@ test.each([
 
 test('the raw text of a guest that does not know our version is named as that', () => {
   const text = 'ERR Version 0 mconsole clients are not supported by this driver';
-  const problem = expect.stringContaining('another version');
-  expect(decodeReply(Buffer.from(text))).toMatchObject({ kind: 'malformed', problem });
+  expect(decodeReply(Buffer.from(text))).toMatchObject({
+    problem: expect.stringContaining('another version'),
+  });
 });

@@ -35,19 +35,9 @@ test('a text is put together again, wherever it was cut, through characters too'
 });
 
 test.each([
-  [
-    'a reply that failed after parts that went well has failed',
-    [part('\n'), end('Read failed', 1)],
-    1,
-    '\nRead failed',
-  ],
-  [
-    'a long refusal keeps the error that stands on its first datagram only',
-    [part('Bad ', -22), end('option')],
-    -22,
-    'Bad option',
-  ],
-])('%s', (_, datagrams, err, text) => {
+  ['that fails after its first part has failed', [part('\n'), end('Read failed', 1)], 1, '\nRead failed'],
+  ['that is long has its error on its first datagram', [part('Bad ', -22), end('name')], -22, 'Bad name'],
+])('a reply %s', (_, datagrams, err, text) => {
   expect(assemble(datagrams)).toEqual({ kind: 'complete', err, text });
 });
 

@@ -4,31 +4,15 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { waitFor } from '../support/wait-for.js';
-import { patient, setFakeGuest, withOwnGuest } from './with-client.js';
-
-const withClient = setFakeGuest();
+import { patient, withOwnGuest } from './with-client.js';
 
 /** The one datagram that comes is counted as somebody else's, and the request goes on waiting. */
-async function ignoresTheAnswer(client: MconsoleClient, count = 1): Promise<void> {
+async function ignoresTheAnswer(client: MconsoleClient, count: number): Promise<void> {
   const ask = client.ask('version');
   await waitFor('the datagram', () => client.foreignDatagrams === count);
   ask.abandon();
   await expect(ask.answered).rejects.toMatchObject({ code: 'GuestNotAnswering' });
 }
-
-test.each(['otherSocket', 'namelessSocket'] as const)(
-  'an answer spoofed by a third process (%s, fault 20) is ignored: the true one is taken, and not it for one that is missing',
-  async (sender) => {
-    const spoofed = { kind: 'foreignAnswers', sender } as const;
-    await withClient([{ fault: { ...spoofed, times: 3, thenTrueAnswer: true } }], async (client) => {
-      expect(await client.request('version', patient)).toContain('Linux');
-      expect(client.foreignDatagrams).toBe(3);
-    });
-    await withClient([{ fault: { ...spoofed, times: 1, thenTrueAnswer: false } }], (client) =>
-      ignoresTheAnswer(client),
-    );
-  },
-);
 
 test('a guest whose socket was unlinked while it was stopped can still be resumed', () =>
   withOwnGuest({}, async (client, guest) => {

@@ -1,7 +1,7 @@
 import { renameSync } from 'node:fs';
 import { createSocket } from 'unix-dgram';
 import { describe, expect, test } from 'vitest';
-import type { Fault, Misbehaviour } from '../fixtures/misbehaviour.js';
+import type { Fault, ForeignSender, Misbehaviour } from '../fixtures/misbehaviour.js';
 import { expectSettled, type GuardedFake, setGuardedFake, withGuardedFake, wordsTo } from './paused-fake.js';
 
 /**
@@ -25,9 +25,10 @@ function onlyPause({ fake }: GuardedFake): { fromMs: number; toMs: number } {
 const receivedAtMs = ({ fake }: GuardedFake, word: string, nth = 0) =>
   fake.received().filter(({ command }) => command === word)[nth]?.atMs ?? Number.NaN;
 
-const duplicate = (on: string): Misbehaviour => ({ on, fault: { kind: 'duplicateAnswer' } });
-const spoofed = (sender: 'otherSocket' | 'namelessSocket', times: number): Fault => ({
-  ...{ kind: 'foreignAnswers', sender, times, thenTrueAnswer: false },
+const stopHas = (fault: Fault): Misbehaviour => ({ on: 'stop', fault });
+const goHas = (fault: Fault, times: number): Misbehaviour => ({ on: 'go', fault, times });
+const spoofed = (sender: ForeignSender, thenTrueAnswer = false): Fault => ({
+  ...{ kind: 'foreignAnswers', sender, thenTrueAnswer },
 });
 
 describe('when the answer to stop never comes, as', () => {
@@ -36,10 +37,10 @@ describe('when the answer to stop never comes, as', () => {
   test.each<[string, Fault]>([
     ['the request was lost (fault 9)', { kind: 'dropRequest' }],
     ['it has no end (fault 16)', { kind: 'endlessAnswer' }],
-    ['a third process spoofs it (fault 20)', spoofed('otherSocket', 3)],
-    ['a third process without a name spoofs it (fault 20)', spoofed('namelessSocket', 3)],
+    ['a third process spoofs it (fault 20)', spoofed('otherSocket')],
+    ['a third process without a name spoofs it (fault 20)', spoofed('namelessSocket')],
   ])('%s, the guest is not called paused, and a stop that may still come is waited out', (_, fault) =>
-    withGuest([{ on: 'stop', fault }], async (guarded) => {
+    withGuest([stopHas(fault)], async (guarded) => {
       expect(await guarded.pause(budgetMs, captured)).toMatchObject(unanswered);
       await expectSettled(guarded);
       expect(guarded.fake.pausedIntervals()).toEqual([]);
@@ -55,7 +56,7 @@ describe('when the answer to stop never comes, as', () => {
     ['it is empty', { kind: 'garbledAnswer', form: 'empty' }],
     ['it is too large', { kind: 'garbledAnswer', form: 'oversized' }],
   ])('%s, the guest is resumed at the deadline, before anything is proven, and nothing counts', (_, fault) =>
-    withGuest([{ on: 'stop', fault }], async (guarded) => {
+    withGuest([stopHas(fault)], async (guarded) => {
       expect(await guarded.pause(budgetMs, captured)).toMatchObject(unanswered);
       await expectSettled(guarded);
       expect(onlyPause(guarded).toMs).toBeLessThan(receivedAtMs(guarded, 'proc uptime'));
@@ -67,14 +68,12 @@ describe('when the answer to stop never comes, as', () => {
 describe('when a stop', () => {
   const withGuest = setGuardedFake();
 
+  const lateStop: Fault = { kind: 'delayRequest', delayMs: 5 * budgetMs };
   test.each<[string, Fault]>([
-    [
-      'takes effect long after the budget, and after gos that were answered `Not stopped` (fault 18)',
-      { kind: 'delayRequest', delayMs: 5 * budgetMs },
-    ],
+    ['takes effect long after gos for it were answered `Not stopped` (fault 18)', lateStop],
     ['is answered after the go for it (faults 13 and 14)', { kind: 'answerAfterNext' }],
   ])('%s, the guest does not stay paused, and nothing counts', (_, fault) =>
-    withGuest([{ on: 'stop', fault }], async (guarded) => {
+    withGuest([stopHas(fault)], async (guarded) => {
       expect(await guarded.pause(budgetMs, captured)).toMatchObject(unanswered);
       await expectSettled(guarded);
       onlyPause(guarded);
@@ -82,33 +81,26 @@ describe('when a stop', () => {
     }),
   );
 
-  const dropped: Misbehaviour = { on: 'go', times: 3, fault: { kind: 'dropRequest' } };
+  const dropped = goHas({ kind: 'dropRequest' }, 3);
+  const twice: Fault = { kind: 'duplicateAnswer' };
   test.each<[string, Misbehaviour[]]>([
-    ['is answered twice, the second is not taken for the answer to go (fault 12)', [duplicate('stop')]],
+    ['is answered twice, the second is not taken for the answer to go (fault 12)', [stopHas(twice)]],
     [
-      'is answered byte by byte, it is read whole (fault 17)',
-      [{ on: 'stop', fault: { kind: 'bytewiseAnswer', everyMs: 5 } }],
+      'is answered by others as well, the true answer is taken (fault 20)',
+      [stopHas(spoofed('otherSocket', true))],
     ],
-    [
-      'has a go that is lost three times, the pause is measured to the one that counted (fault 11)',
-      [dropped],
-    ],
-    [
-      'has a go that is answered after the next, it was ours',
-      [{ on: 'go', times: 1, fault: { kind: 'answerAfterNext' } }],
-    ],
+    ['is answered byte by byte, it is read whole', [stopHas({ kind: 'bytewiseAnswer', everyMs: 5 })]],
+    ['has a go that is lost three times, it is measured to the one that counted (fault 11)', [dropped]],
+    ['has a go that is answered after the next, it was ours', [goHas({ kind: 'answerAfterNext' }, 1)]],
     [
       'has a go that is answered late, after others were refused, it was ours',
-      [
-        { on: 'go', times: 1, fault: { kind: 'delayAnswer', delayMs: 80 } },
-        // Refused late as well, one after the other: none of these may cut the wait short.
-        { on: 'go', times: 2, fault: { kind: 'delayAnswer', delayMs: 30 } },
-      ],
+      // Refused late as well, one after the other: none of these may cut the wait short.
+      [goHas({ kind: 'delayAnswer', delayMs: 80 }, 1), goHas({ kind: 'delayAnswer', delayMs: 30 }, 2)],
     ],
-    ['has a go that is answered twice, one answer counts', [duplicate('go')]],
+    ['has a go that is answered twice, one answer counts', [goHas(twice, 1)]],
     [
       'has a go whose answer is spoofed, the guest is resumed in truth',
-      [{ on: 'go', times: 2, fault: spoofed('otherSocket', 1) }],
+      [goHas(spoofed('namelessSocket'), 2)],
     ],
   ])('%s', (_, misbehave) =>
     withGuest(misbehave, async (guarded) => {
@@ -126,7 +118,7 @@ describe('when a stop', () => {
   test.each<Fault>([{ kind: 'dropAnswer' }, { kind: 'garbledAnswer', form: 'lengthHuge' }])(
     'has a go that gets no answer which says so ($kind), the guest runs and nothing counts',
     (fault) =>
-      withGuest([{ on: 'go', times: 3, fault }], async (guarded) => {
+      withGuest([goHas(fault, 3)], async (guarded) => {
         expect(await guarded.pause(endless, captured)).toMatchObject({ error: { code: 'ResumedByOthers' } });
         await expectSettled(guarded);
         // It was the first one that resumed the guest, and nobody else.

@@ -13,18 +13,16 @@ import { expectSettled, identityOf, sayTo, withGuardedFake, wordsTo } from './pa
  * ever (uml-facts, fact 4). The proxy has each message come exactly when it does most harm.
  */
 
-interface Late {
-  fake: FakeGuest;
-  proxy: MconsoleProxy;
-  stopAndGo: StopAndGo;
-}
-
-const withProxied = (use: (late: Late) => Promise<void>): Promise<void> =>
+const withStopHeld = (
+  use: (stopAndGo: StopAndGo, proxy: MconsoleProxy, fake: FakeGuest) => Promise<void>,
+): Promise<void> =>
   withTempDir((dir) =>
     withFakeGuest({ dir: join(dir, 'g') }, (fake) =>
       withMconsoleProxy({ listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath }, async (proxy) => {
         const stopAndGo = await StopAndGo.open({ socketPath: proxy.socketPath, main: identityOf(fake) });
-        await use({ fake, proxy, stopAndGo }).finally(() => stopAndGo.close());
+        await proxy.hold('stop');
+        expect(await stopAndGo.stop(20)).toBe('unanswered');
+        await use(stopAndGo, proxy, fake).finally(() => stopAndGo.close());
       }),
     ),
   );
@@ -32,9 +30,7 @@ const withProxied = (use: (late: Late) => Promise<void>): Promise<void> =>
 const never = 10 ** 9;
 
 test('a go that was sent before the answer to stop ends no pause, though it is answered after that', () =>
-  withProxied(async ({ fake, proxy, stopAndGo }) => {
-    await proxy.hold('stop');
-    expect(await stopAndGo.stop(20)).toBe('unanswered');
+  withStopHeld(async (stopAndGo, proxy, fake) => {
     await proxy.hold('go', 'answer');
     const resuming = stopAndGo.resume(never);
     await proxy.untilHeld('go', 'answer');
@@ -49,9 +45,7 @@ test('a go that was sent before the answer to stop ends no pause, though it is a
   }));
 
 test('a stop that is still on its way after one look for it does not leave the guest stopped', () =>
-  withProxied(async ({ fake, proxy, stopAndGo }) => {
-    await proxy.hold('stop');
-    expect(await stopAndGo.stop(20)).toBe('unanswered');
+  withStopHeld(async (stopAndGo, proxy, fake) => {
     // By then a first look has found the guest running: its `proc` was answered, and its go was not needed.
     await proxy.hold('proc uptime', 'request', 1);
     const resuming = stopAndGo.resume(0);

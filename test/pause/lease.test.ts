@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -16,10 +16,7 @@ import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 /** That it is durable before anybody is stopped stands in durability/order-of-calls.test.ts. */
 
 const facts = {
-  guest: 'debian',
-  job: 'job',
-  pause: 'job.1',
-  socketPath: '/s',
+  ...{ guest: 'debian', job: 'job', pause: 'job.1', socketPath: '/s' },
   main: { pid: 7, startTicks: 70 },
   orchestrator: { pid: 8, startTicks: 80 },
   guardian: { pid: 9, startTicks: 90 },
@@ -51,7 +48,7 @@ describe('a lease', () => {
     expect(readdirSync(dirname(file))).toEqual(['debian.json']);
   });
 
-  test('of the next pause takes the place of the one before, and neither has its end nor ends with it', async () => {
+  test('of the next pause takes the place of the one before, is neither ended nor dropped in its place, and leaves nothing', async () => {
     await writeLease(file, facts);
     endLease(file, 'job.1', ended);
     // What a kill in the middle of writing it has left.
@@ -61,13 +58,8 @@ describe('a lease', () => {
     endLease(file, 'job.1', ended);
     dropLease(file, 'job.1');
     await expectOpen('job.2');
-  });
-
-  test('that is dropped leaves nothing, and may be dropped twice', async () => {
-    await writeLease(file, facts);
-    endLease(file, 'job.1', ended);
-    dropLease(file, 'job.1');
-    dropLease(file, 'job.1');
+    endLease(file, 'job.2', ended);
+    for (const _ of ['dropped', 'dropped again']) dropLease(file, 'job.2');
     expect(readdirSync(dirname(file))).toEqual([]);
   });
 
@@ -86,14 +78,6 @@ describe('a lease', () => {
 });
 
 describe('the note that a pause is over', () => {
-  test('does not touch the durable lease', async () => {
-    await writeLease(file, facts);
-    const text = readFileSync(file, 'utf8');
-    endLease(file, 'job.1', ended);
-    expect(readFileSync(file, 'utf8')).toBe(text);
-    expect(await readLease(file)).toMatchObject({ lease: { pause: 'job.1', ended } });
-  });
-
   test.each([
     ['is half written', '{"pause":"job.1","end'],
     ['is of another pause', JSON.stringify({ pause: 'job.0', ended })],

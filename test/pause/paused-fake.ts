@@ -12,26 +12,17 @@ import type { Misbehaviour } from '../fixtures/misbehaviour.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
-/** The port behind which the history stands; this one only remembers, and when, and can be told to fail. */
+/** The port behind which the history stands; this one only remembers, and when. */
 class Ledger {
   readonly intended: PauseIntent[] = [];
   readonly ended: (PauseEnd & { pause: string; atMs: number })[] = [];
-  failNext: Error | undefined;
 
   async intendPause(intent: PauseIntent): Promise<void> {
-    this.#mayFail();
     this.intended.push(intent);
   }
 
   async endPause(pause: string, end: PauseEnd): Promise<void> {
-    this.#mayFail();
     this.ended.push({ pause, ...end, atMs: monotonicMs() });
-  }
-
-  #mayFail(): void {
-    const failure = this.failNext;
-    this.failNext = undefined;
-    if (failure) throw failure;
   }
 }
 
@@ -45,8 +36,6 @@ interface Parts {
 /** A fake guest under a real guardian: what the two went through, and what was written down. */
 export interface GuardedFake extends Parts {
   ledger: Ledger;
-  /** Says something to it as anybody may: an admin, another tool. */
-  say(command: string): Promise<string>;
   /** Pauses it; the outcome is the value of `use`, or the error. */
   pause<T>(
     budgetMs: number,
@@ -106,9 +95,9 @@ export function identityOf({ pid }: FakeGuest): ProcessIdentity {
 
 function stage(parts: Parts): GuardedFake {
   const ledger = new Ledger();
-  const { fake, guarded, guardian } = parts;
+  const { guarded, guardian } = parts;
   return {
-    ...{ ...parts, ledger, say: (command) => sayTo(fake, command) },
+    ...{ ...parts, ledger },
     pause: (budgetMs, work, changes = {}) =>
       withPausedGuest(
         {
@@ -121,6 +110,7 @@ function stage(parts: Parts): GuardedFake {
   };
 }
 
+/** Says something to it as anybody may: an admin, another tool. */
 export async function sayTo({ socketPath }: FakeGuest, command: string): Promise<string> {
   const client = await MconsoleClient.open(socketPath);
   return await client.request(command, { timeoutMs: 30_000 }).finally(() => client.close());

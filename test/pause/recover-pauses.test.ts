@@ -106,13 +106,10 @@ describe('a lease that is found', () => {
   const longAgo = { overdueMs: 24 * 3600 * 1000 };
 
   test.each<[string, Partial<LeaseFacts>, LeasePlan]>([
-    ['of dead processes is resumed', {}, 'resume'],
     ['of dead processes, long after its time, is resumed too', longAgo, 'resume'],
     ['with its end noted is only written down', { noted: true }, 'closeAsNoted'],
-    ['of another boot gets no go, whatever has its pids now', { sameBoot: false }, 'closeAsGone'],
     ['of another boot gets no go though its pids live', { ...alive, sameBoot: false }, 'closeAsGone'],
     ['of another boot and long ago gets no go', { ...longAgo, sameBoot: false }, 'closeAsGone'],
-    ['of a guest that is gone gets no go, whoever has its pid', { mainAlive: false }, 'closeAsGone'],
     ['of a job at work is left to it', alive, 'leave'],
     ['whose guardian is dead is left to the job that lives', { orchestratorAlive: true }, 'leave'],
     ['whose job is dead is left to its guardian', { guardianAlive: true }, 'waitForGuardian'],

@@ -1,12 +1,19 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { readLease } from '../../src/pause/lease.js';
 import { recoverPauses } from '../../src/pause/recover-pauses.js';
 import { isAlive } from '../../src/process-identity.js';
 import type { Misbehaviour } from '../fixtures/misbehaviour.js';
 import { waitFor } from '../support/wait-for.js';
-import { expectSettled, type GuardedFake, setGuardedFake, withGuardedFake, wordsTo } from './paused-fake.js';
+import {
+  expectSettled,
+  type GuardedFake,
+  sayTo,
+  setGuardedFake,
+  withGuardedFake,
+  wordsTo,
+} from './paused-fake.js';
 
 const captured = async () => 'captured';
 /** No machine is so busy that a pause of this budget ends by it. */
@@ -37,7 +44,7 @@ describe('a pause', () => {
   test('that can`t be written down, or not be prepared, is not begun, and leaves nothing that looks begun', () =>
     withGuest([], async (guarded) => {
       const { ledger, guarded: guest } = guarded;
-      ledger.failNext = new Error('no history');
+      vi.spyOn(ledger, 'intendPause').mockRejectedValueOnce(new Error('no history'));
       expect(await guarded.pause(endless, captured)).toMatchObject({ error: { message: 'no history' } });
       expect(ledger.intended).toEqual([]);
       const quiesce = () => Promise.reject(new Error('not quiet'));
@@ -86,7 +93,7 @@ describe('a pause', () => {
   test('of which the history can`t be told the end keeps its lease, by which it is told later', () =>
     withGuest([], async (guarded) => {
       const outcome = await guarded.pause(endless, async () => {
-        guarded.ledger.failNext = new Error('locked');
+        vi.spyOn(guarded.ledger, 'endPause').mockRejectedValueOnce(new Error('locked'));
       });
       expect(outcome).toMatchObject({ error: { message: 'locked' } });
       expect(guarded.fake.isPaused()).toBe(false);
@@ -98,10 +105,7 @@ describe('a pause', () => {
     }));
 
   test.each<[string, (guarded: GuardedFake, signal: AbortSignal) => Promise<unknown>]>([
-    [
-      'though the work goes on, which is told',
-      (_, signal) => waitFor('the work to be told', () => signal.aborted),
-    ],
+    ['though the work goes on, which is told', (_, signal) => waitFor('word', () => signal.aborted)],
     [
       'while our event loop is blocked',
       async ({ fake }) => {
@@ -190,7 +194,7 @@ describe('the guardian', () => {
 describe('a guest', () => {
   test('that was stopped by somebody else is left stopped (fault 7)', () =>
     withGuest([], async (guarded) => {
-      const quiesce = async () => void (await guarded.say('stop'));
+      const quiesce = async () => void (await sayTo(guarded.fake, 'stop'));
       expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({
         error: { code: 'GuestAlreadyStopped' },
       });
@@ -203,7 +207,7 @@ describe('a guest', () => {
   test('that somebody else resumed in the middle has no capture', () =>
     withGuest([], async (guarded) => {
       const outcome = await guarded.pause(endless, async () => {
-        await guarded.say('go');
+        await sayTo(guarded.fake, 'go');
         return 'captured';
       });
       expect(outcome).toMatchObject({ error: { code: 'ResumedByOthers' } });
@@ -211,23 +215,22 @@ describe('a guest', () => {
       await expectSettled(guarded);
     }));
 
-  const diesOfStop = (when: 'beforeAnswer' | 'afterAnswer'): Misbehaviour[] => [
-    { on: 'stop', fault: { kind: 'die', when } },
-  ];
-  test.each<[string, { misbehave?: Misbehaviour[]; quiesces?: true; works?: true }]>([
-    ['before it is asked to stop (fault 1)', { quiesces: true }],
-    ['while it is paused (fault 2)', { works: true }],
-    ['of its stop, unanswered', { misbehave: diesOfStop('beforeAnswer') }],
-    ['of its stop, answered', { misbehave: diesOfStop('afterAnswer') }],
-  ])('that dies %s is gone, and is not said to run', (_, { misbehave = [], quiesces, works }) =>
-    withGuardedFake({ misbehave }, async (guarded) => {
+  test.each<[string, 'quiesce' | 'work' | 'beforeAnswer' | 'afterAnswer']>([
+    ['before it is asked to stop (fault 1)', 'quiesce'],
+    ['while it is paused (fault 2)', 'work'],
+    ['of its stop, unanswered', 'beforeAnswer'],
+    ['of its stop, answered', 'afterAnswer'],
+  ])('that dies %s is gone, and is not said to run', (_, when) => {
+    const isOfStop = when === 'beforeAnswer' || when === 'afterAnswer';
+    const misbehave: Misbehaviour[] = isOfStop ? [{ on: 'stop', fault: { kind: 'die', when } }] : [];
+    return withGuardedFake({ misbehave }, async (guarded) => {
       const die = () => guarded.fake.stop();
-      const budgetMs = misbehave.length > 0 ? 500 : endless;
-      const changes = quiesces ? { quiesce: die } : {};
-      const outcome = await guarded.pause<unknown>(budgetMs, works ? die : captured, changes);
+      const changes = when === 'quiesce' ? { quiesce: die } : {};
+      const work = when === 'work' ? die : captured;
+      const outcome = await guarded.pause<unknown>(isOfStop ? 500 : endless, work, changes);
       expect(outcome).toMatchObject({ error: { code: 'GuestGone' } });
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'guestGone', pausedMs: null }]);
       expect(existsSync(guarded.guarded.leaseFile)).toBe(false);
-    }),
-  );
+    });
+  });
 });
