@@ -47,15 +47,18 @@ const mismatch = (problem: RegExp) => ({
   facts: { guest: 'debian', device: 'ubd0', problem: expect.stringMatching(problem) },
 });
 
-describe('what a guest says of its raw disk', () => {
-  test('is true by whatever name leads to the same file', async () => {
+describe('what a guest says of its disk', () => {
+  const cow = { backing: 'base.img' };
+
+  test('is true by whatever name leads to the same file, and for the pair of a COW disk', async () => {
     await symlink(pathOf('root.img'), pathOf('link'));
     await link(pathOf('root.img'), pathOf('hard'));
     for (const name of [pathOf('root.img'), 'root.img', './root.img', 'link', pathOf('hard')])
       await claim(name);
+    await claim('root.img,base.img', cow);
   });
 
-  test.each([
+  test.each<[string, string, RegExp, { backing?: string }?]>([
     ['nothing', '', /no such disk/],
     ['a name that leads nowhere', 'gone.img', /different files/],
     ['a directory', '.', /different files/],
@@ -66,8 +69,12 @@ describe('what a guest says of its raw disk', () => {
     ['another file, be it the same to the byte', 'copy.img', /different files/],
     ['a FIFO, which is never waited for', 'pipe', /different files/],
     ['a symlink into a loop', 'a', /different files/],
-  ])('is refused when it is %s', async (_, reported, problem) => {
-    await expect(claim(reported)).rejects.toMatchObject(mismatch(problem));
+    ['a raw one, where the config has a pair', 'root.img', /raw disk/, cow],
+    ['another backing file', 'root.img,elsewhere/base.img', /different backing/, cow],
+    ['another COW file', 'base.img,base.img', /different files/, cow],
+    ['a backing file without a name', 'root.img,', /different backing/, cow],
+  ])('is refused when it is %s', async (_, reported, problem, config) => {
+    await expect(claim(reported, config)).rejects.toMatchObject(mismatch(problem));
   });
 
   test('is refused when the guest that would know a relative name is gone', async () => {
@@ -75,21 +82,6 @@ describe('what a guest says of its raw disk', () => {
     await gone.end();
     const claimed = claim('root.img', { by: { pid: gone.pid, startTicks: 0 } });
     await expect(claimed).rejects.toMatchObject(mismatch(/different files/));
-  });
-});
-
-describe('what a guest says of its COW disk', () => {
-  const cow = { backing: 'base.img' };
-
-  test('is true for the pair of the config', () => claim('root.img,base.img', cow));
-
-  test.each([
-    ['it has no backing file', 'root.img', /raw disk/],
-    ['it has another backing file', 'root.img,elsewhere/base.img', /different backing/],
-    ['its COW file is another', 'base.img,base.img', /different files/],
-    ['its backing file has no name', 'root.img,', /different backing/],
-  ])('is refused when %s', async (_, reported, problem) => {
-    await expect(claim(reported, cow)).rejects.toMatchObject(mismatch(problem));
   });
 });
 

@@ -1,7 +1,7 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { findGuestProcesses, resolveAsGuest } from '../../src/guest/guest-processes.js';
+import { findGuestProcesses } from '../../src/guest/guest-processes.js';
 import { isAlive, readProcessStat } from '../../src/process-identity.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -10,15 +10,13 @@ import { type DiskHolder, holdDisks } from './disk-holder.js';
 let dir: string;
 /** Each of a disk of its own, and of none of the others'. */
 let locked: DiskHolder;
-let unlocked: DiskHolder;
 let others: DiskHolder;
 const pathOf = (name: string) => join(dir, name);
 beforeAll(async () => {
   dir = await makeTempDir();
   await mkdir(pathOf('copy'));
-  for (const name of ['a.img', 'b.img', 'c.img', 'copy/c.img']) await writeFile(pathOf(name), 'a disk');
+  for (const name of ['a.img', 'c.img', 'copy/c.img']) await writeFile(pathOf(name), 'a disk');
   locked = await holdDisks([{ path: pathOf('a.img'), mode: 'r+', lock: 'write' }], { withHelper: true });
-  unlocked = await holdDisks([{ path: pathOf('b.img'), mode: 'r+' }], { withHelper: true, cwd: dir });
   others = await holdDisks([
     { path: pathOf('c.img'), mode: 'r' },
     { path: pathOf('c.img'), mode: 'r', lock: 'read' },
@@ -26,7 +24,7 @@ beforeAll(async () => {
   ]);
 });
 afterAll(async () => {
-  for (const holder of [locked, unlocked, others]) await holder.end();
+  for (const holder of [locked, others]) await holder.end();
   await removeTempDir(dir);
 });
 
@@ -47,19 +45,9 @@ describe('the guest of a disk', () => {
     expect((await find('c.img', 'a.img'))?.main.pid).toBe(pid);
   });
 
-  test('is found without a lock too, as one with the flag c is', async () => {
-    expect((await find('b.img'))?.main.pid).toBe(unlocked.pid);
-  });
-
   test('is nobody who only reads it, such as another backup, nor who holds a copy of the same name elsewhere', async () => {
     expect(await find('c.img')).toBeUndefined();
     expect((await find('copy/c.img'))?.main.pid).toBe(others.pid);
-  });
-
-  test('names its disks from where it is, not from where we are', async () => {
-    const main = { pid: unlocked.pid, startTicks: 0 };
-    expect(await resolveAsGuest(main, 'b.img')).toBe(pathOf('b.img'));
-    expect(await resolveAsGuest(main, '/srv/root.img')).toBe('/srv/root.img');
   });
 
   test('is the helper that is left of it when its main process was killed, and nobody when that is gone', async () => {
