@@ -20,23 +20,19 @@ test('a process that is dead is not alive, whether or not its parent has looked'
   // The shell's child becomes a zombie: the shell turns into a sleep, which buries nobody.
   const parent = spawn('sh', ['-c', 'true & exec sleep 60'], { stdio: 'ignore' });
   try {
-    await waitFor('a zombie', async () => {
-      const zombie = zombieOf(pidOf(parent));
-      return zombie && !isAlive(zombie);
-    });
+    const zombie = await waitFor('a zombie', () =>
+      readdirSync('/proc')
+        .filter((name) => /^\d+$/.test(name))
+        .map((name) => readProcessStat(Number(name)))
+        .find((stat) => stat?.parentPid === pidOf(parent) && stat.state === 'Z'),
+    );
+    expect(isAlive(zombie)).toBe(false);
   } finally {
     parent.kill('SIGKILL');
     await once(parent, 'exit');
   }
   expect(readProcessStat(pidOf(parent))).toBeUndefined();
 });
-
-function zombieOf(parentPid: number) {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map((name) => readProcessStat(Number(name)))
-    .find((stat) => stat?.parentPid === parentPid && stat.state === 'Z');
-}
 
 test('a process that calls itself `) Z 1 (` is read all the same', () =>
   withTempDir(async (dir) => {
