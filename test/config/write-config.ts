@@ -1,14 +1,15 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import type { Config } from '../../src/config/config.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { isError } from '../../src/errors.js';
+import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 
 /** A directory that goes when the test ends. */
 export async function temporaryDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'umlsnap-config-'));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  const directory = await makeTempDir();
+  onTestFinished(() => removeTempDir(directory));
   return directory;
 }
 
@@ -19,16 +20,17 @@ export async function configFile(content: string | Buffer): Promise<string> {
   return file;
 }
 
+export const loaded = async (content: string): Promise<Config> => loadConfig(await configFile(content));
+
 /** The problems of a config with this content as `line:column path: message`; none for a sound one. */
 export async function problemsOf(content: string | Buffer): Promise<string[]> {
-  const file = await configFile(content);
   try {
-    await loadConfig(file);
+    await loadConfig(await configFile(content));
     return [];
   } catch (error) {
     if (!isError(error, 'ConfigInvalid')) throw error;
     return error.facts.problems.map(
-      ({ line, column, path, message }) => `${line}:${column} ${path}: ${message}`,
+      (found) => `${found.line}:${found.column} ${found.path}: ${found.message}`,
     );
   }
 }
