@@ -13,14 +13,12 @@ const demandOf = (text: string) => {
 
 describe('a line from a guest', () => {
   test('is a request of the guest that it came from, with its id and its label', () => {
+    const options = { labels: { request: 'before-upgrade' } };
     expect(parse('umlsnap request type=snapshot id=42 label=before-upgrade\n')).toEqual({
-      is: 'request',
-      name: 'snapshot',
+      ...{ is: 'request', name: 'snapshot' },
       request: {
-        id: 42,
-        number: 1,
-        requester: { from: 'guest', guest: 'debian' },
-        demand: { type: 'snapshot', guest: 'debian', options: { labels: { request: 'before-upgrade' } } },
+        ...{ id: 42, number: 1, requester: { from: 'guest', guest: 'debian' } },
+        demand: { type: 'snapshot', guest: 'debian', options },
       },
     });
     expect(demandOf('umlsnap request type=4')).toEqual({ type: 'status', guest: 'debian' });
@@ -28,33 +26,22 @@ describe('a line from a guest', () => {
   });
 
   test('can only be about the guest that it came from', () => {
-    expect(demandOf('umlsnap request type=verify snapshot=latest')).toEqual({
-      ...{ type: 'verify', snapshot: 'debian@latest' },
-    });
-    expect(demandOf('umlsnap request type=verify snapshot=debian@20261121T031500Z')).toMatchObject({
-      snapshot: 'debian@20261121T031500Z',
-    });
-    for (const stray of ['other@latest', '../other', 'debian@../other@latest', 'x']) {
-      expect(demandOf(`umlsnap request type=verify snapshot=${stray}`)).toBe('malformed');
-    }
+    const verify = (snapshot: string) => demandOf(`umlsnap request type=verify snapshot=${snapshot}`);
+    expect(verify('latest')).toEqual({ type: 'verify', snapshot: 'debian@latest' });
+    const named = 'debian@20261121T031500Z';
+    expect(verify(named)).toEqual({ type: 'verify', snapshot: named });
+    for (const stray of ['other@latest', '../other', 'debian@../other@latest', 'x'])
+      expect(verify(stray)).toBe('malformed');
     expect(demandOf('umlsnap request type=snapshot guest=other')).toBe('malformed');
   });
 
   test.each([
-    'umlsnap request ',
-    'umlsnap request type=reboot',
-    'umlsnap request type=7',
-    'umlsnap request type=snapshot id=-1',
-    'umlsnap request type=snapshot id=99999999999',
-    'umlsnap request type=snapshot type=snapshot',
-    'umlsnap request type=snapshot label=a b=c d',
-    'umlsnap request type=snapshot\numlsnap request type=prune',
-    'umlsnap request type=snapshot  id=1',
-    'umlsnap request type=cancel of=0',
-    'umlsnap request type=snapshot label=\u001b[2J',
-    'umlsnap request type=snapshot label=käse',
-  ])('is dropped when it is not exactly as it should be: %j', (text) => {
-    expect(parse(text).is).toBe('malformed');
+    ...['', 'type=reboot', 'type=7', 'type=snapshot id=-1', 'type=snapshot id=99999999999'],
+    ...['type=snapshot type=snapshot', 'type=snapshot label=a b=c d', 'type=snapshot  id=1'],
+    ...['type=snapshot\numlsnap request type=prune', 'type=cancel of=0'],
+    ...['type=snapshot label=\u001b[2J', 'type=snapshot label=käse'],
+  ])('is dropped when it is not exactly as it should be: %j', (words) => {
+    expect(parse(`umlsnap request ${words}`).is).toBe('malformed');
   });
 
   test('that is long may have been cut, and is no request', () => {
@@ -74,18 +61,14 @@ describe('a line from a guest', () => {
 });
 
 describe('the gate of a guest', () => {
-  test('is closed to a guest that may ask for nothing, which is not answered either', () => {
+  test('lets through what is allowed, tells a guest what is not, and does not answer one that may ask for nothing', () => {
     const gate = new GuestGate('debian', 0);
-    expect(gate.take('umlsnap request type=status id=1', [], 0)).toEqual({ does: 'drop', why: 'notAllowed' });
-  });
-
-  test('lets through what is allowed, and tells a guest what is not', () => {
-    const gate = new GuestGate('debian', 0);
-    expect(gate.take('umlsnap request type=status id=1', ['status'], 0)).toMatchObject({ does: 'ask' });
-    expect(gate.take('umlsnap request type=prune id=2', ['status'], 0)).toMatchObject({
-      ...{ does: 'refuse', id: 2, because: { code: 'NotAllowed' } },
-    });
-    expect(gate.take('umlsnap agent 1 pong nonce=x run=y', ['status'], 0)).toEqual({ does: 'pass' });
+    const take = (text: string, ...allowed: 'status'[]) => gate.take(`umlsnap ${text}`, allowed, 0);
+    expect(take('request type=status id=1', 'status')).toMatchObject({ does: 'ask' });
+    const because = { code: 'NotAllowed' };
+    expect(take('request type=prune id=2', 'status')).toMatchObject({ does: 'refuse', id: 2, because });
+    expect(take('agent 1 pong nonce=x run=y', 'status')).toEqual({ does: 'pass' });
+    expect(take('request type=status id=1')).toEqual({ does: 'drop', why: 'notAllowed' });
   });
 
   test('lets so many through at once, then one each refill, whatever else was tried', () => {
@@ -119,36 +102,14 @@ describe('the gate of a guest', () => {
   });
 });
 
-describe('the reply to a guest', () => {
-  test('carries the exit status, and the snapshot that was taken', () => {
-    const summary = {
-      type: 'summary',
-      snapshot: 'debian@20261121T031500Z',
-      consistency: 'synced',
-      error: null,
-    };
-    expect(formatReply({ id: 42, status: 0, output: [summary] })).toBe(
-      'umlsnap reply id=42 status=0 snapshot=debian@20261121T031500Z consistency=synced\n',
-    );
-  });
-
-  test('names the failure by its code', () => {
-    const output = [{ type: 'error', code: 'Busy', message: 'Guest debian is being worked on' }];
-    expect(formatReply({ id: 1, status: 11, output })).toBe('umlsnap reply id=1 status=11 error=Busy\n');
-  });
-
-  test('is one short line of plain words, whatever the answer holds', () => {
-    const values = fc.record({
-      snapshot: fc.string(),
-      job: fc.string({ minLength: 300 }),
-      state: fc.string(),
-    });
-    fc.assert(
-      fc.property(values, (last) => {
-        const line = formatReply({ id: 1, status: 0, output: [last] });
-        expect(line).toMatch(/^umlsnap reply id=1 status=0( [a-z]+=[\x21-\x7e]*)*\n$/);
-        expect(Buffer.byteLength(line)).toBeLessThanOrEqual(maxReplyBytes);
-      }),
-    );
-  });
+test('the reply to a guest is one short line of plain words, whatever the answer holds', () => {
+  const job = fc.string({ minLength: 300 });
+  const values = fc.record({ snapshot: fc.string(), job, state: fc.string() });
+  fc.assert(
+    fc.property(values, (last) => {
+      const line = formatReply({ id: 1, status: 0, output: [last] });
+      expect(line).toMatch(/^umlsnap reply id=1 status=0( [a-z]+=[\x21-\x7e]*)*\n$/);
+      expect(Buffer.byteLength(line)).toBeLessThanOrEqual(maxReplyBytes);
+    }),
+  );
 });

@@ -21,45 +21,36 @@ function started(delaySeconds: number, sweep: () => Promise<void>): LiveSettings
 
 test('it sweeps again and again, not while `keep` is on, again once it is off, and by a new delay at once', async () => {
   let sweeps = 0;
-  const settings = started(60, async () => {
-    sweeps += 1;
-  });
-  await pass(59);
-  expect(sweeps).toBe(0);
-  await pass(61);
-  expect(sweeps).toBe(2);
+  const settings = started(60, async () => void sweeps++);
+  const sweepsAfter = (seconds: number) => pass(seconds).then(() => sweeps);
+  expect(await sweepsAfter(59)).toBe(0);
+  expect(await sweepsAfter(61)).toBe(2);
   settings.change({ keep: true });
-  await pass(3600);
-  expect(sweeps).toBe(2);
+  expect(await sweepsAfter(3600)).toBe(2);
   settings.change({ keep: false });
-  await pass(60);
-  expect(sweeps).toBe(3);
+  expect(await sweepsAfter(60)).toBe(3);
   settings.change({ delaySeconds: 3600 });
-  await pass(1800);
+  expect(await sweepsAfter(1800)).toBe(3);
   settings.change({ delaySeconds: 1 });
-  await pass(1);
-  expect(sweeps).toBe(4);
+  expect(await sweepsAfter(1)).toBe(4);
 });
 
 test('a sweep that takes long is not overtaken, and is waited for at the end', async () => {
-  let begun = 0;
-  let ended = 0;
+  const events: string[] = [];
   let letGo = () => {};
   const settings = started(1, async () => {
-    begun += 1;
+    events.push('begun');
     await new Promise<void>((resolve) => {
       letGo = resolve;
     });
-    ended += 1;
+    events.push('ended');
   });
   await pass(1);
-  settings.change({ delaySeconds: 2 });
-  settings.change({ delaySeconds: 1 });
+  for (const delaySeconds of [2, 1]) settings.change({ delaySeconds });
   await pass(10);
-  expect(begun).toBe(1);
   const stopped = timer?.stop();
-  expect(ended).toBe(0);
+  expect(events).toEqual(['begun']);
   letGo();
   await stopped;
-  expect(ended).toBe(1);
+  expect(events).toEqual(['begun', 'ended']);
 });
