@@ -3,19 +3,20 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunningCli } from '../support/cli.js';
-import { setScene, withScene } from '../support/scene.js';
+import { resultOf, setScene, withScene } from '../support/scene.js';
 
 describe('umlsnap ctl', () => {
   const scene = setScene({ fake: {} });
 
   test.each([
-    [['ctl', 'delay=0'], 2, 'Usage'],
-    [['ctl', 'flush'], 2, 'Usage'],
-    [['daemon', 'kepe'], 2, 'Usage'],
-    [['ctl', 'keep'], 10, 'NoDaemon'],
-    [['ctl', 'request', 'status'], 10, 'NoDaemon'],
-  ])('%j without a daemon exits %i', async (args, exitCode, code) => {
-    expect(await scene.run('--json', ...args)).toMatchObject({ exitCode, json: [{ type: 'error', code }] });
+    ['ctl delay=0', 2, 'Usage'],
+    ['ctl flush', 2, 'Usage'],
+    ['daemon kepe', 2, 'Usage'],
+    ['ctl keep', 10, 'NoDaemon'],
+    ['ctl request status', 10, 'NoDaemon'],
+  ])('%s without a daemon exits %i', async (words, exitCode, code) => {
+    const json = [{ type: 'error', code }];
+    expect(await scene.run('--json', ...words.split(' '))).toMatchObject({ exitCode, json });
   });
 
   let daemon: RunningCli;
@@ -23,10 +24,8 @@ describe('umlsnap ctl', () => {
     daemon = scene.start(['daemon', 'keep', 'delay=30', 'type=-3']);
     await daemon.waitForOutput(/daemon runs/);
     const { pid } = daemon;
-    expect(await scene.run('ctl')).toMatchObject({
-      stdout: `pid=${pid}, delay=30, keep, nodebug, type=-3\nno jobs\n`,
-      exitCode: 0,
-    });
+    const stdout = `pid=${pid}, delay=30, keep, nodebug, type=-3\nno jobs\n`;
+    expect(await scene.run('ctl')).toMatchObject({ exitCode: 0, stdout });
     const changed = await scene.run('ctl', '--json', 'nokeep', 'debug', 'delay=7', 'type=2');
     expect(changed.json[0]).toMatchObject({
       ...{ type: 'daemon', pid, configFile: scene.config, state: scene.state },
@@ -37,22 +36,16 @@ describe('umlsnap ctl', () => {
   });
 
   test('asks for something, and exits as what it came to', async () => {
-    const status = await scene.run('ctl', '--json', 'request', 'status', 'debian');
-    expect(status).toMatchObject({ exitCode: 0, json: [{ type: 'guest', guest: 'debian' }] });
+    const asked = (...words: string[]) => scene.run('ctl', '--json', 'request', ...words);
+    const guest = { type: 'guest', guest: 'debian' };
+    expect(await asked('status', 'debian')).toMatchObject({ exitCode: 0, json: [guest] });
     expect((await scene.run('ctl', 'request', '4')).stdout).toMatch(/"guest":"debian"[\s\S]*status 0\n$/);
-    const snapshot = await scene.run('ctl', '--json', 'request', 'verify', 'debian@latest');
-    expect(snapshot).toMatchObject({ exitCode: 10, json: [{ type: 'error', code: 'NoSuchSnapshot' }] });
-    const refused: [string[], number][] = [
-      [['drill', 'debian@latest'], 10],
-      [['9'], 2],
-      [['reboot'], 2],
-      [['cancel', '5'], 10],
-    ];
-    for (const [words, exitCode] of refused) {
-      expect(await scene.run('ctl', 'request', ...words)).toMatchObject({ exitCode });
-    }
-    const unanswered = await scene.run('ctl', 'request', '--no-answer', 'prune');
-    expect(unanswered).toMatchObject({ exitCode: 0, stdout: '' });
+    const error = { type: 'error', code: 'NoSuchSnapshot' };
+    expect(await asked('verify', 'debian@latest')).toMatchObject({ exitCode: 10, json: [error] });
+    expect((await asked('drill', 'debian@latest')).exitCode).toBe(10);
+    expect((await asked('cancel', '5')).exitCode).toBe(10);
+    for (const unknown of ['9', 'reboot']) expect((await asked(unknown)).exitCode).toBe(2);
+    expect(await asked('--no-answer', 'prune')).toMatchObject({ exitCode: 0, stdout: '' });
     await daemon.waitForOutput(/"kind":"prune".*"msg":"prune done"/);
   });
 });
@@ -98,11 +91,9 @@ describe('a daemon', () => {
         await waiting.waitForOutput(/"phase":"preflight"/);
         running.kill('SIGTERM');
         expect(await running.exited).toMatchObject({ exitCode: 0 });
-        const { exitCode, json } = await waiting.exited;
+        const { exitCode, summary } = resultOf(await waiting.exited);
         expect(exitCode).toBe(130);
-        expect(json.at(-1)).toMatchObject({
-          ...{ type: 'summary', status: 'interrupted', error: { code: 'Interrupted' } },
-        });
+        expect(summary).toMatchObject({ status: 'interrupted', error: { code: 'Interrupted' } });
       },
     ));
 });

@@ -9,7 +9,7 @@ import type { Config, GuestConfig } from '../../src/config/config.js';
 import { resolveConfig } from '../../src/config/resolve.js';
 import type { GuestEvent } from '../../src/history/records.js';
 import { HeldDesk } from '../control/desk-of-tests.js';
-import { startFakeGuest } from '../fixtures/fake-guest.js';
+import { withFakeGuest } from '../fixtures/fake-guest.js';
 import { notificationDatagram } from '../mconsole/notification-datagrams.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
@@ -24,23 +24,14 @@ let events: GuestEvent[];
 beforeEach(async () => {
   dir = await makeTempDir();
   await writeFile(join(dir, 'disk.img'), '');
-  config = resolveConfig(join(dir, 'config.yaml'), {
-    state: dir,
-    guests: {
-      one: {
-        mconsole: 'nowhere-here',
-        disks: { ubd0: { path: join(dir, 'disk.img') } },
-        requests: ['snapshot'],
-      },
-    },
-  });
+  const disks = { ubd0: { path: join(dir, 'disk.img') } };
+  const one = { mconsole: 'nowhere-here', disks, requests: ['snapshot' as const] };
+  config = resolveConfig(join(dir, 'config.yaml'), { state: dir, guests: { one } });
   logged = [];
   events = [];
   const log = pino({ level: 'debug', base: null }, { write: (line) => void logged.push(JSON.parse(line)) });
-  const history = {
-    recordEvent: async (event: GuestEvent) => void events.push(event),
-    events: async () => [],
-  };
+  const recordEvent = async (event: GuestEvent) => void events.push(event);
+  const history = { recordEvent, events: async () => [] };
   ears = new GuestEars({ desk: new HeldDesk().desk, history, log, config: () => config });
 });
 afterEach(async () => {
@@ -89,11 +80,16 @@ test('a job that begins with the daemon waits for them, and so does not find the
   expect(await ears.sourceOf('nobody')).toBeUndefined();
 });
 
+/** The last one of many, which is heard when all before it have been. */
+async function sendTheLast(): Promise<void> {
+  await send(0, '/the/end');
+  await waitFor('the last of it', () => told(/booted/).length === 1);
+}
+
 test('a flood of panics fills neither the log nor the history', async () => {
   await listen();
   for (let count = 0; count < 500; count++) await send(1, `panic ${count}`);
-  await send(0, '/the/end');
-  await waitFor('the last of it', () => told(/booted/).length === 1);
+  await sendTheLast();
   expect(told(/panic/).length).toBeLessThan(60);
   expect(events.length).toBeLessThan(60);
 });
@@ -103,18 +99,16 @@ test('datagrams that are no notifications are counted, and told in one line howe
   await sendDatagram(Buffer.from('garbage'));
   for (let count = 0; count < 3; count++) await sendDatagram(Buffer.alloc(10_000));
   await send(3, 'somebody else’s words');
-  const [line] = await waitFor('word of them', () => {
-    const lines = told(/were dropped/);
-    return lines.length > 0 ? lines : undefined;
-  });
+  const line = await waitFor('word of them', () => told(/were dropped/)[0]);
   expect(line).toMatchObject({ guest: 'one', malformed: 0, malformedDatagrams: 1, tooLargeDatagrams: 3 });
   for (let count = 0; count < 100; count++) await sendDatagram(Buffer.from('garbage'));
-  await send(0, '/the/end');
-  await waitFor('the last of it', () => told(/booted/).length === 1);
+  await sendTheLast();
   expect(told(/were dropped/)).toHaveLength(1);
 });
 
-test.runIf(process.getuid?.() === 0)(
+const testAsRoot = test.runIf(process.getuid?.() === 0);
+
+testAsRoot(
   'the socket is given to the user that the config names, and to the owner of the disk without one',
   async () => {
     await giveDiskTo12345();
@@ -141,26 +135,20 @@ test('a guest that says its console is where no file can be costs its answer, an
   expect(ears.informed(config).guests.one).toMatchObject({ toldConsole: expect.stringMatching(/^\/x+\//) });
 });
 
-test.runIf(process.getuid?.() === 0)(
-  'a guest that says its console is that of another user gets nothing told to him',
-  async () => {
-    const victim = await startFakeGuest({ dir: join(dir, 'victim') });
-    try {
-      await symlink(join(dir, 'victim'), join(dir, 'nowhere-here'));
-      await giveDiskTo12345();
-      await listen();
-      await send(0, join(dir, 'nowhere-here/mconsole'));
-      await send(3, 'umlsnap request type=status id=7');
-      await waitFor('word of it', () => told(/the guest was not told/)[0]);
-      expect(victim.received()).toEqual([]);
-      await chown(join(dir, 'disk.img'), 0, -1);
-      await send(3, 'umlsnap request type=status id=8');
-      await waitFor('the answer', () => victim.received().find(({ command }) => /reply id=8/.test(command)));
-    } finally {
-      await victim.stop();
-    }
-  },
-);
+testAsRoot('a guest that says its console is that of another user gets nothing told to him', async () => {
+  await withFakeGuest({ dir: join(dir, 'victim') }, async (victim) => {
+    await symlink(join(dir, 'victim'), join(dir, 'nowhere-here'));
+    await giveDiskTo12345();
+    await listen();
+    await send(0, join(dir, 'nowhere-here/mconsole'));
+    await send(3, 'umlsnap request type=status id=7');
+    await waitFor('word of it', () => told(/the guest was not told/)[0]);
+    expect(victim.received()).toEqual([]);
+    await chown(join(dir, 'disk.img'), 0, -1);
+    await send(3, 'umlsnap request type=status id=8');
+    await waitFor('the answer', () => victim.received().find(({ command }) => /reply id=8/.test(command)));
+  });
+});
 
 test('a socket that was removed is made anew, and what has taken its name is left alone', async () => {
   await listen();

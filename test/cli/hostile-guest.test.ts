@@ -15,9 +15,8 @@ function expectHarmless({ stdout, stderr }: CliResult): void {
 test('a disk that a guest names by escape sequences and a line of its own gets neither to the terminal', () =>
   withScene({ guest: null }, async (scene) => {
     const disk = scene.path('disk.img');
-    const name = scene.path(
-      '\u001b]0;owned\u0007\u001b[2J\u009b31mdisk\nguest debian: all is well\u202e.img',
-    );
+    const words = '\u001b]0;owned\u0007\u001b[2J\u009b31mdisk\nguest debian: all is well\u202e.img';
+    const name = scene.path(words);
     await writeFile(disk, Buffer.alloc(2 ** 20, 7));
     await symlink(disk, name);
     // A second file makes it a COW disk, which the config does not know of: the guest's words are then quoted.

@@ -6,18 +6,18 @@ const scene = setScene({ fake: {} });
 const sent = () => scene.fake.received().map(({ command }) => command);
 
 test('any command by hand is sent as it stands, and a line for the log with its end and what looks like an option of ours, by the name in the config or by the path of a socket; with --json the answer is one object', async () => {
-  expect(await scene.run('mconsole', 'debian', 'version')).toMatchObject({
-    ...{ exitCode: 0, stderr: '', stdout: expect.stringMatching(/^Linux fake /) },
-  });
-  const { json } = await scene.run('--json', 'mconsole', 'debian', 'help');
-  expect(json).toMatchObject([
-    { kind: 'mconsole', guest: 'debian', command: 'help', text: expect.stringContaining('version') },
-  ]);
+  const stdout = expect.stringMatching(/^Linux fake /);
+  expect(await scene.run('mconsole', 'debian', 'version')).toMatchObject({ exitCode: 0, stderr: '', stdout });
+  const help = {
+    kind: 'mconsole',
+    guest: 'debian',
+    command: 'help',
+    text: expect.stringContaining('version'),
+  };
+  expect((await scene.run('--json', 'mconsole', 'debian', 'help')).json).toMatchObject([help]);
   const env = { UMLSNAP_CONFIG: '', HOME: scene.dir };
-  const byPath = ['mconsole', scene.fake.socketPath, 'log', 'hello', '--wait'];
-  expect((await runCli(['--json', ...byPath], { env })).json).toMatchObject([
-    { command: 'log hello --wait' },
-  ]);
+  const byPath = ['--json', 'mconsole', scene.fake.socketPath, 'log', 'hello', '--wait'];
+  expect((await runCli(byPath, { env })).json).toMatchObject([{ command: 'log hello --wait' }]);
   expect(sent()).toEqual(['version', 'help', 'log hello --wait\n']);
 });
 
