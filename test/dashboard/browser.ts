@@ -26,20 +26,10 @@ export async function startBrowser(): Promise<TestBrowser> {
   if (!existsSync(executablePath)) throw new Error(`there is no ${executablePath}: apt-get install chromium`);
   // Profile and caches are the browser's own: nothing of it is left behind.
   const home = await makeTempDir();
-  const env = {
-    ...process.env,
-    HOME: home,
-    XDG_CONFIG_HOME: join(home, 'c'),
-    XDG_CACHE_HOME: join(home, 'x'),
-  };
-  const browser = await chromium.launch({ executablePath, args: flags, env: env as Record<string, string> });
-  return {
-    browser,
-    close: async () => {
-      await browser.close();
-      await removeTempDir(home);
-    },
-  };
+  const own = { HOME: home, XDG_CONFIG_HOME: join(home, 'c'), XDG_CACHE_HOME: join(home, 'x') };
+  const env = { ...process.env, ...own } as Record<string, string>;
+  const browser = await chromium.launch({ executablePath, args: flags, env });
+  return { browser, close: () => browser.close().then(() => removeTempDir(home)) };
 }
 
 const axeFile = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
@@ -50,9 +40,8 @@ export async function accessibilityProblems(page: Page, rules?: readonly string[
   const options = JSON.stringify(rules === undefined ? {} : { runOnly: rules });
   const results = await page.evaluate(`axe.run(document, ${options})`);
   const { violations } = results as { violations: { id: string; help: string; nodes: { html: string }[] }[] };
-  return violations.map(
-    ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(' ')}`,
-  );
+  const elementsOf = (nodes: { html: string }[]) => nodes.map(({ html }) => html).join(' ');
+  return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${elementsOf(nodes)}`);
 }
 
 /** Fails for whatever the page complains of: a refused script, a broken policy, an asset that is not there. */
@@ -72,10 +61,11 @@ export function complaintsOf(page: Page): string[] {
 
 /** The page is as wide as the window, and nothing sticks out. */
 export async function expectFits(page: Page): Promise<void> {
-  const { wide, window } = (await page.evaluate(
-    '({ wide: document.documentElement.scrollWidth, window: document.documentElement.clientWidth })',
-  )) as { wide: number; window: number };
-  expect(wide).toBeLessThanOrEqual(window);
+  const widths = ['scrollWidth', 'clientWidth'].map((key) =>
+    page.evaluate(`document.documentElement.${key}`),
+  );
+  const [wide, window] = await Promise.all(widths);
+  expect(wide).toBeLessThanOrEqual(Number(window));
 }
 
 /** Runs `use` with a page of its own, at this size and in these colours. */

@@ -1,22 +1,23 @@
 import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import type { CliResult, RunningCli } from '../support/cli.js';
 import { TestDaemon } from '../support/test-daemon.js';
 
 /** Whoever can start commands on a config whose dashboard is on. */
-export interface DashboardHouse {
+interface House {
   state: string;
   start(args: string[], options?: object): RunningCli;
 }
 
-export interface Asked {
+interface Asked {
   status: number;
   body: string;
   headers: Record<string, string | string[] | undefined>;
 }
 
-export interface AskOptions {
+interface AskOptions {
   method?: string;
   headers?: Record<string, string>;
   body?: string;
@@ -28,15 +29,15 @@ export interface AskOptions {
 export class DashboardOfTests {
   readonly daemon: TestDaemon;
   readonly url: URL;
-  readonly #house: DashboardHouse;
+  readonly #house: House;
 
-  private constructor(daemon: TestDaemon, url: string, house: DashboardHouse) {
+  private constructor(daemon: TestDaemon, url: string, house: House) {
     this.daemon = daemon;
     this.url = new URL(url);
     this.#house = house;
   }
 
-  static async start(house: DashboardHouse): Promise<DashboardOfTests> {
+  static async start(house: House): Promise<DashboardOfTests> {
     const daemon = await TestDaemon.start(house);
     const { url } = await daemon.untilLogged(/^dashboard$/);
     return new DashboardOfTests(daemon, String(url), house);
@@ -50,16 +51,10 @@ export class DashboardOfTests {
     const way = bySocket ? { socketPath: join(this.#house.state, 'control.sock') } : { hostname, port };
     return new Promise((resolve, reject) => {
       const asked = request({ ...way, path, method, headers, agent: false }, (response) => {
-        let text = '';
-        response.setEncoding('utf8').on('data', (chunk: string) => {
-          text += chunk;
-        });
-        response.once('end', () =>
-          resolve({ status: response.statusCode ?? 0, body: text, headers: response.headers }),
-        );
+        const { statusCode: status = 0, headers } = response;
+        text(response).then((body) => resolve({ status, body, headers }), reject);
       });
-      asked.once('error', reject);
-      asked.end(body);
+      asked.once('error', reject).end(body);
     });
   }
 

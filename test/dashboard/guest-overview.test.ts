@@ -27,13 +27,12 @@ const well: GuestRecords = {
   newest: snapshot('debian@20261125T031502Z', { takenAt: fresh }),
   recent: [job('success', '2026-11-25T03:15:00.000Z')],
 };
-const findingsOf = (records: Partial<GuestRecords>, seen: SeenState['state'] = 'running', more = {}) =>
-  overviewOf(
-    config('debian', more),
-    { ...well, ...records },
-    { state: seen, problem: null },
-    now,
-  ).findings.map(({ level, text }) => `${level}: ${text}`);
+const overview = (records: GuestRecords, state: SeenState['state'] = 'running', name?: string, more = {}) =>
+  overviewOf(config(name, more), records, { state, problem: null }, now);
+const findingsOf = (records: Partial<GuestRecords>, seen?: SeenState['state'], more = {}) =>
+  overview({ ...well, ...records }, seen, 'debian', more).findings.map(
+    ({ level, text }) => `${level}: ${text}`,
+  );
 
 describe('a guest', () => {
   test('is well with a snapshot of its newest time, whether it was looked at or not', () => {
@@ -48,22 +47,24 @@ describe('a guest', () => {
   });
 
   test('has failed until there is a newer snapshot, whatever was skipped or is running since', () => {
-    const failed = job('failed', '2026-11-25T10:00:00.000Z');
-    const skipped = job('skipped', '2026-11-25T11:00:00.000Z');
-    const running = job('running', '2026-11-25T11:59:00.000Z');
-    expect(findingsOf({ recent: [failed, skipped, running] })).toEqual(['bad: last backup failed, 2 h ago']);
-    expect(findingsOf({ recent: [job('failed', '2026-11-24T10:00:00.000Z')] })).toEqual([]);
-    expect(findingsOf({ recent: [job('interrupted', '2026-11-25T11:00:00.000Z')] })).toEqual([
+    const jobAt = (status: JobStatus, time: string) => job(status, `2026-11-${time}:00.000Z`);
+    const since = [jobAt('skipped', '25T11:00'), jobAt('running', '25T11:59')];
+    expect(findingsOf({ recent: [jobAt('failed', '25T10:00'), ...since] })).toEqual([
+      'bad: last backup failed, 2 h ago',
+    ]);
+    expect(findingsOf({ recent: [jobAt('failed', '24T10:00')] })).toEqual([]);
+    expect(findingsOf({ recent: [jobAt('interrupted', '25T11:00')] })).toEqual([
       'bad: last backup was interrupted, 60 min ago',
     ]);
   });
 
   test('may be paused when its pause is not closed long after its budget, and not before', () => {
-    const openPause = (intendedAt: string) => ({ openPause: { job: 'a', intendedAt, budgetMs: 5000 } });
-    expect(findingsOf(openPause('2026-11-25T11:59:45.000Z'), 'stopped')).toEqual([]);
-    expect(findingsOf(openPause('2026-11-25T11:58:00.000Z'), 'stopped')).toEqual([
-      'bad: may be paused, for 2 min: run umlsnap recover',
-    ]);
+    const pausedSince = (time: string) => {
+      const openPause = { job: 'a', intendedAt: `2026-11-25T${time}.000Z`, budgetMs: 5000 };
+      return findingsOf({ openPause }, 'stopped');
+    };
+    expect(pausedSince('11:59:45')).toEqual([]);
+    expect(pausedSince('11:58:00')).toEqual(['bad: may be paused, for 2 min: run umlsnap recover']);
     expect(findingsOf({}, 'stopped')).toEqual(['bad: stands still, and no job of ours has stopped it']);
   });
 
@@ -74,9 +75,8 @@ describe('a guest', () => {
 });
 
 test('the worst come first, and the line on top tells bad from notes', () => {
-  const of = (name: string, records: GuestRecords, seen: SeenState['state'] = 'running') =>
-    overviewOf(config(name), records, { state: seen, problem: null }, now);
-  const [bad, note, fine] = [of('c', nothing, 'stopped'), of('b', well, 'notRunning'), of('a', well)];
+  const bad = overview(nothing, 'stopped', 'c');
+  const [note, fine] = [overview(well, 'notRunning', 'b'), overview(well, 'running', 'a')];
   expect(inOrder([fine, note, bad]).map(({ guest }) => guest)).toEqual(['c', 'b', 'a']);
   expect(verdict([fine, note, bad]).toString()).toContain('1 of 3 guests needs attention.');
   expect(verdict([fine, note]).toString()).toContain('All 2 guests are well, with 1 note.');
@@ -84,21 +84,19 @@ test('the worst come first, and the line on top tells bad from notes', () => {
 });
 
 describe('what a schedule has promised', () => {
-  const at = (iso: string, more = {}) => promisedRun({ ...daily, ...more }, new Date(iso));
+  const at = (time: string, more = {}) => promisedRun({ ...daily, ...more }, new Date(`2026-11-${time}Z`));
 
   test('is the newest slot, as soon as its run had the time to end', () => {
-    expect(at('2026-11-25T04:14:00Z')?.slot.toISOString()).toBe('2026-11-24T03:15:00.000Z');
-    expect(at('2026-11-25T04:15:00Z')?.slot.toISOString()).toBe('2026-11-25T03:15:00.000Z');
-    const late = at('2026-11-25T04:15:00Z', { jitterMs: 60_000 });
-    expect(late?.slot.toISOString()).toBe('2026-11-24T03:15:00.000Z');
+    expect(at('25T04:14')?.slot).toEqual(new Date('2026-11-24T03:15:00Z'));
+    expect(at('25T04:15')?.slot).toEqual(new Date('2026-11-25T03:15:00Z'));
+    expect(at('25T04:15', { jitterMs: 60_000 })?.slot).toEqual(new Date('2026-11-24T03:15:00Z'));
   });
 
   test('is far apart over a weekend, and close by for a schedule of minutes', () => {
-    const weekdays = { schedule: '0 3 * * 1-5' };
     // A Monday's first hour: Friday's snapshot is what was promised, three days before the next.
-    const found = at('2026-11-23T03:30:00Z', weekdays);
-    expect(found).toEqual({ slot: new Date('2026-11-20T03:00:00Z'), intervalMs: 3 * 86_400_000 });
-    const minutes = at('2026-11-25T12:00:30Z', { schedule: '* * * * *' });
-    expect(minutes).toEqual({ slot: new Date('2026-11-25T11:55:00Z'), intervalMs: 60_000 });
+    const slot = new Date('2026-11-20T03:00:00Z');
+    expect(at('23T03:30', { schedule: '0 3 * * 1-5' })).toEqual({ slot, intervalMs: 3 * 86_400_000 });
+    const minutes = { slot: new Date('2026-11-25T11:55:00Z'), intervalMs: 60_000 };
+    expect(at('25T12:00:30', { schedule: '* * * * *' })).toEqual(minutes);
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { jobPage } from '../../src/dashboard/pages/job-page.js';
 import { jobsTable } from '../../src/dashboard/pages/jobs-table.js';
 import { snapshotsTable } from '../../src/dashboard/pages/snapshots-table.js';
@@ -15,34 +15,25 @@ const job: JobWithDetails = {
   pauses: [],
   log: [{ at: '2026-11-21T03:15:01.000Z', level: 'warn', text: hostile }],
 };
+const errand = { id: 1, what: hostile, outcome: { is: 'failed', text: hostile } } as const;
+const pageOf = (log = job.log) => jobPage(view, { job: { ...job, log }, progress: undefined, errand });
 
-describe("a guest's words on a page", () => {
-  test.each([
-    [
-      'of a job',
-      () =>
-        jobPage(view, {
-          job,
-          progress: undefined,
-          errand: { id: 1, what: hostile, outcome: { is: 'failed', text: hostile } },
-        }),
-    ],
-    ['of a list of jobs', () => jobsTable([job], view.now)],
-    [
-      'of a list of snapshots',
-      () => snapshotsTable(view, [snapshot('debian@x', { labels: { why: hostile }, method: hostile })]),
-    ],
-  ])('are words and no markup: %s', (_, render) => {
-    const page = render().toString();
-    expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;');
-    expect(page).not.toMatch(/<img|<\/pre><\/script>|\u202e/);
-    expect(page).not.toMatch(/="[^"]*"'>/);
-  });
+test.each([
+  ['of a job', () => pageOf()],
+  ['of a list of jobs', () => jobsTable([job], view.now)],
+  [
+    'of a list of snapshots',
+    () => snapshotsTable(view, [snapshot('debian@x', { labels: { why: hostile }, method: hostile })]),
+  ],
+])("a guest's words on a page are words and no markup: %s", (_, render) => {
+  const page = render().toString();
+  expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;');
+  expect(page).not.toMatch(/<img|<\/pre><\/script>|\u202e/);
+  expect(page).not.toMatch(/="[^"]*"'>/);
+});
 
-  test("are in a job's log with their time and level, and are words there as well", () => {
-    const page = jobPage(view, { job, progress: undefined, errand: undefined }).toString();
-    expect(page).toMatch(/<h2 id="h-log">Log<[\s\S]*03:15:01\.000<\/time><td>warn<td class="why">&quot;/);
-    const silent = jobPage(view, { job: { ...job, log: [] }, progress: undefined, errand: undefined });
-    expect(silent.toString()).not.toContain('h-log');
-  });
+test("they are in a job's log with their time and level, where it has one", () => {
+  const withLog = /<h2 id="h-log">Log<[\s\S]*03:15:01\.000<\/time><td>warn<td class="why">&quot;/;
+  expect(pageOf().toString()).toMatch(withLog);
+  expect(pageOf([]).toString()).not.toContain('h-log');
 });

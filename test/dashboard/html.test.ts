@@ -5,17 +5,15 @@ import { escapeHtml, html } from '../../src/dashboard/html.js';
 describe('a template', () => {
   test('takes whatever stands in it for text, in elements and in quoted attributes', () => {
     const hostile = `"><script>alert('1')</script>&amp;`;
-    expect(html`<a title="${hostile}">${hostile}</a>`.toString()).toBe(
-      '<a title="&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;amp;">' +
-        '&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;amp;</a>',
-    );
+    const escaped = '&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;amp;';
+    const drawn = html`<a title="${hostile}">${hostile}</a>`.toString();
+    expect(drawn).toBe(`<a title="${escaped}">${escaped}</a>`);
   });
 
   test('takes templates and lists of them as they are, and nothing for what is not there', () => {
     const items = ['<', 1].map((item) => html`<li>${item}`);
-    expect(html`<ul>${items}</ul>${null}${undefined}${false}${[['&'], 0]}`.toString()).toBe(
-      '<ul><li>&lt;<li>1</ul>&amp;0',
-    );
+    const drawn = html`<ul>${items}</ul>${null}${undefined}${false}${[['&'], 0]}`.toString();
+    expect(drawn).toBe('<ul><li>&lt;<li>1</ul>&amp;0');
   });
 
   test('shows what can turn the text around it, or not be seen, as what it is', () => {

@@ -10,15 +10,8 @@ import { testCacheDir } from '../support/test-cache.js';
  * @throws Error when it can't be fetched: what it checks is then not checked, and that is no success
  */
 export async function promtool(args: string[], directory: string, input = '/dev/null'): Promise<ToolResult> {
-  const program = await findPromtool();
-  return await tryTool('sh', [
-    '-c',
-    'cd "$0" && input=$1 && shift && exec "$@" < "$input"',
-    directory,
-    input,
-    program,
-    ...args,
-  ]);
+  const script = 'cd "$0" && input=$1 && shift && exec "$@" < "$input"';
+  return await tryTool('sh', ['-c', script, directory, input, await findPromtool(), ...args]);
 }
 
 async function findPromtool(): Promise<string> {

@@ -1,40 +1,29 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { execa } from 'execa';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { describe, expect, test } from 'vitest';
+import { withTempDir } from '../support/temp-dir.js';
 import { TestDaemon } from '../support/test-daemon.js';
 import { type Crowd, makeCrowd } from './crowd.js';
 
-let dir: string;
-beforeEach(async () => {
-  dir = await makeTempDir();
-});
-afterEach(() => removeTempDir(dir));
-
 /** Runs `use` beside a daemon with this dashboard in its config. */
-async function withDaemon(
+const withDaemon = (
   dashboard: unknown,
   use: (daemon: TestDaemon, crowd: Crowd, curl: (path: string) => Promise<string>) => Promise<void>,
-): Promise<void> {
-  const crowd = await makeCrowd(dir, { guests: 1, jobsPerGuest: 2, jobsWithPhases: 2 }, { dashboard });
-  const daemon = await TestDaemon.start(crowd);
-  const socket = ['-sS', '--unix-socket', `${crowd.state}/control.sock`];
-  try {
-    await use(
-      daemon,
-      crowd,
-      async (path) => (await execa('curl', [...socket, `http://umlsnap${path}`])).stdout,
-    );
-  } finally {
-    await daemon.end();
-  }
-}
+) =>
+  withTempDir(async (dir) => {
+    const crowd = await makeCrowd(dir, { guests: 1, jobsPerGuest: 2, jobsWithPhases: 2 }, { dashboard });
+    const socket = ['-sS', '--unix-socket', `${crowd.state}/control.sock`];
+    const curl = async (path: string) => (await execa('curl', [...socket, `http://umlsnap${path}`])).stdout;
+    const daemon = await TestDaemon.start(crowd);
+    await use(daemon, crowd, curl).finally(() => daemon.end());
+  });
 
 describe('a daemon', () => {
   test('whose port is taken runs all the same, says so, and is seen on its socket', async () => {
     const other = createServer();
-    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    await once(other.listen(0, '127.0.0.1'), 'listening');
     const { port } = other.address() as AddressInfo;
     await withDaemon({ listen: `127.0.0.1:${port}` }, async (daemon, crowd, curl) => {
       const taken = new RegExp(`port ${port} of 127.0.0.1 is taken by another process`);
