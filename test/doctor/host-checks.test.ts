@@ -1,8 +1,9 @@
-import { chmod, mkdir, open, rm, symlink, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdir, open, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import type { Config } from '../../src/config/config.js';
 import { resolveConfig } from '../../src/config/resolve.js';
 import { checkHistory } from '../../src/doctor/check-history.js';
@@ -18,8 +19,6 @@ beforeAll(async () => {
   dir = await makeTempDir();
 });
 afterAll(() => removeTempDir(dir));
-
-const configOf = (input: object): Config => resolveConfig('/config.yaml', input as never);
 
 test('a state directory that others may write into is critical: a lease decides which guest is resumed', async () => {
   const state = join(dir, 'state');
@@ -44,30 +43,23 @@ test('a page of the history that was overwritten is found, though its file still
   await file.write(Buffer.alloc(4096, 0xa5), 0, 4096, size - 4096 * 4);
   await file.close();
   const damaged = await SqliteHistory.open(path, { readOnly: true });
-  try {
-    expect(await checkHistory(damaged)).toMatchObject({
-      level: 'critical',
-      facts: { problems: expect.any(Array) },
-    });
-  } finally {
-    damaged.close();
-  }
+  const found = await checkHistory(damaged).finally(() => damaged.close());
+  expect(found).toMatchObject({ level: 'critical', facts: { problems: expect.any(Array) } });
   expect((await checkHistory(null)).level).toBe('ok');
 });
 
-test('a program counts as missing only where the config needs it', () => {
-  const local = configOf({ stores: { local: { type: 'directory', path: '/x' } } });
-  expect(checkPrograms(local, dir)).toMatchObject({ level: 'ok', facts: { needed: [] } });
+test('a program is found where PATH says, and counts as missing only where the config needs it', async () => {
+  const local = resolveConfig('/config.yaml', {
+    stores: { local: { type: 'directory', path: '/x' } },
+  } as never);
   const far = { ...local, stores: { far: { name: 'far', type: 'restic' } } } as unknown as Config;
-  const isThere = !(checkPrograms(local, dir).facts.missing as string[]).includes('restic');
-  if (!isThere)
+  const nowhere = checkPrograms(local, dir);
+  expect(nowhere).toMatchObject({ level: 'ok', facts: { needed: [] } });
+  // Some places are looked at whatever PATH says.
+  if ((nowhere.facts.missing as string[]).includes('restic'))
     expect(checkPrograms(far, dir)).toMatchObject({ level: 'critical', mend: 'apt install restic' });
-});
-
-test('a program is found where PATH says', async () => {
-  const config = configOf({});
   await writeFile(join(dir, 'restic'), '#!/bin/sh\n', { mode: 0o755 });
-  expect(checkPrograms(config, `/nonexistent:${dir}`).facts.missing).not.toContain('restic');
+  expect(checkPrograms(local, `/nonexistent:${dir}`).facts.missing).not.toContain('restic');
 });
 
 test('no syslog is in order, and one that leads nowhere is told', async () => {
@@ -87,30 +79,25 @@ test("sockets that no daemon and no guest of the config has any more are orphans
   const gone = { remove: join(state, 'notify/gone.sock') };
   expect(pathsOf(true)).toEqual([gone]);
   expect(pathsOf(false)).toEqual([{ remove: join(state, 'control.sock') }, gone]);
-  await new Promise((closed) => server.close(closed));
+  await once(server.close(), 'close');
 });
 
 test('a directory for answers is an orphan when no socket is bound in it any more, and holds nothing else', async () => {
   const runtime = join(dir, 'run');
-  await mkdir(join(runtime, 'umlsnap-aaaaaa'), { recursive: true });
-  await mkdir(join(runtime, 'umlsnap-bbbbbb'));
-  await mkdir(join(runtime, 'umlsnap-cccccc'));
-  await writeFile(join(runtime, 'umlsnap-bbbbbb/0123456789abcdef'), '');
-  await writeFile(join(runtime, 'umlsnap-cccccc/letters'), '');
-  const server = createServer().listen(join(runtime, 'umlsnap-aaaaaa/0123456789abcdef'));
-  const before = process.env.XDG_RUNTIME_DIR;
-  process.env.XDG_RUNTIME_DIR = runtime;
-  try {
-    const found = (at: number) =>
-      orphanedScratch(new Date(at))
-        .map(({ mend }) => mend)
-        .filter((mend) => mend !== 'recover' && mend.remove.startsWith(dir));
-    expect(found(Date.now())).toEqual([]);
-    expect(found(Date.now() + 120_000)).toEqual([{ remove: join(runtime, 'umlsnap-bbbbbb') }]);
-  } finally {
-    if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
-    else process.env.XDG_RUNTIME_DIR = before;
-    await new Promise((closed) => server.close(closed));
-  }
-  await rm(runtime, { recursive: true });
+  const [bound, left, used] = ['aaaaaa', 'bbbbbb', 'cccccc'].map((name) => join(runtime, `umlsnap-${name}`));
+  for (const path of [bound, left, used]) await mkdir(String(path), { recursive: true });
+  await writeFile(`${left}/0123456789abcdef`, '');
+  await writeFile(`${used}/letters`, '');
+  const server = createServer().listen(`${bound}/0123456789abcdef`);
+  vi.stubEnv('XDG_RUNTIME_DIR', runtime);
+  onTestFinished(async () => {
+    vi.unstubAllEnvs();
+    await once(server.close(), 'close');
+  });
+  const found = (at: number) =>
+    orphanedScratch(new Date(at))
+      .map(({ mend }) => mend)
+      .filter((mend) => mend !== 'recover' && mend.remove.startsWith(dir));
+  expect(found(Date.now())).toEqual([]);
+  expect(found(Date.now() + 120_000)).toEqual([{ remove: left }]);
 });

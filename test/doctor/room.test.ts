@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { checkRoom } from '../../src/doctor/check-room.js';
 import { neededRoom, type RoomUser } from '../../src/doctor/needed-room.js';
 
@@ -12,48 +12,24 @@ function nightly(nights: number, more: Partial<RoomUser> = {}): RoomUser {
     const facts = { pinned: false, good: true, storedBytes: 100 * mib, sharesBlocks: false };
     return { snapshot: `debian@${takenAt}`, takenAt, ...facts };
   });
-  return {
-    guest: 'debian',
-    schedule: '15 3 * * *',
-    timezone: 'UTC',
-    keep: {},
-    snapshots,
-    first: null,
-    ...more,
-  };
+  const user = { guest: 'debian', schedule: '15 3 * * *', timezone: 'UTC', keep: {}, first: null };
+  return { ...user, snapshots, ...more };
 }
 
-describe('the room that a guest needs within a week', () => {
-  test('is one snapshot a night where everything is kept', () => {
-    expect(neededRoom(nightly(3), now)).toMatchObject({
-      nextBytes: 100 * mib,
-      weekBytes: 700 * mib,
-      runs: 7,
-    });
-  });
+const ofDisks = (sharesBlocks: boolean) => ({ first: { dataBytes: 40 * mib, sharesBlocks } });
 
-  test('is one snapshot only where as many are removed as are made', () => {
-    expect(neededRoom(nightly(7, { keep: { daily: 7 } }), now).weekBytes).toBe(100 * mib);
-  });
-
-  test('grows until the keep rules are full', () => {
-    expect(neededRoom(nightly(3, { keep: { daily: 7 } }), now).weekBytes).toBe(500 * mib);
-  });
-
-  test('is that of the disks where there is no snapshot yet, and nothing where no schedule is', () => {
-    const first = { dataBytes: 40 * mib, sharesBlocks: false };
-    expect(neededRoom(nightly(0, { first }), now)).toMatchObject({
-      nextBytes: 40 * mib,
-      weekBytes: 280 * mib,
-    });
-    const byHand = neededRoom(nightly(1, { schedule: undefined }), now);
-    expect(byHand).toMatchObject({ nextBytes: 100 * mib, weekBytes: 0, runs: 0 });
-  });
-
-  test('is one disk written anew where snapshots share its blocks', () => {
-    const first = { dataBytes: 40 * mib, sharesBlocks: true };
-    expect(neededRoom(nightly(0, { first }), now)).toMatchObject({ nextBytes: 0, weekBytes: 40 * mib });
-  });
+test.each<[string, RoomUser, { nextMib?: number; weekMib: number; runs?: number }]>([
+  ['one snapshot a night where everything is kept', nightly(3), { nextMib: 100, weekMib: 700, runs: 7 }],
+  ['one only where as many are removed as are made', nightly(7, { keep: { daily: 7 } }), { weekMib: 100 }],
+  ['more and more until the keep rules are full', nightly(3, { keep: { daily: 7 } }), { weekMib: 500 }],
+  ['the disks where there is no snapshot yet', nightly(0, ofDisks(false)), { nextMib: 40, weekMib: 280 }],
+  ['nothing by hand', nightly(1, { schedule: undefined }), { nextMib: 100, weekMib: 0, runs: 0 }],
+  ['one disk anew where blocks are shared', nightly(0, ofDisks(true)), { nextMib: 0, weekMib: 40 }],
+])('the room that a guest needs within a week is that of %s', (_, user, { nextMib, weekMib, runs }) => {
+  const found = neededRoom(user, now);
+  expect(found.weekBytes).toBe(weekMib * mib);
+  if (nextMib !== undefined) expect(found.nextBytes).toBe(nextMib * mib);
+  if (runs !== undefined) expect(found.runs).toBe(runs);
 });
 
 test('a store without room for the next snapshot is critical, for the next week a warning, without inodes too', () => {
