@@ -12,70 +12,57 @@ const ended = (status: string, finishedAt: string, more: Partial<EndedJob> = {})
   error: status === 'failed' ? { code: 'StoreTooFull', message: 'The store is full.' } : null,
   ...more,
 });
-const day = (number: number, hour = 3) =>
-  `2026-11-${String(number).padStart(2, '0')}T${String(hour).padStart(2, '0')}:15:00.000Z`;
-const kindsOf = (job: EndedJob, before: EndedJob[]) => alertsOfJob(job, before).map(({ kind }) => kind);
+const day = (number: number, hour = 3) => `2026-11-0${number}T${String(hour).padStart(2, '0')}:15:00.000Z`;
+const failedAt = (...when: [number, number?]) => ended('failed', day(...when));
+const kindsOf = (job: EndedJob, ...before: EndedJob[]) => alertsOfJob(job, before).map(({ kind }) => kind);
 
 describe('a failure is told', () => {
-  test('when it is the first, also of all jobs', () => {
-    expect(kindsOf(ended('failed', day(2)), [ended('success', day(1))])).toEqual(['failure']);
-    expect(kindsOf(ended('failed', day(2)), [])).toEqual(['failure']);
-  });
+  const well = ended('success', day(1));
 
-  test('not again while it lasts, but once a day', () => {
-    const first = ended('failed', day(2, 3));
-    const second = ended('failed', day(2, 9));
-    expect(kindsOf(second, [first, ended('success', day(1))])).toEqual([]);
-    const [reminder] = alertsOfJob(ended('failed', day(3, 4)), [second, first, ended('success', day(1))]);
-    expect(reminder).toMatchObject({
-      kind: 'failure',
-      subject: 'umlsnap: debian: backup has been failing since 2026-11-02T03:15:00.000Z, 3 times',
-    });
-    expect(kindsOf(ended('failed', day(3, 5)), [ended('failed', day(3, 4)), second, first])).toEqual([]);
+  test('when it is the first, also of all jobs; not again while it lasts, but once a day', () => {
+    expect(kindsOf(failedAt(2))).toEqual(['failure']);
+    expect(kindsOf(failedAt(2), well)).toEqual(['failure']);
+    expect(kindsOf(failedAt(2, 9), failedAt(2), well)).toEqual([]);
+    const sofar = [failedAt(2, 9), failedAt(2), well];
+    const subject = `umlsnap: debian: backup has been failing since ${day(2)}, 3 times`;
+    expect(alertsOfJob(failedAt(3, 4), sofar)).toMatchObject([{ kind: 'failure', subject }]);
+    expect(kindsOf(failedAt(3, 5), failedAt(3, 4), ...sofar.slice(0, 2))).toEqual([]);
   });
 
   test('each time where the guest may stand still', () => {
-    const paused = (at: string) =>
-      ended('failed', at, { error: { code: 'GuestMayBePaused', message: 'Guest debian MAY BE PAUSED.' } });
-    const [alert] = alertsOfJob(paused(day(2, 4)), [paused(day(2, 3))]);
-    expect(alert).toMatchObject({ kind: 'failure', subject: 'umlsnap: debian: GUEST MAY BE PAUSED' });
+    const error = { code: 'GuestMayBePaused', message: 'Guest debian MAY BE PAUSED.' };
+    const paused = (hour: number) => ended('failed', day(2, hour), { error });
+    const subject = 'umlsnap: debian: GUEST MAY BE PAUSED';
+    expect(alertsOfJob(paused(4), [paused(3)])).toMatchObject([{ kind: 'failure', subject }]);
   });
 });
 
 test('what was skipped or interrupted tells nothing, and hides no failure and no recovery', () => {
-  const failed = ended('failed', day(1));
-  expect(kindsOf(ended('skipped', day(2)), [failed])).toEqual([]);
-  expect(kindsOf(ended('interrupted', day(2)), [failed])).toEqual([]);
-  const between = [ended('skipped', day(3)), ended('interrupted', day(2)), failed];
-  expect(kindsOf(ended('failed', day(1, 5)), between)).toEqual([]);
-  expect(kindsOf(ended('success', day(4)), between)).toEqual(['recovery']);
+  for (const status of ['skipped', 'interrupted'])
+    expect(kindsOf(ended(status, day(2)), failedAt(1))).toEqual([]);
+  const between = [ended('skipped', day(3)), ended('interrupted', day(2)), failedAt(1)];
+  expect(kindsOf(failedAt(1, 5), ...between)).toEqual([]);
+  expect(kindsOf(ended('success', day(4)), ...between)).toEqual(['recovery']);
 });
 
 test('a recovery tells how often and since when it had failed, and warnings are told when they begin', () => {
-  const before = [ended('failed', day(3)), ended('failed', day(2)), ended('success', day(1))];
+  const before = [failedAt(3), failedAt(2), ended('success', day(1))];
   const alerts = alertsOfJob(ended('warning', day(4), { warnings: ['the agent did not answer'] }), before);
   expect(alerts.map(({ kind, text }) => [kind, text])).toEqual([
     ['recovery', `It had failed 2 times since ${day(2)}: The store is full.`],
     ['warning', 'the agent did not answer'],
   ]);
-  expect(kindsOf(ended('warning', day(5)), [ended('warning', day(4))])).toEqual([]);
+  expect(kindsOf(ended('warning', day(5)), ended('warning', day(4)))).toEqual([]);
 });
 
-describe('a slot is missed', () => {
+test('a slot is missed once its jitter and the grace are over and no backup has begun since, however it ended, with a clock that was not set back', () => {
   const expected = { guest: 'debian', schedule: '15 3 * * *', timezone: 'UTC', jitterMs: 300_000 };
-  const allowedMs = overdueGraceMs + expected.jitterMs;
-
-  test('once its jitter and the grace are over and no backup has begun since', () => {
-    const due = Date.parse(day(2));
-    const began = new Date(day(1));
-    expect(missedSlotOf(expected, began, new Date(due + allowedMs - 1))).toBeNull();
-    expect(missedSlotOf(expected, began, new Date(due + allowedMs))).toEqual(new Date(due));
-  });
-
-  test('not where a backup began since, however it ended, nor with a clock that was set back', () => {
-    expect(missedSlotOf(expected, new Date(day(2)), new Date(day(2, 12)))).toBeNull();
-    expect(missedSlotOf(expected, new Date(day(2)), new Date(day(1)))).toBeNull();
-  });
+  const [before, due] = [new Date(day(1)), new Date(day(2))];
+  const overdueMs = due.getTime() + overdueGraceMs + expected.jitterMs;
+  expect(missedSlotOf(expected, before, new Date(overdueMs - 1))).toBeNull();
+  expect(missedSlotOf(expected, before, new Date(overdueMs))).toEqual(due);
+  expect(missedSlotOf(expected, due, new Date(day(2, 12)))).toBeNull();
+  expect(missedSlotOf(expected, due, before)).toBeNull();
 });
 
 test('a verification tells of each snapshot that is bad, by its guest, and of a store that is; not of what could not be read', () => {

@@ -5,19 +5,15 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { runCli } from '../support/cli.js';
 
 const root = resolve(import.meta.dirname, '../..');
-const pages = [
-  'README.md',
-  ...readdirSync(join(root, 'docs'))
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => `docs/${name}`),
-];
+const documents = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+const pages = ['README.md', ...documents.map((name) => `docs/${name}`)];
 const textOf = (page: string) => readFile(join(root, page), 'utf8');
 
 /** Rows of the completion's table are the verbs that there are; the hidden ones are not for pages. */
 const verbs = new Set<string>();
 beforeAll(async () => {
   const { stdout } = await runCli(['completion', 'bash']);
-  for (const [, verb = ''] of stdout.matchAll(/^ {2}'([a-z ]+)'\)$/gm)) verbs.add(verb);
+  for (const verb of allOf(/^ {2}'([a-z ]+)'\)$/gm, stdout)) verbs.add(verb);
 });
 
 /** `config` has to be followed by one of its own; of others, whatever follows is an argument. */
@@ -30,29 +26,26 @@ function isVerb(words: string): boolean {
 /** Lines that begin with our name, and that guests and hosts say to each other. */
 const onTheWire = ['reply'];
 
+/** What the first group of a pattern matches, each time. */
+const allOf = (pattern: RegExp, text: string) => [...text.matchAll(pattern)].map(([, found = '']) => found);
+
 /** In code, be it a block or a few words: what a reader would type. */
 function codeOf(text: string): string[] {
-  const blocks = [...text.matchAll(/^ *```[a-z]*\n(.*?)^ *```$/gms)].map(([, block = '']) => block);
-  const spans = [...text.replace(/^ *```.*?^ *```$/gms, '').matchAll(/`([^`\n]+)`/g)];
-  return [...blocks, ...spans.map(([, span = '']) => span)];
+  const blocks = allOf(/^ *```[a-z]*\n(.*?)^ *```$/gms, text);
+  return [...blocks, ...allOf(/`([^`\n]+)`/g, text.replace(/^ *```.*?^ *```$/gms, ''))];
 }
 
 /** GitHub's names of headings. */
 function anchorsOf(text: string): string[] {
-  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\p{L}\p{N} _-]/gu, '')
-      .replaceAll(' ', '-'),
-  );
+  const nameOf = (heading: string) => heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '');
+  return allOf(/^#+ (.+)$/gm, text).map((heading) => nameOf(heading).replaceAll(' ', '-'));
 }
 
 describe.each(pages)('%s', (page) => {
   test('leads nowhere that is not there', async () => {
     const text = await textOf(page);
-    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
     const broken: string[] = [];
-    for (const link of links.filter((one) => !/^[a-z]+:/.test(one))) {
+    for (const link of allOf(/\]\(([^)\s]+)\)/g, text).filter((one) => !/^[a-z]+:/.test(one))) {
       const [path = '', anchor] = link.split('#');
       const target = path === '' ? join(root, page) : resolve(root, dirname(page), path);
       if (!existsSync(target) || relative(root, target).startsWith('..')) broken.push(link);
@@ -62,24 +55,17 @@ describe.each(pages)('%s', (page) => {
     expect(broken).toEqual([]);
   });
 
-  test('names no file of this project that is not there', async () => {
-    const named = codeOf(await textOf(page)).flatMap((code) =>
-      [...code.matchAll(/(?:^|[\s(])((?:docs|src|test|jobs)\/[A-Za-z0-9._/-]*[A-Za-z0-9])/g)].map(
-        ([, path = '']) => path,
-      ),
-    );
+  test('names no file of this project that is not there, and no verb that there is not', async () => {
+    const code = codeOf(await textOf(page));
+    const file = /(?:^|[\s(])((?:docs|src|test|jobs)\/[A-Za-z0-9._/-]*[A-Za-z0-9])/g;
     // Written by a command of the page itself.
     const made = ['docs/figures', 'test/…'];
-    expect(named.filter((path) => !existsSync(join(root, path)) && !made.includes(path))).toEqual([]);
-  });
+    const named = code.flatMap((one) => allOf(file, one)).filter((path) => !made.includes(path));
+    expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 
-  test('names no verb that there is not', async () => {
     const options = '(?:(?:-c|--config) \\S+ |--json |-q |-v |--quiet |--verbose )*';
-    const used = codeOf(await textOf(page)).flatMap((code) =>
-      [...code.matchAll(new RegExp(`(?:^|[\\s/=])umlsnap ${options}([a-z]+(?: [a-z]+)?)`, 'gm'))].map(
-        ([, verb = '']) => verb,
-      ),
-    );
+    const verb = new RegExp(`(?:^|[\\s/=])umlsnap ${options}([a-z]+(?: [a-z]+)?)`, 'gm');
+    const used = code.flatMap((one) => allOf(verb, one));
     const unknown = used.filter((words) => !isVerb(words) && !onTheWire.includes(words.split(' ')[0] ?? ''));
     expect(unknown).toEqual([]);
   });
@@ -88,9 +74,6 @@ describe.each(pages)('%s', (page) => {
 test('the pages are found, so that the tests above can fail', () => {
   expect(pages).toEqual(expect.arrayContaining(['README.md', 'docs/design.md', 'docs/setup.md']));
   expect(codeOf('a `b` c\n```sh\numlsnap list\n```\n')).toEqual(['umlsnap list\n', 'b']);
-  expect([isVerb('config init'), isVerb('config nothing'), isVerb('restore debian')]).toEqual([
-    true,
-    false,
-    true,
-  ]);
+  const known = ['config init', 'config nothing', 'restore debian'].map(isVerb);
+  expect(known).toEqual([true, false, true]);
 });
