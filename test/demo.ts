@@ -5,7 +5,7 @@ import { runCli } from './support/cli.js';
 import { ensureDebianPackages } from './support/debian-packages.js';
 import { e2fsckReplayed, readFileFromImage } from './support/inspect-image.js';
 import { canLoopMount, withLoopFilesystem } from './support/loop-filesystem.js';
-import { bootGuest, type RealGuest } from './support/real-guest.js';
+import { bootGuest } from './support/real-guest.js';
 import { withTempDir } from './support/temp-dir.js';
 import { waitFor } from './support/wait-for.js';
 
@@ -16,7 +16,7 @@ let steps = 0;
 const step = (title: string) => say(`\n${++steps}. ${title}`);
 
 /** Shows a command of umlsnap and what it prints; 3 means done, with warnings. */
-async function umlsnap(config: string, ...args: string[]): Promise<Record<string, unknown>[]> {
+async function show(config: string, args: string[]): Promise<Record<string, unknown>[]> {
   say(`   $ umlsnap ${args.filter((arg) => arg !== '--json').join(' ')}`);
   const result = await runCli(['-c', config, ...args]);
   if (!args.includes('--json')) say(result.stdout.trimEnd().replace(/^/gm, '   '));
@@ -26,23 +26,6 @@ async function umlsnap(config: string, ...args: string[]): Promise<Record<string
   return result.json;
 }
 
-async function writeConfig(dir: string, guest: RealGuest): Promise<string> {
-  const config = {
-    state: join(dir, 'state'),
-    stores: { local: { type: 'directory', path: join(dir, 'store') } },
-    defaults: { keep: { last: 3 } },
-    guests: { demo: { mconsole: guest.socketPath, disks: { ubd0: guest.diskPath } } },
-  };
-  const file = join(dir, 'config.yaml');
-  await writeFile(file, `${JSON.stringify(config, null, 2)}\n`);
-  return file;
-}
-
-/** The number of the last line that the guest's writer has written so far. */
-async function lastLine(guest: RealGuest): Promise<number> {
-  return Number((await guest.sh('tail -n 1 /data/log')).replace('line ', ''));
-}
-
 function require(condition: boolean, claim: string): void {
   if (!condition) throw new Error(`NOT TRUE: ${claim}`);
   say(`   proven: ${claim}`);
@@ -50,37 +33,37 @@ function require(condition: boolean, claim: string): void {
 
 async function demonstrate(dir: string): Promise<void> {
   step('A real User-Mode Linux guest boots; it appends a line to /data/log 20 times a second');
-  const guest = await bootGuest({
-    dir,
-    disksDir: dir,
-    umid: 'demo',
-    sizeMiB: 512,
-    fillMiB: 64,
-    writer: 'lines',
-  });
+  const guest = await bootGuest({ dir, umid: 'demo', sizeMiB: 512, fillMiB: 64, writer: 'lines' });
+  /** The number of the last line that the guest's writer has written so far. */
+  const lastLine = async () => Number((await guest.sh('tail -n 1 /data/log')).replace('line ', ''));
   try {
-    const config = await writeConfig(dir, guest);
+    const file = join(dir, 'config.yaml');
+    const config = {
+      state: join(dir, 'state'),
+      stores: { local: { type: 'directory', path: join(dir, 'store') } },
+      defaults: { keep: { last: 3 } },
+      guests: { demo: { mconsole: guest.socketPath, disks: { ubd0: guest.diskPath } } },
+    };
+    await writeFile(file, JSON.stringify(config));
+    const umlsnap = (...args: string[]) => show(file, args);
     say(`   ${(await guest.sh('uname -sr')).trim()}, disk ${guest.diskPath}, process ${guest.pid}`);
 
-    await waitFor('40 lines', async () => (await lastLine(guest)) >= 40);
+    await waitFor('40 lines', async () => (await lastLine()) >= 40);
 
     step('It is backed up while it runs');
-    const written = await lastLine(guest);
-    const [summary] = (await umlsnap(config, 'snapshot', 'demo', '--json')).filter(
-      ({ type }) => type === 'summary',
-    );
+    const written = await lastLine();
+    const summary = (await umlsnap('snapshot', 'demo', '--json')).find(({ type }) => type === 'summary');
     const { snapshot, consistency, method, pausedMs } = summary ?? {};
-    say(
-      `   ${snapshot}: ${consistency}, by ${method}, the guest stood still for ${Number(pausedMs).toFixed(1)} ms`,
-    );
-    const after = await lastLine(guest);
-    require(after >
-      written, `the guest runs on (line ${written} before the snapshot, line ${after} after it)`);
+    const paused = `${Number(pausedMs).toFixed(1)} ms`;
+    say(`   ${snapshot}: ${consistency}, by ${method}, the guest stood still for ${paused}`);
+    const after = await lastLine();
+    const runsOn = `the guest runs on (line ${written} before the snapshot, line ${after} after it)`;
+    require(after > written, runsOn);
 
     step('The snapshot is restored');
     const restored = join(dir, 'restored');
     await mkdir(restored);
-    await umlsnap(config, 'restore', 'demo@latest', '--to', restored);
+    await umlsnap('restore', 'demo@latest', '--to', restored);
 
     step('The restored disk is sound, and holds what the guest had written');
     const image = join(restored, 'ubd0.img');
@@ -88,13 +71,13 @@ async function demonstrate(dir: string): Promise<void> {
     require(check.clean, 'e2fsck finds no fault in the restored filesystem (journal replayed on a copy)');
     const lines = (await readFileFromImage(image, '/data/log'))?.toString().trimEnd().split('\n') ?? [];
     const isWhole = lines.every((line, index) => line === `line ${index + 1}`);
-    require(isWhole &&
-      lines.length >= written, `all ${written} lines written before it are there, ${lines.length} in all`);
+    const allThere = `all ${written} lines written before it are there, ${lines.length} in all`;
+    require(isWhole && lines.length >= written, allThere);
 
     step('The history');
-    await umlsnap(config, 'list');
-    await umlsnap(config, 'history');
-    await umlsnap(config, 'show', 'demo@latest');
+    await umlsnap('list');
+    await umlsnap('history');
+    await umlsnap('show', 'demo@latest');
   } finally {
     step('The guest is halted');
     await guest.halt();
@@ -103,9 +86,7 @@ async function demonstrate(dir: string): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { missing } = await ensureDebianPackages(say);
-  if (missing.length > 0)
-    throw new Error(`packages are missing; as root: apt-get install ${missing.join(' ')}`);
+  await ensureDebianPackages(say);
   await buildAll();
   if (canLoopMount('xfs')) {
     say('On an XFS of its own, which has reflinks: the pause then does not depend on the size of the disk.');

@@ -1,9 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { once } from 'node:events';
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { containment } from './support/containment.js';
 import { ensureDebianPackages } from './support/debian-packages.js';
+import { runTool } from './support/run-tool.js';
+import { withTempDir } from './support/temp-dir.js';
 import { countTests, type Run, runOf, skippedOf, type TestCounts, wordsOf } from './support/test-counts.js';
 
 /**
@@ -17,49 +19,29 @@ const config = ['--config', 'test/vitest.config.ts'];
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
-/** Announces a step by one line with its time; what it printed is shown only when it failed. */
-async function step(name: string, run: () => Promise<{ ok: boolean; output: string }>): Promise<boolean> {
+/** Announces a step by one line with its time; why it failed stands before it. */
+async function step(name: string, run: () => Promise<unknown>): Promise<boolean> {
   const startedAt = performance.now();
-  const { ok, output } = await run();
-  if (!ok) say(output.trimEnd());
+  const ok = await run().then(
+    () => true,
+    (error: Error) => {
+      say(error.message);
+      return false;
+    },
+  );
   say(`${name}: ${ok ? 'ok' : 'FAILED'}, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
   return ok;
 }
 
-function npmScript(name: string): Promise<{ ok: boolean; output: string }> {
-  const child = spawn('npm', ['run', '--silent', name], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-    });
-  }
-  return new Promise((done, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => done({ ok: code === 0, output }));
-  });
-}
+const npmScript = (name: string) => runTool('npm', ['run', '--silent', '--prefix', root, name], 30 * 60_000);
 
-async function debianPackages(): Promise<{ ok: boolean; output: string }> {
-  const { missing } = await ensureDebianPackages(say, ['chromium']);
-  return { ok: missing.length === 0, output: `as root: apt-get install ${missing.join(' ')}` };
-}
-
-function runVitest(filters: string[]): Promise<Run> {
-  const dir = mkdtempSync(join(tmpdir(), 'ut-'));
+async function runVitest(dir: string, filters: string[]): Promise<Run> {
   // Guests that run as another user find their way through it.
   chmodSync(dir, 0o711);
-  return vitestIn(dir, filters).finally(() => rmSync(dir, { recursive: true, force: true }));
-}
-
-function vitestIn(dir: string, filters: string[]): Promise<Run> {
   const report = join(dir, 'report.json');
   const walls = containment();
-  const [command = '', ...args] = [
-    ...[...walls, vitest, 'run', ...config, '--reporter=default', '--reporter=json'],
-    `--outputFile.json=${report}`,
-    ...filters,
-  ];
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const [command = '', ...args] = [...walls, vitest, 'run', ...config, ...reporters, ...filters];
   const env = { ...process.env, TMPDIR: dir };
   const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
   // A signal ends the tests first, so that the directory is removed after them.
@@ -68,25 +50,14 @@ function vitestIn(dir: string, filters: string[]): Promise<Run> {
     child.kill(walls.length > 0 ? 'SIGKILL' : signal);
   };
   for (const signal of signals) process.on(signal, passOn);
-  return new Promise((done, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => {
-      for (const signal of signals) process.off(signal, passOn);
-      done(runOf(readFile(report), code === 0));
-    });
-  });
-}
-
-function readFile(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined; // vitest ended before it wrote one: that counts as a failure
-  }
+  const [code] = await once(child, 'close');
+  for (const signal of signals) process.off(signal, passOn);
+  // There is none when vitest ended before it wrote it: that counts as a failure.
+  return runOf(existsSync(report) ? readFileSync(report, 'utf8') : undefined, code === 0);
 }
 
 async function runAll(): Promise<number> {
-  if (!(await step('Debian packages', debianPackages))) return 2;
+  if (!(await step('Debian packages', () => ensureDebianPackages(say, ['chromium'])))) return 2;
   // What was built before may have pieces that nothing needs any more. A build by itself leaves them: a daemon may be running from there.
   rmSync(join(root, 'dist'), { recursive: true, force: true });
   const built = await step('build', () => npmScript('build'));
@@ -94,20 +65,19 @@ async function runAll(): Promise<number> {
   for (const name of ['typecheck', 'lint', 'format:check']) {
     if (!(await step(name, () => npmScript(name)))) failedSteps += 1;
   }
-  const counts = built ? await test() : { passed: 0, failed: 0, skipped: 0 };
+  const counts = built ? await test(process.argv.slice(2)) : { passed: 0, failed: 0, skipped: 0 };
   if (failedSteps > 0) say(`${failedSteps} of the failed: build, typecheck, lint or format:check, see above`);
   say(wordsOf({ ...counts, failed: counts.failed + failedSteps }));
   return counts.failed + failedSteps > 0 ? 1 : 0;
 }
 
 /** Each file runs once: a test that fails now and then is a bug, here or in what it tests. */
-async function test(): Promise<TestCounts> {
-  const [first, ref = 'HEAD'] = process.argv.slice(2);
-  const files = first === '--changed' ? await changedFiles(ref) : process.argv.slice(2);
-  const run = await runVitest(files);
+async function test(args: string[]): Promise<TestCounts> {
+  const filters = args[0] === '--changed' ? await changedFiles(args[1] ?? 'HEAD') : args;
+  const run = await withTempDir((dir) => runVitest(dir, filters));
   const { names, unexcused } = skippedOf(run);
   // Of a run by name all the others are left out.
-  const byName = process.argv.some((argument) => /^(-t|--testNamePattern)/.test(argument));
+  const byName = args.some((argument) => /^(-t|--testNamePattern)/.test(argument));
   if (names.length > 0 && !byName) say(`\nSkipped:\n  ${names.join('\n  ')}`);
   const counts = countTests(run);
   if (process.env.CI === undefined || unexcused.length === 0) return counts;

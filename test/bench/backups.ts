@@ -3,20 +3,15 @@ import { join } from 'node:path';
 import { startCli } from '../support/cli.js';
 import { runTool } from '../support/run-tool.js';
 import { formatMs } from './format.js';
-import type { MemoryPeak } from './measurement.js';
-import { MemoryWatch } from './memory-watch.js';
+import type { Run } from './measurement.js';
+import { watchMemory } from './memory-watch.js';
 import { type MethodName, methods } from './methods.js';
 import type { Stage } from './stage.js';
 
 /** Far more than a copy of the largest image takes, within the pause or beside it. */
 const limitMs = 20 * 60_000;
 
-export interface BackupDone {
-  memory: MemoryPeak | null;
-  remark: string | null;
-  /** What umlsnap says that the pause was made of, for whoever watches. */
-  inside: string | null;
-}
+type BackupDone = Pick<Run, 'memory' | 'remark' | 'inside'>;
 
 /** What is of interest here of the summary that a job gives. */
 interface Summary {
@@ -28,7 +23,7 @@ interface Summary {
 /** Backs the guest up once, by this method. @throws Error with the reason, when there is no backup */
 export function backUp(stage: Stage, method: MethodName): Promise<BackupDone> {
   const { settings } = methods[method];
-  return settings === null ? byRecipe(stage) : byUmlsnap(stage, method, settings);
+  return settings === null ? byRecipe(stage) : byUmlsnap(stage, settings);
 }
 
 /** Exactly as documented, and in the documented order. */
@@ -50,24 +45,20 @@ async function byRecipe({ dir, guest, witness }: Stage): Promise<BackupDone> {
   return { memory: null, remark: null, inside: null };
 }
 
-async function byUmlsnap(
-  stage: Stage,
-  method: MethodName,
-  settings: Record<string, string>,
-): Promise<BackupDone> {
-  const configFile = await writeConfig(stage, method, settings);
-  const cli = startCli(['-c', configFile, '--json', 'snapshot', 'bench'], { timeoutMs: limitMs });
-  const watch = new MemoryWatch(cli.pid);
-  const { exitCode, stderr, json } = await cli.exited.finally(() => watch.stop());
-  const summary: Summary = json.find(({ type }) => type === 'summary') ?? {};
+async function byUmlsnap(stage: Stage, settings: Record<string, string>): Promise<BackupDone> {
+  const config = await writeConfig(stage, settings);
+  const cli = startCli(['-c', config, '--json', 'snapshot', 'bench'], { timeoutMs: limitMs });
+  const memoryPeak = watchMemory(cli.pid);
+  const { exitCode, stderr, json } = await cli.exited.finally(memoryPeak);
+  const { error, phases, precopy }: Summary = json.find(({ type }) => type === 'summary') ?? {};
   // 3: done, with warnings; a guest under load is never found clean.
-  if (exitCode !== 0 && exitCode !== 3) throw new Error(reasonOf(summary, stderr));
-  return { memory: watch.stop(), remark: remarkOf(summary), inside: phasesOf(summary) };
+  if (exitCode !== 0 && exitCode !== 3)
+    throw new Error(error?.message ?? stderr.trim().replaceAll(/^umlsnap: /gm, ''));
+  return { memory: memoryPeak(), remark: remarkOf(precopy), inside: phasesOf(phases) };
 }
 
 async function writeConfig(
   { dir, guest, witness }: Stage,
-  method: MethodName,
   settings: Record<string, string>,
 ): Promise<string> {
   const config = {
@@ -81,28 +72,22 @@ async function writeConfig(
     },
     guests: { bench: { mconsole: witness.socketPath, disks: { ubd0: guest.diskPath }, ...settings } },
   };
-  const file = join(dir, `${method}.yaml`);
+  const file = join(dir, 'config.yaml');
   await mkdir(dir, { recursive: true });
-  await writeFile(file, `${JSON.stringify(config, null, 2)}\n`);
+  await writeFile(file, JSON.stringify(config));
   return file;
 }
 
-function reasonOf({ error }: Summary, stderr: string): string {
-  return error?.message ?? stderr.trim().replaceAll(/^umlsnap: /gm, '');
-}
-
 /** What is no failure, but not what was asked for either. */
-function remarkOf({ precopy }: Summary): string | null {
+function remarkOf(precopy: Summary['precopy']): string | null {
   if (typeof precopy?.trackerProblem === 'string') return `compared, since ${precopy.trackerProblem}`;
   const isBehind = precopy?.tracker === 'traced' && precopy.converged === false;
   return isBehind ? 'the guest wrote faster than it could be copied' : null;
 }
 
-const pausePhases = ['stop', 'sync', 'capture', 'go'];
-
 /** The last of each phase of the pause, as umlsnap itself has timed it. */
-function phasesOf({ phases = [] }: Summary): string {
-  return pausePhases
+function phasesOf(phases: Summary['phases'] = []): string {
+  return ['stop', 'sync', 'capture', 'go']
     .map((name) => {
       const ms = phases.findLast(({ phase }) => phase === name)?.durationMs;
       return `${name} ${ms === undefined ? '?' : formatMs(ms)}`;

@@ -1,66 +1,47 @@
 import type { Series } from './measurement.js';
-import { type MethodName, methods } from './methods.js';
-import type { BenchFilesystem } from './options.js';
-import { median, worst } from './statistics.js';
+import { methods } from './methods.js';
 
-/** What the runs of a method come to. Times are in ms. */
-export interface Figures {
-  filesystem: BenchFilesystem;
-  sizeMiB: number;
-  method: MethodName;
-  runs: number;
-  failed: number;
-  pause: Spread;
-  ticker: Spread;
-  otherGap: Spread;
-  jobMs: number;
-  guestBytesPerSecond: number;
-  ownBytes: number | null;
-  togetherBytes: number | null;
-  /** How often the recipe's pause holds this one's, by medians; null: the recipe was not measured. */
-  timesShorter: number | null;
+export type Figures = ReturnType<typeof figuresOf>[number];
+
+/** What the runs of a method come to, in ms, each with the recipe beside it. Pure. A series without a single figure is not among them. */
+export function figuresOf(all: Series[]) {
+  return all.filter(({ runs }) => runs.length > 0).map((series) => figuresBeside(all, series));
 }
 
-export interface Spread {
-  median: number;
-  worst: number;
+function figuresBeside(all: Series[], { filesystem, sizeMiB, method, runs, failures }: Series) {
+  const pause = spreadOf(runs.map(({ pausedMs }) => pausedMs));
+  const memory = runs.flatMap((run) => run.memory ?? []);
+  const recipe = all.find(
+    (one) => isRecipe(one) && one.filesystem === filesystem && one.sizeMiB === sizeMiB && one.runs.length > 0,
+  );
+  return {
+    ...{ filesystem, sizeMiB, method, pause },
+    runs: runs.length,
+    failed: failures.length,
+    ticker: spreadOf(runs.map(({ tickerMs }) => tickerMs)),
+    otherGap: spreadOf(runs.map(({ otherGapMs }) => otherGapMs)),
+    jobMs: median(runs.map(({ jobMs }) => jobMs)),
+    guestBytesPerSecond: median(runs.map((run) => run.guestBytesPerSecond)),
+    /** null: nothing of umlsnap ran. */
+    ownBytes: mostOf(memory.map(({ ownBytes }) => ownBytes)),
+    togetherBytes: mostOf(memory.map(({ togetherBytes }) => togetherBytes)),
+    /** How often the recipe's pause holds this one's, by medians; null: the recipe was not measured. */
+    timesShorter:
+      recipe === undefined || recipe.method === method
+        ? null
+        : median(recipe.runs.map(({ pausedMs }) => pausedMs)) / pause.median,
+  };
 }
 
-/** Pure. A series without a single figure is not among them. */
-export function figuresOf(all: Series[]): Figures[] {
-  return all
-    .filter(({ runs }) => runs.length > 0)
-    .map((series) => {
-      const { filesystem, sizeMiB, method, runs, failures } = series;
-      const pause = spreadOf(runs.map(({ pausedMs }) => pausedMs));
-      const memory = runs.flatMap((run) => (run.memory === null ? [] : [run.memory]));
-      const most = (of: number[]) => (of.length === 0 ? null : worst(of));
-      return {
-        ...{ filesystem, sizeMiB, method, pause },
-        runs: runs.length,
-        failed: failures.length,
-        ticker: spreadOf(runs.map(({ tickerMs }) => tickerMs)),
-        otherGap: spreadOf(runs.map(({ otherGapMs }) => otherGapMs)),
-        jobMs: median(runs.map(({ jobMs }) => jobMs)),
-        guestBytesPerSecond: median(runs.map((run) => run.guestBytesPerSecond)),
-        ownBytes: most(memory.map(({ ownBytes }) => ownBytes)),
-        togetherBytes: most(memory.map(({ togetherBytes }) => togetherBytes)),
-        timesShorter: timesShorter(all, series, pause.median),
-      };
-    });
-}
+const isRecipe = ({ method }: Series) => methods[method].settings === null;
+const spreadOf = (values: number[]) => ({ median: median(values), worst: Math.max(...values) });
+const mostOf = (values: number[]) => (values.length === 0 ? null : Math.max(...values));
 
-function spreadOf(values: number[]): Spread {
-  return { median: median(values), worst: worst(values) };
-}
-
-function timesShorter(
-  all: Series[],
-  { filesystem, sizeMiB, method }: Series,
-  medianMs: number,
-): number | null {
-  const isRecipe = (one: Series) => methods[one.method].settings === null;
-  const recipe = all.find((one) => isRecipe(one) && one.filesystem === filesystem && one.sizeMiB === sizeMiB);
-  if (recipe === undefined || recipe.runs.length === 0 || recipe.method === method) return null;
-  return median(recipe.runs.map(({ pausedMs }) => pausedMs)) / medianMs;
+/** Of an even number of values, the mean of the two in the middle. @throws RangeError when there are none */
+export function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)];
+  const lower = sorted[Math.ceil(sorted.length / 2) - 1];
+  if (upper === undefined || lower === undefined) throw new RangeError('no values, no median');
+  return (lower + upper) / 2;
 }

@@ -1,5 +1,3 @@
-/** Figures for people. Pure. */
-
 /** `0.84 ms`, `2.1 ms`, `214 ms`, `6.03 s`. */
 export function formatMs(ms: number): string {
   if (ms < 0.995) return `${ms.toFixed(2)} ms`;

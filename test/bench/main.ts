@@ -8,16 +8,16 @@ import { withTempDir } from '../support/temp-dir.js';
 import { cacheVariable } from '../support/test-cache.js';
 import { figuresOf } from './figures.js';
 import { describeMachine } from './machine.js';
-import { type BenchOptions, parseOptions, usage } from './options.js';
+import { type BenchOptions, parseOptions } from './options.js';
 import { plotOf } from './plot.js';
-import { compilePrograms } from './programs.js';
 import { emptyDocument, type Findings, putInto, reportOf } from './report.js';
 import { runAll } from './run-all.js';
+import { compilePrograms } from './stage.js';
 
 /** `npm run bench`: how long real guests stand still, by each method, on this machine. */
 
 const root = resolve(import.meta.dirname, '../..');
-const plotFile = 'pause-by-size.svg';
+const plot = 'pause-by-size.svg';
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 
 async function bench(options: BenchOptions, dir: string, signal: AbortSignal): Promise<Findings> {
@@ -25,13 +25,13 @@ async function bench(options: BenchOptions, dir: string, signal: AbortSignal): P
   process.env.TMPDIR = dir;
   process.env[cacheVariable] = join(dir, 'cache');
   const machine = await describeMachine(dir);
-  const programs = await compilePrograms(dir);
-  const measured = await runAll({ options, dir, programs, signal, say });
+  await compilePrograms(dir);
+  const measured = await runAll({ options, dir, signal, say });
   const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])];
   return {
     takenAt: new Date(),
     command: command.join(' '),
-    ...{ ...measured, machine, cache: options.cache, plot: plotFile },
+    ...{ ...measured, machine, cache: options.cache, plot },
   };
 }
 
@@ -44,7 +44,7 @@ async function writeDown(out: string, findings: Findings): Promise<void> {
   });
   await writeFile(file, putInto(document, reportOf(findings)));
   const figures = figuresOf(findings.series);
-  if (figures.length > 0) await writeFile(join(out, plotFile), plotOf(figures));
+  if (figures.length > 0) await writeFile(join(out, plot), plotOf(figures));
   say(`written: ${file}`);
 }
 
@@ -60,30 +60,15 @@ function interruption(): AbortSignal {
   return controller.signal;
 }
 
-/** @throws Error that tells how it is asked for as well */
-function optionsGiven(): BenchOptions {
-  try {
-    return parseOptions(process.argv.slice(2), { isRoot: process.getuid?.() === 0 });
-  } catch (error) {
-    throw new Error(`${error instanceof Error ? error.message : error}\n\n${usage}`);
-  }
-}
-
 async function main(): Promise<void> {
-  const options = optionsGiven();
-  const { missing } = await ensureDebianPackages(say, ['gcc', 'libc6-dev']);
-  if (missing.length > 0)
-    throw new Error(`packages are missing; as root: apt-get install ${missing.join(' ')}`);
+  const options = parseOptions(process.argv.slice(2), { isRoot: process.getuid?.() === 0 });
+  await ensureDebianPackages(say, ['gcc', 'libc6-dev']);
   await buildAll();
   const signal = interruption();
   const findings = await withTempDir(async (dir) => {
     // A moment later than the guests and mounts in it, which go the same way.
     const watch = afterOurDeath('sleep 3; rm -rf --one-file-system -- "$1"', [dir]);
-    try {
-      return await bench(options, dir, signal);
-    } finally {
-      watch.cancel();
-    }
+    return await bench(options, dir, signal).finally(() => watch.cancel());
   });
   await writeDown(resolve(root, options.out), findings);
 }

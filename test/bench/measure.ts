@@ -5,57 +5,50 @@ import { backUp } from './backups.js';
 import type { Idle, Run } from './measurement.js';
 import type { MethodName } from './methods.js';
 import type { Stage } from './stage.js';
-import { gapsAround, shortestGapMs } from './ticks.js';
+import { gapsAround } from './ticks.js';
+
+type Cache = 'cold' | 'warm';
 
 /** One run of a method on the guest. @throws Error with the reason when it gives no figure */
-export async function measureRun(stage: Stage, method: MethodName, cache: 'cold' | 'warm'): Promise<Run> {
-  await startEven(cache);
-  const { witness } = stage;
-  await stage.takeGaps();
-  witness.takePauses();
-  const writtenBefore = await stage.writtenBytes();
-  const startedAtMs = performance.now();
-  const { memory, remark, inside } = await backUp(stage, method);
-  const jobMs = performance.now() - startedAtMs;
-  const writtenBytes = (await stage.writtenBytes()) - writtenBefore;
+export async function measureRun(stage: Stage, method: MethodName, cache: Cache): Promise<Run> {
+  const { done, jobMs, guestBytesPerSecond, pauses, gaps } = await measured(stage, cache, () =>
+    backUp(stage, method),
+  );
   await stage.requireLoad();
-  const pauses = witness.takePauses();
   if (pauses.length === 0) throw new Error('the witness before the console has seen no pause');
-  const { atPauseMs, elsewhereMs } = gapsAround(await stage.takeGaps(), pauses);
+  const { atPauseMs, elsewhereMs } = gapsAround(gaps, pauses);
   return {
     pausedMs: Math.max(...pauses.map(({ pausedMs }) => pausedMs)),
-    // No gap was long enough to be noted: it was shorter than that.
-    tickerMs: Math.max(atPauseMs, shortestGapMs),
-    otherGapMs: Math.max(elsewhereMs, shortestGapMs),
-    jobMs,
-    guestBytesPerSecond: (writtenBytes * 1000) / jobMs,
-    ...{ memory, remark, inside },
+    ...{ tickerMs: atPauseMs, otherGapMs: elsewhereMs, jobMs, guestBytesPerSecond, ...done },
   };
 }
 
-/** The guest under its load for a while, and nothing else. */
+/** The guest under its load for a while, as long as many a job takes, and nothing else. */
 export async function measureIdle(
   stage: Stage,
-  cache: 'cold' | 'warm',
+  cache: Cache,
 ): Promise<Pick<Idle, 'guestBytesPerSecond' | 'longestGapMs'>> {
-  await startEven(cache);
-  await stage.takeGaps();
-  const writtenBefore = await stage.writtenBytes();
-  const startedAtMs = performance.now();
-  await sleep(idleMs);
-  const writtenBytes = (await stage.writtenBytes()) - writtenBefore;
-  const guestBytesPerSecond = (writtenBytes * 1000) / (performance.now() - startedAtMs);
-  const { elsewhereMs } = gapsAround(await stage.takeGaps(), []);
-  return { guestBytesPerSecond, longestGapMs: Math.max(elsewhereMs, shortestGapMs) };
+  const { guestBytesPerSecond, gaps } = await measured(stage, cache, () => sleep(5_000));
+  return { guestBytesPerSecond, longestGapMs: gapsAround(gaps, []).elsewhereMs };
 }
 
-/** As long as many a job takes. */
-const idleMs = 5_000;
-
-/** What the run before has left to be written MUST NOT be paid by this one. */
-async function startEven(cache: 'cold' | 'warm'): Promise<void> {
+/** What the guest does, and what is seen of it, while `work` is done. */
+async function measured<T>(stage: Stage, cache: Cache, work: () => Promise<T>) {
+  // What the run before has left to be written MUST NOT be paid by this one.
   await runTool('sync', [], 10 * 60_000);
   if (cache === 'cold') await writeFile('/proc/sys/vm/drop_caches', '3');
   // The guest is back at its full speed.
   await sleep(1_000);
+  await stage.takeGaps();
+  stage.witness.takePauses();
+  const writtenBefore = await stage.writtenBytes();
+  const startedAtMs = performance.now();
+  const done = await work();
+  const jobMs = performance.now() - startedAtMs;
+  const guestBytesPerSecond = (((await stage.writtenBytes()) - writtenBefore) * 1000) / jobMs;
+  return {
+    ...{ done, jobMs, guestBytesPerSecond },
+    pauses: stage.witness.takePauses(),
+    gaps: await stage.takeGaps(),
+  };
 }

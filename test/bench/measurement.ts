@@ -28,10 +28,13 @@ export interface MemoryPeak {
   togetherBytes: number;
 }
 
-/** All runs of a method on an image of one size. */
-export interface Series {
+export interface Setting {
   filesystem: BenchFilesystem;
   sizeMiB: number;
+}
+
+/** All runs of a method on an image of one size. */
+export interface Series extends Setting {
   method: MethodName;
   runs: Run[];
   /** One for each run that gave no figure. */
@@ -39,15 +42,16 @@ export interface Series {
 }
 
 /** What the load does to the guest by itself, while nobody backs it up. */
-export interface Idle {
-  filesystem: BenchFilesystem;
-  sizeMiB: number;
+export interface Idle extends Setting {
   guestBytesPerSecond: number;
   longestGapMs: number;
 }
 
-/** What was not measured, and why. */
-export interface LeftOut {
-  what: string;
-  why: string;
+export interface Measured {
+  /** By filesystem: what it lies on. */
+  places: Map<string, string>;
+  series: Series[];
+  idle: Idle[];
+  /** What was not measured, and why. */
+  leftOut: { what: string; why: string }[];
 }

@@ -1,10 +1,4 @@
-/** The ways of backing up a guest that are held side by side. */
-
-/** In the order in which they are run and shown. */
-export const methodNames = ['recipe', 'copy', 'compared', 'traced', 'reflink'] as const;
-export type MethodName = (typeof methodNames)[number];
-
-export interface Method {
+interface Method {
   /** In the tables. */
   title: string;
   /** In the plot. */
@@ -13,18 +7,20 @@ export interface Method {
   settings: Record<string, string> | null;
 }
 
+export type MethodName = 'recipe' | 'copy' | 'compared' | 'traced' | 'reflink';
+
+const precopy = (precopyTracker: string): Method => ({
+  title: `\`precopy\`, ${precopyTracker}`,
+  shortTitle: `precopy, ${precopyTracker}`,
+  settings: { capture: 'precopy', precopyTracker },
+});
+
+/** The ways of backing up a guest that are held side by side, in the order in which they are run and shown. */
 export const methods: Record<MethodName, Method> = {
   recipe: { title: 'documented recipe', shortTitle: 'recipe', settings: null },
   copy: { title: '`copy`', shortTitle: 'copy', settings: { capture: 'copy' } },
-  compared: {
-    title: '`precopy`, compared',
-    shortTitle: 'precopy, compared',
-    settings: { capture: 'precopy', precopyTracker: 'compared' },
-  },
-  traced: {
-    title: '`precopy`, traced',
-    shortTitle: 'precopy, traced',
-    settings: { capture: 'precopy', precopyTracker: 'traced' },
-  },
+  compared: precopy('compared'),
+  traced: precopy('traced'),
   reflink: { title: '`reflink`', shortTitle: 'reflink', settings: { capture: 'reflink' } },
 };
+export const methodNames = Object.keys(methods) as MethodName[];

@@ -1,11 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { request } from 'node:http';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Crowd, makeCrowd } from '../dashboard/crowd.js';
+import { makeCrowd } from '../dashboard/crowd.js';
+import { DashboardOfTests } from '../dashboard/daemon-of-tests.js';
 import { buildAll } from '../support/build.js';
 import { withTempDir } from '../support/temp-dir.js';
-import { waitFor } from '../support/wait-for.js';
 
 /** `npm run bench:pages`: the pages and the metrics of a daemon with 300 guests of 1,000 jobs each, as its clients get them. */
 
@@ -14,62 +12,35 @@ const rounds = 20;
 const restMs = 1200;
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 
-interface Answer {
-  tookMs: number;
-  sizeBytes: number;
-}
-
-function ask(socketPath: string, path: string): Promise<Answer> {
-  const startedMs = performance.now();
-  return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, path, agent: false }, (response) => {
-      let sizeBytes = 0;
-      response.on('data', (chunk: Buffer) => {
-        sizeBytes += chunk.length;
-      });
-      response.once('end', () => {
-        if (response.statusCode === 200) resolve({ tookMs: performance.now() - startedMs, sizeBytes });
-        else reject(new Error(`${path}: ${response.statusCode}`));
-      });
-    });
-    asked.once('error', reject);
-    asked.end();
-  });
-}
-
-async function measure(name: string, socketPath: string, path: string): Promise<void> {
-  const answers: Answer[] = [];
+async function measure(dashboard: DashboardOfTests, name: string, path: string): Promise<void> {
+  const tookMs: number[] = [];
+  let sizeBytes = 0;
   for (let round = 0; round < rounds; round++) {
     await sleep(restMs);
-    answers.push(await ask(socketPath, path));
+    const startedMs = performance.now();
+    const { status, body } = await dashboard.ask(path, { bySocket: true });
+    if (status !== 200) throw new Error(`${path}: ${status}`);
+    tookMs.push(performance.now() - startedMs);
+    sizeBytes = Buffer.byteLength(body);
   }
-  const tookMs = answers.map((answer) => answer.tookMs).sort((a, b) => a - b);
-  const at = (part: number) => (tookMs[Math.floor(part * (tookMs.length - 1))] ?? 0).toFixed(0);
-  const kib = ((answers.at(-1)?.sizeBytes ?? 0) / 1024).toFixed(0);
-  say(
-    `${name}: ${kib} KiB, ${at(0)} ms at best, ${at(0.5)} ms in the middle, ${at(1)} ms at worst of ${rounds}`,
-  );
-}
-
-async function measureAll(crowd: Crowd): Promise<void> {
-  const daemon = crowd.start(['daemon'], { timeoutMs: 900_000 });
-  try {
-    await daemon.waitForOutput(/daemon runs/);
-    const socketPath = join(crowd.state, 'control.sock');
-    await waitFor('its pages', () => ask(socketPath, '/'));
-    await measure('the first page', socketPath, '/');
-    await measure('the page of a guest', socketPath, '/guests/web-001');
-    await measure('the metrics', socketPath, '/metrics');
-    const usage = await readFile(`/proc/${daemon.pid}/status`, 'utf8');
-    say(`memory of the daemon: ${/VmRSS:\s+(.*)/.exec(usage)?.[1]}`);
-  } finally {
-    daemon.kill('SIGTERM');
-    await daemon.exited;
-  }
+  tookMs.sort((a, b) => a - b);
+  const at = (part: number) => `${(tookMs[Math.floor(part * (rounds - 1))] ?? 0).toFixed(0)} ms`;
+  const kib = (sizeBytes / 1024).toFixed(0);
+  say(`${name}: ${kib} KiB, ${at(0)} at best, ${at(0.5)} in the middle, ${at(1)} at worst of ${rounds}`);
 }
 
 await buildAll();
 await withTempDir(async (dir) => {
   say('300 guests with 1,000 jobs each are made up');
-  await measureAll(await makeCrowd(dir, { guests: 300, jobsPerGuest: 1000, jobsWithPhases: 1000 }));
+  const crowd = await makeCrowd(dir, { guests: 300, jobsPerGuest: 1000, jobsWithPhases: 1000 });
+  const dashboard = await DashboardOfTests.start(crowd);
+  try {
+    await measure(dashboard, 'the first page', '/');
+    await measure(dashboard, 'the page of a guest', '/guests/web-001');
+    await measure(dashboard, 'the metrics', '/metrics');
+    const usage = await readFile(`/proc/${dashboard.daemon.pid}/status`, 'utf8');
+    say(`memory of the daemon: ${/VmRSS:\s+(.*)/.exec(usage)?.[1]}`);
+  } finally {
+    await dashboard.daemon.end();
+  }
 });

@@ -1,6 +1,5 @@
 import type { Figures } from './figures.js';
 import { formatMiB, formatMs } from './format.js';
-import { decadesAround, type LogScale, logScale, spreadOut } from './log-scale.js';
 import { type MethodName, methodNames, methods } from './methods.js';
 
 /** The plot of the pause against the image's size, as an SVG that is its own style sheet for light and dark. Pure. */
@@ -16,33 +15,27 @@ const colours: Record<MethodName, { light: string; dark: string }> = {
   reflink: { light: '#00785a', dark: '#4fd1a5' },
 };
 
-interface Axes {
-  x: LogScale;
-  y: LogScale;
-  sizesMiB: number[];
-  decadesMs: number[];
-}
-
 /** One panel for each filesystem, side by side, on the same axes. */
 export function plotOf(figures: Figures[]): string {
   const filesystems = [...new Set(figures.map(({ filesystem }) => filesystem))];
   const axes = axesOf(figures);
-  const width = panel.width * filesystems.length;
-  const panels = filesystems.map((filesystem, n) => {
-    const own = figures.filter((one) => one.filesystem === filesystem);
-    return `<g transform="translate(${n * panel.width} 0)">${panelOf(filesystem, own, axes)}</g>`;
-  });
+  const size = `width="${panel.width * filesystems.length}" height="${panel.height}"`;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${panel.height}" width="${width}" height="${panel.height}" role="img">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${panel.width * filesystems.length} ${panel.height}" ${size} role="img">`,
     '<title>How long a guest stands still, by the size of its disk</title>',
     `<style>${styleSheet()}</style>`,
-    `<rect class="paper" width="${width}" height="${panel.height}" rx="8"/>`,
-    ...panels,
+    `<rect class="paper" ${size} rx="8"/>`,
+    ...filesystems.map((filesystem, n) => {
+      const own = figures.filter((one) => one.filesystem === filesystem);
+      return `<g transform="translate(${n * panel.width} 0)">${panelOf(filesystem, own, axes)}</g>`;
+    }),
     '</svg>\n',
   ].join('\n');
 }
 
-function axesOf(figures: Figures[]): Axes {
+type Axes = ReturnType<typeof axesOf>;
+
+function axesOf(figures: Figures[]) {
   const sizesMiB = [...new Set(figures.map(({ sizeMiB }) => sizeMiB))].sort((a, b) => a - b);
   const decadesMs = decadesAround(figures.flatMap(({ pause }) => [pause.median, pause.worst]));
   const [smallest = 1, largest = 1] = [sizesMiB[0], sizesMiB.at(-1)];
@@ -56,13 +49,38 @@ function axesOf(figures: Figures[]): Axes {
   };
 }
 
+/** A logarithmic axis from `low`, at `from`, to `high`, at `to`. */
+export function logScale([low, high]: [number, number], [from, to]: [number, number]) {
+  const step = (to - from) / (Math.log10(high) - Math.log10(low));
+  return (value: number) => from + (Math.log10(value) - Math.log10(low)) * step;
+}
+
+/** The powers of ten that hold all of these values. */
+export function decadesAround(values: number[]): number[] {
+  const low = Math.floor(Math.log10(Math.min(...values)));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
+  return Array.from({ length: high - low + 1 }, (_, n) => 10 ** (low + n));
+}
+
+/** Moves labels that would touch down, as little as can be: each stands at least `apart` below the one above it. */
+export function spreadOut(wanted: number[], apart: number): number[] {
+  const placed = [...wanted];
+  let lowest = Number.NEGATIVE_INFINITY;
+  for (const { at, index } of wanted.map((at, index) => ({ at, index })).sort((a, b) => a.at - b.at)) {
+    lowest = Math.max(at, lowest + apart);
+    placed[index] = lowest;
+  }
+  return placed;
+}
+
 function panelOf(filesystem: string, figures: Figures[], axes: Axes): string {
   const shown = methodNames
-    .map((method) => figures.filter((one) => one.method === method))
-    .filter((line) => line.length > 0)
-    .map((line) => [...line].sort((a, b) => a.sizeMiB - b.sizeMiB));
-  const ends = shown.map((line) => axes.y.at(line.at(-1)?.pause.median ?? 1));
-  const labelsAt = spreadOut(ends, 17);
+    .map((method) => figures.filter((one) => one.method === method).sort((a, b) => a.sizeMiB - b.sizeMiB))
+    .filter((line) => line.length > 0);
+  const labelsAt = spreadOut(
+    shown.map((line) => axes.y(line.at(-1)?.pause.median ?? 1)),
+    17,
+  );
   return [
     text(panel.left, 26, 'title', `Pause of the guest, ${filesystem}`),
     text(panel.left, 44, 'note', 'median of the runs; the thin line goes up to the worst'),
@@ -73,41 +91,34 @@ function panelOf(filesystem: string, figures: Figures[], axes: Axes): string {
 
 function grid({ x, y, sizesMiB, decadesMs }: Axes): string {
   const { left, right, width, height, bottom } = panel;
-  const rows = decadesMs.map(
-    (ms) =>
-      `<path class="grid" d="M${left} ${px(y.at(ms))}H${width - right + 12}"/>` +
-      text(left - 10, y.at(ms) + 4, 'tick end', tickOf(ms)),
-  );
-  const columns = sizesMiB.map((size) =>
-    text(x.at(size), height - bottom + 22, 'tick middle', formatMiB(size)),
-  );
-  const caption = text((left + width - right) / 2, height - 12, 'note middle', 'size of the image');
-  return [...rows, ...columns, caption].join('\n');
+  return [
+    ...decadesMs.map(
+      (ms) =>
+        `<path class="grid" d="M${left} ${px(y(ms))}H${width - right + 12}"/>` +
+        text(left - 10, y(ms) + 4, 'tick end', ms < 1000 ? `${ms} ms` : `${ms / 1000} s`),
+    ),
+    ...sizesMiB.map((size) => text(x(size), height - bottom + 22, 'tick middle', formatMiB(size))),
+    text((left + width - right) / 2, height - 12, 'note middle', 'size of the image'),
+  ].join('\n');
 }
 
 function lineOf(line: Figures[], { x, y }: Axes, labelAt: number): string {
-  const method = line[0]?.method ?? 'recipe';
   const points = line.map(({ sizeMiB, pause }) => ({
-    ...{ at: x.at(sizeMiB), median: y.at(pause.median), worst: y.at(pause.worst) },
+    ...{ at: px(x(sizeMiB)), median: px(y(pause.median)), worst: px(y(pause.worst)) },
   }));
-  const path = points.map(({ at, median }) => `${px(at)} ${px(median)}`).join('L');
-  const last = points.at(-1) ?? { at: 0, median: 0 };
-  const lastMs = line.at(-1)?.pause.median ?? 0;
+  const last = line.at(-1);
+  if (last === undefined) return '';
+  const { method, pause } = last;
+  const lastAt = x(last.sizeMiB);
   return [
     `<g class="${method}">`,
-    ...points.map(
-      ({ at, median, worst }) => `<path class="worst" d="M${px(at)} ${px(median)}V${px(worst)}"/>`,
-    ),
-    `<path class="line" d="M${path}"/>`,
-    ...points.map(({ at, median }) => `<circle cx="${px(at)}" cy="${px(median)}" r="4"/>`),
-    `<path class="lead" d="M${px(last.at + 7)} ${px(last.median)}L${px(last.at + 20)} ${px(labelAt)}"/>`,
-    text(last.at + 24, labelAt + 4, 'label', `${methods[method].shortTitle} ${formatMs(lastMs)}`),
+    ...points.map(({ at, median, worst }) => `<path class="worst" d="M${at} ${median}V${worst}"/>`),
+    `<path class="line" d="M${points.map(({ at, median }) => `${at} ${median}`).join('L')}"/>`,
+    ...points.map(({ at, median }) => `<circle cx="${at}" cy="${median}" r="4"/>`),
+    `<path class="lead" d="M${px(lastAt + 7)} ${px(y(pause.median))}L${px(lastAt + 20)} ${px(labelAt)}"/>`,
+    text(lastAt + 24, labelAt + 4, 'label', `${methods[method].shortTitle} ${formatMs(pause.median)}`),
     '</g>',
   ].join('');
-}
-
-function tickOf(ms: number): string {
-  return ms < 1000 ? `${ms} ms` : `${ms / 1000} s`;
 }
 
 function text(x: number, y: number, classes: string, content: string): string {

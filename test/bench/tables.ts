@@ -2,8 +2,6 @@ import type { Figures } from './figures.js';
 import { formatMiB, formatMs, formatTimes } from './format.js';
 import { methods } from './methods.js';
 
-/** The figures of one filesystem as tables of Markdown. Pure. */
-
 type Columns = Record<string, (figures: Figures) => string>;
 
 const head: Columns = {
@@ -11,46 +9,35 @@ const head: Columns = {
   method: ({ method, failed, runs }) =>
     `${methods[method].title}${failed > 0 ? ` (${failed} of ${runs + failed} runs failed)` : ''}`,
 };
+const memory = (bytes: number | null) => (bytes === null ? '' : formatMiB(bytes / 2 ** 20));
 
-const pauseColumns: Columns = {
-  ...head,
+/** How long the guest stands still, of the figures of one filesystem. */
+export const pauseTable = tableOf({
   'pause, median': ({ pause }) => formatMs(pause.median),
   'pause, worst': ({ pause }) => formatMs(pause.worst),
   'ticker, median': ({ ticker }) => formatMs(ticker.median),
   'ticker, worst': ({ ticker }) => formatMs(ticker.worst),
   'shorter than the recipe': ({ timesShorter }) => (timesShorter === null ? '' : formatTimes(timesShorter)),
-};
+});
 
-const priceColumns: Columns = {
-  ...head,
+/** What a backup takes beside the pause. */
+export const priceTable = tableOf({
   'whole job, median': ({ jobMs }) => formatMs(jobMs),
   'guest writes meanwhile': ({ guestBytesPerSecond }) => `${formatMiB(guestBytesPerSecond / 2 ** 20)}/s`,
   'longest other gap, median': ({ otherGap }) => formatMs(otherGap.median),
   'and worst': ({ otherGap }) => formatMs(otherGap.worst),
   'memory of the command': ({ ownBytes }) => memory(ownBytes),
   'with its children': ({ togetherBytes }) => memory(togetherBytes),
-};
+});
 
-/** How long the guest stands still. */
-export function pauseTable(figures: Figures[]): string {
-  return tableOf(figures, pauseColumns);
-}
-
-/** What a backup takes beside the pause. */
-export function priceTable(figures: Figures[]): string {
-  return tableOf(figures, priceColumns);
-}
-
-function memory(bytes: number | null): string {
-  return bytes === null ? '' : formatMiB(bytes / 2 ** 20);
-}
-
-function tableOf(figures: Figures[], columns: Columns): string {
+function tableOf(numbers: Columns): (figures: Figures[]) => string {
+  const columns = { ...head, ...numbers };
   const titles = Object.keys(columns);
-  const isText = (title: string) => title in head;
-  const rows = [...figures]
-    .sort((a, b) => a.sizeMiB - b.sizeMiB)
-    .map((row) => titles.map((title) => columns[title]?.(row) ?? ''));
-  const rule = titles.map((title) => (isText(title) ? '---' : '---:'));
-  return [titles, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+  const rule = titles.map((title) => (title in head ? '---' : '---:'));
+  return (figures) => {
+    const rows = figures
+      .toSorted((a, b) => a.sizeMiB - b.sizeMiB)
+      .map((row) => Object.values(columns).map((cellOf) => cellOf(row)));
+    return [titles, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+  };
 }

@@ -10,10 +10,16 @@ import { runTool } from './run-tool.js';
 
 const root = resolve(import.meta.dirname, '../..');
 
+/** All that lies in a directory of the project, as paths. */
+function below(directory: string): string[] {
+  const names = readdirSync(join(root, directory), { recursive: true, encoding: 'utf8' });
+  return names.map((name) => join(root, directory, name));
+}
+
 export async function buildAll(): Promise<void> {
   if (isStale()) await runTool('npm', ['run', '--silent', '--prefix', root, 'build'], 5 * 60_000);
   await build({
-    entryPoints: scripts(),
+    entryPoints: below('test').filter((path) => /-(child|process)\.ts$/.test(path)),
     outbase: join(root, 'test'),
     outdir: join(root, 'dist/test'),
     ...{ bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20' },
@@ -25,18 +31,10 @@ export async function buildAll(): Promise<void> {
   });
 }
 
-function scripts(): string[] {
-  const names = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' });
-  return names.filter((name) => /-(child|process)\.ts$/.test(name)).map((name) => join(root, 'test', name));
-}
-
 /** Whether anything that the build reads is younger than what it made. */
 function isStale(): boolean {
   const main = join(root, 'dist/main.js');
   if (!existsSync(main)) return true;
-  const builtAtMs = statSync(main).mtimeMs;
-  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
-  const read = [...sources.map((name) => join('src', name)), 'jobs', 'package.json'];
-  const jobs = readdirSync(join(root, 'jobs')).map((name) => join('jobs', name));
-  return [...read, ...jobs].some((name) => statSync(join(root, name)).mtimeMs > builtAtMs);
+  const read = [...below('src'), ...below('jobs'), join(root, 'jobs'), join(root, 'package.json')];
+  return read.some((path) => statSync(path).mtimeMs > statSync(main).mtimeMs);
 }

@@ -1,6 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { pidOf } from './pid-of.js';
+import { heard } from './heard.js';
 import { waitFor } from './wait-for.js';
 
 /** The built command line. */
@@ -29,15 +30,7 @@ export interface CliResult {
   json: Record<string, unknown>[];
 }
 
-export interface RunningCli {
-  readonly pid: number;
-  stdout(): string;
-  stderr(): string;
-  kill(signal: NodeJS.Signals): void;
-  /** Waits for something in what it has printed so far, on either stream. */
-  waitForOutput(pattern: RegExp, limitMs?: number): Promise<string>;
-  readonly exited: Promise<CliResult>;
-}
+export type RunningCli = ReturnType<typeof startCli>;
 
 /** Runs the built command line to its end. Its exit code is a result, never an exception. */
 export function runCli(args: string[], options: CliOptions = {}): Promise<CliResult> {
@@ -45,60 +38,40 @@ export function runCli(args: string[], options: CliOptions = {}): Promise<CliRes
 }
 
 /** Starts the built command line, for a test that sends it signals or looks at it while it runs. */
-export function startCli(args: string[], options: CliOptions = {}): RunningCli {
-  const [program = '', ...given] = [...(options.through ?? []), process.execPath, cliScript, ...args];
-  const child = spawn(program, given, {
-    env: { ...process.env, ...options.env },
-    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-    ...(options.cwd !== undefined && { cwd: options.cwd }),
-    ...(options.detached !== undefined && { detached: options.detached }),
+export function startCli(args: string[], options: CliOptions = {}) {
+  const { through = [], env, input, timeoutMs = 240_000, ...given } = options;
+  const [program = '', ...words] = [...through, process.execPath, cliScript, ...args];
+  const child = spawn(program, words, {
+    env: { ...process.env, ...env },
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    ...given,
   });
-  child.stdin?.on('error', () => undefined).end(options.input);
-  const printed = { stdout: '', stderr: '' };
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    printed.stdout += text;
-  });
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    printed.stderr += text;
-  });
-  const exited = toItsEnd(child, printed, args, options.timeoutMs ?? 240_000);
-  return {
-    pid: pidOf(child),
-    stdout: () => printed.stdout,
-    stderr: () => printed.stderr,
-    kill: (signal) => void child.kill(signal),
-    waitForOutput: (pattern, limitMs = 60_000) =>
-      waitFor(
-        `${pattern} in the output of umlsnap ${args.join(' ')}`,
-        () => pattern.exec(printed.stdout)?.[0] ?? pattern.exec(printed.stderr)?.[0],
-        { limitMs, found: () => JSON.stringify(printed) },
-      ),
-    exited,
-  };
-}
-
-interface Printed {
-  stdout: string;
-  stderr: string;
-}
-
-function toItsEnd(
-  child: ChildProcess,
-  printed: Printed,
-  args: string[],
-  timeoutMs: number,
-): Promise<CliResult> {
-  return new Promise((resolve, reject) => {
+  child.stdin?.on('error', () => undefined).end(input);
+  const [stdout, stderr] = [heard(child.stdout), heard(child.stderr)];
+  const printed = () => ({ stdout: stdout(), stderr: stderr() });
+  const exited = new Promise<CliResult>((resolve, reject) => {
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
-      reject(new Error(`umlsnap ${args.join(' ')} ran over ${timeoutMs} ms: ${JSON.stringify(printed)}`));
+      const found = JSON.stringify(printed());
+      reject(new Error(`umlsnap ${args.join(' ')} ran over ${timeoutMs} ms: ${found}`));
     }, timeoutMs);
     child.once('error', reject);
     child.once('close', (exitCode, signal) => {
       clearTimeout(timer);
-      resolve({ exitCode, signal, ...printed, json: jsonLines(printed.stdout) });
+      resolve({ exitCode, signal, ...printed(), json: jsonLines(stdout()) });
     });
   });
+  return {
+    pid: pidOf(child),
+    ...{ stdout, stderr, exited },
+    kill: (signal: NodeJS.Signals) => void child.kill(signal),
+    /** Waits for something in what it has printed so far, on either stream. */
+    waitForOutput: (pattern: RegExp, limitMs = 60_000) => {
+      const seen = () => pattern.exec(stdout())?.[0] ?? pattern.exec(stderr())?.[0];
+      const found = () => JSON.stringify(printed());
+      return waitFor(`${pattern} in the output of umlsnap ${args.join(' ')}`, seen, { limitMs, found });
+    },
+  };
 }
 
 /** The objects of those lines that are JSON. */

@@ -1,7 +1,4 @@
-import { rename } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { tryTool } from './run-tool.js';
+import { buildShim } from './xstate-shim.js';
 
 /**
  * Compiles the shim into `dir` and gives the environment in which a program's wall clock is so much off; undefined where
@@ -10,11 +7,7 @@ import { tryTool } from './run-tool.js';
 export async function buildClockShim(
   dir: string,
 ): Promise<((skewSeconds: number) => Record<string, string>) | undefined> {
-  const source = fileURLToPath(new URL('./clock-shim.c', import.meta.url));
-  const built = join(dir, 'clock-shim.so');
-  const arguments_ = ['-O2', '-shared', '-fPIC', '-o', `${built}.new`, source, '-ldl'];
-  const compiled = await tryTool('gcc', arguments_).catch(() => undefined);
-  if (compiled?.exitCode !== 0) return undefined;
-  await rename(`${built}.new`, built);
-  return (skewSeconds) => ({ LD_PRELOAD: built, UMLSNAP_TEST_CLOCK_SKEW_S: String(skewSeconds) });
+  const shim = await buildShim('clock-shim', dir).catch(() => undefined);
+  if (shim === undefined) return undefined;
+  return (seconds) => ({ LD_PRELOAD: shim, UMLSNAP_TEST_CLOCK_SKEW_S: String(seconds) });
 }

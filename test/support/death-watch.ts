@@ -1,15 +1,11 @@
 import { spawn } from 'node:child_process';
 
-export interface DeathWatch {
-  cancel(): void;
-}
-
 /**
  * Has `script` (of sh, with `args` as $1, $2, …) run as soon as this process is dead, by whatever death: what a test
  * run that is killed leaves behind goes with it. The watch is a process of its own session that reads from a pipe
  * whose other end only we hold.
  */
-export function afterOurDeath(script: string, args: string[]): DeathWatch {
+export function afterOurDeath(script: string, args: string[]): { cancel(): void } {
   const watch = spawn('/bin/sh', ['-c', `read -r _; ${script}`, 'death-watch', ...args], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],

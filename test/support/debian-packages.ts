@@ -3,61 +3,36 @@ import { needsXstateShim } from './xstate-shim.js';
 
 /** What the tests and the demo need of Debian beside Node. */
 const always = [
-  'user-mode-linux',
-  'uml-utilities',
-  'busybox-static',
-  'e2fsprogs',
-  'xfsprogs',
-  'btrfs-progs',
-  'strace',
-  'zstd',
-  'libarchive-tools',
-  'restic',
-  // Serves restic's protocol over the network.
-  'rclone',
-  'bubblewrap',
+  ...['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'btrfs-progs', 'strace'],
+  // rclone serves restic's protocol over the network.
+  ...['zstd', 'libarchive-tools', 'restic', 'rclone', 'bubblewrap'],
+  // For what is shipped for shells, readers of manuals, and systemd.
+  ...['zsh', 'fish', 'mandoc', 'man-db', 'systemd'],
 ];
-/** For what is shipped for shells, readers of manuals, and systemd. */
-const forSetUp = ['zsh', 'fish', 'mandoc', 'man-db', 'systemd'];
-const forTheShim = ['gcc', 'libc6-dev'];
-
-/** Those of `packages` that are not installed. */
-async function missingOf(packages: string[]): Promise<string[]> {
-  const { stdout } = await tryTool('dpkg-query', [
-    '-W',
-    '-f',
-    `\${Package} \${db:Status-Status}\n`,
-    ...packages,
-  ]);
-  const installed = new Set(stdout.toString().split('\n'));
-  return packages.filter((name) => !installed.has(`${name} installed`));
-}
 
 /**
- * Sees to it that the Debian packages are there: as root it installs the missing ones, otherwise it gives their names.
- * What the shim needs is known only once UML itself is installed, hence the second look.
+ * Sees to it that the Debian packages are there: as root it installs the missing ones.
+ * @throws Error with the missing ones when not root
  */
 export async function ensureDebianPackages(
   say: (line: string) => void,
   further: string[] = [],
-): Promise<{ missing: string[] }> {
-  for (const wanted of [
-    async () => [...always, ...forSetUp, ...further],
-    async () => ((await needsXstateShim()) ? forTheShim : []),
-  ]) {
-    const missing = await missingOf(await wanted());
-    if (missing.length === 0) continue;
-    if (process.getuid?.() !== 0) return { missing };
-    say(`installing ${missing.join(' ')}`);
-    await install(missing);
-  }
-  return { missing: [] };
+): Promise<void> {
+  await ensure(say, [...always, ...further]);
+  // Known only once UML itself is installed.
+  if (await needsXstateShim()) await ensure(say, ['gcc', 'libc6-dev']);
 }
 
-async function install(packages: string[]): Promise<void> {
-  const limitMs = 15 * 60_000;
+async function ensure(say: (line: string) => void, packages: string[]): Promise<void> {
+  const query = ['-W', '-f', `\${Package} \${db:Status-Status}\n`, ...packages];
+  const installed = (await tryTool('dpkg-query', query)).stdout.toString().split('\n');
+  const missing = packages.filter((name) => !installed.includes(`${name} installed`));
+  if (missing.length === 0) return;
+  if (process.getuid?.() !== 0)
+    throw new Error(`packages are missing; as root: apt-get install ${missing.join(' ')}`);
+  say(`installing ${missing.join(' ')}`);
   const apt = (...args: string[]) =>
-    runTool('env', ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...args], limitMs);
+    runTool('env', ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...args], 15 * 60_000);
   await apt('update');
-  await apt('install', '--yes', '--no-install-recommends', ...packages);
+  await apt('install', '--yes', '--no-install-recommends', ...missing);
 }

@@ -3,25 +3,14 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { signalIfThere } from './guest-processes.js';
+import { heard } from './heard.js';
 import { roundsOr, tellCampaign } from './rounds.js';
 import { waitFor } from './wait-for.js';
 
 /** All by which our processes change what lies on a disk; not each kind of machine has each of them. */
-const changing = [
-  ...[
-    'openat',
-    'write',
-    'pwrite64',
-    'ftruncate',
-    'fallocate',
-    'copy_file_range',
-    'ioctl',
-    'fsync',
-    'fdatasync',
-  ],
-  ...['mkdir', 'mkdirat', 'link', 'linkat', 'symlinkat', 'unlink', 'unlinkat', 'rmdir'],
-  ...['rename', 'renameat', 'renameat2', 'fchmod', 'fchown', 'utimensat'],
-];
+const changing = `openat write pwrite64 ftruncate fallocate copy_file_range ioctl fsync fdatasync
+  mkdir mkdirat link linkat symlinkat unlink unlinkat rmdir
+  rename renameat renameat2 fchmod fchown utimensat`.split(/\s+/);
 
 /** Reading opens, terminals, what is printed, and the word of one thread to another change nothing on a disk. */
 const changesNothing =
@@ -40,9 +29,7 @@ export async function lookAfterEachCall(
 ): Promise<number> {
   const calls = changing.map((call) => `?${call}`).join(',');
   const faults = ['-e', `trace=${calls}`, '-e', `inject=${calls}:signal=STOP`];
-  const strace = spawn('strace', ['-f', '-s', '8', '-p', String(pid), ...faults], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const strace = straceOf(pid, ['-s', '8', ...faults]);
   const stopped = new Set<number>();
   const said = { first: '', call: '', ended: false };
   createInterface({ input: strace.stderr }).on('line', (line) => {
@@ -70,18 +57,18 @@ export async function lookAfterEachCall(
   }
 }
 
+const straceOf = (pid: number, args: string[]) =>
+  spawn('strace', ['-f', '-p', String(pid), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+
 /** Runs `use` while strace, with these arguments, traces a process and all of its threads. */
 export async function withStrace<T>(
   pid: number,
   args: string[],
   use: () => Promise<T>,
 ): Promise<{ result: T; said: string }> {
-  const strace = spawn('strace', ['-f', '-p', String(pid), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const strace = straceOf(pid, args);
   const gone = once(strace, 'close');
-  let said = '';
-  strace.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
+  const said = heard(strace.stderr);
   const end = async () => {
     strace.kill('SIGINT');
     // It hears nothing else where it delays a call of a process that was killed, or lets go of one that dies at that moment.
@@ -90,10 +77,10 @@ export async function withStrace<T>(
     clearTimeout(deaf);
   };
   try {
-    await waitFor('strace to attach', () => said.includes('attached'), { found: () => said });
+    await waitFor('strace to attach', () => said().includes('attached'), { found: said });
     const result = await use();
     await end();
-    return { result, said };
+    return { result, said: said() };
   } finally {
     await end();
   }

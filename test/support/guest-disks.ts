@@ -3,8 +3,6 @@ import { join } from 'node:path';
 import { buildRootfs, makeExt4Image, type RootfsOptions } from './guest-image.js';
 
 export interface DiskOptions extends RootfsOptions {
-  /** Where the disks lie, if not in the guest's home: a reflink filesystem, say. */
-  disksDir?: string;
   /** The root disk is a COW file over the built image. */
   cow?: boolean;
   /** Further ext4 disks ubd1, ubd2, …, mounted in the guest at /ubd1, /ubd2, … */
@@ -22,18 +20,9 @@ export interface GuestDisk {
 /** Makes the disks of a guest in `dir`: its root disk, and the further ones. */
 export async function makeDisks(options: DiskOptions, dir: string): Promise<GuestDisk[]> {
   await mkdir(dir, { recursive: true });
-  const { sizeMiB, fillMiB, rc, writer, agent } = options;
-  const image = await buildRootfs(dir, {
-    ...(sizeMiB !== undefined && { sizeMiB }),
-    ...(fillMiB !== undefined && { fillMiB }),
-    ...(rc !== undefined && { rc }),
-    ...(writer !== undefined && { writer }),
-    ...(agent !== undefined && { agent }),
-  });
-  const root = options.cow
-    ? { device: 'ubd0', path: join(dir, 'root.cow'), backing: image }
-    : { device: 'ubd0', path: image };
-  const disks: GuestDisk[] = [root];
+  const image = await buildRootfs(dir, options);
+  const cow = { path: join(dir, 'root.cow'), backing: image };
+  const disks: GuestDisk[] = [{ device: 'ubd0', ...(options.cow ? cow : { path: image }) }];
   for (const { sizeMiB } of options.disks ?? []) {
     const device = `ubd${disks.length}`;
     const path = join(dir, `${device}.img`);

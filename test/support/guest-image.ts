@@ -1,16 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  chmod,
-  copyFile,
-  mkdir,
-  open,
-  readFile,
-  rename,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, copyFile, mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runTool } from './run-tool.js';
@@ -59,21 +49,21 @@ const shell = ['#!/bin/busybox sh', 'nap() { read -t "$1" _ <> /tmp/never || :; 
 /** A command comes as a line `ID LINES` and its lines; what it prints is followed by a line of an 0x1e, `ID EXITCODE`. */
 const agentScript = [
   ...shell,
-  'exec < /dev/tty1 > /dev/tty1',
-  'stty raw -echo',
-  'echo ready',
-  'while read -r id lines; do',
-  '  command=',
-  '  while [ "$lines" -gt 0 ]; do',
-  '    IFS= read -r line',
-  '    command="$command$line',
-  '"',
-  '    lines=$((lines - 1))',
-  '  done',
-  '  (eval "$command") 2>&1 < /dev/null',
-  String.raw`  printf '\036%s %s\n' "$id" "$?"`,
-  'done',
-  'sleep 5',
+  String.raw`exec < /dev/tty1 > /dev/tty1
+stty raw -echo
+echo ready
+while read -r id lines; do
+  command=
+  while [ "$lines" -gt 0 ]; do
+    IFS= read -r line
+    command="$command$line
+"
+    lines=$((lines - 1))
+  done
+  (eval "$command") 2>&1 < /dev/null
+  printf '\036%s %s\n' "$id" "$?"
+done
+sleep 5`,
 ];
 
 function bootScript(options: RootfsOptions): string[] {
@@ -96,15 +86,17 @@ function bootScript(options: RootfsOptions): string[] {
  */
 export async function buildRootfs(dir: string, options: RootfsOptions = {}): Promise<string> {
   const image = join(dir, 'root.img');
-  const agent = options.agent && (await readFile(agentSource, 'utf8'));
-  const key = createHash('sha256').update(JSON.stringify([options, bootScript(options), agentScript, agent]));
-  const cached = join(await testCacheDir(), `${key.digest('hex').slice(0, 16)}.img`);
-  if (!(await exists(cached))) await buildInto(cached, options);
+  const { sizeMiB, fillMiB, agent } = options;
+  const agentText = agent && (await readFile(agentSource, 'utf8'));
+  const built = [sizeMiB, fillMiB, agent, bootScript(options), agentScript, agentText];
+  const key = createHash('sha256').update(JSON.stringify(built)).digest('hex').slice(0, 16);
+  const cached = join(await testCacheDir(), `${key}.img`);
+  if (!existsSync(cached)) await buildInto(cached, options);
   await runTool('cp', ['--sparse=always', '--reflink=auto', cached, image], 5 * 60_000);
   return image;
 }
 
-/** Makes an empty ext4 image. */
+/** Makes an ext4 image, empty or with the contents of a directory. */
 export async function makeExt4Image(image: string, sizeMiB: number, contents?: string): Promise<void> {
   await writeFile(image, '', { flag: 'wx' });
   const from = contents === undefined ? [] : ['-d', contents];
@@ -112,8 +104,8 @@ export async function makeExt4Image(image: string, sizeMiB: number, contents?: s
 }
 
 async function buildInto(cached: string, options: RootfsOptions): Promise<void> {
-  const tree = `${cached}.${process.pid}.tree`;
   const incoming = `${cached}.${process.pid}`;
+  const tree = `${incoming}.tree`;
   try {
     await layOutTree(tree, options);
     await makeExt4Image(incoming, options.sizeMiB ?? 128, tree);
@@ -125,7 +117,7 @@ async function buildInto(cached: string, options: RootfsOptions): Promise<void> 
 }
 
 async function layOutTree(tree: string, options: RootfsOptions): Promise<void> {
-  for (const dir of ['bin', 'sbin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'data', 'mnt', 'root']) {
+  for (const dir of ['bin', 'sbin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'data', 'mnt', 'root', 'usr/sbin']) {
     await mkdir(join(tree, dir), { recursive: true });
   }
   await copyFile('/bin/busybox', join(tree, 'bin/busybox'));
@@ -138,17 +130,15 @@ async function layOutTree(tree: string, options: RootfsOptions): Promise<void> {
   await symlink('/proc/mounts', join(tree, 'etc/mtab'));
   const agentLine = options.agent ? '::respawn:/usr/sbin/umlsnap-agent\n' : '';
   await writeFile(join(tree, 'etc/inittab'), `::sysinit:/etc/rc\n::respawn:/etc/agent\n${agentLine}`);
-  await writeScript(join(tree, 'etc/rc'), bootScript(options));
-  await writeScript(join(tree, 'etc/agent'), agentScript);
-  if (options.agent) await addAgent(tree, options.agent);
+  await writeProgram(join(tree, 'etc/rc'), `${bootScript(options).join('\n')}\n`);
+  await writeProgram(join(tree, 'etc/agent'), `${agentScript.join('\n')}\n`);
+  if (options.agent) await writeProgram(join(tree, 'usr/sbin/umlsnap-agent'), await readFile(agentSource));
+  if (options.agent === 'dash') await addDash(tree);
   if (options.fillMiB !== undefined) await writeRandomFile(join(tree, 'data/filler'), options.fillMiB);
 }
 
-async function addAgent(tree: string, shell: 'busybox' | 'dash'): Promise<void> {
-  await mkdir(join(tree, 'usr/sbin'), { recursive: true });
-  await copyFile(agentSource, join(tree, 'usr/sbin/umlsnap-agent'));
-  await chmod(join(tree, 'usr/sbin/umlsnap-agent'), 0o755);
-  if (shell === 'busybox') return;
+/** As /bin/sh, with its libraries. */
+async function addDash(tree: string): Promise<void> {
   const libraries = (await runTool('ldd', ['/bin/dash'])).toString().match(/\/\S+/g) ?? [];
   for (const file of libraries) {
     await mkdir(dirname(join(tree, file)), { recursive: true });
@@ -158,8 +148,8 @@ async function addAgent(tree: string, shell: 'busybox' | 'dash'): Promise<void> 
   await copyFile('/bin/dash', join(tree, 'bin/sh'));
 }
 
-async function writeScript(path: string, lines: string[]): Promise<void> {
-  await writeFile(path, `${lines.join('\n')}\n`);
+async function writeProgram(path: string, content: string | Buffer): Promise<void> {
+  await writeFile(path, content);
   await chmod(path, 0o755);
 }
 
@@ -170,11 +160,4 @@ async function writeRandomFile(path: string, sizeMiB: number): Promise<void> {
   } finally {
     await file.close();
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -6,38 +6,29 @@ import { waitFor } from './wait-for.js';
  * these are all of its processes, also after its main one has died.
  */
 export function processesOfSession(sessionId: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      const fields = statFields(pid);
-      return (
-        fields !== undefined && Number(fields[3]) === sessionId && fields[0] !== 'Z' && fields[0] !== 'X'
-      );
-    });
+  return pids().filter((pid) => {
+    const stat = readOrNothing(`/proc/${pid}/stat`);
+    const [state = 'X', , , session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return Number(session) === sessionId && !/[ZX]/.test(state);
+  });
 }
 
-/** The fields of /proc/PID/stat from the state on: 0 state, 1 parent, 2 process group, 3 session. */
-function statFields(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return undefined; // it ended since the directory was read
-  }
+/** Of all processes of the machine. */
+export function pids(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 }
 
 /** Ends every process of the session by its pid, and returns when none is left. */
 export async function killSession(sessionId: number): Promise<void> {
-  await waitFor(
-    `the processes of session ${sessionId} to end`,
-    () => {
-      const left = processesOfSession(sessionId);
-      for (const pid of left) signalIfThere(pid, 'SIGKILL');
-      return left.length === 0;
-    },
-    { found: () => processesOfSession(sessionId).join(' ') },
-  );
+  const noneIsLeft = () => {
+    const left = processesOfSession(sessionId);
+    for (const pid of left) signalIfThere(pid, 'SIGKILL');
+    return left.length === 0;
+  };
+  const found = () => processesOfSession(sessionId).join(' ');
+  await waitFor(`the processes of session ${sessionId} to end`, noneIsLeft, { found });
 }
 
 /** To a process that may have ended. */

@@ -4,25 +4,13 @@ import type { MconsoleProxy } from './mconsole-proxy.js';
 import { type Commands, resultOf, type Scene, type SnapshotResult } from './scene.js';
 import { waitFor } from './wait-for.js';
 
-/** A snapshot of the scene's guest that waits before its first sync: its capture is armed, and nothing is stopped yet. */
-export interface HeldJob {
-  readonly cli: RunningCli;
-  readonly captureChild: number;
-  /** The directory of the snapshot in the making. */
-  readonly incoming: string;
-  letGo(): Promise<void>;
-  /** Lets it go, to its end. */
-  end(): Promise<SnapshotResult>;
-  /** Until it has written down that it is about to stop the guest. */
-  leased(): Promise<void>;
-}
+export type HeldJob = Awaited<ReturnType<typeof startHeld>>;
 
-/** Starts a snapshot and holds it, so that a fault can be laid where it will meet the pause. */
-export async function startHeld(
-  scene: Scene,
-  options: string[] = [],
-  commands: Commands = scene,
-): Promise<HeldJob> {
+/**
+ * Starts a snapshot of the scene's guest and holds it before its first sync, so that a fault can be laid where it will meet the
+ * pause: its capture is armed, and nothing is stopped yet.
+ */
+export async function startHeld(scene: Scene, options: string[] = [], commands: Commands = scene) {
   const { proxy } = scene;
   await proxy.hold('sysrq s');
   const cli = commands.startSnapshot(...options);
@@ -31,11 +19,15 @@ export async function startHeld(
   const [incoming = ''] = await scene.incomings();
   const letGo = () => proxy.release('sysrq s');
   return {
-    ...{ cli, captureChild, incoming: `${scene.store}/${incoming}`, letGo },
+    ...{ cli, captureChild, letGo },
+    /** The directory of the snapshot in the making. */
+    incoming: `${scene.store}/${incoming}`,
+    /** Lets it go, to its end. */
     end: async () => {
       await letGo();
       return resultOf(await cli.exited);
     },
+    /** Until it has written down that it is about to stop the guest. */
     leased: async () => {
       await waitFor('its lease', async () => (await scene.leases()).includes('debian.json'), { everyMs: 5 });
     },
@@ -56,11 +48,9 @@ export async function beforeGo<T>(
   await proxy.drop('go', 10_000, 'request');
   const ended = job.end();
   const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
-  const meanwhile = async () => {
-    await waitFor('a go', wanted, { everyMs: 5 });
-    return await use();
-  };
-  const used = await meanwhile().finally(() => proxy.release('go'));
+  const used = await waitFor('a go', wanted, { everyMs: 5 })
+    .then(use)
+    .finally(() => proxy.release('go'));
   return { result: await ended, used };
 }
 

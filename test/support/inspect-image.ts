@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { runTool, tryTool } from './run-tool.js';
 import { withTempDir } from './temp-dir.js';
 
-export interface Inspection {
+interface Inspection {
   clean: boolean;
   /** What the checker said, for the message of a failed expectation. */
   output: string;
@@ -22,11 +22,8 @@ export function e2fsckReplayed(image: string): Promise<Inspection> {
 export async function rawClean(image: string): Promise<Inspection> {
   const features = (await runTool('dumpe2fs', ['-h', image], limitMs)).toString();
   const { exitCode, output } = await tryTool('e2fsck', ['-fn', image], limitMs);
-  const needsRecovery = /^Filesystem features:.*\bneeds_recovery\b/m.test(features);
-  return {
-    clean: exitCode === 0 && !needsRecovery,
-    output: `${needsRecovery ? 'journal to replay\n' : ''}${output}`,
-  };
+  const journal = /^Filesystem features:.*\bneeds_recovery\b/m.test(features) ? 'journal to replay\n' : '';
+  return { clean: exitCode === 0 && journal === '', output: `${journal}${output}` };
 }
 
 /** The file's bytes as the image holds them after its journal is replayed; undefined when there is no such file. */

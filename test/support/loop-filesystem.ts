@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterOurDeath } from './death-watch.js';
 import { runTool } from './run-tool.js';
@@ -7,7 +7,7 @@ import { makeTempDir, removeTempDir, roomInMemory } from './temp-dir.js';
 
 export type FilesystemType = 'ext4' | 'xfs' | 'btrfs';
 
-export interface LoopFilesystemOptions {
+interface LoopFilesystemOptions {
   type: FilesystemType;
   /** XFS wants 300 or more, btrfs 110. */
   sizeMiB: number;
@@ -15,19 +15,11 @@ export interface LoopFilesystemOptions {
   inodes?: number;
   /** Done to the image before it is mounted. */
   prepare?: (image: string) => Promise<unknown>;
-  /** Options of mount(8), `ro` or `noatime`. */
-  mountOptions?: string;
   /** In memory, where there is that much of it: for what writes often, and is about the order of it and not the disk. */
   inMemory?: boolean;
 }
 
-export interface LoopFilesystem {
-  readonly mountPoint: string;
-  /** The file that the filesystem lies in. */
-  readonly image: string;
-  /** Unmounts it and removes all of it; a second call does nothing. */
-  remove(): Promise<void>;
-}
+export type LoopFilesystem = Awaited<ReturnType<typeof mountLoopFilesystem>>;
 
 /** Undefined where a filesystem of this type can be mounted, otherwise the reason for a test to skip, said aloud. */
 export function whyNoLoopMount(type: FilesystemType): string | undefined {
@@ -56,24 +48,26 @@ export async function withLoopFilesystem<T>(
 }
 
 /** As `withLoopFilesystem`, for beforeAll and afterAll. The loop device goes with its mount (autoclear). */
-export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promise<LoopFilesystem> {
-  const dir = await makeTempDir(options.inMemory ? await roomInMemory() : undefined);
+export async function mountLoopFilesystem(options: LoopFilesystemOptions) {
+  const { type, sizeMiB, inodes, prepare, inMemory } = options;
+  const dir = await makeTempDir(inMemory ? await roomInMemory() : undefined);
   const image = join(dir, 'filesystem.img');
   const mountPoint = join(dir, 'm');
+  // No blocks kept back for root: a full disk has to be full for us too.
+  const ext4Args = ['-F', '-m', '0', ...(inodes === undefined ? [] : ['-N', String(inodes)])];
   try {
-    await writeFile(image, '');
-    await runTool('truncate', ['-s', `${options.sizeMiB}M`, image]);
-    await runTool(`mkfs.${options.type}`, [...mkfsArgs(options), image]);
-    await options.prepare?.(image);
+    await runTool('truncate', ['-s', `${sizeMiB}M`, image]);
+    await runTool(`mkfs.${type}`, ['-q', ...(type === 'ext4' ? ext4Args : []), image]);
+    await prepare?.(image);
     await mkdir(mountPoint);
-    const given = options.mountOptions ? `,${options.mountOptions}` : '';
-    await runTool('mount', ['-o', `loop${given}`, '-t', options.type, image, mountPoint]);
+    await runTool('mount', ['-o', 'loop', '-t', type, image, mountPoint]);
   } catch (error) {
     await removeTempDir(dir);
     throw error;
   }
   const watch = afterOurDeath('umount -l "$1"', [mountPoint]);
   let removed = false;
+  /** Unmounts it and removes all of it; a second call does nothing. */
   const remove = async () => {
     if (removed) return;
     removed = true;
@@ -83,10 +77,4 @@ export async function mountLoopFilesystem(options: LoopFilesystemOptions): Promi
     await removeTempDir(dir);
   };
   return { mountPoint, image, remove };
-}
-
-function mkfsArgs({ type, inodes }: LoopFilesystemOptions): string[] {
-  if (type !== 'ext4') return ['-q'];
-  // No blocks kept back for root: a full disk has to be full for us too.
-  return ['-q', '-F', '-m', '0', ...(inodes === undefined ? [] : ['-N', String(inodes)])];
 }

@@ -1,4 +1,4 @@
-/** What a test and the process of its proxy say to each other. Types and names only. */
+/** What a test and the process of its proxy say to each other. */
 
 export type What = 'request' | 'answer';
 
@@ -7,13 +7,12 @@ export interface Rule {
   command: string;
   what: What;
   /**
-   * `hold` keeps it until a release; `drop` loses it; `delay` passes it on later; `answer` is of a request, and answers it in the
-   * guest's place; `pass` keeps those that come first from a rule after it.
+   * `hold` keeps it until a release; `drop` loses it; `answer` is of a request, and answers it in the guest's place; `pass`
+   * keeps those that come first from a rule after it.
    */
-  act: 'hold' | 'drop' | 'delay' | 'answer' | 'pass';
+  act: 'hold' | 'drop' | 'answer' | 'pass';
   /** The next so many messages; all of them when absent. */
   times?: number;
-  delayMs?: number;
   /** What an `answer` says. */
   text?: string;
 }
@@ -30,11 +29,11 @@ export interface ProxyEvent {
   text?: string;
 }
 
-export type Order =
-  | { order: 'rule'; rule: Rule }
-  | { order: 'release'; command: string }
-  | { order: 'events' }
-  | { order: 'held' };
+/** A further rule, or the command whose messages are released; neither only asks. */
+export type Order = { rule: Rule } | { release: string } | 'look';
 
-export type ToProxy = { id: number; listenPath: string; guestSocketPath: string } | ({ id: number } & Order);
-export type FromProxy = { id: number; events: ProxyEvent[] };
+/** The answer to each order. */
+export interface ProxyState {
+  events: ProxyEvent[];
+  held: Pick<ProxyEvent, 'what' | 'command'>[];
+}

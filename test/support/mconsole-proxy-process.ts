@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs';
 import { createSocket, type DatagramSocket } from 'unix-dgram';
-import type { FromProxy, Order, ProxyEvent, Rule, ToProxy, What } from './mconsole-proxy-messages.js';
+import type { Order, ProxyEvent, ProxyState, Rule, What } from './mconsole-proxy-messages.js';
 
 /** The process of mconsole-proxy.ts: passes requests and answers on, by rules, and notes when. */
 
-const requestDataOffset = 12;
-const answerDataOffset = 12;
+/** Of requests and of answers: their header ends with the length of the data. */
+const dataOffset = 12;
 /** How many requests' sockets stay open for late answers. */
 const backsKept = 64;
 
@@ -18,114 +18,82 @@ interface Message {
   answer?(text: string): void;
 }
 
-class DatagramProxy {
-  readonly events: ProxyEvent[] = [];
-  readonly #front: DatagramSocket;
-  #backs: { socket: DatagramSocket; path: string }[] = [];
-  #requests = 0;
-  readonly #guestSocketPath: string;
-  readonly #listenPath: string;
-  #rules: Rule[] = [];
-  #held: Message[] = [];
+const [listenPath = '', guestSocketPath = ''] = process.argv.slice(2);
+const events: ProxyEvent[] = [];
+let rules: Rule[] = [];
+let held: Message[] = [];
+const backs: { socket: DatagramSocket; path: string }[] = [];
+let requests = 0;
+const front = bind(listenPath, takeRequest);
 
-  constructor(listenPath: string, guestSocketPath: string) {
-    this.#listenPath = listenPath;
-    this.#guestSocketPath = guestSocketPath;
-    this.#front = this.#bind(listenPath, (datagram, clientPath) => this.#takeRequest(datagram, clientPath));
-  }
+function bind(path: string, take: (datagram: Buffer, senderPath: string) => void): DatagramSocket {
+  const socket = createSocket('unix_dgram');
+  socket.on('message', (datagram, sender) => take(datagram, sender.path ?? ''));
+  socket.on('error', (error) => {
+    throw error;
+  });
+  socket.bind(path);
+  return socket;
+}
 
-  addRule(rule: Rule): void {
-    this.#rules.push(rule);
-  }
-
-  release(command: string): void {
-    this.#rules = this.#rules.filter((rule) => rule.act === 'delay' || rule.command !== command);
-    const free = this.#held.filter((message) => message.command === command);
-    this.#held = this.#held.filter((message) => message.command !== command);
-    for (const message of free) this.#pass(message);
-  }
-
-  held(): ProxyEvent[] {
-    return this.#held.map(({ what, command }) => ({ what, command, atMs: 0, passedOn: false }));
-  }
-
-  removeSockets(): void {
-    for (const path of [this.#listenPath, ...this.#backs.map(({ path }) => path)])
-      rmSync(path, { force: true });
-  }
-
-  #bind(path: string, take: (datagram: Buffer, senderPath: string) => void): DatagramSocket {
-    const socket = createSocket('unix_dgram');
-    socket.on('message', (datagram, sender) => take(datagram, sender.path ?? ''));
-    socket.on('error', (error) => {
-      throw error;
+function takeRequest(datagram: Buffer, clientPath: string): void {
+  const command = textOf(datagram);
+  const takeAnswer = (answer: Buffer) =>
+    byTheRules({
+      ...{ what: 'answer', command, datagram: answer },
+      pass: () => send(front, answer, clientPath),
     });
-    socket.bind(path);
-    return socket;
-  }
+  const back = bindBack(takeAnswer);
+  byTheRules({
+    ...{ what: 'request', command, datagram },
+    pass: () => send(back, datagram, guestSocketPath),
+    answer: (text) => takeAnswer(answerOf(text)),
+  });
+}
 
-  #takeRequest(datagram: Buffer, clientPath: string): void {
-    const command = textAfterHeader(datagram, requestDataOffset);
-    const takeAnswer = (answer: Buffer) =>
-      this.#byTheRules({
-        what: 'answer',
-        command,
-        datagram: answer,
-        pass: () => send(this.#front, answer, clientPath),
-      });
-    // A socket per request, so that whatever comes to it, however late, is an answer to this one.
-    const back = this.#bindBack(takeAnswer);
-    this.#byTheRules({
-      what: 'request',
-      command,
-      datagram,
-      pass: () => send(back, datagram, this.#guestSocketPath),
-      answer: (text) => takeAnswer(answerOf(text)),
-    });
+/** A socket per request, so that whatever comes to it, however late, is an answer to this one. */
+function bindBack(take: (answer: Buffer) => void): DatagramSocket {
+  requests += 1;
+  const path = `${listenPath}.${requests}`;
+  const socket = bind(path, take);
+  backs.push({ socket, path });
+  for (const old of backs.splice(0, Math.max(0, backs.length - backsKept))) {
+    old.socket.close();
+    rmSync(old.path, { force: true });
   }
+  return socket;
+}
 
-  #bindBack(take: (answer: Buffer) => void): DatagramSocket {
-    this.#requests += 1;
-    const path = `${this.#listenPath}.${this.#requests}`;
-    const socket = this.#bind(path, take);
-    this.#backs.push({ socket, path });
-    for (const old of this.#backs.splice(0, Math.max(0, this.#backs.length - backsKept))) {
-      old.socket.close();
-      rmSync(old.path, { force: true });
-    }
-    return socket;
-  }
+function byTheRules(message: Message): void {
+  const rule = rules.find(
+    ({ command, what, times }) => command === message.command && what === message.what && times !== 0,
+  );
+  if (rule?.times !== undefined) rule.times -= 1;
+  if (rule?.act === 'hold') held.push(message);
+  else if (rule?.act === 'drop' || rule?.act === 'answer') {
+    note(message, false);
+    if (rule.act === 'answer') message.answer?.(rule.text ?? '');
+  } else pass(message);
+}
 
-  #byTheRules(message: Message): void {
-    const rule = this.#rules.find(
-      ({ command, what, times }) =>
-        command === message.command && what === message.what && (times === undefined || times > 0),
-    );
-    if (rule?.times !== undefined) rule.times -= 1;
-    if (rule?.act === 'drop') this.#note(message, false);
-    else if (rule?.act === 'answer') {
-      this.#note(message, false);
-      message.answer?.(rule.text ?? '');
-    } else if (rule?.act === 'hold') this.#held.push(message);
-    else if (rule?.act === 'delay') setTimeout(() => this.#pass(message), rule.delayMs);
-    else this.#pass(message);
-  }
+function pass(message: Message): void {
+  // The time is taken before the send: the receiver may be at work before it returns.
+  const event = note(message, true);
+  event.passedOn = message.pass();
+}
 
-  #pass(message: Message): void {
-    // The time is taken before the send: the receiver may be at work before it returns.
-    const event = this.#note(message, true);
-    event.passedOn = message.pass();
-  }
+function note({ what, command, datagram }: Message, passedOn: boolean): ProxyEvent {
+  const answer = what === 'answer' ? { err: datagram.readInt32LE(0), text: textOf(datagram) } : {};
+  const event = { what, command, atMs: Number(process.hrtime.bigint()) / 1e6, passedOn, ...answer };
+  events.push(event);
+  return event;
+}
 
-  #note({ what, command, datagram }: Message, passedOn: boolean): ProxyEvent {
-    const answer =
-      what === 'answer'
-        ? { err: datagram.readInt32LE(0), text: textAfterHeader(datagram, answerDataOffset) }
-        : {};
-    const event = { what, command, atMs: Number(process.hrtime.bigint()) / 1e6, passedOn, ...answer };
-    this.events.push(event);
-    return event;
-  }
+function release(command: string): void {
+  rules = rules.filter((rule) => rule.command !== command);
+  const free = held.filter((message) => message.command === command);
+  held = held.filter((message) => message.command !== command);
+  for (const message of free) pass(message);
 }
 
 /** False when there is nobody to take it: a guest that is gone, a client that waits no more. */
@@ -140,32 +108,24 @@ function send(socket: DatagramSocket, datagram: Buffer, path: string): boolean {
 /** As a guest's kernel says that all went well. */
 function answerOf(text: string): Buffer {
   const data = Buffer.from(`${text}\0`);
-  const header = Buffer.alloc(answerDataOffset);
-  header.writeUInt32LE(data.length, answerDataOffset - 4);
+  const header = Buffer.alloc(dataOffset);
+  header.writeUInt32LE(data.length, dataOffset - 4);
   return Buffer.concat([header, data]);
 }
 
-function textAfterHeader(datagram: Buffer, offset: number): string {
-  const lengthBytes = datagram.readUInt32LE(offset - 4);
-  return datagram.toString('utf8', offset, offset + lengthBytes).replace(/\0+$/, '');
+function textOf(datagram: Buffer): string {
+  const lengthBytes = datagram.readUInt32LE(dataOffset - 4);
+  return datagram.toString('utf8', dataOffset, dataOffset + lengthBytes).replace(/\0+$/, '');
 }
 
-let proxy: DatagramProxy | undefined;
-
-function obey(order: Order): ProxyEvent[] {
-  if (order.order === 'rule') proxy?.addRule(order.rule);
-  if (order.order === 'release') proxy?.release(order.command);
-  if (order.order === 'held') return proxy?.held() ?? [];
-  return order.order === 'events' ? (proxy?.events ?? []) : [];
-}
-
-process.on('message', (asked: ToProxy) => {
-  if ('listenPath' in asked) proxy = new DatagramProxy(asked.listenPath, asked.guestSocketPath);
-  const answer: FromProxy = { id: asked.id, events: 'order' in asked ? obey(asked) : [] };
-  process.send?.(answer);
+process.on('message', (order: Order) => {
+  if (typeof order === 'object' && 'rule' in order) rules.push(order.rule);
+  if (typeof order === 'object' && 'release' in order) release(order.release);
+  const state: ProxyState = { events, held: held.map(({ what, command }) => ({ what, command })) };
+  process.send?.(state);
 });
 
 process.on('disconnect', () => {
-  proxy?.removeSockets();
+  for (const path of [listenPath, ...backs.map((back) => back.path)]) rmSync(path, { force: true });
   process.exit(0);
 });

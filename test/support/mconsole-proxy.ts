@@ -1,37 +1,12 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import type { Order, ProxyState, Rule, What } from './mconsole-proxy-messages.js';
 import { builtScript } from './script-child.js';
-import type { FromProxy, Order, ProxyEvent, What } from './mconsole-proxy-messages.js';
 import { waitFor } from './wait-for.js';
 
-/**
- * A datagram proxy in front of a guest's mconsole socket, in a process of its own so that its clock is not held up by
- * a busy test. It measures pauses from outside, and can hold, drop and delay messages. Its clients have to be bound to
- * a path: `uml_mconsole`, which is bound to an abstract name, gets no answer through it.
- */
-export interface MconsoleProxy {
-  readonly socketPath: string;
-  /** All that passed or was kept from passing, in order. */
-  events(): Promise<ProxyEvent[]>;
-  /** Of each pause, the ms from `stop` answered to `go` answered, as they were passed to the client. */
-  pauses(): Promise<number[]>;
-  /** Requests (or answers) of this command wait until they are released, but for the first `after` of them. */
-  hold(command: string, what?: What, after?: number): Promise<void>;
-  /** What is held passes, and no more of the command is held or lost. */
-  release(command: string): Promise<void>;
-  /** Waits until a request (or an answer) of this command is held: whoever sent it waits for it now. */
-  untilHeld(command: string, what?: What): Promise<void>;
-  /** Waits until a request (or an answer) of this command has passed. */
-  untilPassed(command: string, what?: What): Promise<void>;
-  /** The next `times` answers to (or requests of) this command are lost. */
-  drop(command: string, times: number, what?: What): Promise<void>;
-  delay(command: string, delayMs: number, what?: What): Promise<void>;
-  /** The next `times` requests of this command are answered in the guest's place, and it hears nothing of them. */
-  answer(command: string, text: string, times: number): Promise<void>;
-  close(): Promise<void>;
-}
+export type MconsoleProxy = Awaited<ReturnType<typeof startMconsoleProxy>>;
 
-export interface ProxyPaths {
+interface ProxyPaths {
   /** Where it listens: what the config of umlsnap names as the guest's mconsole. */
   listenPath: string;
   guestSocketPath: string;
@@ -49,83 +24,86 @@ export async function withMconsoleProxy<T>(
   }
 }
 
-export async function startMconsoleProxy({
-  listenPath,
-  guestSocketPath,
-}: ProxyPaths): Promise<MconsoleProxy> {
-  const child = fork(builtScript(new URL('./mconsole-proxy-process.ts', import.meta.url)), { execArgv: [] });
-  const ask = askThrough(child);
-  await ask({ listenPath, guestSocketPath });
-  const events = () => ask({ order: 'events' });
-  const order = async (given: Order) => void (await ask(given));
+/**
+ * A datagram proxy in front of a guest's mconsole socket, in a process of its own so that its clock is not held up by
+ * a busy test. It measures pauses from outside, and can hold, drop and answer messages. Its clients have to be bound to
+ * a path: `uml_mconsole`, which is bound to an abstract name, gets no answer through it.
+ */
+export async function startMconsoleProxy(paths: ProxyPaths) {
+  const { ask, close } = startProcess(paths);
+  await ask('look');
+  /** All that passed or was kept from passing, in order. */
+  const events = async () => (await ask('look')).events;
+  const rule = async (given: Rule) => void (await ask({ rule: given }));
   return {
-    socketPath: listenPath,
-    events,
-    pauses: async () => pausesOf(await events()),
-    hold: async (command, what = 'request', after = 0) => {
-      if (after > 0) await order({ order: 'rule', rule: { command, what, act: 'pass', times: after } });
-      await order({ order: 'rule', rule: { command, what, act: 'hold' } });
+    ...{ socketPath: paths.listenPath, events, close },
+    /** Of each pause, the ms from `stop` answered to `go` answered, as they were passed to the client. */
+    pauses: async () => {
+      const answers = (await events()).filter(({ what, passedOn }) => what === 'answer' && passedOn);
+      return pausesIn(answers).map(([stop, go]) => go.atMs - stop.atMs);
     },
-    release: (command) => order({ order: 'release', command }),
-    untilHeld: async (command, what = 'request') => {
-      const isIt = (held: ProxyEvent) => held.command === command && held.what === what;
-      const held = async () => (await ask({ order: 'held' })).some(isIt);
+    /** Requests (or answers) of this command wait until they are released, but for the first `after` of them. */
+    hold: async (command: string, what: What = 'request', after = 0) => {
+      if (after > 0) await rule({ command, what, act: 'pass', times: after });
+      await rule({ command, what, act: 'hold' });
+    },
+    /** What is held passes, and no more of the command is held or lost. */
+    release: async (command: string) => void (await ask({ release: command })),
+    /** Waits until a request (or an answer) of this command is held: whoever sent it waits for it now. */
+    untilHeld: async (command: string, what: What = 'request') => {
+      const isHeld = async () => (await ask('look')).held.some((one) => isOf(one, command, what));
       // A precopy comes before it, which is behind everybody else on the host.
-      await waitFor(`${what} of ${command} to be held`, held, { limitMs: 120_000 });
+      await waitFor(`${what} of ${command} to be held`, isHeld, { limitMs: 120_000 });
     },
-    untilPassed: async (command, what = 'request') => {
-      const isIt = (event: ProxyEvent) => event.command === command && event.what === what && event.passedOn;
-      await waitFor(`${what} of ${command} to pass`, async () => (await events()).some(isIt), { everyMs: 5 });
+    /** Waits until a request (or an answer) of this command has passed. */
+    untilPassed: async (command: string, what: What = 'request') => {
+      const hasPassed = async () => (await events()).some((one) => one.passedOn && isOf(one, command, what));
+      await waitFor(`${what} of ${command} to pass`, hasPassed, { everyMs: 5 });
     },
-    drop: (command, times, what = 'answer') =>
-      order({ order: 'rule', rule: { command, what, act: 'drop', times } }),
-    delay: (command, delayMs, what = 'answer') =>
-      order({ order: 'rule', rule: { command, what, act: 'delay', delayMs } }),
-    answer: (command, text, times) =>
-      order({ order: 'rule', rule: { command, what: 'request', act: 'answer', times, text } }),
-    close: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const exited = once(child, 'exit');
-      child.disconnect();
-      await exited;
-    },
+    /** The next `times` answers to (or requests of) this command are lost. */
+    drop: (command: string, times: number, what: What = 'answer') =>
+      rule({ command, what, act: 'drop', times }),
+    /** The next `times` requests of this command are answered in the guest's place, and it hears nothing of them. */
+    answer: (command: string, text: string, times: number) =>
+      rule({ command, what: 'request', act: 'answer', times, text }),
   };
 }
 
-type Asked = Order | ProxyPaths;
+const isOf = (message: ProxyState['held'][number], command: string, what: What) =>
+  message.command === command && message.what === what;
 
-/** One question at a time over the child's IPC channel; its death fails the one that waits. */
-function askThrough(child: ChildProcess): (asked: Asked) => Promise<ProxyEvent[]> {
-  const waiting = new Map<number, (answer: FromProxy) => void>();
-  let lastId = 0;
-  child.on('message', (answer: FromProxy) => {
-    waiting.get(answer.id)?.(answer);
-    waiting.delete(answer.id);
+/** The process answers one order after the other; its death fails those that wait. */
+function startProcess({ listenPath, guestSocketPath }: ProxyPaths) {
+  const script = builtScript(new URL('./mconsole-proxy-process.ts', import.meta.url));
+  const child = fork(script, [listenPath, guestSocketPath], { execArgv: [] });
+  const waiting: { resolve: (state: ProxyState) => void; reject: (error: Error) => void }[] = [];
+  child.on('message', (state: ProxyState) => waiting.shift()?.resolve(state));
+  child.once('exit', () => {
+    for (const { reject } of waiting) reject(new Error('the mconsole proxy ended'));
   });
-  return (asked) =>
-    new Promise((resolve, reject) => {
-      lastId += 1;
-      const ended = () => reject(new Error('the mconsole proxy ended'));
-      child.once('exit', ended);
-      waiting.set(lastId, ({ events }) => {
-        child.off('exit', ended);
-        resolve(events);
-      });
-      child.send({ id: lastId, ...asked });
+  const ask = (order: Order) =>
+    new Promise<ProxyState>((resolve, reject) => {
+      waiting.push({ resolve, reject });
+      child.send(order, (error) => error && reject(error));
     });
+  const close = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.disconnect();
+    await exited;
+  };
+  return { ask, close };
 }
 
-/** Pure: the lengths of the pauses that these events show. */
-export function pausesOf(events: ProxyEvent[]): number[] {
-  const pauses: number[] = [];
-  let stoppedAtMs: number | undefined;
-  for (const { what, command, err, atMs, passedOn } of events) {
-    if (what !== 'answer' || err !== 0 || !passedOn) continue;
-    if (command === 'stop') stoppedAtMs ??= atMs;
-    if (command === 'go' && stoppedAtMs !== undefined) {
-      pauses.push(atMs - stoppedAtMs);
-      stoppedAtMs = undefined;
-    }
+/** Pure: the pauses that these answers show, each from the first `stop` that succeeded to the first `go` that did. */
+export function pausesIn<A extends { command: string; err?: number }>(answers: A[]): [stop: A, go: A][] {
+  const pauses: [A, A][] = [];
+  let stopped: A | undefined;
+  for (const answer of answers.filter(({ err }) => err === 0)) {
+    if (answer.command === 'stop') stopped ??= answer;
+    if (answer.command !== 'go' || stopped === undefined) continue;
+    pauses.push([stopped, answer]);
+    stopped = undefined;
   }
   return pauses;
 }

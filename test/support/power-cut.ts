@@ -23,20 +23,20 @@ export interface Cut {
   withMounted<T>(use: (mountPoint: string) => Promise<T>): Promise<T>;
 }
 
-const mkfs = { ext4: ['-q', '-F'], xfs: ['-q'] };
-/** A clone has the UUID of what it is a clone of. */
-const mountOptions = { ext4: 'loop', xfs: 'loop,nouuid' };
-const sizesMiB = { ext4: 64, xfs: 300 };
+const kinds = {
+  ext4: { sizeMiB: 64, mkfs: ['-q', '-F'], mountOptions: 'loop' },
+  // A clone has the UUID of what it is a clone of.
+  xfs: { sizeMiB: 300, mkfs: ['-q'], mountOptions: 'loop,nouuid' },
+};
+type Kind = keyof typeof kinds;
 
-export async function withPowerStage<T>(
-  type: 'ext4' | 'xfs',
-  use: (stage: PowerStage) => Promise<T>,
-): Promise<T> {
+export async function withPowerStage<T>(type: Kind, use: (stage: PowerStage) => Promise<T>): Promise<T> {
+  const { sizeMiB, mkfs } = kinds[type];
   return await withLoopFilesystem({ type: 'xfs', sizeMiB: 4096, inMemory: true }, async (outer) => {
     const image = join(outer, 'inner.img');
     const watch = afterOurDeath('for mounted in "$1"/*/; do umount -l "$mounted"; done', [outer]);
-    await runTool('truncate', ['-s', `${sizesMiB[type]}M`, image]);
-    await runTool(`mkfs.${type}`, [...mkfs[type], image]);
+    await runTool('truncate', ['-s', `${sizeMiB}M`, image]);
+    await runTool(`mkfs.${type}`, [...mkfs, image]);
     const stage = withMount(type, image, join(outer, 'inner'), (mountPoint) => {
       let cuts = 0;
       const cut = (): Cut => {
@@ -57,13 +57,13 @@ export async function withPowerStage<T>(
 }
 
 async function withMount<T>(
-  type: 'ext4' | 'xfs',
+  type: Kind,
   image: string,
   mountPoint: string,
   use: (mountPoint: string) => Promise<T>,
 ): Promise<T> {
   await mkdir(mountPoint);
-  await runTool('mount', ['-o', mountOptions[type], '-t', type, image, mountPoint]);
+  await runTool('mount', ['-o', kinds[type].mountOptions, '-t', type, image, mountPoint]);
   try {
     return await use(mountPoint);
   } finally {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,10 +9,11 @@ import { afterOurDeath } from './death-watch.js';
 import { type DiskOptions, type GuestDisk, makeDisks } from './guest-disks.js';
 import { killSession, processesOfSession } from './guest-processes.js';
 import { GuestShell } from './guest-shell.js';
+import { pidOf } from './pid-of.js';
 import { runTool } from './run-tool.js';
 import { testCacheDir } from './test-cache.js';
 import { waitFor } from './wait-for.js';
-import { buildXstateShim, needsXstateShim } from './xstate-shim.js';
+import { buildShim, needsXstateShim } from './xstate-shim.js';
 
 export interface BootOptions extends DiskOptions {
   /** The guest makes a directory of its own in it: `dir/UMID`, its home. Keep it short, sockets have 107 bytes. */
@@ -31,27 +33,7 @@ export interface BootOptions extends DiskOptions {
   bootLimitMs?: number;
 }
 
-export interface RealGuest {
-  readonly umid: string;
-  readonly home: string;
-  readonly socketPath: string;
-  /** The main process, which is also the id of the guest's session. */
-  readonly pid: number;
-  readonly disks: GuestDisk[];
-  /** That of ubd0: the image, or the COW file. */
-  readonly diskPath: string;
-  /** Every living process of the guest; empty when it is dead. */
-  processes(): number[];
-  console(): Promise<string>;
-  waitForConsole(pattern: RegExp, limitMs?: number): Promise<string>;
-  /** Runs a command in the guest, gives its output. @throws Error on a non-zero exit */
-  sh(command: string, limitMs?: number): Promise<string>;
-  /** One mconsole command through `uml_mconsole`, none of our own code between. @throws Error when refused */
-  mconsole(command: string): Promise<string>;
-  /** Ends the guest by mconsole, or by kill when it does not answer. */
-  halt(): Promise<void>;
-  kill(): Promise<void>;
-}
+export type RealGuest = ReturnType<typeof describeGuest>;
 
 /** Boots a guest, runs `use`, and ends the guest with all of its processes, whatever happened. */
 export async function withGuest<T>(options: BootOptions, use: (guest: RealGuest) => Promise<T>): Promise<T> {
@@ -72,13 +54,19 @@ export async function bootGuest(options: BootOptions): Promise<RealGuest> {
   const umid = options.umid ?? `g${randomBytes(3).toString('hex')}`;
   const home = join(options.dir, umid);
   await mkdir(home, { recursive: true });
-  const disks =
-    options.existingDisks ?? (await makeDisks(options, join(options.disksDir ?? options.dir, umid)));
+  const disks = options.existingDisks ?? (await makeDisks(options, home));
   const child = await startKernel(umid, home, disks, options);
-  const guest = describeGuest(child, umid, home, disks);
+  const shell = new GuestShell(child.stdio[3] as Duplex);
+  const guest = describeGuest(pidOf(child), shell, umid, home, disks);
+  const isUp = () => {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error('its main process ended');
+    return shell.isReady && existsSync(guest.socketPath);
+  };
   try {
-    await comeUp(guest, child, options.bootLimitMs ?? 90_000);
-    if (!options.existingDisks) await mountFurtherDisks(guest);
+    await waitFor('the guest to take commands', isUp, { limitMs: options.bootLimitMs ?? 90_000 });
+    for (const [n, { device }] of options.existingDisks ? [] : disks.entries()) {
+      if (n > 0) await guest.sh(`mkdir -p /${device} && mount /dev/ubd${'abcdefghijklmnop'[n]} /${device}`);
+    }
     return guest;
   } catch (error) {
     await guest.kill();
@@ -91,21 +79,20 @@ async function startKernel(
   umid: string,
   home: string,
   disks: GuestDisk[],
-  options: BootOptions,
-): Promise<BootedChild> {
+  { memMiB = 96, unlockedDisks, notifySocket, extraArgs = [] }: BootOptions,
+): Promise<ChildProcess> {
   const args = [
-    `mem=${options.memMiB ?? 96}M`,
-    `umid=${umid}`,
-    ...disks.map((disk) => diskArgument(disk, options.unlockedDisks ? 'c' : '')),
-    'root=/dev/ubda',
-    'rw',
-    'con=null',
-    'con0=null,fd:2',
-    'con1=fd:3',
-    ...(options.notifySocket ? [`mconsole=notify:${options.notifySocket}`] : []),
-    ...(options.extraArgs ?? []),
+    ...[`mem=${memMiB}M`, `umid=${umid}`, 'root=/dev/ubda', 'rw', 'con=null', 'con0=null,fd:2', 'con1=fd:3'],
+    ...disks.map(
+      ({ device, path, backing }) =>
+        `${device}${unlockedDisks ? 'c' : ''}=${backing ? `${path},${backing}` : path}`,
+    ),
+    ...(notifySocket ? [`mconsole=notify:${notifySocket}`] : []),
+    ...extraArgs,
   ];
-  const shim = (await needsXstateShim()) ? { LD_PRELOAD: await buildXstateShim(await testCacheDir()) } : {};
+  const shim = (await needsXstateShim())
+    ? { LD_PRELOAD: await buildShim('xstate-shim', await testCacheDir()) }
+    : {};
   const console = await open(consoleLog(home), 'w');
   try {
     const child = spawn('linux.uml', args, {
@@ -114,88 +101,49 @@ async function startKernel(
       env: { ...process.env, HOME: home, ...shim },
       stdio: ['ignore', console.fd, console.fd, 'pipe'],
     });
-    await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+    await once(child, 'spawn');
     child.unref();
-    return bootedChild(child);
+    return child;
   } finally {
     await console.close();
   }
 }
 
-const diskArgument = ({ device, path, backing }: GuestDisk, flags: string) =>
-  `${device}${flags}=${backing ? `${path},${backing}` : path}`;
-
-interface BootedChild {
-  pid: number;
-  shell: GuestShell;
-  hasExited(): boolean;
-}
-
-function bootedChild(child: ChildProcess): BootedChild {
-  const { pid } = child;
-  if (pid === undefined) throw new Error('linux.uml has no pid');
-  return {
-    pid,
-    shell: new GuestShell(child.stdio[3] as Duplex),
-    hasExited: () => child.exitCode !== null || child.signalCode !== null,
-  };
-}
-
 const consoleLog = (home: string) => join(home, 'console.log');
 
-function describeGuest(child: BootedChild, umid: string, home: string, disks: GuestDisk[]): RealGuest {
+function describeGuest(pid: number, shell: GuestShell, umid: string, home: string, disks: GuestDisk[]) {
   const socketPath = join(home, '.uml', umid, 'mconsole');
-  const watch = afterOurDeath('kill -s KILL -- "-$1"', [String(child.pid)]);
-  const readConsole = () => readFile(consoleLog(home), 'utf8');
+  const watch = afterOurDeath('kill -s KILL -- "-$1"', [String(pid)]);
+  const console = () => readFile(consoleLog(home), 'utf8');
   const kill = async () => {
-    await killSession(child.pid);
+    await killSession(pid);
     watch.cancel();
-    child.shell.close();
+    shell.close();
   };
+  /** One mconsole command through `uml_mconsole`, none of our own code between. @throws Error when refused */
   const mconsole = async (command: string) => {
     const output = (await runTool('uml_mconsole', [socketPath, command], 20_000)).toString();
     return output.replace(/^OK ?/, '').trimEnd();
   };
   return {
-    umid,
-    home,
-    socketPath,
-    pid: child.pid,
-    disks,
+    ...{ umid, home, socketPath, disks, mconsole, kill },
+    /** The main process, which is also the id of the guest's session. */
+    pid,
+    /** That of ubd0: the image, or the COW file. */
     diskPath: disks[0]?.path ?? '',
-    processes: () => processesOfSession(child.pid),
-    console: readConsole,
-    waitForConsole: (pattern, limitMs = 30_000) =>
-      waitFor(`${pattern} on the console of ${umid}`, async () => pattern.exec(await readConsole())?.[0], {
-        limitMs,
-      }),
-    sh: (command, limitMs) => child.shell.run(command, limitMs),
-    mconsole,
+    /** Every living process of the guest; empty when it is dead. */
+    processes: () => processesOfSession(pid),
+    console,
+    waitForConsole: (pattern: RegExp, limitMs = 30_000) => {
+      const found = async () => pattern.exec(await console())?.[0];
+      return waitFor(`${pattern} on the console of ${umid}`, found, { limitMs });
+    },
+    /** Runs a command in the guest, gives its output. @throws Error on a non-zero exit */
+    sh: (command: string, limitMs?: number) => shell.run(command, limitMs),
+    /** Ends the guest by mconsole, or by kill when it does not answer. */
     halt: async () => {
       await mconsole('halt').catch(() => undefined); // a guest that can't be asked to is killed
       await kill();
     },
-    kill,
   };
-}
-
-async function comeUp(guest: RealGuest, child: BootedChild, limitMs: number): Promise<void> {
-  let ready = false;
-  void child.shell.ready.then(() => {
-    ready = true;
-  });
-  await waitFor(
-    'the guest to take commands',
-    () => {
-      if (child.hasExited()) throw new Error('its main process ended');
-      return ready && existsSync(guest.socketPath);
-    },
-    { limitMs },
-  );
-}
-
-async function mountFurtherDisks(guest: RealGuest): Promise<void> {
-  for (const [n, { device }] of guest.disks.entries()) {
-    if (n > 0) await guest.sh(`mkdir -p /${device} && mount /dev/ubd${'abcdefghijklmnop'[n]} /${device}`);
-  }
 }

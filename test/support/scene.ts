@@ -1,5 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, readdirSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
@@ -12,9 +11,9 @@ import { backingDirectory } from '../../src/store/layout.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { type FakeGuest, startFakeGuest } from '../fixtures/fake-guest.js';
 import type { FakeGuestTraits } from '../fixtures/misbehaviour.js';
-import { type CliOptions, type CliResult, type RunningCli, startCli } from './cli.js';
-import type { GuestDisk } from './guest-disks.js';
-import { readOrNothing, signalIfThere } from './guest-processes.js';
+import { sha256sum } from '../image/make-image.js';
+import { type CliOptions, type CliResult, startCli } from './cli.js';
+import { pids, readOrNothing, signalIfThere } from './guest-processes.js';
 import { canLoopMount, mountLoopFilesystem } from './loop-filesystem.js';
 import { type MconsoleProxy, startMconsoleProxy } from './mconsole-proxy.js';
 import { type BootOptions, bootGuest, type RealGuest } from './real-guest.js';
@@ -30,7 +29,7 @@ export interface SceneOptions {
   /** A fake guest in its place, with a disk of 1 MiB: for what a command says, where no kernel is needed. */
   fake?: FakeGuestTraits;
   /** An XFS of its own with all in it, so that snapshots are reflinks; without root, and by default, a temporary directory. */
-  on?: 'xfs' | 'directory';
+  on?: 'xfs';
   /** Of that XFS. */
   sizeMiB?: number;
   /** A proxy stands before the guest's console. */
@@ -45,11 +44,7 @@ export interface SceneOptions {
   config?: Record<string, unknown>;
 }
 
-export interface GuestSettings {
-  mconsole: string;
-  disks: Record<string, unknown>;
-  [key: string]: unknown;
-}
+type GuestSettings = Record<string, unknown> & { mconsole: string; disks: Record<string, unknown> };
 
 /** The summary of a snapshot, as far as tests look at it. */
 export interface Summary {
@@ -114,7 +109,7 @@ export class Scene {
   }
 
   async build(): Promise<void> {
-    const { on = 'directory', sizeMiB = 1024, guest, fake, proxied } = this.#options;
+    const { on, sizeMiB = 1024, guest, fake, proxied } = this.#options;
     if (on === 'xfs' && canLoopMount('xfs')) {
       const filesystem = await mountLoopFilesystem({ type: 'xfs', sizeMiB });
       this.#dir = filesystem.mountPoint;
@@ -125,7 +120,8 @@ export class Scene {
     }
     this.config = join(this.#dir, 'config.yaml');
     this.state = join(this.#dir, 'state');
-    this.store = storePath(this.#options.stores) ?? join(this.#dir, 'store');
+    const [first = join(this.#dir, 'store')] = Object.values(this.#options.stores ?? {});
+    this.store = typeof first === 'string' ? first : String(first.staging ?? first.path);
     if (fake) await this.#startFake(fake);
     else if (guest !== null) await this.boot(guest);
     if (proxied) {
@@ -139,11 +135,8 @@ export class Scene {
 
   async #startFake(traits: FakeGuestTraits): Promise<void> {
     await writeFile(this.path('disk.img'), Buffer.alloc(2 ** 20, 7));
-    const fake = await startFakeGuest({
-      dir: this.path('g'),
-      disks: { ubd0: this.path('disk.img') },
-      ...traits,
-    });
+    const disks = { ubd0: this.path('disk.img') };
+    const fake = await startFakeGuest({ dir: this.path('g'), disks, ...traits });
     this.#fake = fake;
     this.#removals.push(() => fake.stop());
   }
@@ -153,7 +146,7 @@ export class Scene {
     const notifySocket = this.#options.notify ? { notifySocket: this.notifySocket } : {};
     const guest = await bootGuest({
       ...{ dir: this.dir, sizeMiB: 64, writer: 'none', ...notifySocket },
-      ...{ ...options, rc: [...ticker, ...(options.rc ?? [])] },
+      ...{ ...options, rc: [ticker, ...(options.rc ?? [])] },
     });
     this.#guests.push(guest);
     return guest;
@@ -205,19 +198,14 @@ export class Scene {
   }
 
   /** Writes the config anew: of the guests, those given, or the scene's own; what `more` says comes on top. */
-  async configure(
-    guests: Record<string, object> = this.#hasGuest() ? { debian: this.settings() } : {},
-    more: Record<string, unknown> = {},
-  ): Promise<void> {
-    await writeFile(this.config, `${JSON.stringify(this.#configOf(guests, more), null, 2)}\n`);
-  }
-
-  #hasGuest(): boolean {
-    return this.#fake !== undefined || this.#guests.length > 0;
+  async configure(guests?: Record<string, object>, more: Record<string, unknown> = {}): Promise<void> {
+    const hasOwn = this.#fake !== undefined || this.#guests.length > 0;
+    const own = () => (hasOwn ? { debian: this.settings() } : {});
+    await writeFile(this.config, JSON.stringify(this.#configOf(guests ?? own(), more), null, 2));
   }
 
   #configOf(guests: Record<string, object>, more: Record<string, unknown>): Record<string, unknown> {
-    const { stores = { local: this.store } } = this.#options;
+    const { stores = { local: this.store }, config } = this.#options;
     const asConfigured = Object.entries(stores).map(([name, store]) => [
       name,
       typeof store === 'string' ? { type: 'directory', path: store } : store,
@@ -232,7 +220,7 @@ export class Scene {
       // `60s`: what takes long on a busy machine is not cut, where the budget is not what a test is about.
       defaults: { store: Object.keys(stores)[0], timezone: 'UTC', pauseBudget: '60s' },
       guests,
-      ...{ ...this.#options.config, ...more },
+      ...{ ...config, ...more },
     };
   }
 
@@ -242,13 +230,12 @@ export class Scene {
     more: Record<string, unknown> = {},
     through: string[] = [],
   ): Promise<Commands> {
-    return this.#commandsOn(await this.#variantConfig(settings, more), through);
+    return commandsOn(await this.#variantConfig(settings, more), this.#mark, through);
   }
 
   async #variantConfig(settings: Record<string, unknown>, more: Record<string, unknown>): Promise<string> {
     const config = this.path(`${randomBytes(4).toString('hex')}.yaml`);
-    const changed = this.#configOf({ debian: this.settings(settings) }, more);
-    await writeFile(config, `${JSON.stringify(changed)}\n`);
+    await writeFile(config, JSON.stringify(this.#configOf({ debian: this.settings(settings) }, more)));
     return config;
   }
 
@@ -274,41 +261,23 @@ export class Scene {
     const { signal } = new AbortController();
     return await withHouse(config, async (house) => {
       const { stateDirectory, history } = house;
-      const stores = house.storesOf(order.config);
-      const summary = await backup(
-        { ...order, trigger: 'manual', signal },
-        { stateDirectory, stores, history },
-      );
-      return summary as unknown as Summary;
+      const around = { stateDirectory, history, stores: house.storesOf(order.config) };
+      return (await backup({ ...order, trigger: 'manual', signal }, around)) as unknown as Summary;
     });
   }
 
-  #commandsOn(config: string, through: string[] = []): Commands {
-    const start = (args: string[], options: CliOptions = {}) =>
-      startCli(['-c', config, ...args], {
-        ...{ through, ...options },
-        env: { ...options.env, [sceneVariable]: this.#mark },
-      });
-    const run = (...args: string[]) => start(args).exited;
-    return {
-      start,
-      run,
-      startSnapshot: (...options) => start(['snapshot', 'debian', '--json', ...options]),
-      snapshot: async (...options) => resultOf(await run('snapshot', 'debian', '--json', ...options)),
-    };
+  get #commands(): Commands {
+    return commandsOn(this.config, this.#mark);
   }
-
-  readonly start: Commands['start'] = (...given) => this.#commandsOn(this.config).start(...given);
-  readonly run: Commands['run'] = (...given) => this.#commandsOn(this.config).run(...given);
-  readonly startSnapshot: Commands['startSnapshot'] = (...given) =>
-    this.#commandsOn(this.config).startSnapshot(...given);
-  readonly snapshot: Commands['snapshot'] = (...given) => this.#commandsOn(this.config).snapshot(...given);
+  readonly start: Commands['start'] = (...given) => this.#commands.start(...given);
+  readonly run: Commands['run'] = (...given) => this.#commands.run(...given);
+  readonly startSnapshot: Commands['startSnapshot'] = (...given) => this.#commands.startSnapshot(...given);
+  readonly snapshot: Commands['snapshot'] = (...given) => this.#commands.snapshot(...given);
 
   /** The living processes of this scene's commands. */
   processes(): number[] {
     const mark = `${sceneVariable}=${this.#mark}\0`;
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    return pids.filter((pid) => readOrNothing(`/proc/${pid}/environ`).includes(mark)).map(Number);
+    return pids().filter((pid) => readOrNothing(`/proc/${pid}/environ`).includes(mark));
   }
 
   /**
@@ -316,9 +285,9 @@ export class Scene {
    * does something about it.
    */
   killCommands(): void {
-    const pids = this.processes();
+    const all = this.processes();
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of pids) signalIfThere(pid, signal);
+      for (const pid of all) signalIfThere(pid, signal);
     }
   }
 
@@ -369,11 +338,6 @@ export class Scene {
     return (await namesBelow(join(this.state, 'leases'))).filter((path) => path.endsWith('.json'));
   }
 
-  /** Freezes that are under way, or whose end nobody has seen. */
-  freezes(): Promise<string[]> {
-    return namesBelow(join(this.state, 'freezes'));
-  }
-
   /** For a test that deletes the history, or changes what it says: what it knew can't be asked for any more. */
   forgetHistory(): void {
     this.#jobs.clear();
@@ -393,11 +357,12 @@ export class Scene {
   async expectWell(daemon?: { pid: number }): Promise<void> {
     for (const guest of this.#guests) await expectRuns(guest);
     const leftOver = () => this.processes().filter((pid) => pid !== daemon?.pid);
+    const commandOf = (pid: number) => readOrNothing(`/proc/${pid}/cmdline`).replaceAll('\0', ' ');
     await waitFor('processes of umlsnap to end', () => leftOver().length === 0, {
-      found: () => leftOver().map(commandOf),
+      found: () => leftOver().map((pid) => `${pid} ${commandOf(pid)}`),
     });
     expect(await this.leases()).toEqual([]);
-    expect(await this.freezes()).toEqual([]);
+    expect(await namesBelow(join(this.state, 'freezes'))).toEqual([]);
     expect(await this.incomings()).toEqual([]);
     await this.#expectHistoryWhole();
     const listed = await this.listed();
@@ -416,29 +381,32 @@ export class Scene {
   }
 
   async #expectHistoryWhole(): Promise<void> {
-    const { jobs, openPauses } = await this.withHistory(async (history) => ({
-      jobs: await history.jobs({}),
-      openPauses: await history.openPauses(),
-    }));
-    expect(openPauses).toEqual([]);
-    const found = new Map(jobs.map(({ job, status }) => [job, status]));
+    expect(await this.withHistory((history) => history.openPauses())).toEqual([]);
+    const found = new Map((await this.jobs()).map(({ job, status }) => [job, status]));
     expect([...found.values()]).not.toContain('running');
     for (const [job, status] of this.#jobs) expect([job, found.get(job)]).toEqual([job, status]);
     this.#jobs = found;
   }
 }
 
-/** umlsnap's command line on one config. */
-export interface Commands {
-  start(args: string[], options?: CliOptions): RunningCli;
-  run(...args: string[]): Promise<CliResult>;
+export type Commands = ReturnType<typeof commandsOn>;
+
+/** umlsnap's command line on one config, `through` a program that becomes it. */
+function commandsOn(config: string, mark: string, through: string[] = []) {
+  const start = (args: string[], options: CliOptions = {}) =>
+    startCli(['-c', config, ...args], {
+      ...{ through, ...options },
+      env: { ...options.env, [sceneVariable]: mark },
+    });
+  const run = (...args: string[]) => start(args).exited;
   /** `snapshot debian --json` with these options. */
-  startSnapshot(...options: string[]): RunningCli;
-  snapshot(...options: string[]): Promise<SnapshotResult>;
+  const startSnapshot = (...options: string[]) => start(['snapshot', 'debian', '--json', ...options]);
+  const snapshot = async (...options: string[]) => resultOf(await startSnapshot(...options).exited);
+  return { start, run, startSnapshot, snapshot };
 }
 
-/** Lines for a guest's boot script: a counter in its memory, which touches no disk. */
-const ticker = ['(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; nap 0.05; done) &'];
+/** Of a guest's boot script: a counter in its memory, which touches no disk. */
+const ticker = '(i=0; while :; do i=$((i + 1)); echo $i > /tmp/ticks; nap 0.05; done) &';
 
 /** The guest's own counter goes on. */
 export async function expectRuns(guest: RealGuest): Promise<void> {
@@ -449,11 +417,8 @@ export async function expectRuns(guest: RealGuest): Promise<void> {
 
 /** What the config says of a guest. */
 export function settingsOf(guest: RealGuest, more: Record<string, unknown> = {}): GuestSettings {
-  return { mconsole: guest.socketPath, disks: Object.fromEntries(guest.disks.map(inConfig)), ...more };
-}
-
-function inConfig({ device, path, backing }: GuestDisk): [string, unknown] {
-  return [device, backing === undefined ? path : { path, backing }];
+  const disks = guest.disks.map(({ device, path, backing }) => [device, backing ? { path, backing } : path]);
+  return { mconsole: guest.socketPath, disks: Object.fromEntries(disks), ...more };
 }
 
 /** What a `snapshot --json` came to. @throws when it did not print exactly one summary */
@@ -473,22 +438,11 @@ export function expectFailed(result: SnapshotResult, code: string, exitCode = 1)
 /** By this test's own reading: every file of a snapshot has the SHA-256 that its manifest gives. */
 export async function expectWhole(store: string, { directory, manifest }: SoundSnapshot): Promise<void> {
   for (const { file, sha256, backing } of manifest.disks) {
-    expect({ file, sha256: await sha256Of(join(directory, file)) }).toEqual({ file, sha256 });
+    expect({ file, sha256: await sha256sum(join(directory, file)) }).toEqual({ file, sha256 });
     if (!backing) continue;
     const path = join(backingDirectory({ name: 'local', path: store }), backing.file);
-    expect({ file, sha256: await sha256Of(path) }).toEqual({ file, sha256: backing.sha256 });
+    expect({ file, sha256: await sha256sum(path) }).toEqual({ file, sha256: backing.sha256 });
   }
-}
-
-async function sha256Of(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(piece as Buffer);
-  return hash.digest('hex');
-}
-
-function storePath(stores: SceneOptions['stores']): string | undefined {
-  const [first] = Object.values(stores ?? {});
-  return typeof first === 'object' ? String(first.staging ?? first.path) : first;
 }
 
 function absent(what: string): never {
@@ -501,5 +455,3 @@ async function namesBelow(dir: string): Promise<string[]> {
     throw error;
   });
 }
-
-const commandOf = (pid: number) => `${pid} ${readOrNothing(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`;

@@ -1,21 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { heard } from './heard.js';
 import { pidOf } from './pid-of.js';
 import { waitFor } from './wait-for.js';
 
-/** A real process that runs one of our scripts, to be killed, traced or raced against. */
-export interface ScriptChild {
-  readonly pid: number;
-  /** What it has printed so far. */
-  readonly lines: string[];
-  /** Lets it go on where it waits for a line. */
-  go(): void;
-  kill(signal: NodeJS.Signals): void;
-  waitForLine(line: string): Promise<void>;
-  readonly exited: Promise<{ exitCode: number | null; signal: NodeJS.Signals | null; stderr: string }>;
-}
+export type ScriptChild = ReturnType<typeof startScript>;
 
 const tests = resolve(import.meta.dirname, '..');
 
@@ -25,38 +16,42 @@ export function builtScript(script: URL): string {
   return join(tests, '../dist/test', path.replace(/\.ts$/, '.js'));
 }
 
-/** `script` is a URL relative to the caller's `import.meta.url`. The caller ends it. */
-export function startScript(script: URL, args: string[], env: Record<string, string> = {}): ScriptChild {
-  const child: ChildProcess = spawn(process.execPath, [builtScript(script), ...args], {
-    env: { ...process.env, ...env },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
+interface Exit {
+  exitCode: number | null;
+  signal: NodeJS.Signals | null;
+  stderr: string;
+}
+
+/**
+ * A real process that runs one of our scripts, to be killed, traced or raced against; the caller ends it.
+ * @param script a URL relative to the caller's `import.meta.url`
+ */
+export function startScript(script: URL, args: string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [builtScript(script), ...args], { env: { ...process.env, ...env } });
   const lines: string[] = [];
-  let stderr = '';
-  if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-  });
+  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  const stderr = heard(child.stderr);
   // A child that was killed reads no more.
-  child.stdin?.on('error', () => undefined);
-  const exited = new Promise<Awaited<ScriptChild['exited']>>((resolve) => {
-    child.on('close', (exitCode, signal) => resolve({ exitCode, signal, stderr }));
-  });
+  child.stdin.on('error', () => undefined);
   let ended = false;
-  void exited.then(() => {
-    ended = true;
+  const exited = new Promise<Exit>((resolve) => {
+    child.on('close', (exitCode, signal) => {
+      ended = true;
+      resolve({ exitCode, signal, stderr: stderr() });
+    });
   });
   return {
     pid: pidOf(child),
+    /** What it has printed so far. */
     lines,
-    go: () => void child.stdin?.write('\n'),
-    kill: (signal) => void child.kill(signal),
-    waitForLine: async (line) => {
-      await waitFor(`the line ${line} of ${script.pathname}`, () => lines.includes(line) || ended, {
-        found: () => `${lines.slice(-5).join(' ')} ${stderr}`,
-      });
-      if (!lines.includes(line)) throw new Error(`${script.pathname} ended without ${line}: ${stderr}`);
-    },
     exited,
+    /** Lets it go on where it waits for a line. */
+    go: () => void child.stdin.write('\n'),
+    kill: (signal: NodeJS.Signals) => void child.kill(signal),
+    waitForLine: async (line: string) => {
+      const found = () => `${lines.slice(-5).join(' ')} ${stderr()}`;
+      await waitFor(`${line} of ${script.pathname}`, () => lines.includes(line) || ended, { found });
+      if (!lines.includes(line)) throw new Error(`${script.pathname} ended without ${line}: ${stderr()}`);
+    },
   };
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { heard } from './heard.js';
 import { type ToolResult, tryTool } from './run-tool.js';
 import { waitFor } from './wait-for.js';
 
@@ -35,11 +36,19 @@ function unifiedGroups(): string | undefined {
 export class SystemdBox {
   readonly #child: ChildProcess;
   readonly #group: string;
+  readonly #said: () => string;
   #pid = 0;
 
-  private constructor(child: ChildProcess, group: string) {
-    this.#child = child;
+  private constructor(group: string, script: string) {
     this.#group = group;
+    const inGroup = `echo $$ > ${group}/cgroup.procs && exec "$@"`;
+    const diesWithUs = 'setpriv --pdeathsig KILL --'.split(' ');
+    const spaces = 'unshare --pid --fork --kill-child=KILL --mount --uts --ipc --net --cgroup'.split(' ');
+    this.#child = spawn('sh', ['-c', inGroup, 'sh', ...diesWithUs, ...spaces, 'bash', script], {
+      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.#said = heard(this.#child.stderr);
   }
 
   /**
@@ -51,17 +60,12 @@ export class SystemdBox {
     await removeOldGroups(at);
     const script = join(dir, 'boot.sh');
     await writeFile(script, bootScript(dir));
-    const group = await mkdtemp(join(at, groupName));
-    let said = '';
-    const box = new SystemdBox(
-      start(group, script, (text) => (said = (said + text).slice(-4096))),
-      group,
-    );
+    const box = new SystemdBox(await mkdtemp(join(at, groupName)), script);
     try {
-      await waitFor('systemd', () => box.#isUp(), { limitMs: 90_000, everyMs: 200, found: () => said });
+      await waitFor('systemd', () => box.#isUp(), { limitMs: 90_000, everyMs: 200 });
     } catch (error) {
       await box.end();
-      const text = `systemd did not boot: ${said}`;
+      const text = `systemd did not boot: ${box.#said()}`;
       throw error instanceof BoxRefused ? new BoxRefused(text) : new Error(text, { cause: error });
     }
     return box;
@@ -106,18 +110,6 @@ export class SystemdBox {
   }
 }
 
-function start(group: string, script: string, hear: (text: string) => void): ChildProcess {
-  const inGroup = `echo $$ > ${group}/cgroup.procs && exec "$@"`;
-  const diesWithUs = 'setpriv --pdeathsig KILL --'.split(' ');
-  const spaces = 'unshare --pid --fork --kill-child=KILL --mount --uts --ipc --net --cgroup'.split(' ');
-  const child = spawn('sh', ['-c', inGroup, 'sh', ...diesWithUs, ...spaces, 'bash', script], {
-    env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  child.stderr?.setEncoding('utf8').on('data', hear);
-  return child;
-}
-
 /** Those of boxes that were killed: a group that has processes stays, and so does a new one, which may be about to get some. */
 async function removeOldGroups(at: string): Promise<void> {
   for (const name of (await readdir(at)).filter((one) => one.startsWith(groupName))) {
@@ -138,51 +130,48 @@ async function removeGroup(directory: string): Promise<boolean> {
  * One command a line: each that fails MUST end it, before systemd runs on anything of the host's.
  */
 function bootScript(dir: string): string {
-  const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
-  const bindReadOnly = (path: string) => [
-    `mkdir -p .${path}`,
-    `mount --bind ${path} .${path}`,
-    `mount -o remount,bind,ro .${path}`,
-  ];
-  const lines = [
-    'set -e',
-    'mount --make-rprivate /',
-    `cd ${dir}`,
-    'mkdir memory root',
-    'mount -t tmpfs -o size=4G tmpfs memory',
-    'mkdir memory/upper memory/work',
-    `mount -t overlay overlay -o lowerdir=/,upperdir=${dir}/memory/upper,workdir=${dir}/memory/work root`,
-    'cd root',
-    ...bindReadOnly(root),
-    ...bindReadOnly(dir),
-    'mount -t proc proc proc',
-    'mount --bind proc/sys proc/sys',
-    'mount -o remount,bind,ro proc/sys',
-    'if [ -e proc/sysrq-trigger ]; then mount --bind /dev/null proc/sysrq-trigger; fi',
-    'mount -t sysfs sysfs sys',
-    'if [ -d sys/kernel/tracing ]; then mount -t tracefs tracefs sys/kernel/tracing; fi',
-    'mount -t cgroup2 cgroup sys/fs/cgroup',
-    // Of this mount alone: without `bind` it would be everybody's /sys.
-    'mount -o remount,bind,ro sys',
-    'mount -t tmpfs -o mode=755 tmpfs dev',
-    'mkdir dev/shm dev/pts',
-    ...devices.flatMap((device) => [`touch dev/${device}`, `mount --bind /dev/${device} dev/${device}`]),
-    'mount -t tmpfs -o mode=1777,size=2G tmpfs dev/shm',
-    'mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts',
-    'ln -s pts/ptmx dev/ptmx',
-    'mount -t tmpfs -o mode=755 tmpfs run',
-    'rm -rf etc/systemd/system etc/fstab',
-    'mkdir etc/systemd/system',
-    "find usr/lib/systemd/system/*.wants -type l ! -name 'systemd-journald*' -delete",
-    "printf '[Unit]\\nRequires=sysinit.target\\n' > etc/systemd/system/box.target",
-    `ln -sf ${process.execPath} usr/local/bin/node`,
-    `ln -sf ${root}/dist/main.js usr/local/bin/umlsnap`,
-    'mkdir old',
-    'pivot_root . old',
-    'umount -l /old',
-    `touch ${mark}`,
-    'export container=other',
-    `exec setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-sys_boot -- ${init} --system --unit=box.target --show-status=no`,
-  ];
-  return `${lines.join('\n')}\n`;
+  const bindReadOnly = (path: string) =>
+    `mkdir -p .${path}\nmount --bind ${path} .${path}\nmount -o remount,bind,ro .${path}`;
+  return `set -e
+mount --make-rprivate /
+cd ${dir}
+mkdir memory root
+mount -t tmpfs -o size=4G tmpfs memory
+mkdir memory/upper memory/work
+mount -t overlay overlay -o lowerdir=/,upperdir=${dir}/memory/upper,workdir=${dir}/memory/work root
+cd root
+${bindReadOnly(root)}
+${bindReadOnly(dir)}
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+if [ -e proc/sysrq-trigger ]; then mount --bind /dev/null proc/sysrq-trigger; fi
+mount -t sysfs sysfs sys
+if [ -d sys/kernel/tracing ]; then mount -t tracefs tracefs sys/kernel/tracing; fi
+mount -t cgroup2 cgroup sys/fs/cgroup
+# Of this mount alone: without the word bind it would be everybody's /sys.
+mount -o remount,bind,ro sys
+mount -t tmpfs -o mode=755 tmpfs dev
+mkdir dev/shm dev/pts
+for device in null zero full random urandom tty; do
+  touch dev/$device
+  mount --bind /dev/$device dev/$device
+done
+mount -t tmpfs -o mode=1777,size=2G tmpfs dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+mount -t tmpfs -o mode=755 tmpfs run
+rm -rf etc/systemd/system etc/fstab
+mkdir etc/systemd/system
+find usr/lib/systemd/system/*.wants -type l ! -name 'systemd-journald*' -delete
+printf '[Unit]\\nRequires=sysinit.target\\n' > etc/systemd/system/box.target
+ln -sf ${process.execPath} usr/local/bin/node
+ln -sf ${root}/dist/main.js usr/local/bin/umlsnap
+mkdir old
+pivot_root . old
+umount -l /old
+touch ${mark}
+export container=other
+exec setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-sys_boot -- ${init} --system --unit=box.target --show-status=no
+`;
 }

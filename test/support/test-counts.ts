@@ -5,8 +5,6 @@ export interface TestCounts {
 }
 
 interface FileResult {
-  /** Its path. */
-  name: string;
   status: string;
   assertionResults: { status: string; fullName: string }[];
 }
@@ -20,9 +18,8 @@ export interface Run {
 }
 
 export function runOf(report: string | undefined, endedWell: boolean): Run {
-  if (report === undefined) return { files: undefined, endedWell };
-  const { testResults } = JSON.parse(report) as { testResults: FileResult[] };
-  return { files: testResults, endedWell };
+  const { testResults: files } = JSON.parse(report ?? '{}') as { testResults?: FileResult[] };
+  return { files, endedWell };
 }
 
 /**
@@ -35,13 +32,10 @@ export function countTests({ files, endedWell }: Run): TestCounts {
     const ofTests = assertionResults.map((test) => test.status);
     return status === 'failed' && !ofTests.includes('failed') ? [...ofTests, 'failed'] : ofTests;
   });
-  const passed = statuses.filter((status) => status === 'passed').length;
-  const failed = statuses.filter((status) => status === 'failed').length;
-  return {
-    passed,
-    failed: endedWell ? failed : Math.max(failed, 1),
-    skipped: statuses.length - passed - failed,
-  };
+  const countOf = (wanted: string) => statuses.filter((status) => status === wanted).length;
+  const [passed, failed] = [countOf('passed'), countOf('failed')];
+  const skipped = statuses.length - passed - failed;
+  return { passed, failed: endedWell ? failed : Math.max(failed, 1), skipped };
 }
 
 /**
@@ -49,10 +43,11 @@ export function countTests({ files, endedWell }: Run): TestCounts {
  * want of a tool or a right, which who runs all of it as root on Debian has.
  */
 export function skippedOf({ files = [] }: Run): { names: string[]; unexcused: string[] } {
-  const isLeftOut = ({ status }: { status: string }) => status !== 'passed' && status !== 'failed';
-  const names = files.flatMap(({ assertionResults }) => assertionResults.filter(isLeftOut));
-  const all = names.map(({ fullName }) => fullName.trim());
-  return { names: all, unexcused: all.filter((name) => !name.includes('(skipped: this machine ')) };
+  const names = files
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ status }) => status !== 'passed' && status !== 'failed')
+    .map(({ fullName }) => fullName.trim());
+  return { names, unexcused: names.filter((name) => !name.includes('(skipped: this machine ')) };
 }
 
 export function wordsOf({ passed, failed, skipped }: TestCounts): string {

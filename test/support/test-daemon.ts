@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { CliOptions, CliResult, RunningCli } from './cli.js';
+import { type CliOptions, type CliResult, jsonLines, type RunningCli } from './cli.js';
 import { afterOurDeath } from './death-watch.js';
 import type { Scene } from './scene.js';
 import { waitFor } from './wait-for.js';
@@ -11,8 +11,7 @@ export class TestDaemon {
   private constructor(cli: RunningCli) {
     this.#cli = cli;
     // Of all commands it is the one that would run for ever.
-    const watch = afterOurDeath('kill -s KILL "$1"', [String(cli.pid)]);
-    const cancel = () => watch.cancel();
+    const { cancel } = afterOurDeath('kill -s KILL "$1"', [String(cli.pid)]);
     cli.exited.then(cancel, cancel);
   }
 
@@ -36,8 +35,9 @@ export class TestDaemon {
   }
 
   log(): Record<string, unknown>[] {
-    const lines = this.#cli.stderr().split('\n').slice(0, -1);
-    return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+    const text = this.#cli.stderr();
+    // The last line may not be whole yet.
+    return jsonLines(text.slice(0, text.lastIndexOf('\n') + 1));
   }
 
   logged(message: RegExp): Record<string, unknown>[] {

@@ -27,24 +27,21 @@ function callsIn(trace: string, dir: string): string[] {
     // A call during which another thread was seen is told in two parts.
     const beginning = /^(.*) <unfinished \.\.\.>$/.exec(text)?.[1];
     if (beginning !== undefined) begun.set(thread, beginning);
-    const ending = /^<\.\.\. \w+ resumed>(.*)$/.exec(text)?.[1];
-    const whole = ending === undefined ? text : `${begun.get(thread) ?? ''}${ending}`;
+    const whole = text.replace(/^<\.\.\. \w+ resumed>/, () => begun.get(thread) ?? '');
     const [, name, given] = /^(\w+)\((.*)\) += 0$/.exec(whole) ?? [];
     if (name === undefined || given === undefined) continue;
-    const named = /^(fsync|fdatasync|fchmod|fchown)$/.test(name) || given.includes(', NULL,');
-    const paths = named
-      ? /<([^>]*)>/.exec(given)?.slice(1)
-      : given.match(/(?<=")[^"]*(?=")/g)?.filter(isPath);
-    const call = [withoutAt(name), ...(paths ?? []).map((path) => shortened(path, dir))].join(' ');
-    if (calls.at(-1) !== call || named) calls.push(call);
+    const isByDescriptor = /^(fsync|fdatasync|fchmod|fchown)$/.test(name) || given.includes(', NULL,');
+    // Between two quoted paths stands a comma, in quotes of the one before and of the one after.
+    const quoted = () => given.match(/(?<=")[^"]*(?=")/g)?.filter((path) => path.startsWith('/'));
+    const paths = (isByDescriptor ? /<([^>]*)>/.exec(given)?.slice(1) : quoted()) ?? [];
+    const call = [
+      name.replace(/^(rename|link|unlink)at2?$/, '$1'),
+      ...paths.map((path) => shortened(path, dir)),
+    ];
+    if (calls.at(-1) !== call.join(' ') || isByDescriptor) calls.push(call.join(' '));
   }
   return calls;
 }
-
-/** Between two quoted paths stands a comma, in quotes of the one before and of the one after. */
-const isPath = (text: string) => text.startsWith('/');
-
-const withoutAt = (name: string) => name.replace(/^(rename|link|unlink)at2?$/, '$1');
 
 function shortened(path: string, dir: string): string {
   const relative = path === dir ? '.' : path.replace(`${dir}/`, '');

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export interface WaitOptions {
+interface WaitOptions {
   /** Generous by default: it is there to end a broken test, not to measure a good one. */
   limitMs?: number;
   everyMs?: number;
@@ -15,21 +15,17 @@ export interface WaitOptions {
 export async function waitFor<T>(
   what: string,
   probe: () => T | Promise<T>,
-  options: WaitOptions = {},
+  { limitMs = 30_000, everyMs = 20, found }: WaitOptions = {},
 ): Promise<Exclude<T, undefined | null | false>> {
-  const { limitMs = 30_000, everyMs = 20 } = options;
   const startedAt = performance.now();
   for (;;) {
     const value = await probe();
-    if (value !== undefined && value !== null && value !== false) {
+    if (value !== undefined && value !== null && value !== false)
       return value as Exclude<T, undefined | null | false>;
+    if (performance.now() - startedAt > limitMs) {
+      const instead = found ? `; found instead: ${String(found())}` : '';
+      throw new Error(`waited ${limitMs} ms in vain for ${what}${instead}`);
     }
-    if (performance.now() - startedAt > limitMs) throw new Error(notSeen(what, limitMs, options));
     await sleep(everyMs);
   }
-}
-
-function notSeen(what: string, limitMs: number, { found }: WaitOptions): string {
-  const instead = found ? `; found instead: ${String(found())}` : '';
-  return `waited ${limitMs} ms in vain for ${what}${instead}`;
 }

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { runTool } from './run-tool.js';
 
 /** True where the installed UML would die of the CPU's AMX state: see xstate-shim.c. */
@@ -12,11 +11,11 @@ export async function needsXstateShim(): Promise<boolean> {
   return major < 6 || (major === 6 && minor < 13);
 }
 
-/** Compiles the shim into `dir` and gives its path. Several may do so at once. */
-export async function buildXstateShim(dir: string): Promise<string> {
-  const source = fileURLToPath(new URL('./xstate-shim.c', import.meta.url));
-  const built = join(dir, 'xstate-shim.so');
+/** Compiles a shim into `dir` and gives its path. Several may do so at once. */
+export async function buildShim(name: 'xstate-shim' | 'clock-shim', dir: string): Promise<string> {
+  const built = join(dir, `${name}.so`);
   const incoming = `${built}.${process.pid}`;
+  const source = join(import.meta.dirname, `${name}.c`);
   await runTool('gcc', ['-O2', '-shared', '-fPIC', '-o', incoming, source, '-ldl']);
   await rename(incoming, built);
   return built;
