@@ -1,6 +1,7 @@
-import { open, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Store } from '../../src/store/store.js';
+import { withOpen } from '../image/make-image.js';
 import {
   dropArchiveScene,
   pair,
@@ -21,38 +22,33 @@ interface Flip {
   mask: number;
 }
 
+/** A store, and what in it may be flipped. */
 interface Target {
   store: Store;
   files: [what: string, path: string][];
 }
 
-const masks = [1, 2, 4, 8, 16, 32, 64, 128] as const;
-
 async function flipIn(path: string, random: Random): Promise<Flip> {
   const { size } = await stat(path);
   // One bit, or a byte that becomes any other.
-  const mask = random() < 0.5 ? oneOf(random, masks) : 1 + below(random, 255);
+  const mask = random() < 0.5 ? 1 << below(random, 8) : 1 + below(random, 255);
   return { path, offset: below(random, size), mask };
 }
 
 /** Done twice, it is undone. */
 async function apply({ path, offset, mask }: Flip): Promise<void> {
-  const file = await open(path, 'r+');
-  try {
+  await withOpen(path, 'r+', async (file) => {
     const byte = Buffer.alloc(1);
     await file.read(byte, 0, 1, offset);
     byte[0] = (byte[0] ?? 0) ^ mask;
     await file.write(byte, 0, 1, offset);
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 async function lookAtFlipped({ store }: Target, flip: Flip): Promise<string[]> {
   const problems: string[] = [];
   const where = `byte ${flip.offset} of ${flip.path} XOR ${flip.mask}`;
-  const { ok } = await verdictOf(store, pair);
-  if (ok) problems.push(`verify tells nothing of ${where}`);
+  if ((await verdictOf(store, pair)).ok) problems.push(`verify tells nothing of ${where}`);
   await withTempDir(async (dir) => {
     if ((await restoreFailure(store, pair, join(dir, 'to'))) === null)
       problems.push(`restore does not refuse ${where}`);
@@ -65,25 +61,18 @@ async function lookAtFlipped({ store }: Target, flip: Flip): Promise<string[]> {
 }
 
 /** The same two snapshots in a directory store and as archives. */
-async function targetsIn(dir: string): Promise<Target[]> {
+async function targetsIn(dir: string): Promise<Record<'inDirectory' | 'inArchives', Target>> {
   return await withArchiveScene(async ({ source, content }) => {
     const manifest = join((await source.read(pair)).directory, 'manifest.json');
     const files = [...(await sourceFiles(source, await content(pair)))];
+    const kindOf = (name: string) => (name.startsWith('backing/') ? 'backing files' : 'images');
     const archives = await tarStoreIn(dir, 'zstd');
     for (const snapshot of [pair, small] as const) await archives.receive(await content(snapshot), {});
-    return [
-      {
-        store: source,
-        files: [
-          ['manifests', manifest],
-          ...files.map(([name, path]): [string, string] => [
-            name.startsWith('backing/') ? 'backing files' : 'images',
-            path,
-          ]),
-        ],
-      },
-      { store: archives, files: [['archives', (await archives.read(pair)).directory]] },
-    ];
+    const ofDisks = files.map(([name, path]): [string, string] => [kindOf(name), path]);
+    return {
+      inDirectory: { store: source, files: [['manifests', manifest], ...ofDisks] },
+      inArchives: { store: archives, files: [['archives', (await archives.read(pair)).directory]] },
+    };
   });
 }
 
@@ -93,8 +82,8 @@ async function* trials({ from, count, random }: Wanted) {
     const targets = await targetsIn(dir);
     for (let number = from; number < from + count; number++) {
       const draw = random(number);
-      const target = targets[number % targets.length] ?? absent();
-      const [what, path] = target.files[below(draw, target.files.length)] ?? absent();
+      const target = number % 2 === 0 ? targets.inDirectory : targets.inArchives;
+      const [what, path] = oneOf(draw, target.files);
       const flip = await flipIn(path, draw);
       await apply(flip);
       const problems = await problemsOf(() => lookAtFlipped(target, flip));
@@ -106,10 +95,6 @@ async function* trials({ from, count, random }: Wanted) {
     await dropArchiveScene();
     await removeTempDir(dir);
   }
-}
-
-function absent(): never {
-  throw new Error('there is nothing to choose from');
 }
 
 export const bitFlip: Campaign = {

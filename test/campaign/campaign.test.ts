@@ -12,14 +12,8 @@ const entry = (first: number, changes: Partial<Entry> = {}): Entry => ({
   ...{ first, count: 1, seed: 7, at: `2026-11-2${first}T10:00:00.000Z`, ms: 900, problems: [], facts: {} },
   ...{ host: '6.18.0', guest: '6.1.176', revision: 'abcdef', ...changes },
 });
-const campaign = {
-  name: 'kill',
-  hazard: 'a | kill',
-  held: 'it runs',
-  n: 1000,
-  unit: 'kills',
-  isSeeded: true,
-};
+const whatItIs = { name: 'kill', hazard: 'a | kill', held: 'it runs' };
+const campaign = { ...whatItIs, n: 1000, unit: 'kills', isSeeded: true };
 
 describe('the report of a campaign', () => {
   test('has a row for each that was ever run, with what it met, and names every loss with its seed', () => {
@@ -54,41 +48,26 @@ describe('the report of a campaign', () => {
   });
 });
 
-describe('the state of a campaign', () => {
-  test('is there again for the next one, but for half a line of one that was killed', async () => {
-    await withTempDir(async (dir) => {
-      const first = new CampaignState(dir, 'kill');
-      for (const number of [0, 1]) first.add(entry(number, { count: 5 }));
-      await appendFile(join(dir, 'kill.jsonl'), '{"first":2,"cou');
-      const next = new CampaignState(dir, 'kill');
-      expect({ done: next.done, seed: next.seed }).toEqual({ done: 10, seed: 7 });
-      next.add(entry(2));
-      expect(new CampaignState(dir, 'kill').entries).toEqual([...first.entries, entry(2)]);
-      next.forget();
-      expect(new CampaignState(dir, 'kill')).toMatchObject({ done: 0, seed: undefined });
-    });
-  });
-
-  test('that can not be read is no reason to begin anew in silence', async () => {
-    await withTempDir(async (dir) => {
-      await writeFile(join(dir, 'kill.jsonl'), 'not of ours\n');
-      expect(() => new CampaignState(dir, 'kill')).toThrow(/JSON/);
-    });
+test('the state of a campaign is there again but for half a line of one that was killed, and is not begun anew in silence', async () => {
+  await withTempDir(async (dir) => {
+    const first = new CampaignState(dir, 'kill');
+    for (const number of [0, 1]) first.add(entry(number, { count: 5 }));
+    await appendFile(join(dir, 'kill.jsonl'), '{"first":2,"cou');
+    const next = new CampaignState(dir, 'kill');
+    expect({ done: next.done, seed: next.seed }).toEqual({ done: 10, seed: 7 });
+    next.add(entry(2));
+    expect(new CampaignState(dir, 'kill').entries).toEqual([...first.entries, entry(2)]);
+    next.forget();
+    expect(new CampaignState(dir, 'kill')).toMatchObject({ done: 0, seed: undefined });
+    await writeFile(join(dir, 'kill.jsonl'), 'not of ours\n');
+    expect(() => new CampaignState(dir, 'kill')).toThrow(/JSON/);
   });
 });
 
 describe('what a campaign is asked for', () => {
   test('is everything by default, and otherwise what is named, in the order of the list', () => {
-    expect(parseOptions([], ['a', 'b', 'c'])).toEqual({
-      ...{
-        names: ['a', 'b', 'c'],
-        list: false,
-        fresh: false,
-        n: null,
-        seed: null,
-        out: 'docs/reliability.md',
-      },
-    });
+    const usual = { list: false, fresh: false, n: null, seed: null, out: 'docs/reliability.md' };
+    expect(parseOptions([], ['a', 'b', 'c'])).toEqual({ names: ['a', 'b', 'c'], ...usual });
     expect(parseOptions(['c', 'a', '--n', '50', '--seed', '0'], ['a', 'b', 'c'])).toMatchObject({
       ...{ names: ['a', 'c'], n: 50, seed: 0 },
     });

@@ -18,7 +18,7 @@ export interface Wanted {
   signal: AbortSignal;
 }
 
-export interface Campaign {
+export interface Described {
   name: string;
   /** For the report: what is done to it. */
   hazard: string;
@@ -28,6 +28,9 @@ export interface Campaign {
   n: number;
   unit: string;
   isSeeded: boolean;
+}
+
+export interface Campaign extends Described {
   trials(wanted: Wanted): AsyncGenerator<Trial>;
 }
 
@@ -45,19 +48,15 @@ export function randomOf(seed: number, trial: number): Random {
   };
 }
 
-export function below(random: Random, end: number): number {
-  return Math.floor(random() * end);
-}
+export const below = (random: Random, end: number): number => Math.floor(random() * end);
 
-export function oneOf<T>(random: Random, choices: readonly [T, ...T[]]): T {
-  return choices[below(random, choices.length)] ?? choices[0];
+export function oneOf<T>(random: Random, choices: readonly T[]): T {
+  const chosen = choices[below(random, choices.length)];
+  if (chosen === undefined) throw new Error('there is nothing to choose from');
+  return chosen;
 }
 
 /** What `use` finds wrong, or throws. */
-export async function problemsOf(use: () => Promise<string[] | undefined>): Promise<string[]> {
-  try {
-    return (await use()) ?? [];
-  } catch (error) {
-    return [error instanceof Error ? error.message : String(error)];
-  }
+export async function problemsOf(use: () => Promise<string[]>): Promise<string[]> {
+  return await use().catch((error) => [error instanceof Error ? error.message : String(error)]);
 }

@@ -4,7 +4,14 @@ import { isSound } from '../../src/store/stored-snapshots.js';
 import { expectRuns, Scene, type SceneOptions } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 import { type Campaign, oneOf, problemsOf, type Random, type Wanted } from './campaign.js';
-import { isInPause, killAtRandom, methods, Pauses, victims } from './kill-instant.js';
+import {
+  isInPause,
+  killAtRandom,
+  measureMethods,
+  methods,
+  type TimesOfMethods,
+  victims,
+} from './kill-instant.js';
 
 /** By kill -9 of a part of a snapshot, or of all of it: the guest runs again, and nothing half-made passes for a snapshot. */
 
@@ -22,11 +29,11 @@ async function* trials({ from, count, random }: Wanted) {
     const scene = new Scene(setting);
     try {
       await scene.build();
-      const pauses = await Pauses.measuredIn(scene);
+      const times = await measureMethods(scene);
       const end = Math.min(from + count, number + trialsOfScene);
       for (let isWell = true; isWell && number < end; number++) {
         const facts: Record<string, number> = {};
-        const problems = await problemsOf(() => killOnce(scene, pauses, random(number), facts));
+        const problems = await problemsOf(() => killOnce(scene, times, random(number), facts));
         yield { count: 1, problems, facts };
         isWell = problems.length === 0;
       }
@@ -38,14 +45,14 @@ async function* trials({ from, count, random }: Wanted) {
 
 async function killOnce(
   scene: Scene,
-  pauses: Pauses,
+  times: TimesOfMethods,
   random: Random,
   facts: Record<string, number>,
-): Promise<undefined> {
+): Promise<string[]> {
   const victim = oneOf(random, victims);
   const method = oneOf(random, methods);
   const before = (await scene.snapshots()).length;
-  const kill = await killAtRandom(scene, pauses, { victim, method, random });
+  const kill = await killAtRandom(scene, times[method], { victim, random });
   Object.assign(facts, { [`of ${victim}`]: 1, [`by ${method}`]: 1 });
   await waitFor('processes of umlsnap to end', () => scene.processes().length === 0);
   if (isInPause(await scene.proxy.events(), kill)) facts['inside a pause'] = 1;
@@ -57,6 +64,7 @@ async function killOnce(
   await recoverFromDeath(await loadConfig(scene.config));
   await scene.expectWell();
   if ((await scene.snapshots()).length > before) facts['that left a whole snapshot'] = 1;
+  return [];
 }
 
 export const killAnywhere: Campaign = {

@@ -12,109 +12,82 @@ import type { Random } from './campaign.js';
 /** When to kill whom: at any instant of a snapshot, and more often than chance would have it within its pause. */
 
 export const victims = ['the orchestrator', 'the guardian', 'the capture child', 'all of them'] as const;
-export type Victim = (typeof victims)[number];
 export const methods = ['reflink', 'copy', 'precopy'] as const;
-export type Method = (typeof methods)[number];
-
-const settings: Record<Method, Record<string, unknown>> = {
-  reflink: { capture: 'reflink', require: 'crash' },
-  copy: { capture: 'copy', require: 'crash' },
-  precopy: { capture: 'precopy', precopyTracker: 'traced', require: 'crash' },
-};
+type Method = (typeof methods)[number];
 
 /** Between these two of our clock it happened. */
-export interface Kill {
+interface Kill {
   fromMs: number;
   toMs: number;
 }
 
-export interface Aim {
-  victim: Victim;
-  method: Method;
+interface Aim {
+  victim: (typeof victims)[number];
   random: Random;
 }
 
-/** How long a snapshot by this method takes when nobody kills it, and how long its pause. */
+/** How long a snapshot by a method takes when nobody kills it, and how long its pause. */
 interface Times {
   commands: Commands;
   wholeMs: number;
   pauseMs: number;
 }
 
-export class Pauses {
-  readonly #times: Record<Method, Times>;
+export type TimesOfMethods = Record<Method, Times>;
 
-  private constructor(times: Record<Method, Times>) {
-    this.#times = times;
-  }
-
-  static async measuredIn(scene: Scene): Promise<Pauses> {
-    const measure = async (method: Method): Promise<Times> => {
-      const commands = await scene.variant(settings[method]);
-      const startedAtMs = monotonicMs();
-      const cli = commands.startSnapshot();
-      const { exitCode, stderr } = await cli.exited;
-      if (exitCode !== 0 && exitCode !== 3)
-        throw new Error(`a snapshot by ${method} ended with ${exitCode}: ${stderr}`);
-      const { stoppedAtMs, wentAtMs } = lastPauseIn(await scene.proxy.events());
-      return { commands, wholeMs: monotonicMs() - startedAtMs, pauseMs: wentAtMs - stoppedAtMs };
-    };
-    await measure('copy'); // the store is made, and files are read for the first time
-    return new Pauses({
-      reflink: await measure('reflink'),
-      copy: await measure('copy'),
-      precopy: await measure('precopy'),
-    });
-  }
-
-  of(method: Method): Times {
-    return this.#times[method];
-  }
+export async function measureMethods(scene: Scene): Promise<TimesOfMethods> {
+  const measure = async (capture: Method): Promise<Times> => {
+    const tracker = capture === 'precopy' ? { precopyTracker: 'traced' } : {};
+    const commands = await scene.variant({ capture, require: 'crash', ...tracker });
+    const startedAtMs = monotonicMs();
+    const { exitCode, stderr } = await commands.startSnapshot().exited;
+    if (exitCode !== 0 && exitCode !== 3)
+      throw new Error(`a snapshot by ${capture} ended with ${exitCode}: ${stderr}`);
+    const { stoppedAtMs, wentAtMs } = lastPauseIn(await scene.proxy.events());
+    return { commands, wholeMs: monotonicMs() - startedAtMs, pauseMs: wentAtMs - stoppedAtMs };
+  };
+  await measure('copy'); // the store is made, and files are read for the first time
+  return {
+    reflink: await measure('reflink'),
+    copy: await measure('copy'),
+    precopy: await measure('precopy'),
+  };
 }
 
 /** Snapshots until one meets its victim at the instant that was drawn for it. */
-export async function killAtRandom(scene: Scene, pauses: Pauses, aim: Aim): Promise<Kill> {
+export async function killAtRandom(scene: Scene, times: Times, aim: Aim): Promise<Kill> {
   for (let tries = 0; tries < 20; tries++) {
-    const times = pauses.of(aim.method);
     const cli = times.commands.startSnapshot();
-    const isAimedAtPause = aim.random() < 0.7;
-    const kill = isAimedAtPause
-      ? await killInPause(scene, cli, times, aim)
-      : await killAnytime(scene, cli, times, aim);
+    const killNow = aim.random() < 0.7 ? killInPause : killAnytime;
+    const killed = await killNow(scene, cli, times, aim);
     await cli.exited;
-    if (kill !== null) return kill;
+    if (killed !== null) return killed;
   }
-  throw new Error(`20 snapshots by ${aim.method} were over before their kill`);
+  throw new Error('20 snapshots were over before their kill');
 }
 
-async function killAnytime(
-  scene: Scene,
-  cli: RunningCli,
-  times: Times,
-  { victim, random }: Aim,
-): Promise<Kill | null> {
-  const atMs = monotonicMs() + random() * times.wholeMs;
+type KillNow = (scene: Scene, cli: RunningCli, times: Times, aim: Aim) => Promise<Kill | null>;
+
+const killAnytime: KillNow = async (scene, cli, { wholeMs }, { victim, random }) => {
+  const atMs = monotonicMs() + random() * wholeMs;
   await sleep(atMs - monotonicMs());
   // One that is not there yet is killed at an instant after it has come.
-  const isThere = await victimOf(victim, cli);
-  if (monotonicMs() > atMs + 5) await sleep(random() * 0.5 * times.wholeMs);
-  return isThere === null ? null : kill(scene, isThere, cli);
-}
-
-async function killInPause(
-  scene: Scene,
-  cli: RunningCli,
-  { pauseMs }: Times,
-  { victim, random }: Aim,
-): Promise<Kill | null> {
   const whom = await victimOf(victim, cli);
-  if (whom === null || !(await isLeased(scene, cli))) return null;
+  if (monotonicMs() > atMs + 5) await sleep(random() * 0.5 * wholeMs);
+  return whom === null ? null : kill(scene, whom, cli);
+};
+
+const killInPause: KillNow = async (scene, cli, { pauseMs }, { victim, random }) => {
+  const whom = await victimOf(victim, cli);
+  // It comes just before its `stop`.
+  const isLeased = () => existsSync(`${scene.state}/leases/debian.json`);
+  if (whom === null || !(await untilEnd(cli, isLeased, 1))) return null;
   // From here on without the event loop: a turn of it may take longer than all of a pause.
   while (!blockUntil(() => isStopped(scene.guest), 200)) if (hasEnded(cli)) return null;
   const atMs = monotonicMs() + random() * pauseMs;
   blockUntil(() => monotonicMs() >= atMs, pauseMs + 1);
   return kill(scene, whom, cli);
-}
+};
 
 const cell = new Int32Array(new SharedArrayBuffer(4));
 
@@ -147,33 +120,29 @@ function kill(scene: Scene, pid: number | 'all', cli: RunningCli): Kill | null {
   return { fromMs, toMs: monotonicMs() };
 }
 
-const scripts: Partial<Record<Victim, RegExp>> = {
-  'the guardian': /guardian-process\.js/,
-  'the capture child': /(capture|precopy)-child\.js/,
-};
-
 /** As soon as it is there; null when the command has ended without it. */
-async function victimOf(victim: Victim, cli: RunningCli): Promise<number | 'all' | null> {
+async function victimOf(victim: Aim['victim'], cli: RunningCli): Promise<number | 'all' | null> {
   if (victim === 'all of them') return 'all';
-  const script = scripts[victim];
-  if (!script) return cli.pid;
-  while (!hasEnded(cli)) {
-    const children = readOrNothing(`/proc/${cli.pid}/task/${cli.pid}/children`).split(' ').filter(Boolean);
-    const found = children.find((pid) => script.test(readOrNothing(`/proc/${pid}/cmdline`)));
-    if (found !== undefined) return Number(found);
-    await sleep(3);
-  }
-  return null;
+  if (victim === 'the orchestrator') return cli.pid;
+  const script = victim === 'the guardian' ? /guardian-process\.js/ : /(capture|precopy)-child\.js/;
+  return await untilEnd(
+    cli,
+    () => {
+      const children = readOrNothing(`/proc/${cli.pid}/task/${cli.pid}/children`).split(' ').filter(Boolean);
+      return Number(children.find((pid) => script.test(readOrNothing(`/proc/${pid}/cmdline`))) ?? 0);
+    },
+    3,
+  );
 }
 
-/** As soon as it has its lease, which comes just before its `stop`; false when it has ended without. */
-async function isLeased(scene: Scene, cli: RunningCli): Promise<boolean> {
-  const lease = `${scene.state}/leases/debian.json`;
+/** What `look` gives as soon as that is something; null when the command has ended without. */
+async function untilEnd<T>(cli: RunningCli, look: () => T, everyMs: number): Promise<T | null> {
   while (!hasEnded(cli)) {
-    if (existsSync(lease)) return true;
-    await sleep(1);
+    const found = look();
+    if (found) return found;
+    await sleep(everyMs);
   }
-  return false;
+  return null;
 }
 
 /** A zombie has: its end was not told to us yet. */

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import { buildAll } from '../support/build.js';
 import { containment } from '../support/containment.js';
@@ -16,12 +17,10 @@ async function main(args: string[]): Promise<number> {
     args,
     campaigns.map(({ name }) => name),
   );
-  if (options.list) return list();
-  await buildAll();
-  return await runWithin(containment(), args);
-}
-
-function list(): number {
+  if (!options.list) {
+    await buildAll();
+    return await runWithin(containment(), args);
+  }
   for (const { name, n, unit, hazard } of campaigns) {
     const { done } = new CampaignState(join(root, '.campaign'), name);
     process.stdout.write(`${name.padEnd(18)}${done} of ${n} ${unit}: ${hazard}\n`);
@@ -33,14 +32,10 @@ function list(): number {
  * In a session of its own: Ctrl-C MUST NOT reach the commands of the trial that is under way. It is asked to end by the
  * end of its standard input; a second signal ends it at once.
  */
-function runWithin(walls: string[], args: string[]): Promise<number> {
+async function runWithin(walls: string[], args: string[]): Promise<number> {
   const script = join(import.meta.dirname, 'run.ts');
   const [command = '', ...given] = [...walls, process.execPath, ...process.execArgv, script, ...args];
-  const child = spawn(command, given, {
-    cwd: root,
-    detached: true,
-    stdio: ['pipe', 'inherit', 'inherit'],
-  });
+  const child = spawn(command, given, { cwd: root, detached: true, stdio: ['pipe', 'inherit', 'inherit'] });
   let askedAtMs = Number.NaN;
   const ask = () => {
     // One Ctrl-C may come twice: from the terminal, and passed on by npm.
@@ -49,10 +44,8 @@ function runWithin(walls: string[], args: string[]): Promise<number> {
     child.stdin.end();
   };
   for (const signal of signals) process.on(signal, ask);
-  return new Promise((done, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => done(code ?? 130));
-  });
+  const [code] = await once(child, 'close');
+  return code ?? 130;
 }
 
 main(process.argv.slice(2)).then(

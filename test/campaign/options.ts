@@ -1,18 +1,8 @@
 import { parseArgs } from 'node:util';
+import { wholeNumber } from '../bench/options.js';
 
 /** What `npm run campaign -- …` is asked for; by default all of it, from where it was left. */
-export interface CampaignOptions {
-  /** In the order of the list. */
-  names: string[];
-  list: boolean;
-  fresh: boolean;
-  /** In place of each campaign's own N. */
-  n: number | null;
-  /** Of campaigns that begin now; null: anyone. */
-  seed: number | null;
-  /** Where the report is written. */
-  out: string;
-}
+export type CampaignOptions = ReturnType<typeof parseOptions>;
 
 export const usage = `npm run campaign -- [NAME …] [options]
   --list                       what there is, how many trials each has, and how many of them are done
@@ -23,7 +13,7 @@ export const usage = `npm run campaign -- [NAME …] [options]
 Ctrl-C ends it after the trial that is under way; the next call goes on from there.`;
 
 /** Reads the command line. @throws Error with what is wrong in it */
-export function parseOptions(args: string[], known: readonly string[]): CampaignOptions {
+export function parseOptions(args: string[], known: readonly string[]) {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -41,16 +31,11 @@ export function parseOptions(args: string[], known: readonly string[]): Campaign
   if (stranger !== undefined) throw new Error(`${stranger}: choose from ${known.join(', ')}`);
   return {
     ...{ list: values.list, fresh: values.fresh, out: values.out },
+    /** In the order of the list. */
     names: known.filter(
       (name) => positionals.length === 0 || positionals.some((word) => isMeant(name, word)),
     ),
-    n: wholeNumber('--n', values.n, 1),
-    seed: wholeNumber('--seed', values.seed, 0),
+    n: values.n === undefined ? null : wholeNumber('--n', values.n, 1),
+    seed: values.seed === undefined ? null : wholeNumber('--seed', values.seed, 0),
   };
-}
-
-function wholeNumber(option: string, text: string | undefined, least: number): number | null {
-  if (text === undefined) return null;
-  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
-  throw new Error(`${option} ${text}: write a whole number, ${least} or more`);
 }

@@ -1,9 +1,7 @@
-import type { Campaign } from './campaign.js';
+import type { Described } from './campaign.js';
 import type { Entry } from './state.js';
 
 /** What campaigns came to. Pure. */
-
-export type Described = Pick<Campaign, 'name' | 'hazard' | 'held' | 'n' | 'unit' | 'isSeeded'>;
 
 export interface Findings {
   campaign: Described;
@@ -19,7 +17,7 @@ export function reportOf(all: readonly Findings[]): string {
     '# Reliability',
     'Written by `npm run campaign`: hazards that were met again and again, at random instants, on real guests, filesystems and kills.' +
       ' A trial counts as lost when anything was found wrong after it, and is never tried again.',
-    [row(head), row(head.map(() => '---')), ...tried.map((found) => row(cellsOf(found)))].join('\n'),
+    [head, head.map(() => '---'), ...tried.map(cellsOf)].map(row).join('\n'),
     '## What must hold',
     tried.map(({ campaign: { name, held } }) => `- **${name}**: ${held}.`).join('\n'),
     '## What was lost',
@@ -29,34 +27,36 @@ export function reportOf(all: readonly Findings[]): string {
     .join('\n');
 }
 
-function cellsOf({ campaign, entries }: Findings): string[] {
-  const { name, hazard, n, unit, isSeeded } = campaign;
-  const done = doneIn(entries);
-  const failed = entries.filter(({ problems }) => problems.length > 0);
-  const seeds = isSeeded ? unique(entries.map(({ seed }) => String(seed))) : '–';
+function cellsOf({ campaign: { name, hazard, n, unit, isSeeded }, entries }: Findings): string[] {
+  const { done, lost } = countsOf(entries);
+  const days = entries.map(({ at }) => at.slice(0, 10)).sort();
   return [
     name,
     `${hazard}${factWords(entries)}`,
     `${number(done)}${done < n ? ` of ${number(n)}` : ''} ${unit}`,
-    failed.length === 0
-      ? '0'
-      : `**${failed.reduce((sum, { problems }) => sum + problems.length, 0)}**, see below`,
-    seeds,
-    datesOf(entries),
+    lost === 0 ? '0' : `**${lost}**, see below`,
+    isSeeded ? unique(entries.map(({ seed }) => String(seed))) : '–',
+    unique([days[0] ?? '', days.at(-1) ?? ''], ' to '),
     unique(entries.map(({ host }) => host)),
     unique(entries.map(({ guest }) => guest)),
   ];
 }
 
+function countsOf(entries: readonly Entry[]): { done: number; lost: number } {
+  return {
+    done: entries.reduce((sum, { count }) => sum + count, 0),
+    lost: entries.reduce((sum, { problems }) => sum + problems.length, 0),
+  };
+}
+
 function factWords(entries: readonly Entry[]): string {
-  const sums = new Map<string, number>();
-  for (const { facts } of entries) {
-    for (const [fact, times] of Object.entries(facts)) sums.set(fact, (sums.get(fact) ?? 0) + times);
-  }
-  const words = [...sums]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([fact, times]) => `${number(times)} ${fact}`);
-  return words.length === 0 ? '' : ` (${words.join(', ')})`;
+  const sums: Record<string, number> = {};
+  for (const [fact, times] of entries.flatMap(({ facts }) => Object.entries(facts)))
+    sums[fact] = (sums[fact] ?? 0) + times;
+  const facts = Object.keys(sums).sort();
+  return facts.length === 0
+    ? ''
+    : ` (${facts.map((fact) => `${number(sums[fact] ?? 0)} ${fact}`).join(', ')})`;
 }
 
 function lossesOf({ campaign: { name, isSeeded }, entries }: Findings): string[] {
@@ -67,39 +67,29 @@ function lossesOf({ campaign: { name, isSeeded }, entries }: Findings): string[]
   });
 }
 
-/** `kill-anywhere: 130 of 1,000 kills, 0 lost, 1.1/s, 13 min left`. */
-export function progressOf({ campaign, entries }: Findings, { wanted, here, hereMs }: Progress): string {
-  const done = doneIn(entries);
-  const lost = entries.reduce((sum, { problems }) => sum + problems.length, 0);
-  const perMs = here / hereMs;
-  const rate =
-    perMs * 1000 >= 1 ? `${(perMs * 1000).toFixed(1)}/s` : `${(1 / perMs / 1000).toFixed(1)} s each`;
-  const left = `${timeWords((wanted - done) / perMs)} left`;
-  return `${campaign.name}: ${number(done)} of ${number(wanted)} ${campaign.unit}, ${lost} lost, ${rate}, ${left}`;
-}
-
-export interface Progress {
+interface Progress {
   wanted: number;
   /** How many were done since the start, and in how long. */
   here: number;
   hereMs: number;
 }
 
-function timeWords(ms: number): string {
-  const seconds = Math.max(0, ms / 1000);
-  if (seconds < 90) return `${Math.round(seconds)} s`;
+/** `kill-anywhere: 130 of 1,000 kills, 0 lost, 1.1/s, 13 min left`. */
+export function progressOf({ campaign, entries }: Findings, { wanted, here, hereMs }: Progress): string {
+  const { done, lost } = countsOf(entries);
+  const perSecond = (here / hereMs) * 1000;
+  const rate = perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`;
+  const left = `${timeWords((wanted - done) / perSecond)} left`;
+  return `${campaign.name}: ${number(done)} of ${number(wanted)} ${campaign.unit}, ${lost} lost, ${rate}, ${left}`;
+}
+
+function timeWords(seconds: number): string {
+  if (seconds < 90) return `${Math.round(Math.max(0, seconds))} s`;
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-const doneIn = (entries: readonly Entry[]) => entries.reduce((sum, { count }) => sum + count, 0);
 const number = (value: number) => value.toLocaleString('en-US');
-const unique = (values: string[]) => [...new Set(values)].join(', ');
-
-function datesOf(entries: readonly Entry[]): string {
-  const days = entries.map(({ at }) => at.slice(0, 10)).sort();
-  return [...new Set([days[0] ?? '', days.at(-1) ?? ''])].join(' to ');
-}
-
+const unique = (values: string[], between = ', ') => [...new Set(values)].join(between);
 const row = (cells: string[]) =>
   `| ${cells.map((cell) => inLine(cell).replaceAll('|', '\\|')).join(' | ')} |`;
 /** Of one line, whatever is in it. */

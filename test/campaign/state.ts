@@ -1,8 +1,6 @@
-import { appendFileSync, mkdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Trial } from './campaign.js';
-
-/** What campaigns have done so far: a file for each, `NAME.jsonl`, and a line for each trial. */
 
 export interface Machine {
   host: string;
@@ -18,6 +16,7 @@ export interface Entry extends Trial, Machine {
   ms: number;
 }
 
+/** What a campaign has done so far: a file, `NAME.jsonl`, with a line for each trial. */
 export class CampaignState {
   readonly #file: string;
   readonly entries: Entry[];
@@ -25,9 +24,10 @@ export class CampaignState {
   constructor(dir: string, name: string) {
     mkdirSync(dir, { recursive: true });
     this.#file = join(dir, `${name}.jsonl`);
-    const text = readIfThere(this.#file);
-    const { entries, soundBytes } = entriesOf(text);
-    this.entries = entries;
+    const text = existsSync(this.#file) ? readFileSync(this.#file) : Buffer.alloc(0);
+    const soundBytes = text.lastIndexOf('\n') + 1;
+    const lines = text.toString('utf8', 0, soundBytes).split('\n').filter(Boolean);
+    this.entries = lines.map((line) => JSON.parse(line) as Entry);
     // Half a line of a campaign that was killed: what comes next must not be written behind it.
     if (soundBytes < text.length) truncateSync(this.#file, soundBytes);
   }
@@ -49,21 +49,5 @@ export class CampaignState {
   forget(): void {
     rmSync(this.#file, { force: true });
     this.entries.length = 0;
-  }
-}
-
-/** The whole lines, and how many bytes they are. Pure. */
-export function entriesOf(text: Buffer): { entries: Entry[]; soundBytes: number } {
-  const soundBytes = text.lastIndexOf('\n') + 1;
-  const lines = text.toString('utf8', 0, soundBytes).split('\n').filter(Boolean);
-  return { entries: lines.map((line) => JSON.parse(line) as Entry), soundBytes };
-}
-
-function readIfThere(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Buffer.alloc(0);
-    throw error;
   }
 }

@@ -1,26 +1,29 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { heard } from '../support/heard.js';
 import { roundsVariable, toldVariable } from '../support/rounds.js';
 import { withTempDir } from '../support/temp-dir.js';
-import type { Campaign, Trial, Wanted } from './campaign.js';
+import type { Campaign, Described, Trial, Wanted } from './campaign.js';
 
 /** Campaigns that are a file of the tests, run again and again, with more rounds than `npm test` has time for. */
 
 const root = resolve(import.meta.dirname, '../..');
 
-interface OfFile {
+interface OfFile extends Omit<Described, 'isSeeded'> {
   file: string;
   /** Only the tests whose title has it. */
   title?: string;
   /** Of one run. */
   rounds: number;
+  /** How many trials one round is. */
+  ofRound: number;
   /** What a run MUST have told of, and so a skipped test is no passed one. */
   tells: string[];
 }
 
 interface JsonReport {
-  numPassedTests: number;
   testResults: { message: string; assertionResults: { fullName: string; failureMessages?: string[] }[] }[];
 }
 
@@ -37,22 +40,18 @@ async function runFile(
     const vitest = spawn(join(root, 'node_modules/.bin/vitest'), [...args, file, ...named], {
       ...{ cwd: root, env, signal, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'pipe'] },
     });
-    const output: string[] = [];
-    for (const stream of [vitest.stdout, vitest.stderr]) {
-      stream?.setEncoding('utf8').on('data', (text: string) => output.push(text));
-    }
-    const exitCode = await new Promise<number | null>((done, reject) => {
-      vitest.once('error', reject).once('close', done);
+    const output = [heard(vitest.stdout), heard(vitest.stderr)];
+    const [exitCode] = await once(vitest, 'close');
+    const text = await readFile(report, 'utf8').catch(() => {
+      const said = output.map((one) => one()).join('');
+      throw new Error(`vitest ended with ${exitCode} and no report: ${said.slice(-2000)}`);
     });
-    const text = await readFile(report, 'utf8').catch(() => null);
-    if (text === null)
-      throw new Error(`vitest ended with ${exitCode} and no report: ${output.join('').slice(-2000)}`);
     const facts = sumsOf(await readFile(told, 'utf8').catch(() => ''));
     const problems = failuresIn(JSON.parse(text) as JsonReport);
-    if (problems.length === 0 && exitCode !== 0) problems.push(`vitest ended with ${exitCode}`);
+    if (problems.length > 0) return { problems, facts };
     const untold = tells.filter((fact) => facts[fact] === undefined);
-    if (problems.length === 0 && untold.length > 0)
-      problems.push(`nothing was told of: ${untold.join(', ')}`);
+    if (exitCode !== 0) problems.push(`vitest ended with ${exitCode}`);
+    else if (untold.length > 0) problems.push(`nothing was told of: ${untold.join(', ')}`);
     return { problems, facts };
   });
 }
@@ -75,103 +74,68 @@ function sumsOf(told: string): Record<string, number> {
   return sums;
 }
 
-/** @param ofRound how many trials one round is */
-function fromFile(
-  { name, hazard, held, n, unit }: Pick<Campaign, 'name' | 'hazard' | 'held' | 'n' | 'unit'>,
-  file: OfFile,
-  ofRound = 1,
-): Campaign {
+function fromFile(wanted: OfFile): Campaign {
+  const { name, hazard, held, n, unit, ofRound } = wanted;
   async function* trials({ count, signal }: Wanted) {
-    for (let left = Math.ceil(count / ofRound); left > 0; ) {
-      const rounds = Math.min(left, file.rounds);
-      yield { count: rounds * ofRound, ...(await runFile(file, rounds, signal)) };
-      left -= rounds;
+    for (let left = Math.ceil(count / ofRound); left > 0; left -= wanted.rounds) {
+      const rounds = Math.min(left, wanted.rounds);
+      yield { count: rounds * ofRound, ...(await runFile(wanted, rounds, signal)) };
     }
   }
   return { name, hazard, held, n, unit, isSeeded: false, trials };
 }
 
-export const compare = fromFile(
-  {
-    name: 'compare',
-    hazard:
-      'a guest that writes and discards at full speed is copied by precopy, and its disk compared before `go`',
-    held: 'the copy is what the disk is at the end of the pause, byte for byte',
-    ...{ n: 200, unit: 'copies' },
-  },
-  {
-    file: 'test/guests/precopy-snapshot.test.ts',
-    title: 'byte for byte',
-    ...{ rounds: 5, tells: ['by traced', 'by compared'] },
-  },
-  2,
-);
+export const yearOfHours = fromFile({
+  name: 'year-of-hours',
+  hazard: 'a year of hourly snapshots is swept after each of them, over both changes of the clock',
+  held: 'the last 24 hours, 7 days and all months are there after every sweep, and it stays small',
+  ...{ n: 12, unit: 'time zones', rounds: 12, ofRound: 1, tells: ['hours swept'] },
+  file: 'test/retention/year-of-hours.test.ts',
+});
 
-export const frozen = fromFile(
-  {
-    name: 'frozen',
-    hazard:
-      'a guest with the agent, by busybox and by dash, is frozen and copied while it writes at full speed',
-    held: 'the copy needs no journal replay, shows the database at rest and has every line of before the freeze',
-    ...{ n: 40, unit: 'snapshots' },
-  },
-  { file: 'test/guests/agent-frozen.test.ts', rounds: 5, tells: ['by busybox', 'by dash'] },
-  2,
-);
+const ofEachCall = { n: 60, unit: 'kills', rounds: 20, ofRound: 1, tells: ['places', 'kills'] };
+const atEachCall = 'is looked at after every system call that changes anything, and killed at such places';
+export const pruneKill = fromFile({
+  name: 'prune-kill',
+  hazard: `a prune ${atEachCall}`,
+  held: 'each snapshot is whole or gone, none that is to be kept is gone, and the next prune finishes it',
+  ...{ ...ofEachCall, file: 'test/snapshot/prune-kill.test.ts' },
+});
+export const restoreKill = fromFile({
+  name: 'restore-kill',
+  hazard: `a restore in place ${atEachCall}`,
+  held: 'every disk is wholly old or wholly new, and no old one is lost',
+  ...{ ...ofEachCall, file: 'test/restore/restore-kill.test.ts' },
+});
 
-export const pruneKill = fromFile(
-  {
-    name: 'prune-kill',
-    hazard: 'a prune is looked at after every system call that changes anything, and killed at such places',
-    held: 'each snapshot is whole or gone, none that is to be kept is gone, and the next prune finishes it',
-    ...{ n: 60, unit: 'kills' },
-  },
-  { file: 'test/snapshot/prune-kill.test.ts', rounds: 20, tells: ['places', 'kills'] },
-);
-
-export const restoreKill = fromFile(
-  {
-    name: 'restore-kill',
-    hazard:
-      'a restore in place is looked at after every system call that changes anything, and killed at such places',
-    held: 'every disk is wholly old or wholly new, and no old one is lost',
-    ...{ n: 60, unit: 'kills' },
-  },
-  { file: 'test/restore/restore-kill.test.ts', rounds: 20, tells: ['places', 'kills'] },
-);
-
-const cutsOnBoth = ['cuts on ext4', 'cuts on xfs'];
-
-/** Of the snapshots of a store, of a kind. */
-const powerCutOf = (name: string, what: string, held: string, file: string) =>
-  fromFile(
-    {
-      name: `power-cut-${name}`,
-      hazard: `the power is cut under ${what}, on ext4 and on XFS, while somebody works in it`,
-      held,
-      ...{ n: 200, unit: 'cuts' },
-    },
-    { file, rounds: 25, tells: cutsOnBoth },
-    2,
-  );
 const ofStore = 'all that was acknowledged is there and whole, and nothing half-made is listed';
+const ofHistory = 'no acknowledged row is lost, and its file is sound';
 export const powerCuts = [
-  powerCutOf('store', 'a directory store', ofStore, 'test/store/power-cut.test.ts'),
-  powerCutOf('tar', 'a store of archives', ofStore, 'test/store/tar/power-cut.test.ts'),
-  powerCutOf(
-    'history',
-    'a history',
-    'no acknowledged row is lost, and its file is sound',
-    'test/history/power-cut.test.ts',
-  ),
-];
-
-export const yearOfHours = fromFile(
-  {
-    name: 'year-of-hours',
-    hazard: 'a year of hourly snapshots is swept after each of them, over both changes of the clock',
-    held: 'the last 24 hours, 7 days and all months are there after every sweep, and it stays small',
-    ...{ n: 12, unit: 'time zones' },
-  },
-  { file: 'test/retention/year-of-hours.test.ts', rounds: 12, tells: ['hours swept'] },
+  ['store', 'a directory store', ofStore, 'test/store/power-cut.test.ts'] as const,
+  ['tar', 'a store of archives', ofStore, 'test/store/tar/power-cut.test.ts'] as const,
+  ['history', 'a history', ofHistory, 'test/history/power-cut.test.ts'] as const,
+].map(([name, what, held, file]) =>
+  fromFile({
+    name: `power-cut-${name}`,
+    hazard: `the power is cut under ${what}, on ext4 and on XFS, while somebody works in it`,
+    ...{ held, file, n: 200, unit: 'cuts', rounds: 25, ofRound: 2, tells: ['cuts on ext4', 'cuts on xfs'] },
+  }),
 );
+
+export const frozen = fromFile({
+  name: 'frozen',
+  hazard:
+    'a guest with the agent, by busybox and by dash, is frozen and copied while it writes at full speed',
+  held: 'the copy needs no journal replay, shows the database at rest and has every line of before the freeze',
+  ...{ n: 40, unit: 'snapshots', rounds: 5, ofRound: 2, tells: ['by busybox', 'by dash'] },
+  file: 'test/guests/agent-frozen.test.ts',
+});
+
+export const compare = fromFile({
+  name: 'compare',
+  hazard:
+    'a guest that writes and discards at full speed is copied by precopy, and its disk compared before `go`',
+  held: 'the copy is what the disk is at the end of the pause, byte for byte',
+  ...{ n: 200, unit: 'copies', rounds: 5, ofRound: 2, tells: ['by traced', 'by compared'] },
+  ...{ file: 'test/guests/precopy-snapshot.test.ts', title: 'byte for byte' },
+});
