@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runTool } from './run-tool.js';
 import { testCacheDir } from './test-cache.js';
@@ -116,48 +116,34 @@ async function buildInto(cached: string, options: RootfsOptions): Promise<void> 
   }
 }
 
+/** With the directory of the tree, the source of the agent, whom the agent runs by, and the MiB of filler. */
+const layOut = `
+mkdir "$1" && cd "$1"
+mkdir bin sbin etc proc sys dev tmp data mnt root usr usr/sbin
+cp /bin/busybox bin/busybox
+# busybox lists itself among its applets: a link of that name would be a link to itself in place of the program.
+for applet in $(/bin/busybox --list); do [ "$applet" = busybox ] || ln -s busybox "bin/$applet"; done
+ln -s ../bin/busybox sbin/init
+ln -s /proc/mounts etc/mtab
+if [ -n "$3" ]; then cp "$2" usr/sbin/umlsnap-agent; chmod 755 usr/sbin/umlsnap-agent; fi
+if [ "$3" = dash ]; then
+  for library in $(ldd /bin/dash | grep -o '/[^ ]*'); do
+    mkdir -p "$(dirname ".$library")"
+    cp "$library" ".$library"
+  done
+  cp --remove-destination /bin/dash bin/sh
+fi
+if [ "$4" -gt 0 ]; then head -c "$4M" /dev/urandom > data/filler; fi
+`;
+
 async function layOutTree(tree: string, options: RootfsOptions): Promise<void> {
-  for (const dir of ['bin', 'sbin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'data', 'mnt', 'root', 'usr/sbin']) {
-    await mkdir(join(tree, dir), { recursive: true });
-  }
-  await copyFile('/bin/busybox', join(tree, 'bin/busybox'));
-  const applets = (await runTool('/bin/busybox', ['--list'])).toString().trim().split('\n');
-  // busybox lists itself among its applets: a link of that name would be a link to itself in place of the program.
-  for (const applet of applets.filter((name) => name !== 'busybox')) {
-    await symlink('busybox', join(tree, 'bin', applet));
-  }
-  await symlink('../bin/busybox', join(tree, 'sbin/init'));
-  await symlink('/proc/mounts', join(tree, 'etc/mtab'));
-  const agentLine = options.agent ? '::respawn:/usr/sbin/umlsnap-agent\n' : '';
+  const { agent = '', fillMiB } = options;
+  const given = [tree, agentSource, agent, String(fillMiB ?? 0)];
+  await runTool('sh', ['-euc', layOut, 'sh', ...given], 5 * 60_000);
+  const agentLine = agent ? '::respawn:/usr/sbin/umlsnap-agent\n' : '';
   await writeFile(join(tree, 'etc/inittab'), `::sysinit:/etc/rc\n::respawn:/etc/agent\n${agentLine}`);
-  await writeProgram(join(tree, 'etc/rc'), `${bootScript(options).join('\n')}\n`);
-  await writeProgram(join(tree, 'etc/agent'), `${agentScript.join('\n')}\n`);
-  if (options.agent) await writeProgram(join(tree, 'usr/sbin/umlsnap-agent'), await readFile(agentSource));
-  if (options.agent === 'dash') await addDash(tree);
-  if (options.fillMiB !== undefined) await writeRandomFile(join(tree, 'data/filler'), options.fillMiB);
-}
-
-/** As /bin/sh, with its libraries. */
-async function addDash(tree: string): Promise<void> {
-  const libraries = (await runTool('ldd', ['/bin/dash'])).toString().match(/\/\S+/g) ?? [];
-  for (const file of libraries) {
-    await mkdir(dirname(join(tree, file)), { recursive: true });
-    await copyFile(file, join(tree, file));
-  }
-  await rm(join(tree, 'bin/sh'));
-  await copyFile('/bin/dash', join(tree, 'bin/sh'));
-}
-
-async function writeProgram(path: string, content: string | Buffer): Promise<void> {
-  await writeFile(path, content);
-  await chmod(path, 0o755);
-}
-
-async function writeRandomFile(path: string, sizeMiB: number): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    for (let written = 0; written < sizeMiB; written += 1) await file.write(randomBytes(2 ** 20));
-  } finally {
-    await file.close();
+  const scripts = { rc: bootScript(options), agent: agentScript };
+  for (const [name, lines] of Object.entries(scripts)) {
+    await writeFile(join(tree, 'etc', name), `${lines.join('\n')}\n`, { mode: 0o755 });
   }
 }
