@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { link, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { InPlaceTarget } from '../../src/restore/in-place-plan.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { canTrace } from '../capture/traced.js';
 import { makeImage, sha256sum } from '../image/make-image.js';
@@ -25,37 +26,37 @@ let dir: string;
 let store: string;
 let disks: string;
 let source: RestoreSource;
+let targets: InPlaceTarget[];
 let olds: string[];
 beforeAll(async () => {
   dir = await makeTempDir(await roomInMemory());
   store = join(dir, 'store');
   disks = join(dir, 'disks');
-  const base = { path: join(disks, 'base.img'), image, mtime: '2025-06-07T08:09:10.123Z' };
+  const base = join(disks, 'base.img');
   source = await storeSnapshot(store, [
     { device: 'ubd0', image },
-    { device: 'ubd1', image, backing: base },
+    { device: 'ubd1', image, backing: { path: base, image, mtime: '2025-06-07T08:09:10.123Z' } },
   ]);
-  for (const index of [0, 1])
-    await makeImage(join(dir, `old-${index}`), 100_000, [{ offset: 0, length: 9000 }]);
-  olds = await Promise.all([0, 1].map((index) => sha256sum(join(dir, `old-${index}`))));
+  targets = [
+    { device: 'ubd0', path: join(disks, 'root.img') },
+    { device: 'ubd1', path: join(disks, 'data.cow'), backingPath: base },
+  ];
+  for (const { device } of targets)
+    await makeImage(join(dir, device), 100_000, [{ offset: 0, length: 9000 }]);
+  olds = await Promise.all(targets.map(({ device }) => sha256sum(join(dir, device))));
 });
 afterAll(() => removeTempDir(dir));
-
-const targets = () => [
-  { device: 'ubd0', path: join(disks, 'root.img') },
-  { device: 'ubd1', path: join(disks, 'data.cow'), backingPath: join(disks, 'base.img') },
-];
 
 /** Old disks in their places, of which we keep a name elsewhere. */
 async function putOldDisks(): Promise<void> {
   await rm(disks, { recursive: true, force: true });
   await mkdir(disks);
-  for (const [index, { path }] of targets().entries()) await link(join(dir, `old-${index}`), path);
+  for (const { device, path } of targets) await link(join(dir, device), path);
 }
 
 /** Runs a restore to its end or its death, and looks while it stands still after each call that changes something. */
 async function restore(look: (nth: number, pid: number) => Promise<unknown>) {
-  const asked = JSON.stringify({ store, manifest: source.manifest, targets: targets() });
+  const asked = JSON.stringify({ store, manifest: source.manifest, targets });
   // One pool thread: what two do at once has no order.
   const env = { ...process.env, UV_THREADPOOL_SIZE: '1', NODE_OPTIONS: '' };
   // Alone in its /proc: it looks at every process there, and each look is slow under strace.
@@ -68,11 +69,8 @@ async function restore(look: (nth: number, pid: number) => Promise<unknown>) {
   const ended = once(restoring, 'close');
   await Promise.race([once(restoring.stdout, 'data'), ended]);
   const pid = Number(readFileSync(`/proc/${pidOf(restoring)}/task/${pidOf(restoring)}/children`, 'utf8'));
-  const places = await lookAfterEachCall(
-    pid,
-    () => restoring.stdin.end('go'),
-    (nth) => look(nth, pid),
-  );
+  const go = () => restoring.stdin.end('go');
+  const places = await lookAfterEachCall(pid, go, (nth) => look(nth, pid));
   await ended;
   if (said.includes('failed')) throw new Error(said);
   return { places, isDone: said.includes('done') };
@@ -81,46 +79,44 @@ async function restore(look: (nth: number, pid: number) => Promise<unknown>) {
 /** What lies there after a kill, held against the promise. @returns how many disks are the new ones */
 async function expectWholeDisks(): Promise<number> {
   const present = await readdir(disks);
-  if (present.includes('base.img')) {
-    expect(await sha256sum(join(disks, 'base.img'))).toBe(source.manifest.disks[1]?.backing?.sha256);
+  const sumOf = (name: string) => sha256sum(join(disks, name));
+  const stored = source.manifest.disks;
+  if (present.includes('base.img')) expect(await sumOf('base.img')).toBe(stored[1]?.backing?.sha256);
+  const found = await Promise.all(targets.map(({ path }) => sha256sum(path)));
+  const isNew = found.map((sha256, index) => sha256 !== olds[index]);
+  for (const [index, { path }] of targets.entries()) {
+    if (!isNew[index]) continue;
+    expect(found[index]).toBe(stored[index]?.sha256);
+    if (!isNew.includes(false)) continue;
+    // As long as one disk is not the new one, every old one has a name.
+    const kept = present.find((name) => name.startsWith(`${basename(path)}.before-restore-`));
+    expect(await sumOf(kept ?? 'no name')).toBe(olds[index]);
   }
-  const found = await Promise.all(targets().map(({ path }) => sha256sum(path)));
-  const isOld = found.map((sha256, index) => sha256 === olds[index]);
-  for (const [index, sha256] of found.entries()) {
-    if (!isOld[index]) expect(sha256).toBe(source.manifest.disks[index]?.sha256);
-  }
-  // As long as one disk is not the new one, every old one has a name.
-  for (const [index, { path }] of targets().entries()) {
-    if (!isOld.includes(true) || isOld[index]) continue;
-    const name = present.find((one) => one.startsWith(`${basename(path)}.before-restore-`));
-    expect(await sha256sum(join(disks, name ?? 'no name'))).toBe(olds[index]);
-  }
-  return isOld.filter((old) => !old).length;
+  return isNew.filter(Boolean).length;
 }
 
-describe.skipIf(!traceable)(
-  `a restore in place${traceable ? '' : ' (skipped: needs root and strace)'}`,
-  () => {
-    test('killed at any system call that changes something leaves every disk wholly old or wholly new, and the next one clears away what that left (fault 64)', async () => {
+test.skipIf(!traceable)(
+  `a restore in place killed at any system call that changes something leaves every disk wholly old or wholly new, and the next one clears away what that left (fault 64)${traceable ? '' : ' (skipped: needs root and strace)'}`,
+  async () => {
+    await putOldDisks();
+    await writeFile(join(disks, 'root.img.umlsnap-restore-12345678'), 'half a disk');
+    const found: number[] = [];
+    const { places, isDone } = await restore(async () => found.push(await expectWholeDisks()));
+    expect(isDone).toBe(true);
+    expect((await readdir(disks)).sort()).toEqual(['base.img', 'data.cow', 'root.img']);
+    await runTool('cmp', [join(store, 'ubd0.img'), join(disks, 'root.img')]);
+    // The kills came before, between and after the replacing: otherwise this test has proved nothing.
+    expect([...new Set(found)]).toEqual([0, 1, 2]);
+    for (const place of someOf(places)) {
       await putOldDisks();
-      await writeFile(join(disks, 'root.img.umlsnap-restore-12345678'), 'half a disk');
-      const found: number[] = [];
-      const { places, isDone } = await restore(async () => found.push(await expectWholeDisks()));
-      expect(isDone).toBe(true);
-      expect((await readdir(disks)).sort()).toEqual(['base.img', 'data.cow', 'root.img']);
-      await runTool('cmp', [join(store, 'ubd0.img'), join(disks, 'root.img')]);
-      // The kills came before, between and after the replacing: otherwise this test has proved nothing.
-      expect([...new Set(found)]).toEqual([0, 1, 2]);
-      for (const place of someOf(places)) {
-        await putOldDisks();
-        const killed = await restore(async (nth, pid) => nth >= place && process.kill(pid, 'SIGKILL'));
-        expect(killed.places).toBeLessThanOrEqual(place + 1);
-        await expectWholeDisks();
-        expect((await restore(async () => {})).isDone).toBe(true);
-        // But for an old disk that had been replaced by then, which no one may take away.
-        const left = (await readdir(disks)).filter((name) => !name.includes('.before-restore-'));
-        expect(left.sort()).toEqual(['base.img', 'data.cow', 'root.img']);
-      }
-    }, 600_000);
+      const killed = await restore(async (nth, pid) => nth >= place && process.kill(pid, 'SIGKILL'));
+      expect(killed.places).toBeLessThanOrEqual(place + 1);
+      await expectWholeDisks();
+      expect((await restore(async () => {})).isDone).toBe(true);
+      // But for an old disk that had been replaced by then, which no one may take away.
+      const left = (await readdir(disks)).filter((name) => !name.includes('.before-restore-'));
+      expect(left.sort()).toEqual(['base.img', 'data.cow', 'root.img']);
+    }
   },
+  600_000,
 );

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { contentOfFile } from '../../src/image/read-content.js';
@@ -5,17 +6,19 @@ import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { type Manifest, sealManifest } from '../../src/store/manifest.js';
 import { makeImage, type Piece, sha256sum } from '../image/make-image.js';
 
-export interface StoredImage {
+interface StoredImage {
   sizeBytes: number;
   pieces: Piece[];
 }
 
-export interface DiskWish {
+interface DiskWish {
   device: string;
   image: StoredImage;
   /** Makes it a COW disk; `path` is where its header says that the backing file lies. */
   backing?: { path: string; image: StoredImage; mtime: string };
 }
+
+const mtime = '2026-01-02T03:04:05.678Z';
 
 /** Lays a snapshot's files into `dir` and says what is in them, as a store does. */
 export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<RestoreSource> {
@@ -24,14 +27,9 @@ export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<Re
   for (const { device, image, backing } of wishes) {
     const file = `${device}.${backing ? 'cow' : 'img'}`;
     await makeImage(join(dir, file), image.sizeBytes, image.pieces);
-    const kind = backing ? ('cow' as const) : ('raw' as const);
-    const stored = { ...(await described(join(dir, file))), mtime: '2026-01-02T03:04:05.678Z' };
-    const sourcePath = `/srv/uml/${file}`;
     disks.push({
-      device,
-      kind,
-      sourcePath,
-      ...stored,
+      ...{ device, kind: backing ? 'cow' : 'raw', sourcePath: `/srv/uml/${file}`, mtime },
+      ...(await described(join(dir, file))),
       ...(backing && { backing: await storeBacking(dir, backing) }),
     });
   }
@@ -41,8 +39,8 @@ export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<Re
 /** The port of a check on images that lie in `dir` already, `ubd0.img`, whatever has become of them there: it looks at no checksum. */
 export async function sourceOfImages(dir: string, files: string[]): Promise<RestoreSource> {
   const disks = files.map(async (file) => ({
-    ...{ device: file.replace(/\..*/, ''), kind: 'raw' as const, sourcePath: `/srv/uml/${file}` },
-    ...{ ...(await roomOf(join(dir, file))), sha256: '0'.repeat(64), mtime: '2026-01-02T03:04:05.678Z' },
+    ...{ device: file.replace(/\..*/, ''), kind: 'raw' as const, sourcePath: `/srv/uml/${file}`, mtime },
+    ...{ ...(await roomOf(join(dir, file))), sha256: '0'.repeat(64) },
   }));
   return sourceOf(dir, await Promise.all(disks));
 }
@@ -50,18 +48,9 @@ export async function sourceOfImages(dir: string, files: string[]): Promise<Rest
 /** The port of a restore on files that lie in a directory. */
 export function sourceOf(dir: string, disks: Manifest['disks']): RestoreSource {
   const manifest = sealManifest({
-    format: 'umlsnap/1',
-    snapshot: 'debian@20260102T030405Z',
-    guest: 'debian',
-    job: '20260102T030405Z-0001',
-    takenAt: '2026-01-02T03:04:05.000Z',
-    kernel: '6.1.0',
-    consistency: 'synced',
-    dirtyKib: 0,
-    method: 'copy',
-    pausedMs: 1,
-    labels: {},
-    pinned: false,
+    ...{ format: 'umlsnap/1', snapshot: 'debian@20260102T030405Z', guest: 'debian' },
+    ...{ job: '20260102T030405Z-0001', takenAt: '2026-01-02T03:04:05.000Z', kernel: '6.1.0' },
+    ...{ consistency: 'synced', dirtyKib: 0, method: 'copy', pausedMs: 1, labels: {}, pinned: false },
     disks,
   });
   return {
@@ -73,11 +62,7 @@ export function sourceOf(dir: string, disks: Manifest['disks']): RestoreSource {
 
 async function storeBacking(dir: string, backing: NonNullable<DiskWish['backing']>) {
   const path = join(dir, 'backing', `${basename(backing.path)}.img`);
-  const isThere = await stat(path).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) await makeImage(path, backing.image.sizeBytes, backing.image.pieces);
+  if (!existsSync(path)) await makeImage(path, backing.image.sizeBytes, backing.image.pieces);
   const { file, sizeBytes, sha256 } = await described(path);
   return { sourcePath: backing.path, file, sizeBytes, mtime: backing.mtime, sha256 };
 }

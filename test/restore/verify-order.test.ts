@@ -2,19 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { dueOf, oldestVerifiedFirst } from '../../src/restore/verify-order.js';
 
 const dayMs = 86_400_000;
-const start = Date.parse('2026-01-01T04:30:00Z');
-const day = (number: number) => new Date(start + number * dayMs);
+const day = (number: number) => new Date(Date.parse('2026-01-01T04:30:00Z') + number * dayMs);
+const dayOrNull = (number: number | null) => (number === null ? null : day(number));
 
-interface Snapshot {
-  name: string;
-  takenAt: Date;
-  verifiedAt: Date | null;
-}
-
-const snapshot = (name: string, taken: number, verified: number | null = null): Snapshot => ({
-  ...{ name, takenAt: day(taken), verifiedAt: verified === null ? null : day(verified) },
+const snapshot = (name: string, taken: number, verified: number | null = null) => ({
+  ...{ name, takenAt: day(taken), verifiedAt: dayOrNull(verified) },
 });
-const names = (snapshots: Snapshot[]) => snapshots.map(({ name }) => name);
+const names = (snapshots: { name: string }[]) => snapshots.map(({ name }) => name);
 
 test('the one that was verified longest ago comes first, and one that never was counts from its capture', () => {
   const snapshots = [snapshot('a', 0, 20), snapshot('b', 5), snapshot('c', 1, 3), snapshot('d', 30)];
@@ -23,7 +17,7 @@ test('the one that was verified longest ago comes first, and one that never was 
 
 describe('a run reads', () => {
   const rule = (now: number, nextRun: number | null) => ({
-    ...{ now: day(now), withinMs: 30 * dayMs, nextRun: nextRun === null ? null : day(nextRun) },
+    ...{ now: day(now), withinMs: 30 * dayMs, nextRun: dayOrNull(nextRun) },
   });
 
   test('what would be overdue before the next run, and nothing that was read lately', () => {
@@ -38,7 +32,6 @@ describe('a run reads', () => {
     expect(dueOf([snapshot('a', 0), snapshot('b', 0)], rule(1, null))).toHaveLength(2);
   });
 
-  /** A year of daily runs over snapshots that all were verified on one day. */
   test('each snapshot in time for a year, and no run reads all that once were read together', () => {
     let snapshots = Array.from({ length: 100 }, (_, index) => snapshot(`s${index}`, 0));
     const sizes: number[] = [];
