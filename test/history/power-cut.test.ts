@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DatabaseSync } from '@photostructure/sqlite';
 import { describe, expect, it } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { canTrace, withInjected } from '../capture/traced.js';
@@ -9,6 +8,7 @@ import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { type Cut, type PowerStage, withPowerStage } from '../support/power-cut.js';
 import { waitFor } from '../support/wait-for.js';
+import { integrityOf } from './records-of-tests.js';
 
 /** Fault 53, by clones of the history's filesystem while a process writes jobs into it. */
 
@@ -87,11 +87,4 @@ async function lookAt(path: string, acknowledged: readonly string[]): Promise<st
   } catch (error) {
     return [`the history can't be used, and each row of it is lost: ${String(error)}`];
   }
-}
-
-function integrityOf(path: string): unknown {
-  const database = new DatabaseSync(path);
-  const row = database.prepare('pragma integrity_check').get() as { integrity_check: unknown };
-  database.close();
-  return row.integrity_check;
 }

@@ -1,3 +1,4 @@
+import { DatabaseSync } from '@photostructure/sqlite';
 import type {
   JobEnd,
   JobStart,
@@ -9,76 +10,55 @@ import type {
 
 /** Records with everything filled in; each test changes what it is about. */
 
-export function jobStart(job: string, changes: Partial<JobStart> = {}): JobStart {
-  return {
-    job,
-    kind: 'backup',
-    guest: 'debian',
-    trigger: 'manual',
-    startedAt: '2026-11-21T03:15:00.000Z',
-    pid: 4711,
-    pidStartTicks: 123456789,
-    bootId: '7f3a9d1c-0000-4000-8000-000000000001',
-    ...changes,
-  };
-}
+export const jobStart = (job: string, changes: Partial<JobStart> = {}): JobStart => ({
+  ...{ job, kind: 'backup', guest: 'debian', trigger: 'manual', startedAt: '2026-11-21T03:15:00.000Z' },
+  ...{ pid: 4711, pidStartTicks: 123456789, bootId: '7f3a9d1c-0000-4000-8000-000000000001' },
+  ...changes,
+});
 
-export function jobEnd(changes: Partial<JobEnd> = {}): JobEnd {
-  return {
-    status: 'success',
-    finishedAt: '2026-11-21T03:15:09.250Z',
-    error: null,
-    warnings: [],
-    summary: { type: 'summary', pausedMs: 2.125 },
-    ...changes,
-  };
-}
+export const jobEnd = (changes: Partial<JobEnd> = {}): JobEnd => ({
+  ...{ status: 'success', finishedAt: '2026-11-21T03:15:09.250Z', error: null, warnings: [] },
+  summary: { type: 'summary', pausedMs: 2.125 },
+  ...changes,
+});
 
-export function phase(name: string, changes: Partial<PhaseRecord> = {}): PhaseRecord {
-  return {
-    phase: name,
-    startedAt: '2026-11-21T03:15:00.500Z',
-    durationMs: 12.75,
-    outcome: 'done',
-    facts: {},
-    ...changes,
-  };
-}
+export const phase = (name: string, changes: Partial<PhaseRecord> = {}): PhaseRecord => ({
+  ...{ phase: name, startedAt: '2026-11-21T03:15:00.500Z', durationMs: 12.75, outcome: 'done', facts: {} },
+  ...changes,
+});
 
-export function pauseIntent(pause: string, job: string): PauseIntent {
-  return { pause, job, guest: 'debian', budgetMs: 5000, intendedAt: '2026-11-21T03:15:01.000Z' };
-}
+export const pauseIntent = (pause: string, job: string): PauseIntent => ({
+  ...{ pause, job, guest: 'debian', budgetMs: 5000, intendedAt: '2026-11-21T03:15:01.000Z' },
+});
 
-export function snapshot(name: string, changes: Partial<SnapshotRecord> = {}): SnapshotRecord {
-  return {
-    snapshot: name,
-    store: 'local',
-    guest: 'debian',
-    job: '20261121T031500Z-7f3a',
+export const snapshot = (name: string, changes: Partial<SnapshotRecord> = {}): SnapshotRecord => ({
+  ...{ snapshot: name, store: 'local', guest: 'debian', job: '20261121T031500Z-7f3a' },
+  ...{
     takenAt: '2026-11-21T03:15:02.000Z',
     consistency: 'synced',
     dirtyKib: 0,
     method: 'reflink',
     pausedMs: 2.125,
-    sizeBytes: 2 ** 40,
-    storedBytes: 123_456_789,
-    pinned: false,
-    labels: { why: 'before the upgrade' },
-    manifestSha256: 'a'.repeat(64),
-    ...changes,
-  };
-}
+  },
+  ...{ sizeBytes: 2 ** 40, storedBytes: 123_456_789, pinned: false, labels: { why: 'before the upgrade' } },
+  manifestSha256: 'a'.repeat(64),
+  ...changes,
+});
 
-export function verification(name: string, changes: Partial<VerificationRecord> = {}): VerificationRecord {
-  return {
-    snapshot: name,
-    store: 'local',
-    job: '20261122T043000Z-7f3a',
-    verifiedAt: '2026-11-22T04:31:00.000Z',
-    result: 'ok',
-    problem: null,
-    readBytes: 2 ** 40,
-    filesystems: [{ disk: 'ubd0', type: 'ext4', verdict: 'sound', reason: null, output: 'clean' }],
-    ...changes,
-  };
+export const verification = (
+  name: string,
+  changes: Partial<VerificationRecord> = {},
+): VerificationRecord => ({
+  ...{ snapshot: name, store: 'local', job: '20261122T043000Z-7f3a', verifiedAt: '2026-11-22T04:31:00.000Z' },
+  ...{ result: 'ok', problem: null, readBytes: 2 ** 40 },
+  filesystems: [{ disk: 'ubd0', type: 'ext4', verdict: 'sound', reason: null, output: 'clean' }],
+  ...changes,
+});
+
+/** What SQLite itself says of a history's file: `ok`. */
+export function integrityOf(path: string): unknown {
+  const database = new DatabaseSync(path);
+  const row = database.prepare('pragma integrity_check').get() as { integrity_check: unknown };
+  database.close();
+  return row.integrity_check;
 }

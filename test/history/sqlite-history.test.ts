@@ -8,38 +8,30 @@ import { historyOverviewContract } from '../contracts/history-overview-contract.
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { jobStart, snapshot } from './records-of-tests.js';
 
+let directory: string;
+let path: string;
+beforeEach(async () => {
+  directory = await makeTempDir();
+  path = join(directory, 'state', 'history.db');
+});
+afterEach(() => removeTempDir(directory));
+
 describe('the history in SQLite', () => {
-  for (const contract of [historyContract, historyOverviewContract]) {
-    contract(async () => {
-      const dir = await makeTempDir();
-      const remove = () => removeTempDir(dir);
-      return { history: await SqliteHistory.open(join(dir, 'history.db')), remove };
-    });
-  }
+  for (const contract of [historyContract, historyOverviewContract]) contract(() => SqliteHistory.open(path));
 });
 
 describe('the file', () => {
-  let directory: string;
-  let path: string;
   let history: SqliteHistory;
-
   beforeEach(async () => {
-    directory = await makeTempDir();
-    path = join(directory, 'state', 'history.db');
     history = await SqliteHistory.open(path);
   });
-
-  afterEach(async () => {
-    history.close();
-    await removeTempDir(directory);
-  });
+  afterEach(() => history.close());
 
   it('keeps the row of a removed snapshot, with the first reason', async () => {
-    const name = 'debian@20261121T000000Z';
     const removal = { removedAt: '2026-11-28T00:00:00.000Z', reason: 'expired' };
-    await history.recordSnapshot(snapshot(name));
-    await history.forgetSnapshot('local', name, removal);
-    await history.forgetSnapshot('local', name, { ...removal, reason: 'again' });
+    await history.recordSnapshot(snapshot('debian@1'));
+    await history.forgetSnapshot('local', 'debian@1', removal);
+    await history.forgetSnapshot('local', 'debian@1', { ...removal, reason: 'again' });
     const database = new DatabaseSync(path);
     const row = database.prepare('select removed_at, removal_reason from snapshots').get();
     database.close();
@@ -68,10 +60,9 @@ describe('the file', () => {
 
   it('is not made by somebody who only reads', async () => {
     const absent = join(directory, 'absent.db');
-    await expect(SqliteHistory.open(absent, { readOnly: true })).rejects.toMatchObject({
-      code: 'HistoryUnusable',
-      facts: { path: absent, problem: 'it does not exist' },
-    });
+    const facts = { path: absent, problem: 'it does not exist' };
+    const reading = SqliteHistory.open(absent, { readOnly: true });
+    await expect(reading).rejects.toMatchObject({ code: 'HistoryUnusable', facts });
   });
 
   it('is left alone when a newer umlsnap has written it', async () => {
@@ -79,9 +70,10 @@ describe('the file', () => {
     const database = new DatabaseSync(path);
     database.exec("insert into kysely_migration values ('9999-from-the-future', '2030-01-01')");
     database.close();
+    const problem = expect.stringContaining('9999-from-the-future');
     await expect(SqliteHistory.open(path)).rejects.toMatchObject({
       code: 'HistoryUnusable',
-      facts: { problem: expect.stringContaining('9999-from-the-future') },
+      facts: { problem },
     });
   });
 
@@ -91,10 +83,8 @@ describe('the file', () => {
     const asDirectory = join(directory, 'directory.db');
     await mkdir(asDirectory);
     for (const wrong of [text, asDirectory]) {
-      await expect(SqliteHistory.open(wrong)).rejects.toMatchObject({
-        code: 'HistoryUnusable',
-        facts: { path: wrong },
-      });
+      const facts = { path: wrong };
+      await expect(SqliteHistory.open(wrong)).rejects.toMatchObject({ code: 'HistoryUnusable', facts });
     }
   });
 });
