@@ -109,11 +109,11 @@ describe.each(['Europe/Rome', 'America/New_York'])('over both changes in %s', (z
     found.slice(1).map((slot, i) => (Date.parse(slot) - Date.parse(found[i] ?? '')) / 3_600_000);
 
   test.each([
-    ['2026-03-01', '2026-04-01', 31],
-    ['2026-10-15', '2026-11-15', 31],
-  ])('a schedule of every hour runs in each of the hours from %s to %s', (from, to, days) => {
+    ['2026-03-01', '2026-04-01'],
+    ['2026-10-15', '2026-11-15'],
+  ])('a schedule of every hour runs in each of the hours from %s to %s', (from, to) => {
     const found = slots('15 * * * *', zone, from, to);
-    expect(found).toHaveLength(days * 24);
+    expect(found).toHaveLength(31 * 24);
     expect(new Set(hoursApart(found))).toEqual(new Set([1]));
   });
 
