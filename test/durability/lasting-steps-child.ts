@@ -1,15 +1,16 @@
 import { mkdirSync } from 'node:fs';
-import { mkdir, open, rename, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stampOf } from '../../src/image/open-disk.js';
 import { dropLease, endLease, leaseFile, writeLease } from '../../src/pause/lease.js';
 import { restoreInPlace } from '../../src/restore/restore-in-place.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import { isSound } from '../../src/store/stored-snapshots.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
+import { withOpen } from '../image/make-image.js';
 import { storeSnapshot as layOutSnapshot } from '../restore/stored-snapshot.js';
 import { capture, draftOf } from '../store/capture-of-tests.js';
+import { contentIn } from '../store/sparse-snapshots.js';
 
 /** A process that takes each step that has to outlast a power cut, once, and makes a directory `step/NAME` before it. */
 
@@ -40,17 +41,16 @@ async function storeOfDirectories(): Promise<DirectoryStore> {
   const incoming = await store.begin('debian', 'job-1');
   const base = join(dir, 'base.img');
   await writeFile(base, 'backing');
-  const source = await open(base);
-  step('backing');
-  const backing = await store.storeBacking(incoming, { device: 'ubd1', path: base, fd: source.fd });
-  await source.close();
+  const backing = await withOpen(base, 'r', ({ fd }) => {
+    step('backing');
+    return store.storeBacking(incoming, { device: 'ubd1', path: base, fd });
+  });
   step('capture');
   const [disk, cow] = await capture(incoming, { ubd0: Buffer.from('one'), ubd1: Buffer.from('two') });
   if (!disk || !cow) throw new Error('two disks were captured');
   await rename(incoming.pathOf(cow.file), incoming.pathOf('ubd1.cow'));
-  const renamed = await open(incoming.pathOf('ubd1.cow'));
-  const ofCow = { ...cow, kind: 'cow' as const, file: 'ubd1.cow', stamp: await stampOf(renamed.fd), backing };
-  await renamed.close();
+  const stamp = await withOpen(incoming.pathOf('ubd1.cow'), 'r', ({ fd }) => stampOf(fd));
+  const ofCow = { ...cow, kind: 'cow' as const, file: 'ubd1.cow', stamp, backing };
   step('seal');
   await store.seal(incoming, draftOf(incoming, [disk, ofCow]));
   step('pin');
@@ -60,27 +60,14 @@ async function storeOfDirectories(): Promise<DirectoryStore> {
 
 async function storeOfArchives(from: DirectoryStore): Promise<void> {
   step('archives');
-  const found = await from.read(snapshot);
-  if (!isSound(found)) throw new Error(found.damaged);
   const archives = new TarStore({ name: 'tar', path: join(dir, 'archives'), compression: 'none' });
   await archives.prepare(null);
   step('archive');
-  await archives.receive({
-    manifest: found.manifest,
-    openFile: (file) => from.openFile(found, file),
-    openBacking: (file) => from.openBacking(found, file),
-  });
+  await archives.receive(await contentIn(from, snapshot));
   step('archive-pin');
   await archives.setPinned(snapshot, true);
   step('archive-trash');
   await archives.moveToTrash(snapshot);
-}
-
-async function removal(store: DirectoryStore): Promise<void> {
-  step('trash');
-  await store.moveToTrash(snapshot);
-  step('trash-empty');
-  await store.emptyTrash();
 }
 
 async function restore(): Promise<void> {
@@ -94,16 +81,12 @@ async function restore(): Promise<void> {
     { device: 'ubd1', image, backing },
     { device: 'ubd2', image },
   ]);
-  const [root, data, lost] = ['root.img', 'data.cow', 'lost.img'].map((name) => join(disks, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const path of [root, data]) await writeFile(path, 'the old disk');
+  const inDisks = (name: string) => join(disks, name);
+  for (const name of ['root.img', 'data.cow']) await writeFile(inDisks(name), 'the old disk');
   const targets = [
-    { device: 'ubd0', path: root },
-    { device: 'ubd1', path: data, backingPath: backing.path },
-    { device: 'ubd2', path: lost },
+    { device: 'ubd0', path: inDisks('root.img') },
+    { device: 'ubd1', path: inDisks('data.cow'), backingPath: backing.path },
+    { device: 'ubd2', path: inDisks('lost.img') },
   ];
   step('restore');
   const now = new Date('2026-11-21T03:15:00Z');
@@ -116,6 +99,9 @@ async function restore(): Promise<void> {
 await leases();
 const store = await storeOfDirectories();
 await storeOfArchives(store);
-await removal(store);
+step('trash');
+await store.moveToTrash(snapshot);
+step('trash-empty');
+await store.emptyTrash();
 await restore();
 step('end');

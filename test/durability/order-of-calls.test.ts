@@ -12,13 +12,122 @@ import { lastingCallsOf } from '../support/traced-calls.js';
 const why = (await canTrace()) ? undefined : 'strace is missing or may not trace';
 if (why !== undefined) console.warn(`SKIPPED: the order of the calls that make things durable: ${why}`);
 
-let steps: Map<string, string[]>;
+const taken = '20261121T031500Z';
+const incoming = 'store/debian/.incoming-job-1';
+
+/** Of each step, by its name in `lasting-steps-child`, the rule and then the calls. */
+const rules: Record<string, string> = {
+  lease: `a lease is durable, its text, its name and its directory, before anybody is stopped
+    mkdir state
+    mkdir state/leases
+    fsync state
+    fsync .
+    fsync state/leases/debian.json.new
+    rename state/leases/debian.json.new state/leases/debian.json
+    fsync state/leases`,
+  'lease-end': `the note that a pause is over waits for no disk, and never takes the place of the lease
+    rename state/leases/debian.json.ended.new state/leases/debian.json.ended`,
+  'lease-drop': `a lease goes before the note of its end: without it, whoever comes between sends a go
+    unlink state/leases/debian.json
+    unlink state/leases/debian.json.ended`,
+  prepare: `a store is marked as one before it is used, and never over another's mark
+    mkdir store
+    fsync .
+    fsync store/.umlsnap-store.*
+    link store/.umlsnap-store.* store/.umlsnap-store
+    unlink store/.umlsnap-store.*
+    fsync store`,
+  begin: `a guest has its part of the store, durably, before anything is written there
+    mkdir store/debian
+    fsync store
+    mkdir ${incoming}`,
+  backing: `a backing file is durable, its times too, before a manifest speaks of it
+    mkdir store/.backing
+    fsync store
+    utimensat ${incoming}/backing-ubd1
+    fsync ${incoming}/backing-ubd1
+    rename ${incoming}/backing-ubd1 store/.backing/SHA256.img
+    fsync store/.backing`,
+  seal: `disks, manifest and their names are durable before a snapshot has its own, and that before it is told of
+    fsync ${incoming}/ubd0.img
+    fsync ${incoming}/ubd1.cow
+    fsync ${incoming}/manifest.json
+    fsync ${incoming}
+    rename ${incoming} store/debian/${taken}
+    fsync store/debian`,
+  pin: `a pin is wholly the old manifest or wholly the new one
+    fsync store/debian/${taken}/manifest.json.*
+    rename store/debian/${taken}/manifest.json.* store/debian/${taken}/manifest.json
+    fsync store/debian/${taken}`,
+  archive: `an archive is durable before it has its name, and that before it is told of
+    mkdir archives/debian
+    fsync archives
+    fsync archives/debian/.incoming-*
+    fsync archives/debian/.incoming-*
+    rename archives/debian/.incoming-* archives/debian/${taken}.tar
+    fsync archives/debian`,
+  'archive-pin': `the mark of a pinned archive is durable
+    fsync archives/debian`,
+  'archive-trash': `an archive is in the trash, durably, before its pin goes
+    mkdir archives/.trash
+    fsync archives
+    rename archives/debian/${taken}.tar archives/.trash/debian@${taken}.*
+    fsync archives/.trash
+    fsync archives/debian
+    unlink archives/debian/${taken}.pinned`,
+  trash: `a removed snapshot is durably in the trash and out of the list, before the history says that it is gone
+    mkdir store/.trash
+    fsync store
+    rename store/debian/${taken} store/.trash/debian@${taken}.*
+    fsync store/.trash
+    fsync store/debian`,
+  restore: `a restore in place names the old disk durably before the new one takes its name, and removes it only when that is durable
+    ${made('disks/base.img', 'fchmod', 'utimensat', 'fsync')}
+    ${made('disks/root.img', 'fchown', 'fchmod', 'fsync')}
+    ${made('disks/data.cow', 'fchown', 'fchmod', 'fsync')}
+    ${made('disks/lost.img', 'fchmod', 'fsync')}
+    ${named('disks/base.img')}
+    fsync disks
+    link disks/root.img disks/root.img.before-restore-${taken}
+    fsync disks
+    ${named('disks/root.img')}
+    fsync disks
+    link disks/data.cow disks/data.cow.before-restore-${taken}
+    fsync disks
+    ${named('disks/data.cow')}
+    fsync disks
+    ${named('disks/lost.img')}
+    fsync disks
+    unlink disks/root.img.before-restore-${taken}
+    fsync disks
+    unlink disks/data.cow.before-restore-${taken}
+    fsync disks`,
+  'restore-new': `a restore to a new directory is all there, durably, when it is told of
+    mkdir new
+    mkdir new/er
+    fsync new
+    fsync .
+    ${made('new/er/ubd0.img', 'fchmod', 'fsync')}
+    ${made('new/er/ubd1.cow', 'fchmod', 'fsync')}
+    ${made('new/er/base.img', 'fchmod', 'utimensat', 'fsync')}
+    ${made('new/er/ubd2.img', 'fchmod', 'fsync')}
+    ${['ubd0.img', 'ubd1.cow', 'base.img', 'ubd2.img'].map((file) => named(`new/er/${file}`)).join('\n')}
+    fsync new/er`,
+};
+
+function made(file: string, ...calls: string[]): string {
+  return calls.map((call) => `${call} ${file}.umlsnap-restore-*`).join('\n');
+}
+
+function named(file: string): string {
+  return `rename ${file}.umlsnap-restore-* ${file}`;
+}
 
 describe.skipIf(why !== undefined)('in the order of its calls', () => {
+  const steps = new Map<string, string[]>();
   beforeAll(async () => {
     const script = new URL('./lasting-steps-child.ts', import.meta.url);
     const calls = await withTempDir((dir) => lastingCallsOf(script, [dir], dir));
-    steps = new Map();
     let current = '';
     for (const call of calls) {
       const begun = /^mkdir step\/(.*)$/.exec(call)?.[1];
@@ -29,164 +138,9 @@ describe.skipIf(why !== undefined)('in the order of its calls', () => {
     expect([...steps.keys()].at(-1)).toBe('end');
   });
 
-  const taken = '20261121T031500Z';
-  const incoming = 'store/debian/.incoming-job-1';
-
-  test.each<[rule: string, step: string, calls: string[]]>([
-    [
-      'a lease is durable, its text, its name and its directory, before anybody is stopped',
-      'lease',
-      [
-        'mkdir state',
-        'mkdir state/leases',
-        'fsync state',
-        'fsync .',
-        'fsync state/leases/debian.json.new',
-        'rename state/leases/debian.json.new state/leases/debian.json',
-        'fsync state/leases',
-      ],
-    ],
-    [
-      'the note that a pause is over waits for no disk, and never takes the place of the lease',
-      'lease-end',
-      ['rename state/leases/debian.json.ended.new state/leases/debian.json.ended'],
-    ],
-    [
-      'a lease goes before the note of its end: without it, whoever comes between sends a go',
-      'lease-drop',
-      ['unlink state/leases/debian.json', 'unlink state/leases/debian.json.ended'],
-    ],
-    [
-      'a store is marked as one before it is used, and never over another`s mark',
-      'prepare',
-      [
-        'mkdir store',
-        'fsync .',
-        'fsync store/.umlsnap-store.*',
-        'link store/.umlsnap-store.* store/.umlsnap-store',
-        'unlink store/.umlsnap-store.*',
-        'fsync store',
-      ],
-    ],
-    [
-      'a guest has its part of the store, durably, before anything is written there',
-      'begin',
-      ['mkdir store/debian', 'fsync store', `mkdir ${incoming}`],
-    ],
-    [
-      'a backing file is durable, its times too, before a manifest speaks of it',
-      'backing',
-      [
-        'mkdir store/.backing',
-        'fsync store',
-        `utimensat ${incoming}/backing-ubd1`,
-        `fsync ${incoming}/backing-ubd1`,
-        `rename ${incoming}/backing-ubd1 store/.backing/SHA256.img`,
-        'fsync store/.backing',
-      ],
-    ],
-    [
-      'disks, manifest and their names are durable before a snapshot has its own, and that before it is told of',
-      'seal',
-      [
-        `fsync ${incoming}/ubd0.img`,
-        `fsync ${incoming}/ubd1.cow`,
-        `fsync ${incoming}/manifest.json`,
-        `fsync ${incoming}`,
-        `rename ${incoming} store/debian/${taken}`,
-        'fsync store/debian',
-      ],
-    ],
-    [
-      'a pin is wholly the old manifest or wholly the new one',
-      'pin',
-      [
-        `fsync store/debian/${taken}/manifest.json.*`,
-        `rename store/debian/${taken}/manifest.json.* store/debian/${taken}/manifest.json`,
-        `fsync store/debian/${taken}`,
-      ],
-    ],
-    [
-      'an archive is durable before it has its name, and that before it is told of',
-      'archive',
-      [
-        'mkdir archives/debian',
-        'fsync archives',
-        'fsync archives/debian/.incoming-*',
-        'fsync archives/debian/.incoming-*',
-        `rename archives/debian/.incoming-* archives/debian/${taken}.tar`,
-        'fsync archives/debian',
-      ],
-    ],
-    ['the mark of a pinned archive is durable', 'archive-pin', ['fsync archives/debian']],
-    [
-      'an archive is in the trash, durably, before its pin goes',
-      'archive-trash',
-      [
-        'mkdir archives/.trash',
-        'fsync archives',
-        `rename archives/debian/${taken}.tar archives/.trash/debian@${taken}.*`,
-        'fsync archives/.trash',
-        'fsync archives/debian',
-        `unlink archives/debian/${taken}.pinned`,
-      ],
-    ],
-    [
-      'a removed snapshot is durably in the trash and durably out of the list, before the history says that it is gone',
-      'trash',
-      [
-        'mkdir store/.trash',
-        'fsync store',
-        `rename store/debian/${taken} store/.trash/debian@${taken}.*`,
-        'fsync store/.trash',
-        'fsync store/debian',
-      ],
-    ],
-    [
-      'a restore in place names the old disk durably before the new one takes its name, and removes it only when that is durable',
-      'restore',
-      [
-        ...['fchmod', 'utimensat', 'fsync'].map((call) => `${call} disks/base.img.umlsnap-restore-*`),
-        ...['fchown', 'fchmod', 'fsync'].map((call) => `${call} disks/root.img.umlsnap-restore-*`),
-        ...['fchown', 'fchmod', 'fsync'].map((call) => `${call} disks/data.cow.umlsnap-restore-*`),
-        ...['fchmod', 'fsync'].map((call) => `${call} disks/lost.img.umlsnap-restore-*`),
-        ...['rename disks/base.img.umlsnap-restore-* disks/base.img', 'fsync disks'],
-        ...replacing('root.img'),
-        ...replacing('data.cow'),
-        ...['rename disks/lost.img.umlsnap-restore-* disks/lost.img', 'fsync disks'],
-        ...[`unlink disks/root.img.before-restore-${taken}`, 'fsync disks'],
-        ...[`unlink disks/data.cow.before-restore-${taken}`, 'fsync disks'],
-      ],
-    ],
-    [
-      'a restore to a new directory is all there, durably, when it is told of',
-      'restore-new',
-      [
-        'mkdir new',
-        'mkdir new/er',
-        'fsync new',
-        'fsync .',
-        ...['fchmod', 'fsync'].map((call) => `${call} new/er/ubd0.img.umlsnap-restore-*`),
-        ...['fchmod', 'fsync'].map((call) => `${call} new/er/ubd1.cow.umlsnap-restore-*`),
-        ...['fchmod', 'utimensat', 'fsync'].map((call) => `${call} new/er/base.img.umlsnap-restore-*`),
-        ...['fchmod', 'fsync'].map((call) => `${call} new/er/ubd2.img.umlsnap-restore-*`),
-        ...['ubd0.img', 'ubd1.cow', 'base.img', 'ubd2.img'].map(
-          (file) => `rename new/er/${file}.umlsnap-restore-* new/er/${file}`,
-        ),
-        'fsync new/er',
-      ],
-    ],
-  ])('%s', (_, step, calls) => {
-    expect(steps.get(step)).toEqual(calls);
-  });
-
-  function replacing(disk: string): string[] {
-    return [
-      `link disks/${disk} disks/${disk}.before-restore-${taken}`,
-      'fsync disks',
-      `rename disks/${disk}.umlsnap-restore-* disks/${disk}`,
-      'fsync disks',
-    ];
+  for (const [step, text] of Object.entries(rules)) {
+    const [rule = '', ...calls] = text.split(/\n\s*/);
+    test(rule, () => expect(steps.get(step)).toEqual(calls));
   }
 
   test('the files of a removed snapshot are deleted in the trash, and nowhere else', () => {
