@@ -4,16 +4,15 @@ import { accidentOfEnd, accidentOn } from '../../src/drill/accident.js';
 import { ConsoleWatch, keptLines, matcherOf } from '../../src/drill/console-watch.js';
 import { hasMappedPages, hasRealRoot } from '../../src/drill/proof-of-life.js';
 
-const panic = (why: string) => `Run /sbin/init as init process\nKernel panic - not syncing: ${why}\nCPU: 0\n`;
-
 describe('an accident', () => {
   test.each([
-    [panic('VFS: Unable to mount root fs on unknown-block(98,0)'), 'rootNotMounted'],
-    [panic('No working init found.  Try passing init= option to kernel.'), 'noInit'],
-    [panic('Requested init /sbin/foo failed (error -2).'), 'noInit'],
-    [panic('Attempted to kill init! exitcode=0x00000100'), 'initDied'],
-    [panic('Out of memory: compulsory panic_on_oom is enabled'), 'panicked'],
-  ])('is told from the others by the words of the kernel', (console, failure) => {
+    ['VFS: Unable to mount root fs on unknown-block(98,0)', 'rootNotMounted'],
+    ['No working init found.  Try passing init= option to kernel.', 'noInit'],
+    ['Requested init /sbin/foo failed (error -2).', 'noInit'],
+    ['Attempted to kill init! exitcode=0x00000100', 'initDied'],
+    ['Out of memory: compulsory panic_on_oom is enabled', 'panicked'],
+  ])('is told from the others by the words of the kernel: %s', (why, failure) => {
+    const console = `Run /sbin/init as init process\nKernel panic - not syncing: ${why}\nCPU: 0\n`;
     expect(accidentOn(console)?.failure).toBe(failure);
   });
 
@@ -28,9 +27,9 @@ describe('an accident', () => {
 
   test('is none where nothing has happened, and the end of a kernel is always one', () => {
     expect(accidentOn('debian login: ')).toBeNull();
-    expect(accidentOfEnd('reboot: System halted\n', true, 'its kernel exited with 0')).toEqual({
-      ...{ failure: 'ended', detail: 'its kernel exited with 0: reboot: System halted' },
-    });
+    const detail = 'its kernel exited with 0: reboot: System halted';
+    const end = accidentOfEnd('reboot: System halted\n', true, 'its kernel exited with 0');
+    expect(end).toEqual({ failure: 'ended', detail });
     expect(accidentOfEnd('', false, 'its kernel exited with 1').failure).toBe('kernelDidNotStart');
   });
 
@@ -61,8 +60,9 @@ describe('what is expected on a console', () => {
   });
 
   test('stands for itself but for the star, whatever it holds', () => {
+    const texts = [fc.string(), fc.string(), fc.string()] as const;
     fc.assert(
-      fc.property(fc.string(), fc.string(), fc.string(), (before, text, after) => {
+      fc.property(...texts, (before, text, after) => {
         const literal = text.replaceAll('*', '');
         expect(matcherOf(literal)(before + literal + after)).toBe(true);
       }),
@@ -82,11 +82,8 @@ describe('what is expected on a console', () => {
 });
 
 test('an init is believed only on a real root, with a program that is mapped', () => {
-  expect(hasRealRoot('1 1 0:2 / / rw - rootfs rootfs rw\n')).toBe(false);
-  expect(hasRealRoot('16 1 98:0 / / rw,relatime - ext4 /dev/root rw\n17 16 0:5 / /dev rw - tmpfs x rw')).toBe(
-    true,
-  );
-  expect(hasRealRoot('')).toBe(false);
-  expect(hasMappedPages('nr_mapped 0\n')).toBe(false);
-  expect(hasMappedPages('nr_dirty 0\nnr_mapped 205\n')).toBe(true);
+  const onRootfs = '1 1 0:2 / / rw - rootfs rootfs rw\n';
+  const onDisk = '16 1 98:0 / / rw,relatime - ext4 /dev/root rw\n17 16 0:5 / /dev rw - tmpfs x rw';
+  expect([onRootfs, '', onDisk].map(hasRealRoot)).toEqual([false, false, true]);
+  expect(['nr_mapped 0\n', 'nr_dirty 0\nnr_mapped 205\n'].map(hasMappedPages)).toEqual([false, true]);
 });

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { backupInTurn, type Turn } from '../../jobs/backup-in-turn.js';
@@ -9,6 +8,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { withLocks } from '../../src/exclusive-lock.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { withTempDir } from '../support/temp-dir.js';
+import { VerifyScene } from './verify-scene.js';
 
 /** Which work on its guest a backup that is due waits for. The guest does not run: a backup that gets its turn says so. */
 
@@ -20,28 +20,21 @@ interface Scene {
 
 function withScene(use: (scene: Scene) => Promise<void>): Promise<void> {
   return withTempDir(async (dir) => {
-    const file = join(dir, 'config.yaml');
-    const guests = { debian: { mconsole: join(dir, 'none'), disks: { ubd0: join(dir, 'none.img') } } };
-    const stores = { local: { type: 'directory', path: join(dir, 'store') } };
-    await writeFile(file, JSON.stringify({ state: join(dir, 'state'), stores, guests }));
+    const { config: file } = await VerifyScene.set(dir);
     const config = await loadConfig(file);
     const guest = guestNamed(config, 'debian');
     const history = await SqliteHistory.open(join(config.state, 'history.db'));
-    try {
-      const house = { stateDirectory: config.state, stores: storesOf(config, guest), history };
-      await use({
-        due: (turn, signal = new AbortController().signal) => {
-          const order = { config: guest, labels: {}, pinned: false, dryRun: false, signal };
-          return backupInTurn({ ...order, trigger: 'schedule' }, house, turn);
-        },
-        whileWorking: async (holder, work) => {
-          const locks = await guestLocks('prune', guest, [], config.state);
-          return await withLocks({ ...locks, holder, wait: false }, work);
-        },
-      });
-    } finally {
-      history.close();
-    }
+    const house = { stateDirectory: config.state, stores: storesOf(config, guest), history };
+    await use({
+      due: (turn, signal = new AbortController().signal) => {
+        const order = { config: guest, labels: {}, pinned: false, dryRun: false, signal };
+        return backupInTurn({ ...order, trigger: 'schedule' }, house, turn);
+      },
+      whileWorking: async (holder, work) => {
+        const locks = await guestLocks('prune', guest, [], config.state);
+        return await withLocks({ ...locks, holder, wait: false }, work);
+      },
+    }).finally(() => history.close());
   });
 }
 

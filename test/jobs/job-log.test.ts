@@ -8,9 +8,8 @@ describe('the log of a job', () => {
   test('tells in order who began it, each phase with its figures, what the guest said, and how it ended', () => {
     const log = new JobLog();
     log.began(jobStart('a', { trigger: 'schedule' }));
-    log.phaseEnded(
-      phase('capture', { facts: { copiedBytes: 2 ** 30, pausedMs: 2.5, precopy: { rounds: 1 } } }),
-    );
+    const facts = { copiedBytes: 2 ** 30, pausedMs: 2.5, precopy: { rounds: 1 } };
+    log.phaseEnded(phase('capture', { facts }));
     log.phaseEnded(phase('fill', { outcome: 'failed' }));
     const said = { at: '', guest: 'debian', missed: 0 };
     log.guestSaid({ ...said, type: 'message', text: 'hello' });

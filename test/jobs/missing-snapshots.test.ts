@@ -13,7 +13,7 @@ const store = new DirectoryStore({ name: 'local', path: '/nowhere' });
 
 const candidate = (stored: StoredSnapshot) => {
   const { snapshot } = stored;
-  const takenAt = snapshot.replace(/.*@(....)(..)(..)T(..)(..)(..)Z/, '$1-$2-$3T$4:$5:$6.000Z');
+  const takenAt = snapshot.replace(/.*@(....)(..)(..)T(..).*/, '$1-$2-$3T$4:00:00.000Z');
   if ('damaged' in stored) return { snapshot, takenAt, pinned: false, good: false, problem: stored.damaged };
   return { snapshot, takenAt, pinned: stored.manifest.pinned, good: true };
 };
@@ -54,9 +54,8 @@ test('a damaged snapshot there is not replaced behind the back of people', () =>
 
 test('of two places that have a snapshot the first one gives it, and damaged ones are given by none', async () => {
   await withTempDir(async (dir) => {
-    const [staging, archive] = ['staging', 'archive'].map(
-      (name) => new DirectoryStore({ name, path: `${dir}/${name}` }),
-    ) as [DirectoryStore, DirectoryStore];
+    const staging = new DirectoryStore({ name: 'staging', path: `${dir}/staging` });
+    const archive = new DirectoryStore({ name: 'archive', path: `${dir}/archive` });
     for (const one of [staging, archive]) {
       await one.prepare(null);
       await storeSnapshot(one, 'debian', '20261121T031500Z');

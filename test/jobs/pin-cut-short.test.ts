@@ -29,10 +29,8 @@ const source = async () =>
 
 async function recovered(): Promise<Recovered> {
   const found = { discarded: [], indexed: [], forgotten: [], problems: [] } as unknown as Recovered;
-  await recover(
-    { history, stores: [store], scratchPlaces: [], drillScratch: join(fresh.dir, 'none') },
-    found,
-  );
+  const places = { scratchPlaces: [], drillScratch: join(fresh.dir, 'none') };
+  await recover({ history, stores: [store], ...places }, found);
   return found;
 }
 

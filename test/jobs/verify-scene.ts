@@ -7,27 +7,21 @@ import type { VerifyWish } from '../../jobs/verify-targets.js';
 import { House } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
-import { DirectoryStore } from '../../src/store/directory-store.js';
-import { sealSparse } from '../store/sparse-snapshots.js';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
+import { storeAt } from '../store/fresh-store.js';
+import { type ImageWish, sealSparse } from '../store/sparse-snapshots.js';
 import { type CliResult, type RunningCli, runCli, startCli } from '../support/cli.js';
-
-export interface StoredDisk {
-  path: string;
-  backing?: string;
-}
 
 /** A config with a store and no guest that runs: snapshots are put into the store by hand. */
 export class VerifyScene {
-  readonly dir: string;
   readonly config: string;
   readonly state: string;
   readonly store: DirectoryStore;
 
-  private constructor(dir: string) {
-    this.dir = dir;
+  private constructor(readonly dir: string) {
     this.config = join(dir, 'config.yaml');
     this.state = join(dir, 'state');
-    this.store = new DirectoryStore({ name: 'local', path: join(dir, 'store') });
+    this.store = storeAt(join(dir, 'store'));
   }
 
   static async set(dir: string, settings: Record<string, unknown> = {}): Promise<VerifyScene> {
@@ -47,11 +41,8 @@ export class VerifyScene {
   }
 
   /** Seals copies of these images as a snapshot, `20261121T031500Z` of its guest. */
-  async keep(guest: string, time: string, disks: Record<string, StoredDisk>): Promise<string> {
-    const images = Object.entries(disks).map(([device, { path, backing }]) => {
-      return [device, { from: path, ...(backing !== undefined && { backing }) }];
-    });
-    return (await sealSparse(this.store, `${guest}@${time}`, Object.fromEntries(images))).snapshot;
+  async keep(guest: string, time: string, images: Record<string, ImageWish>): Promise<string> {
+    return (await sealSparse(this.store, `${guest}@${time}`, images)).snapshot;
   }
 
   async withHouse<T>(use: (house: House) => Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-import { createInterface } from 'node:readline';
+import { once } from 'node:events';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { retain } from '../../src/snapshot/retain.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
@@ -7,9 +7,8 @@ import { DirectoryStore } from '../../src/store/directory-store.js';
 const { dir, config, now } = JSON.parse(process.argv[2] ?? '{}');
 const store = new DirectoryStore({ name: 'local', path: `${dir}/store` });
 const history = await SqliteHistory.open(`${dir}/history.db`);
-const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 console.log('ready');
-await input.next();
+await once(process.stdin, 'data');
 const { removed, warnings } = await retain(config, store, history, { now: new Date(now) });
 console.log('done', removed.length, warnings.join());
 process.exit(0);

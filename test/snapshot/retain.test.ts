@@ -68,10 +68,8 @@ describe('fault 60: the newest snapshot', () => {
     const manifest = join(store.path, 'debian', '20261121T030000Z', 'manifest.json');
     await writeFile(manifest, (await readFile(manifest, 'utf8')).slice(0, 200));
     const { kept } = await prune({ last: 1 });
-    expect(kept[0]).toEqual({
-      snapshot: named(3),
-      reasons: [expect.stringContaining("not known to be good: its manifest can't be read")],
-    });
+    const reasons = [expect.stringContaining("not known to be good: its manifest can't be read")];
+    expect(kept[0]).toEqual({ snapshot: named(3), reasons });
     expect(await listed()).toEqual([named(3), named(2)]);
   });
 });
@@ -95,10 +93,9 @@ describe('fault 56: a sweep', () => {
     }
     expect(await listed()).toEqual([named(4), named(3), named(2)]);
     const leapt = new Date(now.getTime() + day);
-    expect((await prune({ last: 1 }, { now: leapt, clockIsRight: true, dryRun: true })).removed).toHaveLength(
-      2,
-    );
-    expect((await prune({ last: 1 }, { now: leapt, clockIsRight: true })).warnings).toEqual([]);
+    const asSaid = { now: leapt, clockIsRight: true };
+    expect((await prune({ last: 1 }, { ...asSaid, dryRun: true })).removed).toHaveLength(2);
+    expect((await prune({ last: 1 }, asSaid)).warnings).toEqual([]);
     expect(await listed()).toEqual([named(4)]);
     // And from there on it goes without saying.
     expect((await prune({ last: 1 }, { now: leapt })).warnings).toEqual([]);
@@ -132,11 +129,9 @@ test('fault 61: a restore that a prune falls into finishes, with all of its disk
   };
   const { signal } = new AbortController();
   await store.whileReading(stored, () => restoreToDirectory(source, join(fresh.dir, 'restored'), { signal }));
-  expect(pruned).toMatchObject({ removed: [], warnings: [] });
-  expect(pruned?.kept).toContainEqual({
-    snapshot: named(1),
-    reasons: ['expired, and being read now: it goes the next time'],
-  });
+  const reasons = ['expired, and being read now: it goes the next time'];
+  const kept = expect.arrayContaining([{ snapshot: named(1), reasons }]);
+  expect(pruned).toMatchObject({ removed: [], warnings: [], kept });
   expect((await readFile(join(fresh.dir, 'restored', 'ubd0.img'))).length).toBe(70_001);
   expect((await prune({ last: 1 })).removed.map(({ snapshot }) => snapshot)).toEqual([named(1)]);
 });
