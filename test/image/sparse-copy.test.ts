@@ -9,7 +9,7 @@ import { readExtent } from '../../src/image/sparse-pass.js';
 import { whyNoLoopMount, withLoopFilesystem } from '../support/loop-filesystem.js';
 import { runTool, tryTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
-import { allocatedBytes, makeImage, sha256sum, withOpen } from './make-image.js';
+import { allocatedBytes, imageShapes, makeImage, sha256sum, withOpen } from './make-image.js';
 
 let dir: string;
 beforeAll(async () => {
@@ -40,6 +40,15 @@ describe.each([
   const skipped = why ? ` (skipped: ${why})` : '';
   const onIt = (use: (source: string) => Promise<void>) =>
     withLoopFilesystem({ type, sizeMiB: 300 }, (place) => use(join(place, 'source')));
+
+  test.skipIf(why)(`an image of any shape is copied byte for byte and hole for hole${skipped}`, () =>
+    onIt(async (source) => {
+      for (const { name, sizeBytes, pieces } of imageShapes) {
+        await makeImage(`${source} ${name}`, sizeBytes, pieces);
+        await expectSameImage(`${source} ${name}`, way);
+      }
+    }),
+  );
 
   test.skipIf(why)(`data that is still dirty over preallocated room is not taken for a hole${skipped}`, () =>
     onIt(async (source) => {

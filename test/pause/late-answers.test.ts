@@ -74,6 +74,22 @@ test('a stop that found no room in the guest`s queue is taken back, and takes no
     }
   }));
 
+test('a go that is given up for a newer one does not bring forth yet another at once', () => {
+  const lost = { on: 'go', times: 14, fault: { kind: 'dropAnswer' } } as const;
+  return withOwnGuest({ misbehave: [lost] }, async (_, fake) => {
+    const stopAndGo = await StopAndGo.open({ socketPath: fake.socketPath, main: identityOf(fake) });
+    try {
+      expect(await stopAndGo.stop(10_000)).toBe('stopped');
+      const startedMs = performance.now();
+      expect(await stopAndGo.resume(never)).toMatchObject({ over: 'others' });
+      // Six that come ever later, then a quarter of a second apart; from the ninth on each gives up one.
+      expect(performance.now() - startedMs).toBeGreaterThan(2000);
+    } finally {
+      stopAndGo.close();
+    }
+  });
+});
+
 test('the budget runs from before the request: the time that its answer took is no part of the next', () => {
   const late = { on: 'stop', fault: { kind: 'delayAnswer', delayMs: 1000 } } as const;
   return withGuardedFake({ misbehave: [late] }, async (guarded) => {

@@ -89,7 +89,7 @@ async function start({ proveStopAfterMs, ...options }: GuardedOptions) {
   return { parts: { fake, guarded, guardian, stateDirectory: dir }, end };
 }
 
-export function identityOf({ pid }: FakeGuest): ProcessIdentity {
+export function identityOf({ pid }: { pid: number }): ProcessIdentity {
   return { pid, startTicks: readProcessStat(pid)?.startTicks ?? 0 };
 }
 

@@ -1,9 +1,11 @@
+import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { leaseFile, writeLease } from '../../src/pause/lease.js';
 import { type LeaseFacts, type LeasePlan, planLease, recoverPauses } from '../../src/pause/recover-pauses.js';
 import { type FakeGuest, startFakeGuest } from '../fixtures/fake-guest.js';
+import { pidOf } from '../support/pid-of.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { identityOf, sayTo, wordsTo } from './paused-fake.js';
 
@@ -59,6 +61,17 @@ describe('recover', () => {
     expect(fake.isPaused()).toBe(false);
   });
 
+  test('resumes one whose guardian is stopped itself, and would never do it', async () => {
+    const guardian = spawn('sleep', ['infinity']);
+    try {
+      process.kill(pidOf(guardian), 'SIGSTOP');
+      await lease({ guardian: identityOf({ pid: pidOf(guardian) }) });
+      expect(await recoverPauses(dir)).toMatchObject([{ found: 'over', resumedByUs: true }]);
+    } finally {
+      guardian.kill('SIGKILL');
+    }
+  });
+
   test('of one guest leaves the others alone', async () => {
     await lease();
     expect(await recoverPauses(dir, 'fedora')).toEqual([]);
@@ -108,6 +121,7 @@ describe('a lease that is found', () => {
   test.each<[string, Partial<LeaseFacts>, LeasePlan]>([
     ['of dead processes, long after its time, is resumed too', longAgo, 'resume'],
     ['with its end noted is only written down', { noted: true }, 'closeAsNoted'],
+    ['with its end noted is left to the job that lives', { ...alive, noted: true }, 'leave'],
     ['of another boot gets no go though its pids live', { ...alive, sameBoot: false }, 'closeAsGone'],
     ['of another boot and long ago gets no go', { ...longAgo, sameBoot: false }, 'closeAsGone'],
     ['of a job at work is left to it', alive, 'leave'],
