@@ -1,9 +1,9 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
-import { createSocket, type DatagramSocket } from 'unix-dgram';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createServer } from 'node:net';
+import { createSocket } from 'unix-dgram';
+import { beforeAll, expect, test } from 'vitest';
 import { type FakeGuest, startFakeGuest } from '../fixtures/fake-guest.js';
-import { type CliResult, runCli } from '../support/cli.js';
+import { runCli } from '../support/cli.js';
 import type { RealGuest } from '../support/real-guest.js';
 import { setScene } from '../support/scene.js';
 
@@ -11,64 +11,46 @@ import { setScene } from '../support/scene.js';
 
 const scene = setScene();
 let silent: RealGuest;
-let liar: FakeGuest;
 let garbler: FakeGuest;
-let deaf: DatagramSocket;
-let stream: Server;
-/** What is found at first. */
-let first: Found;
 
 /** Has an escape sequence in it, and a line of its own. */
 const harmfulName = 'disk\u001b[2J\u202e\nall is well.img';
 
+/** Beside them what is no guest, and guests that lie: each at a socket that is called as a guest's. */
 beforeAll(async () => {
   silent = await scene.boot();
   process.kill(silent.pid, 'SIGSTOP');
-  await leaveThingsAbout();
-  first = await discover();
-});
-afterAll(async () => {
-  deaf?.close();
-  stream?.close();
-  await Promise.all([liar?.stop(), garbler?.stop()]);
-});
-
-/** What is no guest, and guests that lie: each at a socket that is called as a guest's. */
-async function leaveThingsAbout(): Promise<void> {
   await writeFile(scene.path('disk.img'), Buffer.alloc(4096));
   await symlink(scene.path('disk.img'), scene.path(harmfulName));
-  liar = await startFakeGuest({ dir: scene.path('liar'), disks: { ubd0: scene.path(harmfulName) } });
+  const liar = await startFakeGuest({ dir: scene.path('liar'), disks: { ubd0: scene.path(harmfulName) } });
   const misbehave = [{ fault: { kind: 'endlessAnswer' } as const }];
   garbler = await startFakeGuest({ dir: scene.path('garbler'), misbehave });
   const consoleOf = (umid: string) => scene.path('home/.uml', umid, 'mconsole');
   for (const umid of ['deaf', 'dead', 'file', 'stream']) {
     await mkdir(scene.path('home/.uml', umid), { recursive: true });
   }
-  deaf = createSocket('unix_dgram');
-  deaf.on('message', () => undefined);
-  deaf.bind(consoleOf('deaf'));
-  const dead = createSocket('unix_dgram');
-  dead.bind(consoleOf('dead'));
-  dead.close();
+  const [deaf, dead] = ['deaf', 'dead'].map((umid) => {
+    const socket = createSocket('unix_dgram');
+    socket.bind(consoleOf(umid));
+    return socket;
+  });
+  dead?.close();
   await writeFile(consoleOf('file'), '');
-  stream = createServer().listen(consoleOf('stream'));
-}
-
-type Row = Record<string, unknown>;
-
-interface Found {
-  result: CliResult;
-  rows: Row[];
-  of(umid: string): Row | undefined;
-}
+  const stream = createServer().listen(consoleOf('stream'));
+  return async () => {
+    deaf?.close();
+    stream.close();
+    await Promise.all([liar.stop(), garbler.stop()]);
+  };
+});
 
 const env = () => ({ HOME: scene.path('home'), UMLSNAP_CONFIG: '' });
 
-async function discover(...args: string[]): Promise<Found> {
+async function discover(...args: string[]) {
   const result = await runCli([...args, 'discover', '--json'], { env: env() });
   // Others' guests may run on this machine as well.
   const rows = result.json.filter(({ socketPath }) => String(socketPath).startsWith(`${scene.dir}/`));
-  return { rows, result, of: (umid) => rows.find((row) => row.umid === umid) };
+  return { rows, result, of: (umid: string) => rows.find((row) => row.umid === umid) };
 }
 
 const expected = (guest: RealGuest) => ({
@@ -86,20 +68,15 @@ const expected = (guest: RealGuest) => ({
   agent: null,
 });
 
-test('a guest of the host is found without a config, with what it is and what it does', () => {
-  expect(first.result).toMatchObject({ exitCode: 0, stderr: '' });
-  expect(first.of(scene.guest.umid)).toEqual(expected(scene.guest));
-});
-
-test('a guest that does not answer has its row, with the disks that the host sees', () => {
-  expect(first.of(silent.umid)).toMatchObject({
+test('a guest of the host is found without a config, with what it is and does; what does not answer, or only looks like a guest, has no more than its row', async () => {
+  const { rows, result, of } = await discover();
+  expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(of(scene.guest.umid)).toEqual(expected(scene.guest));
+  // With the disks that the host sees.
+  expect(of(silent.umid)).toMatchObject({
     ...{ state: 'notAnswering', problem: { code: 'GuestNotAnswering' }, kernel: null, pid: silent.pid },
     ...{ disks: [], lockedFiles: [{ path: silent.diskPath, lock: 'write' }] },
   });
-});
-
-test('what only looks like a guest costs nothing but its row', () => {
-  const { rows, of } = first;
   expect(of('deaf')).toMatchObject({ state: 'notAnswering', pid: process.pid });
   expect(of('dead')).toMatchObject({ problem: { code: 'GuestSocketDead' }, pid: null });
   expect(of('garbler')).toMatchObject({ problem: { code: 'ReplyMalformed' }, pid: garbler.pid });
@@ -107,6 +84,7 @@ test('what only looks like a guest costs nothing but its row', () => {
   expect(of('file')).toBeUndefined();
   const answering = rows.filter(({ state }) => state !== 'notAnswering').map(({ umid }) => umid);
   expect(answering).toEqual([scene.guest.umid, 'liar'].sort());
+  expect(JSON.stringify(of('liar')?.disks)).toContain('disk all is well.img');
 });
 
 test('a guest of the config is shown by its name there, however the config spells its path, and one that is stopped as it is', async () => {
@@ -126,7 +104,6 @@ test('a guest of the config is shown by its name there, however the config spell
 });
 
 test("a guest's own words can do nothing to a terminal, nor write a row of their own", async () => {
-  expect(JSON.stringify(first.of('liar')?.disks)).toContain('disk all is well.img');
   const { stdout } = await runCli(['discover'], { env: env() });
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not come through
   expect(stdout).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e]/);
