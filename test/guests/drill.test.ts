@@ -1,15 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, open, readdir, readFile, readlink, stat, truncate, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdir, readdir, readFile, readlink, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { drillFound } from '../../jobs/drill.js';
-import { findSnapshot } from '../../jobs/find-snapshot.js';
-import { allStores } from '../../src/compose.js';
-import { loadConfig } from '../../src/config/load-config.js';
 import { sha256sum } from '../image/make-image.js';
 import { drillKernel } from '../support/drill-kernel.js';
 import { bootedLine, buildRootfs } from '../support/guest-image.js';
+import { readOrNothing } from '../support/guest-processes.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
 import { storeImage } from '../support/stored-image.js';
@@ -55,30 +52,14 @@ const spyScript = () => [
 const hookScript = (name: string, line: string) =>
   `mkdir -p /etc/umlsnap/drill.d; printf '#!/bin/sh\\n${line}\\n' > /etc/umlsnap/drill.d/${name}; chmod 755 /etc/umlsnap/drill.d/${name}`;
 
-type Summary = Record<string, unknown> & {
-  steps: { step: string }[];
-  console: string[];
-  error: { message: string } | null;
-};
+type Summary = Record<string, unknown> & { console: string[]; error: { message: string } | null };
 
-/** As the command without a daemon does it. */
-async function drill(snapshot: string): Promise<Summary & { text: string }> {
-  const config = await loadConfig(scene.config);
-  return await scene.withHistory(async (history) => {
-    const found = await findSnapshot(allStores(config), snapshot, history);
-    const order = { wait: false, signal: new AbortController().signal };
-    return withText((await drillFound(found, { config: config.drill, history }, order)) as object as Summary);
-  });
-}
-
-async function drillCommand(snapshot: string) {
+async function drill(snapshot: string) {
   const { exitCode, json, stderr } = await scene.run('--json', 'drill', snapshot);
-  const summary = json.find(({ type }) => type === 'summary');
+  const summary = json.find(({ type }) => type === 'summary') as Summary | undefined;
   if (!summary) throw new Error(`no summary: ${JSON.stringify(json)} ${stderr}`);
-  return { ...withText(summary as Summary), exitCode };
+  return { ...summary, exitCode, text: summary.error?.message ?? '' };
 }
-
-const withText = (summary: Summary) => ({ ...summary, text: summary.error?.message ?? '' });
 
 const scratch = () => join(scene.state, 'drill');
 const sockets = () =>
@@ -93,44 +74,25 @@ async function expectNothingLeft(): Promise<void> {
 
 function pidsOfDrill(): number[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  const isOurs = (pid: string) => {
-    try {
-      const uid = /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-      return Number(uid) === user;
-    } catch {
-      return false; // it ended since the directory was read
-    }
-  };
+  const isOurs = (pid: string) =>
+    new RegExp(`^Uid:\\s+${user}\\b`, 'm').test(readOrNothing(`/proc/${pid}/status`));
   return pids.filter(isOurs).map(Number);
 }
 
 /** A snapshot of a guest that there never was, whose disk can be booted but for what `change` does to it. */
-async function imageWith(name: string, change: (image: string) => Promise<unknown> = async () => {}) {
+async function stored(name: string, change: (image: string) => Promise<unknown> = async () => {}) {
   await mkdir(scene.path(name));
   const image = await buildRootfs(scene.path(name), { sizeMiB: 24, writer: 'none' });
   await change(image);
-  return await stored(name, image);
-}
-
-/** One of a disk that is not booted. */
-async function blankImage(name: string): Promise<string> {
-  await writeFile(scene.path(`${name}.img`), Buffer.alloc(2 ** 20));
-  return await stored(name, scene.path(`${name}.img`));
-}
-
-async function stored(name: string, image: string): Promise<string> {
   await storeImage(scene.store, name, image, new Date('2026-01-02T03:04:05Z'));
   return `${name}@latest`;
 }
 
-async function overwrite(image: string, offset: number, length: number): Promise<void> {
-  const handle = await open(image, 'r+');
-  await handle.write(Buffer.alloc(length, 'x'), 0, length, offset).finally(() => handle.close());
-}
+/** From its beginning on. */
+const overwrite = (image: string, length: number) => writeFile(image, 'x'.repeat(length), { flag: 'r+' });
 
 async function script(name: string, line: string): Promise<string> {
-  await writeFile(scene.path(name), `#!/bin/sh\n${line}\n`);
-  await chmod(scene.path(name), 0o755);
+  await writeFile(scene.path(name), `#!/bin/sh\n${line}\n`, { mode: 0o755 });
   return scene.path(name);
 }
 
@@ -143,20 +105,16 @@ test("a running guest's snapshot of a COW pair and a disk passes, is left as it 
   expect(summary.snapshot, stderr).not.toBe(null);
   const [listed] = await scene.listed();
   const files = ['ubd0.cow', 'ubd1.img'].map((name) => join(listed?.directory ?? '', name));
-  const look = () =>
-    Promise.all(
-      files.map(async (file) => {
-        const { atimeMs: _, atime: __, ...rest } = await stat(file);
-        return { ...rest, sha256: await sha256sum(file) };
-      }),
-    );
-  const before = await look();
+  const look = async (file: string) => {
+    const { atimeMs: _, atime: __, ...rest } = await stat(file);
+    return { ...rest, sha256: await sha256sum(file) };
+  };
+  const before = await Promise.all(files.map(look));
 
-  const passed = await drillCommand('debian@latest');
-  expect(passed, passed.text).toMatchObject({ exitCode: 0, drill: 'passed', foundLine: bootedLine });
-  const steps = ['restore', 'start', 'kernel', 'init', 'expect', 'hooks'];
-  expect(passed.steps.map(({ step }) => step)).toEqual(steps);
-  expect(await look()).toEqual(before);
+  const passed = await drill('debian@latest');
+  const steps = ['restore', 'start', 'kernel', 'init', 'expect', 'hooks'].map((step) => ({ step }));
+  expect(passed, passed.text).toMatchObject({ exitCode: 0, drill: 'passed', foundLine: bootedLine, steps });
+  expect(await Promise.all(files.map(look))).toEqual(before);
   await expectNothingLeft();
 
   const console = passed.console.join('\n');
@@ -170,22 +128,17 @@ test("a running guest's snapshot of a COW pair and a disk passes, is left as it 
   expect(Number(/MemTotal: +(\d+) kB/.exec(console)?.[1])).toBeLessThan(96 * 1024);
 });
 
-test('it leaves room for a look at the files, also at what only the journal of a running guest holds', async () => {
-  const to = scene.path('kept');
-  const path = ['--disk', 'ubd1', '--path', '/kept', '--to', to];
-  expect((await scene.run('restore', 'debian@latest', ...path)).stderr).toBe('');
-  expect(await readFile(join(to, 'kept'), 'utf8')).toBe('kept by the guest\n');
-  const { stdout } = await scene.run('files', 'debian@latest', '/etc/umlsnap/drill.d');
-  expect(stdout).toContain('10-ready');
-});
-
-test('it is shown with its snapshot, and step by step', async () => {
+test('it is shown with its snapshot, step by step, whose files can be looked at, also what only the journal of a running guest holds', async () => {
   const shown = await scene.run('show', 'debian@latest');
   expect(shown.stdout).toMatch(/^drilled +passed, /m);
-  const [drilled] = await scene.withHistory((history) => history.jobs({ kind: 'drill' }));
-  const { stdout: steps } = await scene.run('show', drilled?.job ?? '');
-  expect(steps).toMatch(/restore[\s\S]*start[\s\S]*kernel[\s\S]*init[\s\S]*expect/);
-  expect(steps).toContain(`| ${bootedLine}`);
+  const { stdout } = await scene.run('show', (await scene.newestJob()).job);
+  expect(stdout).toMatch(/restore[\s\S]*start[\s\S]*kernel[\s\S]*init[\s\S]*expect/);
+  expect(stdout).toContain(`| ${bootedLine}`);
+  const path = ['--disk', 'ubd1', '--path', '/kept', '--to', scene.path('kept')];
+  expect((await scene.run('restore', 'debian@latest', ...path)).stderr).toBe('');
+  expect(await readFile(scene.path('kept/kept'), 'utf8')).toBe('kept by the guest\n');
+  const files = await scene.run('files', 'debian@latest', '/etc/umlsnap/drill.d');
+  expect(files.stdout).toContain('10-ready');
 });
 
 test('it fails where a hook of the agent does, by the words of the hook', async () => {
@@ -198,29 +151,32 @@ test('it fails where a hook of the agent does, by the words of the hook', async 
   expect(failed.text).toContain('its hook 20-db failed with 7: no table of users');
 });
 
-test('it tells an init that can not be run from everything else, with the kernel’s own words', async () => {
+test.each<[string, string, (image: string) => Promise<unknown>, RegExp]>([
+  [
+    ...(['noinit', 'an init that can not be run'] as const),
+    // By e2fsprogs, no root needed.
+    (image) => runTool('debugfs', ['-w', '-R', 'rm /bin/busybox', image]),
+    /there is no init that can be run.*No working init found/s,
+  ],
+  ['lost', 'a superblock that is lost', (image) => overwrite(image, 2048), /filesystem can't be mounted/],
+  [
+    ...(['short', 'an image that was captured too short'] as const),
+    (image) => truncate(image, 12 * 2 ** 20),
+    /its root filesystem can't be mounted .*bad geometry/,
+  ],
+])('it tells %s: %s', async (name, _, change, said) => {
   await configure();
-  // By e2fsprogs, no root needed.
-  const remove = (image: string) => runTool('debugfs', ['-w', '-R', 'rm /bin/busybox', image]);
-  const failed = await drill(await imageWith('noinit', remove));
+  const failed = await drill(await stored(name, change));
   const error = { code: 'DrillFailed', phase: 'init' };
-  expect(failed).toMatchObject({ status: 'failed', drill: 'failed', error });
-  expect(failed.text).toContain('there is no init that can be run');
-  expect(failed.console.join('\n')).toContain('No working init found');
+  expect(failed).toMatchObject({ exitCode: 1, status: 'failed', drill: 'failed', error });
+  expect(failed.text + failed.console.join('\n')).toMatch(said);
   await expectNothingLeft();
 });
 
-test('it tells a superblock that is lost, and an image that was captured too short for its filesystem', async () => {
-  const lost = await drill(await imageWith('lost', (image) => overwrite(image, 1024, 1024)));
-  expect(lost.text).toContain("its root filesystem can't be mounted");
-  const short = await drill(await imageWith('short', (image) => truncate(image, 12 * 2 ** 20)));
-  expect(short.text).toMatch(/its root filesystem can't be mounted .*bad geometry/);
-});
-
 test('it does not boot a snapshot whose image was changed or cut short since, and says which', async () => {
-  const name = await blankImage('changed');
+  const name = await stored('changed');
   const file = join(scene.store, 'changed', '20260102T030405Z', 'ubd0.img');
-  await overwrite(file, 500_000, 4096);
+  await overwrite(file, 4096);
   const changed = await drill(name);
   expect(changed).toMatchObject({ status: 'failed', drill: 'failed', console: [] });
   expect(changed.text).toMatch(/is damaged, and was not booted: ubd0.img does not match its checksum/);
@@ -230,30 +186,25 @@ test('it does not boot a snapshot whose image was changed or cut short since, an
   const { stdout } = await scene.run('list');
   expect(stdout).toMatch(/changed@20260102T030405Z .*failed/);
   expect(stdout).toMatch(/debian@.*passed/);
-  await expectNothingLeft();
 });
 
 test('it tells kernels that do not start, or say nothing, from kernels that are not there', async () => {
-  const name = await blankImage('blank');
+  const name = await stored('blank');
   await configure({ kernel: await script('broken-kernel', 'echo out of order; exit 3') });
   expect((await drill(name)).text).toMatch(/did not come up \(its kernel exited with 3: out of order\)/);
   await configure({ kernel: await script('mute-kernel', 'exec sleep 60'), timeout: '2s' });
   expect((await drill(name)).text).toMatch(/did not answer on its management console within 2 s/);
   await configure({ kernel: scene.path('nowhere') });
-  const impossible = await drillCommand(name);
+  const impossible = await drill(name);
   expect(impossible).toMatchObject({ exitCode: 1, drill: null, error: { code: 'DrillImpossible' } });
   expect(impossible.text).toContain('This says nothing of the snapshot.');
   await expectNothingLeft();
 });
 
 test('it tells a guest that runs and does not say what is expected, in the time that it has, and contains it meanwhile', async () => {
-  const quiet = {
-    mconsole: 'quiet',
-    disks: { ubd0: '/nowhere' },
-    drill: { expect: 'never said', timeout: '30s' },
-  };
-  await configure({}, { quiet });
-  const drilled = drill(await imageWith('quiet'));
+  const settings = { expect: 'never said', timeout: '30s' };
+  await configure({}, { quiet: { mconsole: 'quiet', disks: { ubd0: '/nowhere' }, drill: settings } });
+  const drilled = drill(await stored('quiet'));
   if (isRoot) await expectContained();
   expect((await scene.run('drill', 'quiet@latest')).exitCode).toBe(11);
   const failed = await drilled;
@@ -268,18 +219,16 @@ async function expectContained(): Promise<void> {
   const pids = await untilInBox();
   expect(existsSync(sockets())).toBe(true);
   for (const pid of pids) {
-    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
-    if (status === undefined) continue; // a process of the guest that has ended
-    expect(status).toMatch(/^CapEff:\s0+$/m);
-    expect(status).toMatch(/^CapBnd:\s0+$/m);
-    expect(status).toMatch(/^NoNewPrivs:\s1$/m);
-    expect(status).toMatch(/^Groups:\s*$/m);
+    const status = readOrNothing(`/proc/${pid}/status`);
+    if (status === '') continue; // a process of the guest that has ended
+    for (const line of [/^CapEff:\s0+$/m, /^CapBnd:\s0+$/m, /^NoNewPrivs:\s1$/m, /^Groups:\s*$/m]) {
+      expect(status).toMatch(line);
+    }
   }
   const [pid = 0] = pids;
-  for (const namespace of ['net', 'pid', 'mnt', 'ipc', 'uts']) {
-    expect(await readlink(`/proc/${pid}/ns/${namespace}`)).not.toBe(
-      await readlink(`/proc/self/ns/${namespace}`),
-    );
+  const namespaceOf = (process: number | 'self', name: string) => readlink(`/proc/${process}/ns/${name}`);
+  for (const name of ['net', 'pid', 'mnt', 'ipc', 'uts']) {
+    expect(await namespaceOf(pid, name)).not.toBe(await namespaceOf('self', name));
   }
   expect((await readFile(`/proc/${pid}/net/dev`, 'utf8')).match(/\S+(?=:)/g)).toEqual(['lo']);
 }
@@ -296,18 +245,16 @@ test.runIf(isRoot)('it leaves no process behind when it is killed', async () => 
 });
 
 test('it is done by a daemon at its time, for those guests whose last one is the longest ago, and when it is asked', async () => {
-  await blankImage('never');
+  await stored('never');
   const schedule = await dueAtOnce(scene, ':drill');
-  const broken = await script('broken-again', 'exit 3');
-  await configure({ kernel: broken, schedule, timezone: 'UTC', sample: 1 });
+  await configure({ kernel: await script('broken-again', 'exit 3'), schedule, timezone: 'UTC', sample: 1 });
   const daemon = await TestDaemon.start(scene);
+  const { pid } = daemon;
   await daemon.untilLogged(/^drill failed$/);
   const drills = await scene.withHistory((history) => history.jobs({ kind: 'drill', guest: 'never' }));
-  expect(drills).toMatchObject([{ status: 'failed', pid: daemon.pid, trigger: 'schedule' }]);
+  expect(drills).toMatchObject([{ status: 'failed', pid, trigger: 'schedule' }]);
   expect((await scene.run('drill', 'never@latest')).exitCode).toBe(1);
-  expect(await scene.newestJob('never')).toMatchObject({
-    ...{ kind: 'drill', trigger: 'request', pid: daemon.pid },
-  });
+  expect(await scene.newestJob('never')).toMatchObject({ kind: 'drill', trigger: 'request', pid });
   await daemon.end();
   await expectNothingLeft();
 });
