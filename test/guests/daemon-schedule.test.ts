@@ -1,13 +1,15 @@
 import { writeFile } from 'node:fs/promises';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, onTestFinished, test } from 'vitest';
 import { holdNextPause, resumeHeld, startHeldInPause, untilHeldInPause } from '../support/held-job.js';
-import { expectRuns, setScene } from '../support/scene.js';
-import { TestDaemon } from '../support/test-daemon.js';
+import { startMconsoleProxy } from '../support/mconsole-proxy.js';
+import type { RealGuest } from '../support/real-guest.js';
+import { expectRuns, setScene, settingsOf } from '../support/scene.js';
+import { dueAtOnce, TestDaemon } from '../support/test-daemon.js';
 import { waitFor } from '../support/wait-for.js';
 
 /**
- * The daemon and one guest: its slots, its signals, its config, its death, and whoever else works on the guest. In this order: a
- * daemon that a test starts is that of those that follow.
+ * The daemon: its slots, its signals, its config, its death, whoever else works on its guest, and a crowd of guests. In this order:
+ * a daemon that a test starts is that of those that follow.
  */
 
 const scene = setScene({ on: 'xfs', proxied: true, settings: { keep: { last: 2 } } });
@@ -127,4 +129,45 @@ test('a config read again on SIGHUP adds guests and takes them out; one that has
   const { length } = await scene.jobs('two');
   await daemon.untilLogged(/^backup done$/, done + 1);
   expect(await scene.jobs('two')).toHaveLength(length);
+});
+
+test('of many guests due at once never more than the limit are worked on, each gets its record while two stand still, which are resumed each by itself, and no failure ends the daemon', async () => {
+  await daemon.end();
+  const second = await scene.boot();
+  const { socketPath: guestSocketPath } = second;
+  const ofSecond = await startMconsoleProxy({ listenPath: scene.path('q'), guestSocketPath });
+  onTestFinished(() => ofSecond.close());
+  const concurrency = 3;
+  const names = Array.from({ length: 18 }, (_, n) => `absent${n + 1}`);
+  const guests = {
+    ...Object.fromEntries(names.map((name) => [name, { mconsole: name, disks: { ubd0: scene.path(name) } }])),
+    ...{ real1: scene.settings(), real2: settingsOf(second, { mconsole: ofSecond.socketPath }) },
+  };
+  const schedule = await dueAtOnce(scene, ...Object.keys(guests));
+  await scene.configure(guests, { concurrency, defaults: { timezone: 'UTC', pauseBudget: '60s', schedule } });
+  await Promise.all([scene.proxy, ofSecond].map(holdNextPause));
+  daemon = await TestDaemon.start(scene);
+  await Promise.all([scene.proxy, ofSecond].map(untilHeldInPause));
+  await daemon.untilLogged(/^backup failed$/, names.length - 1);
+  const expectStandingStill = async (guest: RealGuest) => {
+    await expect(guest.sh('true', 300)).rejects.toThrow(/did not answer/);
+  };
+  await expectStandingStill(scene.guest);
+  await resumeHeld(scene.proxy);
+  await expectRuns(scene.guest);
+  await expectStandingStill(second);
+  await resumeHeld(ofSecond);
+  await daemon.untilLogged(/^backup done$/, 1);
+  await daemon.end();
+
+  const jobs = (await scene.jobs()).filter(({ guest }) => guest !== null && guest in guests);
+  const told = jobs.map(({ guest, trigger, status }) => `${guest} ${trigger} ${status}`);
+  const expected = names.map((name) => `${name} schedule failed`);
+  expect(told.sort()).toEqual([...expected, 'real1 schedule success', 'real2 schedule success'].sort());
+  // The two that stood still did so side by side, and a limit of one would pass the other line as well.
+  const atWorkAt = (at: string) =>
+    jobs.filter(({ startedAt, finishedAt }) => startedAt <= at && (finishedAt ?? '') > at).length;
+  const mostAtWork = Math.max(...jobs.map(({ startedAt }) => atWorkAt(startedAt)));
+  expect(mostAtWork).toBeGreaterThan(1);
+  expect(mostAtWork).toBeLessThanOrEqual(concurrency);
 });
