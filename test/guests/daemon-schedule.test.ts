@@ -110,12 +110,14 @@ test('a slot whose guest somebody else works on is recorded as skipped, and the 
 });
 
 test('a config read again on SIGHUP adds guests and takes them out; one that has a problem is told with its place, and the old one stays in force', async () => {
+  const before = (await scene.jobs('debian')).length;
   // Its every job fails in its preflight.
   const two = { mconsole: 'nobody', disks: { ubd0: scene.path('no.img') }, schedule: everySecond };
   await scene.configure({ ...isDue('0 0 1 1 *'), two });
   expect(await daemon.reload()).toMatchObject({ scheduled: ['debian', 'two'] });
   const failed = await daemon.untilLogged(/^backup failed$/);
   expect(failed).toMatchObject({ guest: 'two' });
+  expect(await scene.jobs('debian')).toHaveLength(before);
 
   await writeFile(scene.config, '{ "guests": { "two": { "schedule": "nonsense" } } }');
   const told = await daemon.reload(/The old config stays in force/);
