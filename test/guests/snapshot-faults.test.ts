@@ -1,27 +1,38 @@
-import { copyFile, open, readFile, rename } from 'node:fs/promises';
+import { copyFile, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { canTrace, withInjected } from '../capture/traced.js';
+import type { RunningCli } from '../support/cli.js';
 import { beforeGo, startHeld } from '../support/held-job.js';
-import { expectFailed, setScene } from '../support/scene.js';
+import { expectFailed, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
-/** What goes wrong with the copy while the guest stands still, by the command line on a real guest. */
+/**
+ * What goes wrong with the copy of a real guest while it stands still, and Ctrl-C and SIGTERM in each phase: everything begun is
+ * undone, the guest resumed first.
+ */
 
 const scene = setScene({ guest: { fillMiB: 16 }, proxied: true, settings: { capture: 'copy' } });
+const traceable = await canTrace();
+const untraced = traceable ? '' : ' (skipped: strace is missing or may not trace)';
+
+/** What the guest is asked from now on, or passes by. */
+async function askedFromNow(): Promise<() => Promise<string[]>> {
+  const seen = (await scene.proxy.events()).length;
+  return async () => (await scene.proxy.events()).slice(seen).map(({ command }) => command);
+}
 
 // First: what it keeps is there for the faults after it, and none of them may take it.
-test('a guest that does not hear `go` ten times is resumed by the next one, and not drowned in them', async () => {
+test('a guest that does not hear `go` ten times is resumed by the next one, and not drowned in them (fault 11)', async () => {
   const { proxy } = scene;
   const job = await startHeld(scene);
   await proxy.drop('go', 10, 'request');
-  const { summary } = await job.end();
-  expect(summary).toMatchObject({ error: null, consistency: 'synced' });
+  expect((await job.end()).summary).toMatchObject({ error: null, consistency: 'synced' });
   const asked = (await proxy.events()).filter(({ command, what }) => command === 'go' && what === 'request');
-  const [first, last] = [asked[0], asked.at(-1)].map((go) => go?.atMs ?? Number.NaN);
+  const [first = Number.NaN, ...later] = asked.map(({ atMs }) => atMs);
   expect(asked.length).toBeGreaterThan(10);
   // Six in the first moments, and then four a second; the rest is for a proxy that had to wait for its turn.
-  expect(asked.length).toBeLessThan(11 + ((last ?? 0) - (first ?? 0)) / 250);
+  expect(asked.length).toBeLessThan(11 + ((later.at(-1) ?? Number.NaN) - first) / 250);
   await scene.expectWell();
 });
 
@@ -45,68 +56,18 @@ test('a copy that would take longer than the budget is cut, the guest resumed, a
   await scene.expectUnharmed();
 });
 
-test('a copier that dies while the guest stands still is noticed at once, not at the deadline (fault 26)', async () => {
-  const job = await startHeld(scene);
-  process.kill(job.captureChild, 'SIGSTOP');
-  const pausesBefore = (await scene.proxy.pauses()).length;
-  const ended = job.end();
-  await waitFor('the pause', guestIsStopped);
-  process.kill(job.captureChild, 'SIGKILL');
-  const summary = expectFailed(await ended, 'CaptureFailed');
-  expect(summary.error?.message).toMatch(/ended unexpectedly \(SIGKILL\)/);
-  const [pausedMs] = (await scene.proxy.pauses()).slice(pausesBefore);
-  // Of a budget of 60 s.
-  expect(pausedMs).toBeLessThan(30_000);
-  await scene.expectUnharmed();
-});
-
-/** Sees from the host whether the guest stands still in its management console. */
-async function guestIsStopped(): Promise<boolean> {
-  return (await readFile(`/proc/${scene.guest.pid}/wchan`, 'utf8')).includes('wait_for_more_packets');
-}
-
-const traceable = await canTrace();
-describe.skipIf(!traceable)(
-  `an I/O error${traceable ? '' : ' (skipped: strace is missing or may not trace)'}`,
-  () => {
-    test('on the disk while it is copied is no zeros in a snapshot (fault 24)', async () => {
-      const job = await startHeld(scene);
-      const faults = ['sendfile:error=EIO', 'pread64:error=EIO'];
-      const result = await withInjected(job.captureChild, faults, () => job.end());
-      const summary = expectFailed(result, 'CaptureFailed');
-      expect(summary.error).toMatchObject({ phase: 'capture' });
-      expect(summary.error?.message).toContain("the disk can't be read (EIO)");
-      await scene.expectUnharmed();
+test.skipIf(!traceable)(
+  `an I/O error at the fsync of the guest's directory, after the rename, throws the copy away (fault 31)${untraced}`,
+  async () => {
+    const job = await startHeld(scene);
+    const directory = join(scene.store, 'debian');
+    const result = await withInjected(job.cli.pid, ['fsync:error=EIO'], () => job.end(), directory);
+    expect(expectFailed(result, 'StoreUnusable').error).toMatchObject({
+      ...{ phase: 'seal', message: expect.stringContaining('EIO') },
     });
-
-    test("at the fsync of the guest's directory, after the rename, throws the copy away (fault 31)", async () => {
-      const job = await startHeld(scene);
-      const directory = join(scene.store, 'debian');
-      const inject = ['fsync:error=EIO'];
-      const result = await withInjected(job.cli.pid, inject, () => job.end(), directory);
-      const summary = expectFailed(result, 'StoreUnusable');
-      expect(summary.error).toMatchObject({ phase: 'seal', message: expect.stringContaining('EIO') });
-      await scene.expectUnharmed();
-    });
+    await scene.expectUnharmed();
   },
 );
-
-describe('a copy that is not what was captured is no snapshot', () => {
-  test.each([
-    ['a byte flipped before the seal (fault 28)', 'CaptureDamaged', flipByte],
-    [
-      'somebody put a file beside it',
-      'Internal',
-      (dir: string) => copyFile('/etc/hostname', join(dir, 'extra')),
-    ],
-  ])('%s', async (_, code, change) => {
-    const job = await startHeld(scene);
-    const { result } = await beforeGo(job, scene.proxy, () => change(job.incoming));
-    const summary = expectFailed(result, code);
-    expect(summary.error).toMatchObject({ phase: 'seal' });
-    await scene.expectUnharmed();
-  });
-});
 
 async function flipByte(incoming: string): Promise<void> {
   const copy = await open(join(incoming, 'ubd0.img'), 'r+');
@@ -114,13 +75,102 @@ async function flipByte(incoming: string): Promise<void> {
   await copy.close();
 }
 
-// Last: from here on the guest's disk has no name any more.
-test('a disk that another file takes the place of makes the capture void (fault 25)', async () => {
-  const other = scene.path('other.img');
-  await copyFile(scene.guest.diskPath, other);
+test.each([
+  ['a byte flipped before the seal (fault 28)', 'CaptureDamaged', flipByte],
+  ['a file put beside it', 'Internal', (dir: string) => copyFile('/etc/hostname', join(dir, 'extra'))],
+])('a copy that is not what was captured, for %s, is no snapshot', async (_, code, change) => {
   const job = await startHeld(scene);
-  await rename(other, scene.guest.diskPath);
-  const summary = expectFailed(await job.end(), 'SourceChanged');
-  expect(summary.error?.message).toContain('deleted or replaced');
+  const { result } = await beforeGo(job, scene.proxy, () => change(job.incoming));
+  expect(expectFailed(result, code).error).toMatchObject({ phase: 'seal' });
   await scene.expectUnharmed();
+});
+
+describe('a signal', () => {
+  async function interrupt(cli: RunningCli, signal: NodeJS.Signals): Promise<void> {
+    cli.kill(signal);
+    await cli.waitForOutput(/undoing what was begun/);
+  }
+
+  async function expectInterrupted(cli: RunningCli, signal: NodeJS.Signals, phase: unknown): Promise<void> {
+    const { exitCode, summary, stderr } = resultOf(await cli.exited);
+    expect(summary, stderr).toMatchObject({
+      ...{ status: 'interrupted', resumed: true, snapshot: null },
+      error: { code: 'Interrupted', phase, message: expect.stringContaining(signal) },
+    });
+    expect(exitCode).toBe(130);
+    await scene.expectUnharmed();
+    const { job } = summary;
+    expect(await scene.newestJob()).toMatchObject({ job, status: 'interrupted', error: { phase } });
+  }
+
+  test.each([
+    ['preflight', 'SIGINT', 'proc cpuinfo'],
+    ['quiesce', 'SIGTERM', 'sysrq s'],
+  ] as const)('in %s (%s) leaves the guest running all the time', async (phase, signal, held) => {
+    const asked = await askedFromNow();
+    await scene.proxy.hold(held);
+    const cli = scene.startSnapshot();
+    await scene.proxy.untilHeld(held);
+    await interrupt(cli, signal);
+    await scene.proxy.release(held);
+    await expectInterrupted(cli, signal, phase);
+    expect(await asked()).not.toContain('stop');
+  });
+
+  test('while `stop` is on its way resumes the guest when it has come', async () => {
+    await scene.proxy.hold('stop');
+    const asked = await askedFromNow();
+    const cli = scene.startSnapshot();
+    await scene.proxy.untilHeld('stop');
+    cli.kill('SIGINT');
+    await waitFor('a go, sent though the stop is out', async () => (await asked()).includes('go'));
+    await scene.proxy.release('stop');
+    await expectInterrupted(cli, 'SIGINT', 'stop');
+  });
+
+  // More of them change nothing: undoing is not left half done.
+  test.each([
+    ['SIGTERM', 1],
+    ['SIGINT', 3],
+  ] as const)('while the guest is paused resumes it first: %s, sent %i times', async (signal, times) => {
+    const job = await startHeld(scene);
+    process.kill(job.captureChild, 'SIGSTOP');
+    const asked = await askedFromNow();
+    const pausesBefore = (await scene.proxy.pauses()).length;
+    await job.letGo();
+    const isInCapture = async () => /stop,.*proc diskstats/.test((await asked()).join());
+    await waitFor('the guest to be paused and asked for its dirty pages', isInCapture);
+    for (let sent = 0; sent < times; sent++) job.cli.kill(signal);
+    // Its budget is longer than this is waited for.
+    await waitFor('the guest to be resumed', async () => (await scene.proxy.pauses()).length > pausesBefore);
+    await expectInterrupted(job.cli, signal, 'capture');
+  });
+
+  test('while `go` is on its way ends only after it has come', async () => {
+    const job = await startHeld(scene);
+    let hasEnded = false;
+    void job.cli.exited.then(() => {
+      hasEnded = true;
+    });
+    await beforeGo(job, scene.proxy, async () => {
+      await interrupt(job.cli, 'SIGTERM');
+      const asked = await askedFromNow();
+      await waitFor('another go', async () => (await asked()).includes('go'));
+      expect(hasEnded).toBe(false);
+    });
+    await expectInterrupted(job.cli, 'SIGTERM', expect.anything());
+  });
+
+  test.skipIf(!traceable)(`in seal, at the fsync of the image, leaves no snapshot${untraced}`, async () => {
+    const job = await startHeld(scene);
+    const untilTold = async () => {
+      await job.letGo();
+      await job.cli.waitForOutput(/"phase":"seal"/);
+      await interrupt(job.cli, 'SIGTERM');
+    };
+    // Lasts for as long as it is traced.
+    const slowly = ['fsync:delay_enter=60000000'];
+    await withInjected(job.cli.pid, slowly, untilTold, join(job.incoming, 'ubd0.img'));
+    await expectInterrupted(job.cli, 'SIGTERM', 'seal');
+  });
 });
