@@ -1,19 +1,19 @@
-import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { readProcessStat } from '../../src/process-identity.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
+import { readOrNothing } from '../support/guest-processes.js';
 import { startHeldInSync } from '../support/held-job.js';
 import { expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
-/** SIGSTOP and SIGKILL to whoever has a part in a pause: the guest, the orchestrator, the guardian, recover. */
+/** SIGSTOP and SIGKILL to whoever has a part in a pause: the guest, the orchestrator, the guardian, recover; and a stop of an admin's. */
 
 const scene = setScene({ on: 'xfs', proxied: true, guest: { writer: 'lines' } });
 afterEach(async () => {
   process.kill(scene.guest.pid, 'SIGCONT');
   for (const command of ['stop', 'sysrq s', 'go']) await scene.proxy.release(command);
-  await scene.expectWell();
+  await scene.expectUnharmed();
 });
 
 const whilePaused = (...options: string[]) =>
@@ -25,9 +25,7 @@ async function standStill(pid: number): Promise<void> {
 }
 
 const guardians = () =>
-  scene
-    .processes()
-    .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('guardian-process'));
+  scene.processes().filter((pid) => readOrNothing(`/proc/${pid}/cmdline`).includes('guardian-process'));
 
 /** The messages about `go` since then. */
 async function gosSince(atMs: number) {
@@ -41,18 +39,35 @@ async function expectResumedAtOnce(sinceMs: number): Promise<void> {
   expect((resumed?.atMs ?? Number.POSITIVE_INFINITY) - sinceMs).toBeLessThan(30_000);
 }
 
+/** A job whose stop is on its way, until it is released. */
+async function withStopHeld(...options: string[]): Promise<RunningCli> {
+  await scene.proxy.hold('stop');
+  const cli = scene.startSnapshot(...options);
+  await scene.proxy.untilHeld('stop');
+  return cli;
+}
+
+test('a guest that somebody stops between the preflight and our stop is left stopped (fault 7)', async () => {
+  const startedAtMs = monotonicMs();
+  const cli = await withStopHeld();
+  await scene.guest.mconsole('stop');
+  await scene.proxy.release('stop');
+  const { error } = expectFailed(resultOf(await cli.exited), 'GuestAlreadyStopped');
+  expect(error?.phase).toBe('stop');
+  expect(await gosSince(startedAtMs)).toEqual([]);
+  // Refused by a guest that runs.
+  expect(await scene.guest.mconsole('go')).toBe('');
+});
+
 describe('a guest that is SIGSTOPped with our stop in its queue', () => {
   async function withStopQueued(): Promise<RunningCli> {
-    const { proxy, guest } = scene;
-    await proxy.hold('stop');
-    const cli = scene.startSnapshot('--budget', '1s');
-    await proxy.untilHeld('stop');
-    await standStill(guest.pid);
-    await proxy.release('stop');
+    const cli = await withStopHeld('--budget', '1s');
+    await standStill(scene.guest.pid);
+    await scene.proxy.release('stop');
     return cli;
   }
 
-  test('and continued within our patience pauses late, and is resumed: nothing counts as a snapshot', async () => {
+  test('and continued within our patience pauses late, and is resumed: nothing counts as a snapshot (fault 3)', async () => {
     const cli = await withStopQueued();
     // The budget passes, and `go` after `go` queues up behind the stop.
     const fromMs = monotonicMs();
@@ -61,7 +76,7 @@ describe('a guest that is SIGSTOPped with our stop in its queue', () => {
     expectFailed(resultOf(await cli.exited), 'StopUnanswered');
   });
 
-  test('and continued after we have given up waiting is resumed by the guardian that stays', async () => {
+  test('and continued after we have given up waiting is resumed by the guardian that stays (fault 4)', async () => {
     const cli = await withStopQueued();
     const summary = expectFailed(resultOf(await cli.exited), 'GuestMayBePaused', 20);
     expect(summary.resumed).toBe(false);
@@ -76,20 +91,16 @@ describe('a guest that is SIGSTOPped with our stop in its queue', () => {
 });
 
 describe('while the guest is paused', () => {
-  test('the orchestrator that is SIGSTOPped does not lengthen the pause beyond its budget', async () => {
+  test('the orchestrator that is SIGSTOPped does not lengthen the pause beyond its budget (fault 45)', async () => {
     const cli = await whilePaused('--budget', '700ms');
     await standStill(cli.pid);
-    try {
-      // By nobody but the guardian: the orchestrator still stands.
-      await expectRuns(scene.guest);
-    } finally {
-      cli.kill('SIGCONT');
-    }
+    // By nobody but the guardian: the orchestrator still stands.
+    await expectRuns(scene.guest).finally(() => cli.kill('SIGCONT'));
     await scene.proxy.release('sysrq s');
     expectFailed(resultOf(await cli.exited), 'PauseBudgetExceeded');
   });
 
-  test('the guardian that is killed is noticed at once, and the guest resumed', async () => {
+  test('the guardian that is killed is noticed at once, and the guest resumed (fault 47)', async () => {
     const cli = await whilePaused();
     const killedAtMs = monotonicMs();
     for (const pid of guardians()) process.kill(pid, 'SIGKILL');
@@ -97,7 +108,7 @@ describe('while the guest is paused', () => {
     await expectResumedAtOnce(killedAtMs);
   });
 
-  test('the whole process group of the command that is killed does not reach the guardian', async () => {
+  test('the whole process group of the command that is killed does not reach the guardian (fault 47)', async () => {
     const cli = await startHeldInSync(scene.proxy, () =>
       scene.start(['snapshot', 'debian'], { detached: true }),
     );
@@ -109,7 +120,7 @@ describe('while the guest is paused', () => {
     expect(await scene.run('recover')).toMatchObject({ exitCode: 0, stderr: '' });
   });
 
-  test('a recover that is killed in its turn is made good by the next', async () => {
+  test('a recover that is killed in its turn is made good by the next (fault 49)', async () => {
     const cli = await whilePaused();
     scene.killCommands();
     await cli.exited;
@@ -122,11 +133,7 @@ describe('while the guest is paused', () => {
     await recover.exited;
     expect(await scene.leases()).toHaveLength(1);
     await scene.proxy.release('go');
-    const { exitCode, stderr, json } = await scene.run('recover', '--json');
-    expect({ exitCode, stderr, json }).toMatchObject({
-      exitCode: 0,
-      stderr: '',
-      json: [{ resumed: ['debian'] }],
-    });
+    const json = [{ resumed: ['debian'] }];
+    expect(await scene.run('recover', '--json')).toMatchObject({ exitCode: 0, stderr: '', json });
   });
 });
