@@ -1,195 +1,267 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { spawn } from 'node:child_process';
 import { readlink, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { withGuest } from '../../src/guest/guest.js';
 import { findGuestProcesses, type GuestProcesses } from '../../src/guest/guest-processes.js';
-import { withHostView } from '../../src/guest/host-view.js';
+import { HostView } from '../../src/guest/host-view.js';
+import { waitUntilDrained, writtenBy } from '../../src/guest/io-drain.js';
+import { confirmStopped, probeStopped } from '../../src/guest/stop-probe.js';
+import { StopAndGo } from '../../src/pause/stop-and-go.js';
 import { captureWhilePaused } from '../../src/snapshot/capture-paused.js';
 import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
+import { sha256sum } from '../image/make-image.js';
 import { startHeld } from '../support/held-job.js';
 import type { What } from '../support/mconsole-proxy-messages.js';
+import { pidOf } from '../support/pid-of.js';
 import { runTool } from '../support/run-tool.js';
 import { expectFailed, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /**
- * A copy counts only if the guest stood still under all of it, and that is for the host to say, not for the console. Here the
- * console lies, an admin comes between, and the I/O helper does not stand still.
+ * What the host sees of a guest, whatever its console says. `stopped` does not mean quiet: the I/O helper goes on writing
+ * what the guest had queued (uml-facts, fact 2).
  */
 
 const scene = setScene({ proxied: true, on: 'xfs' });
 let processes: GuestProcesses;
+let view: HostView;
 /** The guest's I/O helper, which can be held apart from the guest: a process of its own up to 6.14. */
 let helper: number;
 
+const find = async () => findGuestProcesses([await stat(scene.guest.diskPath)]);
+
 beforeAll(async () => {
-  const file = await stat(scene.guest.diskPath);
-  processes = await waitFor('the guest of the disk', () => findGuestProcesses([file]));
+  processes = await waitFor('the guest of the disk', find);
   helper = Number(processes.ioTasks[0]?.split('/')[0]);
+  expect(processes.main.pid).toBe(scene.guest.pid);
   expect(helper).not.toBe(scene.guest.pid);
+  view = new HostView(processes);
 });
-afterEach(() => scene.expectWell());
+afterAll(() => view?.close());
 
-async function sha256OfDisk(): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(scene.guest.diskPath)) hash.update(piece as Buffer);
-  return hash.digest('hex');
-}
-
-/** Runs `use` while the helper is held: from then on the guest writes to it, and it does not write to the disk. */
-async function withHelperHeld<T>(use: (letGo: () => void) => Promise<T>): Promise<T> {
-  process.kill(helper, 'SIGSTOP');
-  const letGo = () => void process.kill(helper, 'SIGCONT');
-  return await use(letGo).finally(letGo);
-}
-
-async function untilSeen(start: number, command: string, what: What): Promise<void> {
-  const isIt = (event: { command: string; what: What }) => event.command === command && event.what === what;
-  const seen = async () => (await scene.proxy.events()).slice(start).some(isIt);
-  await waitFor(`${what} of ${command}`, seen, { everyMs: 5 });
-}
-
-/** No `go` reaches the guest until the proxy is told to let them pass. */
-const loseEveryGo = () => scene.proxy.drop('go', 10_000, 'request');
-
-test('what the I/O helper still writes after the stop is waited for and is in the copy, and the sync is asked for before go', async () => {
-  const { proxy, guest } = scene;
-  // What is written to later is there already: nothing has to be read for that, by a helper that is held.
-  await guest.sh('echo early > /data/late; sync');
-  const job = await startHeld(scene, [], await scene.variant({ require: 'crash', syncTries: 1 }));
-  await proxy.hold('stop');
-  await job.letGo();
-  await proxy.untilHeld('stop');
-  const start = (await proxy.events()).length;
-  const [atStop, atGo] = await withHelperHeld(async (letGo) => {
-    await guest.sh('(echo later | dd of=/data/late conv=notrunc,fsync) > /dev/null 2>&1 &');
-    const waits = async () => !/^nr_writeback 0$/m.test(await guest.sh('cat /proc/vmstat'));
-    await waitFor('the guest to wait for its helper', waits);
-    const before = await sha256OfDisk();
-    await loseEveryGo();
-    await proxy.release('stop');
-    await untilSeen(start, 'proc diskstats', 'answer');
-    // Who does not wait for the helper has captured by then, or given up.
-    await sleep(100);
-    letGo();
-    await untilSeen(start, 'go', 'request');
-    return [before, await sha256OfDisk()];
-  });
-  const events = (await proxy.events()).slice(start).map(({ what, command }) => `${what} ${command}`);
-  await proxy.release('go');
-  const { summary, stderr } = resultOf(await job.cli.exited);
-  expect(summary.error, stderr).toBeNull();
-  expect(atGo).not.toBe(atStop);
-  const stored = (await scene.listed()).find(({ snapshot }) => snapshot === summary.snapshot);
-  expect(stored).toMatchObject({ manifest: { disks: [{ sha256: atGo }] } });
-  // As the kernel's documentation has it: asked of the stopped guest, it is queued and done right after go.
-  const [stopped, synced, gone] = ['answer stop', 'request sysrq s', 'request go'].map((event) =>
-    events.indexOf(event),
-  );
-  expect(stopped).toBeGreaterThanOrEqual(0);
-  expect(synced).toBeGreaterThan(stopped ?? Number.NaN);
-  expect(gone).toBeGreaterThan(synced ?? Number.NaN);
-});
-
-test('a helper that never stands still is waited for to the end of the budget, and nothing is captured', async () => {
-  const { proxy } = scene;
-  const job = await startHeld(scene, ['--budget', '300ms']);
-  await proxy.hold('stop');
-  await job.letGo();
-  await proxy.untilHeld('stop');
-  const summary = await withHelperHeld(async () => {
-    await proxy.release('stop');
-    return expectFailed(resultOf(await job.cli.exited), 'PauseBudgetExceeded');
-  });
-  expect(summary.error).toMatchObject({ phase: 'sync' });
-});
-
-test('a helper that never stands still is named as what kept the guest from being captured', async () => {
+test('after the drain no byte of the disk changes until go, under the heaviest writes', async () => {
   const { guest } = scene;
-  const config = guestNamed(await loadConfig(scene.config), 'debian');
-  const journal = new PhaseJournal(
-    'job',
-    { recordPhase: async () => {} },
-    () => {},
-    () => {},
-  );
-  const capture = {
-    ...{ method: 'copy' as const, catchUp: async () => {}, facts: () => ({}), dispose: async () => {} },
-    run: () => Promise.reject(new Error('it was captured')),
-  };
-  await guest.mconsole('stop');
+  const write = 'dd if=/dev/urandom of=/data/heavy bs=64k count=16 seek=$((i * 7 % 32 * 16)) conv=notrunc';
+  const writes = `i=0; while :; do i=$((i + 1)); ${write}; [ $((i % 8)) = 0 ] && sync; nap 0.02; done`;
+  await guest.sh(`(${writes}) > /dev/null 2>&1 & echo $! > /tmp/writer`);
+  const stopAndGo = await StopAndGo.open({ socketPath: guest.socketPath, main: processes.main });
+  let lateRounds = 0;
   try {
-    await withHelperHeld(() =>
-      withGuest(config, (asked) =>
-        withHostView(processes, async (view) => {
+    for (let round = 0; round < 15; round++) {
+      expect(await stopAndGo.stop(30_000)).toBe('stopped');
+      const atStop = writtenBy(view);
+      expect(await waitUntilDrained(view, performance.now() + 30_000)).toBe(true);
+      const drained = writtenBy(view);
+      if (atStop !== drained) lateRounds += 1;
+      const copy = scene.path('copy.img');
+      await runTool('cp', ['--sparse=always', guest.diskPath, copy]);
+      // Writes came as late as 132 ms after the stop.
+      await sleep(200);
+      expect(writtenBy(view)).toBe(drained);
+      await runTool('cmp', [guest.diskPath, copy]);
+      expect(probeStopped(processes.main)).toBe('stopped');
+      expect(await stopAndGo.resume(5_000)).toMatchObject({ over: 'resumed' });
+      // Some writing between the rounds, so that each stop meets it.
+      await waitFor('another write', () => writtenBy(view) !== drained);
+    }
+  } finally {
+    await stopAndGo.resume(5_000);
+    stopAndGo.close();
+    await guest.sh('kill $(cat /tmp/writer)');
+  }
+  console.log(`late writes after ${lateRounds} of 15 stops, none after the drain`);
+});
+
+// Its console may be another guest's, and then proves nothing.
+test('a guest that its console has stopped is seen to stand still, and one that runs never is', async () => {
+  const { guest } = scene;
+  const expectSeenRunning = async () => {
+    await waitFor('the host to tell', () => probeStopped(processes.main) === 'running');
+    expect(await confirmStopped(view)).toBe(false);
+  };
+  await expectSeenRunning();
+  await guest.mconsole('stop');
+  expect(await confirmStopped(view)).toBe(true);
+  await guest.mconsole('go');
+  await expectSeenRunning();
+});
+
+test("guest processes that come and go are not taken for the guest's helper, which would then be missed", async () => {
+  await scene.guest.sh('(while :; do /bin/true; done) > /dev/null 2>&1 & echo $! > /tmp/forks');
+  try {
+    for (let looks = 0; looks < 40; looks++) {
+      expect((await find())?.ioTasks).toEqual(processes.ioTasks);
+    }
+  } finally {
+    await scene.guest.sh('kill $(cat /tmp/forks)');
+  }
+});
+
+test('a helper that can`t be seen through never counts as drained, and a drain that is given up does not wait for its end', async () => {
+  // Our own tasks are on a CPU while they look.
+  const self = new HostView({ main: processes.main, ioTasks: [`${process.pid}/task/${process.pid}`] });
+  try {
+    expect(await waitUntilDrained(self, performance.now() + 50)).toBe(false);
+    const controller = new AbortController();
+    const drained = waitUntilDrained(self, performance.now() + 60_000, controller.signal);
+    controller.abort(new Error('given up'));
+    await expect(drained).rejects.toThrow('given up');
+  } finally {
+    self.close();
+  }
+});
+
+test('a helper that has ended writes nothing any more, and one that was never there neither', async () => {
+  const helper = spawn('sleep', ['600'], { stdio: 'ignore' });
+  const task = `${pidOf(helper)}/task/${pidOf(helper)}`;
+  const kept = new HostView({ main: processes.main, ioTasks: [task] });
+  const before = await waitFor('the helper to sleep', () => kept.look().blocked && kept.look());
+  expect(before.written).toMatch(/ \d+ \d+$/);
+  helper.kill('SIGKILL');
+  await waitFor('its end', () => kept.look().written === `${task} gone`);
+  const late = new HostView({ main: processes.main, ioTasks: [task] });
+  expect(late.look()).toEqual({ blocked: true, written: `${task} gone` });
+  expect(late.tellsSleepers()).toBe(false);
+  for (const open of [kept, late]) open.close();
+});
+
+// Here the console lies, an admin comes between, and the I/O helper does not stand still.
+describe('a copy counts only if the guest stood still under all of it, by what the host says:', () => {
+  afterEach(() => scene.expectWell());
+
+  /** Runs `use` while the helper is held: from then on the guest writes to it, and it does not write to the disk. */
+  async function withHelperHeld<T>(use: (letGo: () => void) => Promise<T>): Promise<T> {
+    process.kill(helper, 'SIGSTOP');
+    const letGo = () => void process.kill(helper, 'SIGCONT');
+    return await use(letGo).finally(letGo);
+  }
+
+  async function untilSeen(start: number, command: string, what: What): Promise<void> {
+    const isIt = (event: { command: string; what: What }) => event.command === command && event.what === what;
+    const seen = async () => (await scene.proxy.events()).slice(start).some(isIt);
+    await waitFor(`${what} of ${command}`, seen, { everyMs: 5 });
+  }
+
+  /** No `go` reaches the guest until the proxy is told to let them pass. */
+  const loseEveryGo = () => scene.proxy.drop('go', 10_000, 'request');
+
+  test('what the I/O helper still writes after the stop is waited for and is in the copy, and the sync is asked for before go', async () => {
+    const { proxy, guest } = scene;
+    // What is written to later is there already: nothing has to be read for that, by a helper that is held.
+    await guest.sh('echo early > /data/late; sync');
+    const job = await startHeld(scene, [], await scene.variant({ require: 'crash', syncTries: 1 }));
+    await proxy.hold('stop');
+    await job.letGo();
+    await proxy.untilHeld('stop');
+    const start = (await proxy.events()).length;
+    const [atStop, atGo] = await withHelperHeld(async (letGo) => {
+      await guest.sh('(echo later | dd of=/data/late conv=notrunc,fsync) > /dev/null 2>&1 &');
+      const waits = async () => !/^nr_writeback 0$/m.test(await guest.sh('cat /proc/vmstat'));
+      await waitFor('the guest to wait for its helper', waits);
+      const before = await sha256sum(guest.diskPath);
+      await loseEveryGo();
+      await proxy.release('stop');
+      await untilSeen(start, 'proc diskstats', 'answer');
+      // Who does not wait for the helper has captured by then, or given up.
+      await sleep(100);
+      letGo();
+      await untilSeen(start, 'go', 'request');
+      return [before, await sha256sum(guest.diskPath)];
+    });
+    const events = (await proxy.events()).slice(start).map(({ what, command }) => `${what} ${command}`);
+    await proxy.release('go');
+    const { summary, stderr } = resultOf(await job.cli.exited);
+    expect(summary.error, stderr).toBeNull();
+    expect(atGo).not.toBe(atStop);
+    const stored = (await scene.listed()).find(({ snapshot }) => snapshot === summary.snapshot);
+    expect(stored).toMatchObject({ manifest: { disks: [{ sha256: atGo }] } });
+    // As the kernel's documentation has it: asked of the stopped guest, it is queued and done right after go.
+    const inOrder = ['answer stop', 'request sysrq s', 'request go'];
+    expect([...new Set(events)].filter((event) => inOrder.includes(event))).toEqual(inOrder);
+  });
+
+  test('a helper that never stands still is waited for to the end, and named as what kept the guest from being captured', async () => {
+    const { guest } = scene;
+    const config = guestNamed(await loadConfig(scene.config), 'debian');
+    const journal = new PhaseJournal(
+      'job',
+      { recordPhase: async () => {} },
+      () => {},
+      () => {},
+    );
+    const capture = {
+      ...{ method: 'copy' as const, catchUp: async () => {}, facts: () => ({}), dispose: async () => {} },
+      run: () => Promise.reject(new Error('it was captured')),
+    };
+    await guest.mconsole('stop');
+    try {
+      await withHelperHeld(() =>
+        withGuest(config, async (asked) => {
           const paused = { signal: new AbortController().signal, deadlineMs: performance.now() + 200 };
           const work = { guest: asked, processes, view, capture, journal, isSmp: false, acceptsDirty: true };
           const capturing = captureWhilePaused(paused, work);
           await expect(capturing).rejects.toMatchObject({ code: 'IoNotDrained', facts: { guest: 'debian' } });
         }),
-      ),
-    );
-  } finally {
-    await guest.mconsole('go');
+      );
+    } finally {
+      await guest.mconsole('go');
+    }
+  });
+
+  test('a console that only says that it has stopped is not believed: the guest runs on, and nothing is kept', async () => {
+    const { proxy } = scene;
+    // As where the config pairs the console of one guest with the disks of another.
+    await proxy.answer('stop', 'stopped', 1);
+    await proxy.answer('go', '', 10_000);
+    const start = (await proxy.events()).length;
+    const summary = expectFailed(await scene.snapshot(), 'GuestNotStopped');
+    expect(summary.error?.phase).toBe('sync');
+    const stops = (await proxy.events()).slice(start).filter(({ command }) => command === 'stop');
+    expect(stops.filter(({ passedOn }) => passedOn)).toMatchObject([{ what: 'answer' }]);
+    for (const command of ['stop', 'go']) await proxy.release(command);
+  });
+
+  /** The copier has its word, and is held before it hears it: the guest stands still, and none of it is copied. */
+  async function heldInCapture() {
+    const job = await startHeld(scene);
+    process.kill(job.captureChild, 'SIGSTOP');
+    await job.letGo();
+    const channel = /\d+/.exec(await readlink(`/proc/${job.captureChild}/fd/3`))?.[0];
+    const unread = async () => {
+      const sockets = (await runTool('ss', ['-H', '-x', '-a'])).toString().split('\n');
+      const fields = sockets.map((line) => line.trim().split(/\s+/));
+      return Number(fields.find((field) => field[5] === channel)?.[2]) > 0;
+    };
+    await waitFor('the order to capture', unread, { everyMs: 20 });
+    return job;
   }
-});
 
-test('a console that only says that it has stopped is not believed: the guest runs on, and nothing is kept', async () => {
-  const { proxy } = scene;
-  // As where the config pairs the console of one guest with the disks of another.
-  await proxy.answer('stop', 'stopped', 1);
-  await proxy.answer('go', '', 10_000);
-  const start = (await proxy.events()).length;
-  const summary = expectFailed(await scene.snapshot(), 'GuestNotStopped');
-  expect(summary.error).toMatchObject({ phase: 'sync' });
-  const events = (await proxy.events()).slice(start);
-  expect(events.filter(({ command, passedOn }) => command === 'stop' && passedOn)).toMatchObject([
-    { what: 'answer' },
-  ]);
-  for (const command of ['stop', 'go']) await proxy.release(command);
-});
+  test('an admin`s go, a write and a stop during the copy make it void, though the guest stands still again', async () => {
+    const { guest } = scene;
+    const job = await heldInCapture();
+    await guest.mconsole('go');
+    await guest.sh('echo between > /data/between; sync');
+    await guest.mconsole('stop');
+    process.kill(job.captureChild, 'SIGCONT');
+    const { error } = expectFailed(resultOf(await job.cli.exited), 'SourceChanged');
+    expect(error?.phase).toBe('capture');
+    expect(error?.message).toContain("the guest's I/O helper wrote to it");
+  });
 
-/** The copier has its word, and is held before it hears it: the guest stands still, and none of it is copied. */
-async function heldInCapture() {
-  const job = await startHeld(scene);
-  process.kill(job.captureChild, 'SIGSTOP');
-  await job.letGo();
-  const channel = /\d+/.exec(await readlink(`/proc/${job.captureChild}/fd/3`))?.[0];
-  const unread = async () => {
-    const sockets = (await runTool('ss', ['-H', '-x', '-a'])).toString().split('\n');
-    const fields = sockets.map((line) => line.trim().split(/\s+/));
-    return Number(fields.find((field) => field[5] === channel)?.[2]) > 0;
-  };
-  await waitFor('the order to capture', unread, { everyMs: 20 });
-  return job;
-}
-
-test('an admin`s go, a write and a stop during the copy make it void, though the guest stands still again', async () => {
-  const { guest } = scene;
-  const job = await heldInCapture();
-  await guest.mconsole('go');
-  await guest.sh('echo between > /data/between; sync');
-  await guest.mconsole('stop');
-  process.kill(job.captureChild, 'SIGCONT');
-  const summary = expectFailed(resultOf(await job.cli.exited), 'SourceChanged');
-  expect(summary.error).toMatchObject({ phase: 'capture' });
-  expect(summary.error?.message).toContain("the guest's I/O helper wrote to it");
-});
-
-test('a guest that runs when its copy is done was not captured, though it wrote nothing and stands still at go', async () => {
-  const { guest, proxy } = scene;
-  const job = await heldInCapture();
-  await guest.mconsole('go');
-  const start = (await proxy.events()).length;
-  await loseEveryGo();
-  process.kill(job.captureChild, 'SIGCONT');
-  await untilSeen(start, 'go', 'request');
-  await guest.mconsole('stop');
-  await proxy.release('go');
-  const summary = expectFailed(resultOf(await job.cli.exited), 'GuestNotStopped');
-  expect(summary.error).toMatchObject({ phase: 'capture' });
+  test('a guest that runs when its copy is done was not captured, though it wrote nothing and stands still at go', async () => {
+    const { guest, proxy } = scene;
+    const job = await heldInCapture();
+    await guest.mconsole('go');
+    const start = (await proxy.events()).length;
+    await loseEveryGo();
+    process.kill(job.captureChild, 'SIGCONT');
+    await untilSeen(start, 'go', 'request');
+    await guest.mconsole('stop');
+    await proxy.release('go');
+    const summary = expectFailed(resultOf(await job.cli.exited), 'GuestNotStopped');
+    expect(summary.error?.phase).toBe('capture');
+  });
 });
