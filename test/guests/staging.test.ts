@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import type { Filled } from '../../jobs/fill-stores.js';
 import { sha256sum } from '../image/make-image.js';
-import { configIn } from '../store/restic/restic-places.js';
+import { configIn, password } from '../store/restic/restic-places.js';
 import { expectRuns, type Summary, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -11,20 +11,18 @@ import { waitFor } from '../support/wait-for.js';
 
 const scene = setScene({ guest: { sizeMiB: 48, fillMiB: 4 }, settings: { capture: 'copy' } });
 let repository: string;
-let stores: Record<string, unknown>;
 beforeAll(async () => {
   repository = scene.path('repository');
-  const { name: _, staging: __, passwordCommand: ___, ...offsite } = await configIn(scene.dir, repository);
-  stores = { offsite, local: { type: 'directory', path: scene.path('local') } };
   scene.store = scene.path('state', 'staging', 'offsite');
-  await configure('offsite');
+  await configure(['offsite']);
 });
 
-const configure = (store: string | string[]) =>
-  scene.configure(
-    { debian: scene.settings() },
-    { stores, defaults: { store, timezone: 'UTC', pauseBudget: '60s' } },
-  );
+/** With these stores, of which `offsite` is a repository of restic's. */
+async function configure(store: string[]): Promise<void> {
+  const { name: _, staging: __, passwordCommand: ___, ...offsite } = await configIn(scene.dir, repository);
+  const stores = { offsite, local: { type: 'directory', path: scene.path('local') } };
+  await scene.configure({ debian: scene.settings({ store }) }, { stores });
+}
 
 async function listed(): Promise<string[]> {
   const { json } = await scene.run('list', '--json');
@@ -51,6 +49,7 @@ test('a snapshot is carried into the archive, and leaves staging once it is ther
   expect(summary.error).toBe(null);
   expect(carriedOf(summary)).toEqual([['offsite', [first]]]);
   expect(await scene.snapshots()).toEqual([]);
+  expect((await scene.run('verify', first)).exitCode).toBe(0);
   await expectRestorable(first, 'from-archive');
   await expectRuns(scene.guest);
 });
@@ -58,11 +57,12 @@ test('a snapshot is carried into the archive, and leaves staging once it is ther
 test('what an archive that is away has not got waits, is listed as that, and can be verified and restored', async () => {
   await rename(repository, `${repository}.away`);
   try {
-    const { summary, exitCode } = await scene.snapshot();
+    const { summary, exitCode, stderr } = await scene.snapshot();
     second = String(summary.snapshot);
     expect(summary.error).toBe(null);
     expect(exitCode).toBe(3);
     expect(summary.warnings.join()).toContain("store offsite does not have all of the guest's snapshots yet");
+    expect(JSON.stringify([summary, stderr])).not.toContain(password);
     expect(await listed()).toEqual([`${first} offsite unreachable`, `${second} offsite waiting`]);
     expect((await scene.run('verify', 'debian@latest')).exitCode).toBe(0);
     await expectRestorable(second, 'from-staging');
@@ -74,19 +74,12 @@ test('what an archive that is away has not got waits, is listed as that, and can
 
 test('a job that is killed while it carries leaves it waiting, and the next one carries all of them, also into a store that comes to it later and what is no longer in staging', async () => {
   const job = scene.startSnapshot();
-  const waiting = await waitFor(
-    'its snapshot to wait',
-    async () => {
-      const snapshots = await scene.snapshots();
-      return snapshots.length === 2 && snapshots;
-    },
-    { everyMs: 5 },
-  );
+  const newest = async () => (await scene.snapshots())[1];
+  const third = await waitFor('its snapshot to wait', newest, { everyMs: 5 });
   job.kill('SIGKILL');
   await job.exited;
   await expectRuns(scene.guest);
   expect((await scene.run('recover')).exitCode).toBe(0);
-  const third = waiting.at(-1);
   await configure(['offsite', 'local']);
   const { summary } = await scene.snapshot();
   expect(summary.warnings.filter((text) => text.startsWith('store'))).toEqual([]);
