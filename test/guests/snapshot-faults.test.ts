@@ -129,10 +129,7 @@ describe('a signal', () => {
   });
 
   // More of them change nothing: undoing is not left half done.
-  test.each([
-    ['SIGTERM', 1],
-    ['SIGINT', 3],
-  ] as const)('while the guest is paused resumes it first: %s, sent %i times', async (signal, times) => {
+  test('while the guest is paused resumes it first, however often it is sent', async () => {
     const job = await startHeld(scene);
     process.kill(job.captureChild, 'SIGSTOP');
     const asked = await askedFromNow();
@@ -140,10 +137,10 @@ describe('a signal', () => {
     await job.letGo();
     const isInCapture = async () => /stop,.*proc diskstats/.test((await asked()).join());
     await waitFor('the guest to be paused and asked for its dirty pages', isInCapture);
-    for (let sent = 0; sent < times; sent++) job.cli.kill(signal);
+    for (let sent = 0; sent < 3; sent++) job.cli.kill('SIGINT');
     // Its budget is longer than this is waited for.
     await waitFor('the guest to be resumed', async () => (await scene.proxy.pauses()).length > pausesBefore);
-    await expectInterrupted(job.cli, signal, 'capture');
+    await expectInterrupted(job.cli, 'SIGINT', 'capture');
   });
 
   test('while `go` is on its way ends only after it has come', async () => {
