@@ -16,7 +16,6 @@ const scene = setScene({
 });
 
 const imageOf = (snapshot: string | null) => join(scene.directoryOf(snapshot), 'ubd0.img');
-
 test('a snapshot of a guest that writes is sound, with every line written before it, and the file that the documented order loses', async () => {
   const { guest, proxy } = scene;
   await guest.sh('echo 0 > /proc/sys/vm/dirty_writeback_centisecs; mount -o remount,commit=3600 /; sync');
@@ -25,16 +24,14 @@ test('a snapshot of a guest that writes is sound, with every line written before
   await guest.sh('seq 1 20000 > /data/precious');
   const { exitCode, summary } = await scene.snapshot();
   // A copy that is the pause is worth a warning.
-  const said = { status: 'warning', consistency: 'synced', dirtyKib: 0, error: null };
-  expect(summary).toMatchObject(said);
+  expect(summary).toMatchObject({ status: 'warning', consistency: 'synced', dirtyKib: 0, error: null });
   expect(exitCode).toBe(3);
 
   const image = imageOf(summary.snapshot);
   expect(await e2fsckReplayed(image)).toMatchObject({ clean: true });
-  const precious = await readFileFromImage(image, '/data/precious');
-  expect(precious?.toString()).toBe(`${await guest.sh('cat /data/precious')}\n`);
-  const log = await readFileFromImage(image, '/data/log');
-  const lines = log?.toString().trimEnd().split('\n') ?? [];
+  const precious = (await readFileFromImage(image, '/data/precious'))?.toString();
+  expect(precious).toBe(`${await guest.sh('cat /data/precious')}\n`);
+  const lines = (await readFileFromImage(image, '/data/log'))?.toString().trimEnd().split('\n') ?? [];
   expect(lines).toEqual(lines.map((_, index) => `line ${index + 1}`));
   expect(lines.length).toBeGreaterThanOrEqual(written);
 
@@ -55,12 +52,12 @@ test('a snapshot of a guest that writes is sound, with every line written before
 function lastPauseSeen(events: ProxyEvent[]): { leastMs: number; mostMs: number } {
   const answered = (command: string) =>
     events.findLastIndex((event) => event.command === command && event.what === 'answer' && event.err === 0);
-  const timeOf = (index: number) => events[index]?.atMs ?? Number.NaN;
-  const nextRequest = (after: number) => events.findIndex(({ what }, n) => n > after && what === 'request');
+  const timeOf = (event: ProxyEvent | undefined) => event?.atMs ?? Number.NaN;
+  const nextRequest = (after: number) => events.find(({ what }, n) => n > after && what === 'request');
   const [stop, go] = [answered('stop'), answered('go')];
   return {
-    leastMs: timeOf(go) - timeOf(nextRequest(stop)),
-    mostMs: timeOf(nextRequest(go)) - timeOf(stop),
+    leastMs: timeOf(events[go]) - timeOf(nextRequest(stop)),
+    mostMs: timeOf(nextRequest(go)) - timeOf(events[stop]),
   };
 }
 
@@ -70,7 +67,8 @@ test('a guest that never stops to write is `crash`, with a figure and a warning,
   const floodedJob = async (required: string) => {
     // Before it is quiesced: all that comes before that would only be slower.
     const job = await startHeld(scene, ['--require', required], commands);
-    return await flood(() => job.end());
+    await startFlood();
+    return await job.end().finally(() => scene.guest.sh('kill $(cat /tmp/flood)'));
   };
   const refused = expectFailed(await floodedJob('synced'), 'ConsistencyTooWeak');
   expect(refused.error?.message).toMatch(/\d+ KiB not yet on disk.*in each of 2 tries/);
@@ -87,11 +85,11 @@ test('a guest that never stops to write is `crash`, with a figure and a warning,
 });
 
 /**
- * Has the guest write without a gap in which it would look clean, while `use` runs: a device over and over, much more of it
- * than goes to the disk in the moment in which another of its processes has the CPU. Not a file, which would wait for its journal;
- * held open, for the last one to close a device writes all of it; and never throttled, for a writer that sleeps dirties nothing.
+ * Has the guest write without a gap in which it would look clean: a device over and over, much more of it than goes to the disk in the
+ * moment in which another of its processes has the CPU. Not a file, which would wait for its journal; held open, for the last one to
+ * close a device writes all of it; and never throttled, for a writer that sleeps dirties nothing.
  */
-async function flood<T>(use: () => Promise<T>): Promise<T> {
+async function startFlood(): Promise<void> {
   const { guest } = scene;
   await guest.sh('echo 95 > /proc/sys/vm/dirty_ratio; echo 90 > /proc/sys/vm/dirty_background_ratio');
   const program =
@@ -99,9 +97,4 @@ async function flood<T>(use: () => Promise<T>): Promise<T> {
   await guest.sh(`sh -c '${program}' > /dev/null 2>&1 & echo $! > /tmp/flood`);
   const dirtyPages = async () => Number(await guest.sh("awk '/^nr_dirty / { print $2 }' /proc/vmstat"));
   await waitFor('2000 dirty pages', async () => (await dirtyPages()) > 2_000);
-  try {
-    return await use();
-  } finally {
-    await guest.sh('kill $(cat /tmp/flood)');
-  }
 }
