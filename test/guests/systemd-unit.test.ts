@@ -4,6 +4,7 @@ import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
+import { jsonLines } from '../support/cli.js';
 import { drillKernel } from '../support/drill-kernel.js';
 import { bootedLine } from '../support/guest-image.js';
 import { BoxRefused, SystemdBox, whyNoSystemd } from '../support/systemd-box.js';
@@ -14,12 +15,11 @@ import { waitFor } from '../support/wait-for.js';
 
 const root = resolve(import.meta.dirname, '../..');
 
-const guestAt = (name: string) => ({
-  mconsole: `/g/${name}/.uml/${name}/mconsole`,
-  disks: { ubd0: `/g/${name}/root.img` },
-});
-
-function config(kernel: string, ofOne: object = {}): string {
+function configWith(ofOne: object = {}): string {
+  const guestAt = (name: string) => ({
+    mconsole: `/g/${name}/.uml/${name}/mconsole`,
+    disks: { ubd0: `/g/${name}/root.img` },
+  });
   return JSON.stringify({
     stores: { local: { type: 'directory', path: '/srv/umlsnap' } },
     drill: { kernel, memory: '96MiB', expect: bootedLine, hold: '1s', timeout: '120s' },
@@ -32,14 +32,6 @@ function config(kernel: string, ofOne: object = {}): string {
   });
 }
 
-/** Before it boots: its files are this machine's as they are then. */
-async function layOut(dir: string): Promise<void> {
-  kernel = await drillKernel(dir);
-  await writeFile(join(dir, 'config.yaml'), config(kernel));
-  await writeFile(join(dir, 'sendmail'), '#!/bin/sh\nexec cat >> /var/spool/letters\n', { mode: 0o755 });
-  await copyFile(join(root, 'docs/systemd/umlsnap.service'), join(dir, 'umlsnap.service'));
-}
-
 let why = whyNoSystemd();
 if (why !== undefined) console.warn(`SKIPPED: the unit under a real systemd: ${why}`);
 let dir: string;
@@ -49,7 +41,11 @@ let box: SystemdBox;
 beforeAll(async () => {
   if (why !== undefined) return;
   dir = await makeTempDir();
-  await layOut(dir);
+  // Before it boots: its files are this machine's as they are then.
+  kernel = await drillKernel(dir);
+  await writeFile(join(dir, 'config.yaml'), configWith());
+  await writeFile(join(dir, 'sendmail'), '#!/bin/sh\nexec cat >> /var/spool/letters\n', { mode: 0o755 });
+  await copyFile(join(root, 'docs/systemd/umlsnap.service'), join(dir, 'umlsnap.service'));
   try {
     box = await SystemdBox.boot(dir);
   } catch (error) {
@@ -57,28 +53,27 @@ beforeAll(async () => {
     why = error.message;
     return;
   }
-  await bootGuestInBox('one');
-  const places = 'mkdir -p /etc/umlsnap /srv /usr/sbin && cp "$0"/config.yaml /etc/umlsnap/';
-  const mail = 'rm -f /usr/sbin/sendmail && cp "$0"/sendmail /usr/sbin/';
-  const unit = 'cp "$0"/umlsnap.service /etc/systemd/system/ && systemctl daemon-reload';
-  const { exitCode, output } = await box.run('sh', '-c', `${places} && ${mail} && ${unit}`, dir);
+  await bootGuestInBox();
+  const steps = [
+    'mkdir -p /etc/umlsnap /srv /usr/sbin && cp "$0"/config.yaml /etc/umlsnap/',
+    'rm -f /usr/sbin/sendmail && cp "$0"/sendmail /usr/sbin/',
+    'cp "$0"/umlsnap.service /etc/systemd/system/ && systemctl daemon-reload',
+  ];
+  const { exitCode, output } = await box.run('sh', '-c', steps.join(' && '), dir);
   expect(exitCode, output).toBe(0);
 });
 afterAll(async () => {
-  try {
-    await box?.end();
-  } finally {
-    if (dir !== undefined) await removeTempDir(dir);
-  }
+  await box?.end();
+  if (dir !== undefined) await removeTempDir(dir);
 });
 
 beforeEach(({ skip }) => skip(why !== undefined, why));
 
-async function bootGuestInBox(umid: string): Promise<void> {
+async function bootGuestInBox(): Promise<void> {
   const script = join(root, 'dist/test/support/boot-and-wait-child.js');
   const settings = ['env', 'UMLSNAP_TEST_CACHE=/g/cache', 'TMPDIR=/tmp'];
   const boot = ['sh', '-c', 'mkdir -p /g && cd "$0" && exec "$@"', root];
-  const [file = '', ...args] = box.command(...boot, ...settings, process.execPath, script, '/g', umid);
+  const [file = '', ...args] = box.command(...boot, ...settings, process.execPath, script, '/g', 'one');
   const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'close').then(() => Promise.reject(new Error('the guest did not boot')));
   await Promise.race([once(child.stdout, 'data'), ended]);
@@ -92,23 +87,20 @@ const property = async (name: string) =>
 /** The summary of a job that the daemon did, in its sandbox. */
 async function requested(...words: string[]): Promise<Record<string, unknown>> {
   const { text, output } = await umlsnap('ctl', 'request', ...words);
-  const summary = text.split('\n').find((line) => line.includes('"type":"summary"'));
+  const summary = jsonLines(text).find(({ type }) => type === 'summary');
   if (summary === undefined) throw new Error(`no summary: ${output}`);
-  return JSON.parse(summary) as Record<string, unknown>;
+  return summary;
 }
-
-const guestsStore = () => box.pathOf('/srv/umlsnap/one');
 
 async function expectGuestRuns(): Promise<void> {
   const { text, output } = await umlsnap('--json', 'status');
-  const states = text.split('\n').map((line) => JSON.parse(line) as { guest?: string; state?: string });
-  expect(states.find(({ guest }) => guest === 'one')?.state, output).toBe('running');
+  const runs = expect.objectContaining({ guest: 'one', state: 'running' });
+  expect(jsonLines(text), output).toContainEqual(runs);
 }
 
 describe('under a real systemd, in the sandbox of its unit, the daemon', () => {
   test('is active once it runs the schedule', async () => {
-    const { output } = await box.run('systemctl', 'start', 'umlsnap');
-    expect(output).toBe('');
+    expect(await box.run('systemctl', 'start', 'umlsnap')).toMatchObject({ exitCode: 0, output: '' });
     expect(await property('ActiveState')).toBe('active');
     expect(await property('StatusText')).toBe('Runs the schedule of away.');
   });
@@ -121,11 +113,8 @@ describe('under a real systemd, in the sandbox of its unit, the daemon', () => {
     await expectGuestRuns();
   });
 
-  test('verifies the snapshot, with the filesystem in it', async () => {
+  test('verifies the snapshot, with the filesystem in it, and drills it: it boots in its box', async () => {
     expect(await requested('verify', 'one@latest')).toMatchObject({ status: 'success', ok: 1, error: null });
-  });
-
-  test('drills it: the snapshot boots in its box', async () => {
     expect(await requested('drill', 'one@latest')).toMatchObject({ status: 'success', error: null });
   });
 
@@ -141,23 +130,21 @@ describe('under a real systemd, in the sandbox of its unit, the daemon', () => {
     const configFile = box.pathOf('/etc/umlsnap/config.yaml');
     // In the middle for a minute. What has a schedule is told when the config was read again.
     const slow = { capture: 'precopy', precopyRate: '1MiB/s', schedule: '0 0 1 1 *' };
-    await writeFile(configFile, config(kernel, slow));
+    await writeFile(configFile, configWith(slow));
     expect((await box.run('systemctl', 'reload', 'umlsnap')).output).toBe('');
-    await waitFor('the reload', async () => /of one, away/.test(await property('StatusText')), {
-      everyMs: 500,
-    });
+    const isRead = async () => /of one, away/.test(await property('StatusText'));
+    await waitFor('the reload', isRead, { everyMs: 500 });
     const summary = requested('snapshot', 'one').catch(() => undefined);
-    const hasBegun = async () => (await readdir(guestsStore())).some((name) => name.startsWith('.incoming-'));
+    const store = box.pathOf('/srv/umlsnap/one');
+    const hasBegun = async () => (await readdir(store)).some((name) => name.startsWith('.incoming-'));
     await waitFor('a copy in the making', hasBegun);
     const kill = await box.run('systemctl', 'kill', '-s', 'KILL', '--kill-whom=main', 'umlsnap');
     expect(kill.exitCode, kill.output).toBe(0);
-    await writeFile(configFile, config(kernel));
+    await writeFile(configFile, configWith());
     expect(await summary).toBe(undefined);
-    await waitFor(
-      'the daemon',
-      async () => (await property('MainPID')) !== before && (await property('ActiveState')) === 'active',
-      { limitMs: 90_000, everyMs: 500 },
-    );
+    const isBack = async () =>
+      (await property('MainPID')) !== before && (await property('ActiveState')) === 'active';
+    await waitFor('the daemon', isBack, { limitMs: 90_000, everyMs: 500 });
     expect(await property('NRestarts')).toBe('1');
     expect((await umlsnap('history', 'one')).text).toMatch(/interrupted/);
     expect(await hasBegun()).toBe(false);
