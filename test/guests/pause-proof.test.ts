@@ -186,12 +186,8 @@ describe('a copy counts only if the guest stood still under all of it, by what t
   test('a helper that never stands still is waited for to the end, and named as what kept the guest from being captured', async () => {
     const { guest } = scene;
     const config = guestNamed(await loadConfig(scene.config), 'debian');
-    const journal = new PhaseJournal(
-      'job',
-      { recordPhase: async () => {} },
-      () => {},
-      () => {},
-    );
+    const nothing = () => {};
+    const journal = new PhaseJournal('job', { recordPhase: async () => {} }, nothing, nothing);
     const capture = {
       ...{ method: 'copy' as const, catchUp: async () => {}, facts: () => ({}), dispose: async () => {} },
       run: () => Promise.reject(new Error('it was captured')),
