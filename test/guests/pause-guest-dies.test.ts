@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { startHeldInSync } from '../support/held-job.js';
 import {
@@ -6,7 +6,7 @@ import {
   expectRuns,
   resultOf,
   type Scene,
-  type SceneOptions,
+  type SnapshotResult,
   withScene,
 } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
@@ -19,89 +19,83 @@ async function expectNothingLeft(scene: Scene): Promise<void> {
   expect(await scene.leases()).toEqual([]);
   expect(await scene.incomings()).toEqual([]);
   expect(await scene.snapshots()).toEqual([]);
-  const recovered = await scene.run('recover');
-  expect(recovered).toMatchObject({ exitCode: 0, stdout: 'Nothing to recover.\n' });
+  const nothing = { exitCode: 0, stdout: 'Nothing to recover.\n' };
+  expect(await scene.run('recover')).toMatchObject(nothing);
 }
 
-/** A snapshot whose guest stands still in its sync, until `die` has ended it. */
-async function endedInSync(scene: Scene, die: () => Promise<unknown>) {
-  const cli = await startHeldInSync(scene.proxy, () => scene.startSnapshot());
-  await die();
-  await scene.proxy.release('sysrq s');
-  return resultOf(await cli.exited);
+async function killMain({ guest }: Scene): Promise<void> {
+  process.kill(guest.pid, 'SIGKILL');
+  await waitFor('the main process to end', () => !guest.processes().includes(guest.pid));
 }
 
-describe('a guest that is gone is not said to run, and leaves no lease, no copy and no snapshot', () => {
-  const withGuest = (use: (scene: Scene) => Promise<void>) =>
+async function panic({ guest }: Scene): Promise<void> {
+  const admin = await MconsoleClient.open(guest.socketPath);
+  admin.ask('sysrq c');
+  await guest.waitForConsole(/Kernel panic/);
+  admin.close();
+}
+
+/** As far as any live on. */
+function expectLeftoverNamed({ guest }: Scene, { stderr }: SnapshotResult): void {
+  const leftover = guest.processes();
+  if (leftover.length === 0) return;
+  expect(stderr).toMatch(/left over and hold its disks/);
+  const named = /Its processes ([\d, ]+) are left over/.exec(stderr)?.[1]?.split(', ') ?? [];
+  expect(leftover).toEqual(expect.arrayContaining(named.map(Number)));
+}
+
+// A stop is waited for as long as the budget allows.
+const startHeldAtStop = async (scene: Scene) => {
+  await scene.proxy.hold('stop');
+  const cli = scene.startSnapshot('--budget', '3s');
+  await scene.proxy.untilHeld('stop');
+  return cli;
+};
+const startPaused = (scene: Scene) => startHeldInSync(scene.proxy, () => scene.startSnapshot());
+
+test.each<[string, typeof startPaused, typeof panic, look?: typeof expectLeftoverNamed]>([
+  ['killed before its stop arrives (fault 1)', startHeldAtStop, ({ guest }) => guest.kill()],
+  [
+    'killed while paused with helpers that live on, of which those that lock its disk are named (fault 2)',
+    ...([startPaused, killMain, expectLeftoverNamed] as const),
+  ],
+  ['panicking while it is paused (fault 5)', startPaused, panic],
+])(
+  'a guest that is gone is not said to run, and leaves no lease, no copy and no snapshot: %s',
+  (_, start, die, look) =>
     withScene({ on: 'xfs', proxied: true, guest: { writer: 'lines' } }, async (scene) => {
-      await use(scene);
+      const cli = await start(scene);
+      await die(scene);
+      for (const command of ['stop', 'sysrq s']) await scene.proxy.release(command);
+      const result = resultOf(await cli.exited);
+      look?.(scene, result);
+      expect(expectFailed(result, 'GuestGone')).toMatchObject({ status: 'failed', resumed: false });
       await expectNothingLeft(scene);
-    });
+    }),
+);
 
-  test('killed before its stop arrives', () =>
-    withGuest(async (scene) => {
-      await scene.proxy.hold('stop');
-      // Its stop is waited for that long.
-      const cli = scene.startSnapshot('--budget', '3s');
-      await scene.proxy.untilHeld('stop');
-      await scene.guest.kill();
-      await scene.proxy.release('stop');
-      const { status, resumed } = expectFailed(resultOf(await cli.exited), 'GuestGone');
-      expect({ status, resumed }).toEqual({ status: 'failed', resumed: false });
-    }));
-
-  test('killed while paused with helpers that live on, of which those that lock its disk are named', () =>
-    withGuest(async (scene) => {
+test('a guest that reboots in the middle of the job is another guest: nothing of it counts (fault 6)', () =>
+  withScene(
+    {
+      ...{ on: 'xfs', guest: { writer: 'lines', unlockedDisks: true, fillMiB: 16 } },
+      // Its bulk takes four seconds: it reboots in them.
+      settings: { capture: 'precopy', precopyRate: '4MiB/s' },
+    },
+    async (scene) => {
       const { guest } = scene;
-      const result = await endedInSync(scene, async () => {
-        process.kill(guest.pid, 'SIGKILL');
-        await waitFor('the main process to end', () => !guest.processes().includes(guest.pid));
-      });
-      const leftover = guest.processes();
-      const { status, resumed } = expectFailed(result, 'GuestGone');
-      expect({ status, resumed }).toEqual({ status: 'failed', resumed: false });
-      if (leftover.length > 0) {
-        expect(result.stderr).toMatch(/left over and hold its disks/);
-        const named = /Its processes ([\d, ]+) are left over/.exec(result.stderr)?.[1]?.split(', ') ?? [];
-        expect(leftover).toEqual(expect.arrayContaining(named.map(Number)));
-      }
-    }));
-
-  test('panicking while it is paused', () =>
-    withGuest(async (scene) => {
-      const result = await endedInSync(scene, async () => {
-        const admin = await MconsoleClient.open(scene.guest.socketPath);
-        admin.ask('sysrq c');
-        await scene.guest.waitForConsole(/Kernel panic/);
-        admin.close();
-      });
-      expect(expectFailed(result, 'GuestGone').status).toBe('failed');
-    }));
-});
-
-test('a guest that reboots in the middle of the job is another guest: nothing of it counts', async () => {
-  const options: SceneOptions = {
-    ...{ on: 'xfs', guest: { writer: 'lines', unlockedDisks: true, fillMiB: 16 } },
-    // Its bulk takes four seconds: it reboots in them.
-    settings: { capture: 'precopy', precopyRate: '4MiB/s' },
-  };
-  await withScene(options, async (scene) => {
-    const { guest } = scene;
-    const cli = scene.startSnapshot();
-    await cli.waitForOutput(/"doneBytes":[1-9]/);
-    await guest.mconsole('reboot');
-    const { exitCode, summary } = resultOf(await cli.exited);
-    expect({ exitCode, summary }).toMatchObject({
-      exitCode: 1,
-      summary: { status: 'failed', snapshot: null },
-    });
-    const timesUp = async () => (await guest.console()).match(/test guest is up/g)?.length;
-    await waitFor('the guest to be up again', async () => (await timesUp()) === 2);
-    // Its shell comes up a little later than its console says.
-    const isUp = async () =>
-      (await guest.sh('cat /tmp/ticks && echo up', 2000).catch(() => '')).endsWith('up');
-    await waitFor('its shell', isUp);
-    await expectRuns(guest);
-    await expectNothingLeft(scene);
-  });
-});
+      const cli = scene.startSnapshot();
+      await cli.waitForOutput(/"doneBytes":[1-9]/);
+      await guest.mconsole('reboot');
+      const { exitCode, summary } = resultOf(await cli.exited);
+      expect(summary).toMatchObject({ status: 'failed', snapshot: null });
+      expect(exitCode).toBe(1);
+      const timesUp = async () => (await guest.console()).match(/test guest is up/g)?.length;
+      await waitFor('the guest to be up again', async () => (await timesUp()) === 2);
+      // Its shell comes up a little later than its console says.
+      const isUp = async () =>
+        (await guest.sh('cat /tmp/ticks && echo up', 2000).catch(() => '')).endsWith('up');
+      await waitFor('its shell', isUp);
+      await expectRuns(guest);
+      await expectNothingLeft(scene);
+    },
+  ));
