@@ -34,53 +34,43 @@ const promisedFields = [
   ...['budgetMs', 'resumed', 'sizeBytes', 'storedBytes', 'phases'],
 ];
 
-describe('the summary of a snapshot', () => {
-  test('has every promised field', () => {
-    expect(Object.keys(taken.summary)).toEqual(expect.arrayContaining(promisedFields));
-    expect(taken.summary).toMatchObject({
-      ...{ type: 'summary', guest: 'debian', status: 'warning', consistency: 'synced', dirtyKib: 0 },
-      ...{ method: 'copy', budgetMs: 60_000, resumed: true, sizeBytes: 64 * 2 ** 20, error: null },
-      job: expect.stringMatching(/^\d{8}T\d{6}Z-[0-9a-f]{6}$/),
-      snapshot: expect.stringMatching(/^debian@\d{8}T\d{6}Z$/),
-    });
-    expect(taken.exitCode).toBe(3);
+test('the summary of a snapshot has every promised field, and the phases in their order, each with its start and its duration', () => {
+  const { summary, exitCode } = taken;
+  expect(Object.keys(summary)).toEqual(expect.arrayContaining(promisedFields));
+  expect(summary).toMatchObject({
+    ...{ type: 'summary', guest: 'debian', status: 'warning', consistency: 'synced', dirtyKib: 0 },
+    ...{ method: 'copy', budgetMs: 60_000, resumed: true, sizeBytes: 64 * 2 ** 20, error: null },
+    job: expect.stringMatching(/^\d{8}T\d{6}Z-[0-9a-f]{6}$/),
+    snapshot: expect.stringMatching(/^debian@\d{8}T\d{6}Z$/),
   });
+  expect(exitCode).toBe(3);
+  expect(summary.phases.map(({ phase }) => phase)).toEqual([
+    ...['preflight', 'precopy', 'quiesce', 'stop', 'sync', 'capture', 'go', 'seal', 'retain'],
+  ]);
+  for (const phase of summary.phases) {
+    expect(phase).toMatchObject({ startedAt: expect.stringMatching(/Z$/), outcome: 'done' });
+    expect(phase.durationMs).toBeGreaterThanOrEqual(0);
+  }
+});
 
-  test('lists the phases in their order, each with its start and its duration', () => {
-    expect(taken.summary.phases.map(({ phase }) => phase)).toEqual([
-      ...['preflight', 'precopy', 'quiesce', 'stop', 'sync', 'capture', 'go', 'seal', 'retain'],
-    ]);
-    for (const phase of taken.summary.phases) {
-      expect(phase).toMatchObject({ startedAt: expect.stringMatching(/Z$/), outcome: 'done' });
-      expect(phase.durationMs).toBeGreaterThanOrEqual(0);
-    }
-  });
-
-  test('that failed has the same fields, and the error with its phase', () => {
-    expect(Object.keys(failed)).toEqual(expect.arrayContaining([...promisedFields, 'error']));
-    expect(failed).toMatchObject({
-      ...{ status: 'failed', snapshot: null, consistency: null, pausedMs: null },
-      error: {
-        phase: 'preflight',
-        code: 'PredictedPauseOverBudget',
-        message: expect.stringContaining('1 ms'),
-      },
-      phases: [{ phase: 'preflight', outcome: 'failed' }],
-    });
+test('the summary of one that failed has the same fields, and the error with its phase', () => {
+  expect(Object.keys(failed)).toEqual(expect.arrayContaining([...promisedFields, 'error']));
+  const code = 'PredictedPauseOverBudget';
+  expect(failed).toMatchObject({
+    ...{ status: 'failed', snapshot: null, consistency: null, pausedMs: null },
+    error: { phase: 'preflight', code, message: expect.stringContaining('1 ms') },
+    phases: [{ phase: 'preflight', outcome: 'failed' }],
   });
 });
 
-const textsOf = (log: unknown) =>
-  (log as { level: string; text: string }[]).map(({ level, text }) => `${level} ${text}`);
-
 describe('what is a table for people is one object a line with --json', () => {
   test('list', async () => {
+    const { snapshot } = taken.summary;
     const table = await run('list');
     expect(table.stdout).toMatch(/^snapshot +store +taken .*consistency .*pause/);
-    expect(table.stdout).toContain(taken.summary.snapshot);
+    expect(table.stdout).toContain(snapshot);
     const { json, stdout } = await run('list', '--json');
-    expect(stdout.trimEnd().split('\n')).toHaveLength(json.length);
-    const { snapshot } = taken.summary;
+    expect(stdout.trimEnd().split('\n')).toHaveLength(1);
     expect(json).toMatchObject([{ snapshot, state: 'sound', labels: { why: 'test' } }]);
   });
 
@@ -91,8 +81,8 @@ describe('what is a table for people is one object a line with --json', () => {
       expect.stringContaining(String(failed.job)),
     ]);
     const { json } = await run('history', 'debian', '--json');
+    expect(json).toMatchObject([{ status: 'failed' }, { status: 'warning' }]);
     expect(json.map(({ summary }) => summary)).toEqual([failed, taken.summary]);
-    expect(json.map(({ status }) => status)).toEqual(['failed', 'warning']);
   });
 
   test('show, of a snapshot and of a job', async () => {
@@ -106,60 +96,83 @@ describe('what is a table for people is one object a line with --json', () => {
     expect(people).toContain(`job ${job}: backup of debian`);
     expect(people).toMatch(/^\d\d:\d\d:\d\d\.\d{3} {2}info {3}capture: done after .*$/m);
   });
-
-  test('show, of the log of a job: its begin, each phase as it ends, its warnings and its end, in order', async () => {
-    const { job, phases, warnings } = taken.summary;
-    const [shown] = (await run('show', String(job), '--json')).json;
-    expect(shown).toMatchObject({ type: 'job', job, phases });
-    expect(textsOf(shown?.log)).toEqual([
-      expect.stringMatching(/^info backup of debian began, by a command of .+ \(process \d+\)$/),
-      ...phases.map(({ phase }) => expect.stringMatching(`^info ${phase}: done after .* m?s`)),
-      ...warnings.map((warning) => `warn ${warning}`),
-      expect.stringMatching(/^warn ended after .*: warning$/),
-    ]);
-  });
-
-  test('the log of a job that failed has the failure, and what it was undone to', async () => {
-    const { job, error } = failed;
-    const lines = textsOf((await scene.withHistory((history) => history.job(String(job))))?.log);
-    expect(lines).toContain(`error ${error?.code} in ${error?.phase}: ${error?.message}`);
-    expect(lines).toContainEqual(expect.stringMatching(/^info undone: what store \S+ had received/));
-    expect(lines.at(-1)).toMatch(/^error ended after .*: failed$/);
-  });
 });
 
-describe('what is kept', () => {
+test('the log of a job has its begin, each phase as it ends, its warnings or its failure, what was undone, and its end', async () => {
+  const logOf = async ({ job, phases }: Summary) => {
+    const [shown] = (await run('show', String(job), '--json')).json;
+    expect(shown).toMatchObject({ type: 'job', job, phases });
+    const { log } = shown as { log: { level: string; text: string }[] };
+    return log.map(({ level, text }) => `${level} ${text}`);
+  };
+  const { phases, warnings } = taken.summary;
+  expect(await logOf(taken.summary)).toEqual([
+    expect.stringMatching(/^info backup of debian began, by a command of .+ \(process \d+\)$/),
+    ...phases.map(({ phase }) => expect.stringMatching(`^info ${phase}: done after .* m?s`)),
+    ...warnings.map((warning) => `warn ${warning}`),
+    expect.stringMatching(/^warn ended after .*: warning$/),
+  ]);
+  const { error } = failed;
+  const ofFailed = await logOf(failed);
+  expect(ofFailed).toContain(`error ${error?.code} in ${error?.phase}: ${error?.message}`);
+  expect(ofFailed).toContainEqual(expect.stringMatching(/^info undone: what store \S+ had received/));
+  expect(ofFailed.at(-1)).toMatch(/^error ended after .*: failed$/);
+});
+
+test('a snapshot can be pinned from the first, and outlives every rule while it is; a dry run only tells, and a snapshot that failed removes nothing', async () => {
   const pinned = async () =>
     (await scene.listed()).map((one) => (isSound(one) ? one.manifest.pinned : one.damaged));
 
-  test('is pinned from the first by a snapshot that was asked to, of which --quiet says nothing', async () => {
-    await scene.backup();
-    expect((await run('--quiet', 'snapshot', 'debian', '--pin')).stdout).toBe('');
-    expect(await pinned()).toEqual([false, false, true]);
-  });
+  await scene.backup();
+  expect((await run('--quiet', 'snapshot', 'debian', '--pin')).stdout).toBe('');
+  expect(await pinned()).toEqual([false, false, true]);
 
-  test('outlives every rule while it is pinned; a dry run only tells, and a snapshot that failed removes nothing', async () => {
-    const [first = '', second, third] = await scene.snapshots();
-    expect((await run('pin', first)).exitCode).toBe(0);
-    expect(await pinned()).toEqual([true, false, true]);
-    const keep = { keep: { last: 1 } };
-    await scene.configure({ debian: scene.settings(keep) });
-    expect((await run('prune', 'debian', '--dry-run', '--json')).json).toEqual([
-      { type: 'verdict', store: 'local', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
-      expect.objectContaining({ snapshot: second, verdict: 'remove', reasons: ['no keep rule asks for it'] }),
-      expect.objectContaining({ snapshot: third, verdict: 'keep' }),
-      expect.objectContaining({ dryRun: true, removed: [expect.objectContaining({ snapshot: second })] }),
-    ]);
-    expect((await scene.backup(keep, { budgetMs: 1 })).status).toBe('failed');
-    expect(await scene.snapshots()).toEqual([first, second, third]);
+  const [first = '', second, third] = await scene.snapshots();
+  expect((await run('pin', first)).exitCode).toBe(0);
+  expect(await pinned()).toEqual([true, false, true]);
+  const keep = { keep: { last: 1 } };
+  await scene.configure({ debian: scene.settings(keep) });
+  expect((await run('prune', 'debian', '--dry-run', '--json')).json).toEqual([
+    { type: 'verdict', store: 'local', snapshot: first, verdict: 'keep', reasons: ['pinned'] },
+    expect.objectContaining({ snapshot: second, verdict: 'remove', reasons: ['no keep rule asks for it'] }),
+    expect.objectContaining({ snapshot: third, verdict: 'keep' }),
+    expect.objectContaining({ dryRun: true, removed: [expect.objectContaining({ snapshot: second })] }),
+  ]);
+  expect((await scene.backup(keep, { budgetMs: 1 })).status).toBe('failed');
+  expect(await scene.snapshots()).toEqual([first, second, third]);
 
-    expect((await run('unpin', first)).exitCode).toBe(0);
-    const { exitCode, stdout } = await run('snapshot', 'debian');
-    expect(exitCode).toBe(3);
-    // The rules apply after a snapshot that succeeded, and its summary names what they took.
-    const { snapshot, removed } = (await scene.newestJob()).summary ?? {};
-    for (const name of [first, second]) expect(JSON.stringify(removed)).toContain(name);
-    expect(stdout).toMatch(new RegExp(`^${snapshot} {2}synced {2}copy .* stored$`, 'm'));
-    expect(await scene.snapshots()).toEqual([third, snapshot]);
-  });
+  expect((await run('unpin', first)).exitCode).toBe(0);
+  const { exitCode, stdout } = await run('snapshot', 'debian');
+  expect(exitCode).toBe(3);
+  // The rules apply after a snapshot that succeeded, and its summary names what they took.
+  const { snapshot, removed } = (await scene.newestJob()).summary ?? {};
+  for (const name of [first, second]) expect(JSON.stringify(removed)).toContain(name);
+  expect(stdout).toMatch(new RegExp(`^${snapshot} {2}synced {2}copy .* stored$`, 'm'));
+  expect(await scene.snapshots()).toEqual([third, snapshot]);
+});
+
+test('status shows a guest as what it is, running, stopped by hand, held by a signal, gone, and its last snapshot with it', async () => {
+  const { guest } = scene;
+  const { snapshot = null, status = '' } = (await scene.newestJob()).summary ?? {};
+  const known = {
+    ...{ guest: 'debian', pausedByJob: null, nextRun: null, lastJob: { kind: 'backup', status } },
+    lastSnapshot: { snapshot, consistency: 'synced', ageSeconds: expect.any(Number) },
+  };
+  const expectShown = async (more: Record<string, unknown>) => {
+    const { json, exitCode, stderr } = await run('status', '--json');
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    expect(json[1]).toMatchObject({ ...known, ...more });
+  };
+  const { pid } = guest;
+  await expectShown({ state: 'running', pid, problem: null });
+  await guest.mconsole('stop');
+  await expectShown({ state: 'stopped', pid });
+  expect((await run('status')).stdout).toMatch(/debian +stopped +/);
+  await guest.mconsole('go');
+  await expectShown({ state: 'running' });
+  process.kill(pid, 'SIGSTOP');
+  await expectShown({ state: 'unreachable', pid, problem: { code: 'GuestNotAnswering' } });
+  process.kill(pid, 'SIGCONT');
+  await guest.kill();
+  await expectShown({ state: 'notRunning', pid: null, problem: null });
 });
