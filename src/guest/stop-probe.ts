@@ -31,19 +31,25 @@ export function stopSignOf(wchan: ReturnType<KeptFile['read']>): StopSign {
   return waitsIn.includes('wait_for_more_packets') ? 'stopped' : 'running';
 }
 
+/** A process that waits for a CPU of a busy host is waited for about so long, in milliseconds. */
+const looksAtWaiting = 500;
+
 /**
  * Proof from the host that this very guest stands still, whatever the console said that was asked to stop it: a config, or
  * a umid in use twice, may pair one guest's console with another's disks. A main process that has just answered us is on a
- * CPU for a moment, so it is looked at more than once.
+ * CPU for a moment, or waits for one, so it is looked at more than once.
  * @returns true also where the host does not tell
  */
 export async function confirmStopped(view: StopView): Promise<boolean> {
-  for (let looks = 0; looks < 30; looks++) {
-    if (view.stopSign() === 'stopped') return true;
+  let sign = view.stopSign();
+  const mayWaitForCpu = () => sign === 'unknown' && view.tellsSleepers();
+  for (let looks = 0; looks < 30 || (looks < looksAtWaiting && mayWaitForCpu()); looks++) {
+    if (sign === 'stopped') return true;
     await (looks < 10 ? nextTurn() : sleep(1));
+    sign = view.stopSign();
   }
   // An I/O helper nearly always sleeps: a host that won't say where tells nothing of the main process either.
-  return !view.tellsSleepers();
+  return sign === 'stopped' || !view.tellsSleepers();
 }
 
 /**

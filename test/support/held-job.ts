@@ -14,7 +14,7 @@ export async function startHeld(scene: Scene, options: string[] = [], commands: 
   const { proxy } = scene;
   await proxy.hold('sysrq s');
   const cli = commands.startSnapshot(...options);
-  await proxy.untilHeld('sysrq s');
+  await unlessEnded(cli, proxy.untilHeld('sysrq s'));
   const [captureChild = -1] = captureChildrenOf(cli.pid);
   const [incoming = ''] = await scene.incomings();
   const letGo = () => proxy.release('sysrq s');
@@ -61,7 +61,7 @@ export async function beforeGo<T>(
 export async function startHeldInPause(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
   await holdNextPause(proxy);
   const started = start();
-  await untilHeldInPause(proxy);
+  await unlessEnded(started, untilHeldInPause(proxy));
   return started;
 }
 
@@ -77,12 +77,20 @@ export const resumeHeld = (proxy: MconsoleProxy): Promise<void> => proxy.release
 export async function startHeldInSync(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
   await proxy.hold('stop');
   const started = start();
-  await proxy.untilHeld('stop');
+  await unlessEnded(started, proxy.untilHeld('stop'));
   // Only now: the syncs before the stop are over.
   await proxy.hold('sysrq s');
   await proxy.release('stop');
-  await proxy.untilHeld('sysrq s');
+  await unlessEnded(started, proxy.untilHeld('sysrq s'));
   return started;
+}
+
+/** A job that ends before it comes to where it is to be held says why. */
+function unlessEnded(job: RunningCli, held: Promise<void>): Promise<void> {
+  const ended = job.exited.then(({ stdout, stderr }) => {
+    throw new Error(`the job has ended before it could be held: ${stderr}${stdout.slice(-500)}`);
+  });
+  return Promise.race([held, ended]);
 }
 
 /** Kills a job in its pause, its guardian with it: the guest stands still, and nobody is there to resume it. */
