@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { startHeldInSync } from '../support/held-job.js';
+import { withMconsoleProxy } from '../support/mconsole-proxy.js';
 import {
   expectFailed,
   expectRuns,
@@ -73,6 +74,19 @@ test.each<[string, typeof startPaused, typeof panic, look?: typeof expectLeftove
       await expectNothingLeft(scene);
     }),
 );
+
+test('a relay before its console that dies while a guest is paused: it is resumed as soon as there is one again', () =>
+  withScene({ on: 'xfs', proxied: true }, async (scene) => {
+    const cli = await startPaused(scene);
+    await scene.proxy.close();
+    const paths = { listenPath: scene.proxy.socketPath, guestSocketPath: scene.guest.socketPath };
+    await withMconsoleProxy(paths, async () => {
+      const { summary } = resultOf(await cli.exited);
+      expect(summary).toMatchObject({ status: 'failed', resumed: true, snapshot: null });
+      await expectRuns(scene.guest);
+      await expectNothingLeft(scene);
+    });
+  }));
 
 test('a guest that reboots in the middle of the job is another guest: nothing of it counts (fault 6)', () =>
   withScene(

@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { withGuest } from '../../src/guest/guest.js';
+import { type Guest, withGuest } from '../../src/guest/guest.js';
 import { findGuestProcesses, type GuestProcesses } from '../../src/guest/guest-processes.js';
 import { HostView } from '../../src/guest/host-view.js';
 import { waitUntilDrained, writtenBy } from '../../src/guest/io-drain.js';
+import { quiesce } from '../../src/guest/quiesce.js';
 import { confirmStopped, probeStopped } from '../../src/guest/stop-probe.js';
 import { StopAndGo } from '../../src/pause/stop-and-go.js';
 import { captureWhilePaused } from '../../src/snapshot/capture-paused.js';
@@ -183,29 +184,49 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     expect([...new Set(events)].filter((event) => inOrder.includes(event))).toEqual(inOrder);
   });
 
-  test('a helper that never stands still is waited for to the end, and named as what kept the guest from being captured', async () => {
-    const { guest } = scene;
-    const config = guestNamed(await loadConfig(scene.config), 'debian');
+  /** What is done with a guest that stands still already, but for its copy. */
+  async function workOn(asked: Guest, limitMs: number, choice: { isSmp: boolean; acceptsDirty: boolean }) {
     const nothing = () => {};
     const journal = new PhaseJournal('job', { recordPhase: async () => {} }, nothing, nothing);
     const capture = {
       ...{ method: 'copy' as const, catchUp: async () => {}, facts: () => ({}), dispose: async () => {} },
       run: () => Promise.reject(new Error('it was captured')),
     };
-    await guest.mconsole('stop');
+    const paused = { signal: new AbortController().signal, deadlineMs: performance.now() + limitMs };
+    return await captureWhilePaused(paused, { guest: asked, processes, view, capture, journal, ...choice });
+  }
+
+  const asGuest = async (use: (asked: Guest) => Promise<unknown>) =>
+    withGuest(guestNamed(await loadConfig(scene.config), 'debian'), use);
+
+  test('a helper that never stands still is waited for to the end, and named as what kept the guest from being captured', async () => {
+    await scene.guest.mconsole('stop');
     try {
       await withHelperHeld(() =>
-        withGuest(config, async (asked) => {
-          const paused = { signal: new AbortController().signal, deadlineMs: performance.now() + 200 };
-          const work = { guest: asked, processes, view, capture, journal, isSmp: false, acceptsDirty: true };
-          const capturing = captureWhilePaused(paused, work);
+        asGuest(async (asked) => {
+          const capturing = workOn(asked, 200, { isSmp: false, acceptsDirty: true });
           await expect(capturing).rejects.toMatchObject({ code: 'IoNotDrained', facts: { guest: 'debian' } });
         }),
       );
     } finally {
-      await guest.mconsole('go');
+      await scene.guest.mconsole('go');
     }
   });
+
+  test('a guest with more CPUs than the one that was stopped is never called synced', () =>
+    asGuest(async (asked) => {
+      expect(await quiesce(asked, 60_000, new AbortController().signal)).toMatchObject({ settled: true });
+      await scene.guest.mconsole('stop');
+      try {
+        const alone = workOn(asked, 60_000, { isSmp: false, acceptsDirty: false });
+        // It is clean, and so goes on to its copy.
+        await expect(alone).rejects.toThrow('it was captured');
+        const several = await workOn(asked, 60_000, { isSmp: true, acceptsDirty: false });
+        expect(several).toMatchObject({ captured: false, consistency: 'crash' });
+      } finally {
+        await scene.guest.mconsole('go');
+      }
+    }));
 
   test('a console that only says that it has stopped is not believed: the guest runs on, and nothing is kept', async () => {
     const { proxy } = scene;

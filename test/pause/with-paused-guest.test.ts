@@ -50,6 +50,10 @@ describe('a pause', () => {
       const quiesce = () => Promise.reject(new Error('not quiet'));
       const unprepared = await guarded.pause(endless, captured, { quiesce });
       expect(unprepared).toMatchObject({ error: { message: 'not quiet' } });
+      // Given up meanwhile, and its preparation has not heard of it.
+      const given = new AbortController();
+      const late = { signal: given.signal, quiesce: async () => given.abort(new Error('given up')) };
+      expect(await guarded.pause(endless, captured, late)).toMatchObject({ error: { message: 'given up' } });
       await expectSettled(guarded);
       // A file where the leases' directory belongs: there is no room for a lease.
       const leases = dirname(guest.leaseFile);
@@ -61,7 +65,7 @@ describe('a pause', () => {
       rmSync(leases);
       expect(wordsTo(guarded)).toEqual([]);
       const notStopped = { endedBy: 'notStopped', pausedMs: null };
-      expect(ledger.ended).toMatchObject([notStopped, notStopped]);
+      expect(ledger.ended).toMatchObject([notStopped, notStopped, notStopped]);
     }));
 
   test('whose work fails ends by our asking, not by its budget, with that failure', () =>
@@ -155,6 +159,16 @@ describe('the guardian', () => {
         await expectSettled(guarded);
       }),
   );
+
+  test('killed once the stop was answered: a go is proof enough, though the guest answers nothing else', () =>
+    withGuardedFake({ misbehave: [{ on: 'proc', fault: { kind: 'dropAnswer' } }] }, async (guarded) => {
+      const outcome = await guarded.pause(endless, async () => {
+        process.kill(guarded.guardian.identity.pid, 'SIGKILL');
+        await toRun(guarded);
+      });
+      expect(outcome).toMatchObject(failed);
+      await expectSettled(guarded);
+    }));
 
   test('killed before it was asked to stop the guest leaves it alone, and so do we', () =>
     withGuardedFake({}, async (guarded) => {

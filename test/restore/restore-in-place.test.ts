@@ -145,6 +145,20 @@ describe('a restore in place', () => {
     });
   });
 
+  test('refuses two disks that share a backing file and want another time of it: UML would take only one', async () => {
+    const shared = { path: base, image, mtime };
+    const later = { ...shared, mtime: '2025-06-07T08:09:11.123Z' };
+    const from = await storeSnapshot(join(dir, 'shared'), [
+      { device: 'ubd1', image, backing: shared },
+      { device: 'ubd2', image, backing: later },
+    ]);
+    const refused = restore([ofCow(), { ...ofCow(), device: 'ubd2', path: root }], { from });
+    await expect(refused).rejects.toMatchObject({
+      ...{ code: 'RestoreFailed', facts: { problem: expect.stringMatching(/not all on .*base.img/) } },
+    });
+    await expectOld();
+  });
+
   test('refuses a symbolic link, whose place the disk would take', async () => {
     await rename(root, join(disks, 'elsewhere'));
     await symlink(join(disks, 'elsewhere'), root);
@@ -159,12 +173,13 @@ describe('a restore in place', () => {
     await expectOld('data.cow');
   });
 
-  test('puts the first disk back when the second can not be replaced', async () => {
+  test('puts the first disk back when the last can not be replaced, and takes one away again that had been lost', async () => {
     await writeFile(data, 'the old data');
-    // The name that the second one's replaced disk would get is taken.
+    // The name that the last one's replaced disk would get is taken.
     const taken = 'data.cow.before-restore-20261121T031500Z';
     await writeFile(join(disks, taken), 'of another day');
-    await expect(restore([ofRoot(), ofCow()])).rejects.toMatchObject({ code: 'TargetExists' });
+    const lost = { device: 'ubd0', path: join(disks, 'lost.img') };
+    await expect(restore([ofRoot(), lost, ofCow()])).rejects.toMatchObject({ code: 'TargetExists' });
     expect(await readFile(data, 'utf8')).toBe('the old data');
     expect(await readFile(join(disks, taken), 'utf8')).toBe('of another day');
     await expectOld('data.cow', 'base.img', taken);
