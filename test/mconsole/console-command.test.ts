@@ -4,7 +4,7 @@ import { logRequests, readConsoleLine } from '../../src/mconsole/console-command
 import { completeConsoleLine } from '../../src/mconsole/console-completion.js';
 import { maxCommandBytes } from '../../src/mconsole/packet.js';
 
-// What each of them does at a real guest stands in guests/mconsole-console.test.ts.
+// What each of them does at a real guest stands in guests/mconsole.test.ts.
 test.each([
   [' \t', { kind: 'nothing' }],
   ['quitter', { kind: 'send', command: 'quitter' }],

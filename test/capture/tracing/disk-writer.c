@@ -178,6 +178,12 @@ static long forkHolder(void) {
   return child;
 }
 
+/* A write to a full pipe that nobody reads: it never ends. */
+static long stuck(void) {
+  int ends[2];
+  return pipe(ends) || write(ends[1], block, sizeof block) < 0 ? -1 : write(ends[1], block, sizeof block);
+}
+
 static long obey(const char *command, long a, long b) {
   struct iovec one = {block, (size_t)b};
   memset(block, (int)next(), sizeof block);
@@ -205,6 +211,7 @@ static long obey(const char *command, long a, long b) {
   if (!strcmp(command, "stranger")) return byStranger();
   if (!strcmp(command, "reopen")) return reopen();
   if (!strcmp(command, "close")) return close(disk);
+  if (!strcmp(command, "stuck")) return stuck();
   if (!strcmp(command, "fork")) return forkHolder();
   if (!strcmp(command, "append")) return fcntl(disk, F_SETFL, O_APPEND), pwrite(disk, block, b, a);
   if (!strcmp(command, "aside")) return aside((int)a);

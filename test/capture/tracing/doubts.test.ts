@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import type { WriteTracker } from '../../../src/capture/precopy/write-tracker.js';
@@ -103,6 +104,15 @@ describe.skipIf(why !== null)('of what the guest does', () => {
         expect(tracker.prove()).not.toBeNull();
       },
       /should have stood still/,
+    ],
+    [
+      'a write that has not ended',
+      async ({ writer }) => {
+        writer.obey('stuck').catch(() => {}); // until it is killed
+        const syscall = `/proc/${writer.pid}/task/${writer.tid}/syscall`;
+        await waitFor('it to be inside of it', () => /^1 .* 0x10000 /.test(readFileSync(syscall, 'latin1')));
+      },
+      /is still inside a call/,
     ],
     ['the death of its writer', ({ writer }) => writer.end(), /is gone|had a disk open/],
     [
