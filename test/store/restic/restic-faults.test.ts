@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, readdir, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { verify } from '../../../jobs/verify.js';
 import type { Config } from '../../../src/config/config.js';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
@@ -10,10 +10,11 @@ import { UmlsnapError } from '../../../src/errors.js';
 import { isAlive, readProcessStat } from '../../../src/process-identity.js';
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import { ResticStore } from '../../../src/store/restic/restic-store.js';
-import { startScript } from '../../support/script-child.js';
 import { sha256sum, withOpen } from '../../image/make-image.js';
+import { pids, readOrNothing } from '../../support/guest-processes.js';
 import { whyNoLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { runTool } from '../../support/run-tool.js';
+import { startScript } from '../../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
 import { flipByte } from '../capture-of-tests.js';
@@ -28,7 +29,6 @@ import {
   startServer,
   storeOf,
 } from './restic-places.js';
-import { resticsOf } from './running-restics.js';
 
 /**
  * restic's own repositories, broken in the ways that they break. `first` and `second` differ in a little of 24 MiB of data; a
@@ -64,17 +64,24 @@ beforeAll(async () => {
 });
 afterAll(() => removeTempDir(dir));
 
-/** A copy of the repository, or of an empty one, that nobody has used yet. */
-async function fresh(holds: 'first' | 'nothing' = 'first'): Promise<void> {
+/** Goes on with a copy of such a repository, which nobody has used yet. */
+async function useFresh(holds: 'first' | 'nothing'): Promise<void> {
   const place = await makeTempDir(dir);
   await runTool('cp', ['-a', templateOf(holds), join(place, 'repository')]);
   config = await configIn(place, join(place, 'repository'));
   store = storeOf(config);
 }
-
+beforeEach(() => useFresh('first'));
 afterEach(() => {
   expect(resticsOf(process.pid)).toEqual([]);
 });
+
+/** The restics that a process has started, and that run now, with their arguments as everybody on the host can read them. */
+const resticsOf = (parentPid: number) =>
+  pids()
+    .filter((pid) => readProcessStat(pid)?.parentPid === parentPid)
+    .map((pid) => ({ pid, argv: readOrNothing(`/proc/${pid}/cmdline`).split('\0') }))
+    .filter(({ argv }) => argv[0] === 'restic');
 
 const names = async (of = store) => (await of.list()).map(({ snapshot }) => snapshot);
 const receive = async (snapshot: string, to = store) =>
@@ -97,12 +104,24 @@ async function packs(): Promise<string[]> {
   return sized.sort((a, b) => b.size - a.size).map(({ path }) => path);
 }
 
+async function packsAddedBy(add: () => Promise<unknown>): Promise<string[]> {
+  const before = new Set(await packs());
+  await add();
+  return (await packs()).filter((pack) => !before.has(pack));
+}
+
+/** Begins to bring `first` to where nothing is yet; returns once some of it has come. */
+async function beginToReceive(to = store) {
+  const given = receive(first, to);
+  given.catch(() => {});
+  await waitFor('the first data', async () => (await packs()).length > 0);
+  return { given };
+}
+
 test('a day later costs what has changed, and plain restic brings the disk back, byte for byte', async () => {
-  await fresh();
   const before = await repositoryBytes();
   await receive(second);
   const grownBytes = (await repositoryBytes()) - before;
-  console.log(`restic: ${before} bytes for the first, ${grownBytes} more for 64 KiB changed`);
   expect(grownBytes).toBeLessThan(dataBytes / 3);
   const [entry] = JSON.parse(await restic(config, 'snapshots', '--json', '--tag', second));
   expect(entry).toMatchObject({ hostname: 'debian', tags: ['umlsnap', second] });
@@ -116,7 +135,6 @@ test('a day later costs what has changed, and plain restic brings the disk back,
 
 test('the password and the keys are in no argument of restic and in no error, wherever they come from', async () => {
   const secret = 'AKIA-very-secret';
-  await fresh();
   config = { ...config, passwordFile: null, passwordCommand: ['printf', '%s\\n', password] };
   store = storeOf(config);
   await writeFile(
@@ -148,13 +166,11 @@ test('the password and the keys are in no argument of restic and in no error, wh
 });
 
 test('a byte flipped in a pack, one cut short and one gone are found, and nothing is restored of them', async () => {
-  const [one = '', other = ''] = await fresh().then(packs);
+  const [one = '', other = ''] = await packs();
   await flipByte(one, 0.3);
   const to = join(config.repository, '..', 'restored');
-  expect(await restoreFailure(storeOf(config), first, to)).toMatchObject({
-    code: 'SnapshotDamaged',
-    facts: { snapshot: first },
-  });
+  const refused = { code: 'SnapshotDamaged', facts: { snapshot: first } };
+  expect(await restoreFailure(storeOf(config), first, to)).toMatchObject(refused);
   // Nothing that looks like a disk is left.
   expect(await readdir(to)).toEqual([]);
   expect(await store.checkRepository(100)).toMatchObject({ ok: false });
@@ -175,12 +191,9 @@ test('a byte flipped in a pack, one cut short and one gone are found, and nothin
 });
 
 test('damage that no snapshot of ours shows is found by a verification of all', async () => {
-  await fresh();
-  const before = new Set(await packs());
   const file = join(dir, 'of-others');
   await writeFile(file, randomBytes(1_000_000));
-  await restic(config, 'backup', '--host', 'elsewhere', file);
-  const [theirs = ''] = (await packs()).filter((pack) => !before.has(pack));
+  const [theirs = ''] = await packsAddedBy(() => restic(config, 'backup', '--host', 'elsewhere', file));
   const { signal } = new AbortController();
   const settings = { state: dir, verify: resolveVerify({ filesystems: false }, 'UTC') } as Config;
   const history = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
@@ -197,10 +210,7 @@ test('damage that no snapshot of ours shows is found by a verification of all', 
 });
 
 test('a snapshot whose list of files is damaged is listed as such, and no other suffers', async () => {
-  await fresh();
-  const before = new Set(await packs());
-  await receive(second);
-  const added = (await packs()).filter((pack) => !before.has(pack));
+  const added = await packsAddedBy(() => receive(second));
   // Its directories: the smallest of what came with it.
   await flipByte(added.at(-1) ?? '', 0.1);
   // Neither our memory of it, nor restic's.
@@ -215,7 +225,6 @@ test('a snapshot whose list of files is damaged is listed as such, and no other 
 });
 
 test('what is not ours stays in the repository, and is neither listed nor removed', async () => {
-  await fresh();
   const file = join(dir, 'foreign');
   await writeFile(file, 'of somebody else');
   await restic(config, 'backup', '--host', 'debian', file);
@@ -239,7 +248,6 @@ test('what is not ours stays in the repository, and is neither listed nor remove
 });
 
 test('a kill while it is pinned leaves it once in the list, pinned, and its removal removes all of it', async () => {
-  await fresh();
   const snapshots = join(config.repository, 'snapshots');
   const [old = ''] = await readdir(snapshots);
   await copyFile(join(snapshots, old), join(dir, 'old'));
@@ -253,7 +261,6 @@ test('a kill while it is pinned leaves it once in the list, pinned, and its remo
 });
 
 test('a repository that is gone, another one, and an empty directory in its place are told from one that was never made', async () => {
-  await fresh();
   const gone = { code: 'StoreNotMounted', facts: { store: 'offsite', path: config.repository } };
   await expect(store.prepare('another')).rejects.toMatchObject(gone);
   await rename(config.repository, `${config.repository}.unmounted`);
@@ -268,14 +275,12 @@ test('a repository that is gone, another one, and an empty directory in its plac
 });
 
 test('a server that dies half-way costs the copy and not the snapshots; it goes on when the server is back', async () => {
-  await fresh('nothing');
+  await useFresh('nothing');
   let server = await startServer(config.repository);
   const remote = () => storeOf({ ...config, repository: server.repository });
   try {
     const made = await remote().prepare(null);
-    const given = receive(first, remote());
-    given.catch(() => {});
-    await waitFor('the first data', async () => (await packs()).length > 0);
+    const { given } = await beginToReceive(remote());
     server.kill();
     await expect(given).rejects.toMatchObject(unusable(/connection refused|EOF|reset/));
     await server.end();
@@ -302,11 +307,9 @@ test('a server that dies half-way costs the copy and not the snapshots; it goes 
 });
 
 test('kill -9 of restic, and of us, leave nothing in the list that is not whole, and nothing in the way of the next', async () => {
-  await fresh('nothing');
+  await useFresh('nothing');
   const backup = (pid: number) => resticsOf(pid).find(({ argv }) => argv[1] === 'backup')?.pid;
-  const given = receive(first);
-  given.catch(() => {});
-  await waitFor('the first data', async () => (await packs()).length > 0);
+  const { given } = await beginToReceive();
   process.kill(await waitFor('its backup', () => backup(process.pid)), 'SIGKILL');
   await expect(given).rejects.toMatchObject(unusable(/SIGKILL/));
   expect(await names()).toEqual([]);
@@ -333,7 +336,6 @@ if (noLoop !== undefined) console.warn(`SKIPPED: restic on a full and on a read-
 test.skipIf(noLoop !== undefined)(
   'a place that is full takes nothing more, also where restic hangs there in silence, one that is read-only neither, and what both hold is restored all the same (faults 29 and 32)',
   async () => {
-    await fresh();
     const silent = join(dir, 'silent');
     await mkdir(silent);
     await writeFile(join(silent, 'restic'), '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
@@ -354,11 +356,8 @@ test.skipIf(noLoop !== undefined)(
       };
       await expect(hanging.list()).rejects.toMatchObject(unusable(/nothing got on/));
       const { bavail, bsize } = await statfs(mountPoint);
-      await runTool('fallocate', [
-        '-l',
-        String(bavail * bsize - 2 * 1024 * 1024),
-        join(mountPoint, 'filling'),
-      ]);
+      const allButTwo = `${bavail * bsize - 2 * 1024 * 1024}`;
+      await runTool('fallocate', ['-l', allButTwo, join(mountPoint, 'filling')]);
       await expect(hanging.list()).rejects.toMatchObject(tooFull);
       // restic 0.14 says so, or hangs in silence.
       await expect(receive(other)).rejects.toMatchObject(tooFull);
@@ -372,7 +371,6 @@ test.skipIf(noLoop !== undefined)(
 );
 
 test('a lock of a dead process is removed, and one of a living process is named', async () => {
-  await fresh();
   const locks = join(config.repository, 'locks');
   const script = new URL('./hold-lock-child.ts', import.meta.url);
   const child = startScript(script, [config.repository, config.passwordFile ?? '']);

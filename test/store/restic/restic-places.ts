@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
 import { ResticStore } from '../../../src/store/restic/restic-store.js';
+import { heard } from '../../support/heard.js';
 import { runTool } from '../../support/run-tool.js';
 import { waitFor } from '../../support/wait-for.js';
 
@@ -19,15 +20,8 @@ export async function configIn(dir: string, repository: string): Promise<ResticS
   const environmentFile = join(dir, 'environment');
   // Else restic leaves its cache in our home, and writes 16 MiB before anything of it is to be seen.
   await writeFile(environmentFile, `RESTIC_CACHE_DIR=${join(dir, 'cache')}\nRESTIC_PACK_SIZE=4\n`);
-  return {
-    name: 'offsite',
-    type: 'restic',
-    repository,
-    passwordFile,
-    passwordCommand: null,
-    environmentFile,
-    staging: join(dir, 'staging'),
-  };
+  const secrets = { passwordFile, passwordCommand: null, environmentFile };
+  return { name: 'offsite', type: 'restic', repository, ...secrets, staging: join(dir, 'staging') };
 }
 
 export const storeOf = (config: ResticStoreConfig) => new ResticStore(config, littlePatience);
@@ -79,37 +73,22 @@ export async function restic(config: ResticStoreConfig, ...args: string[]): Prom
   return (await runTool('env', [env, 'restic', ...options, ...args])).toString();
 }
 
-export interface ResticServer {
-  /** As restic calls it. */
-  repository: string;
-  port: number;
-  /** SIGKILL, at once. */
-  kill(): void;
-  /** Kills it, and waits until it is gone. */
-  end(): Promise<void>;
-}
-
-/**
- * rclone, which speaks restic's protocol for a directory.
- * @param port one that it had before, to come back on it; else it takes a free one
- */
-export async function startServer(directory: string, port = 0): Promise<ResticServer> {
+/** rclone, which speaks restic's protocol for a directory, on a free port. */
+export async function startServer(directory: string) {
   await mkdir(directory, { recursive: true });
-  const args = ['serve', 'restic', '--config', '/dev/null', '--addr', `127.0.0.1:${port}`, directory];
+  const args = ['serve', 'restic', '--config', '/dev/null', '--addr', '127.0.0.1:0', directory];
   const server = spawn('rclone', args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const gone = once(server, 'exit');
-  let said = '';
-  server.stderr.on('data', (text: Buffer) => {
-    said += text.toString();
-  });
+  const said = heard(server.stderr);
   const url = await waitFor('the server', () => {
-    if (server.exitCode !== null) throw new Error(`rclone ended: ${said}`);
-    return /Serving restic REST API on \[?(http:[^\s\]]*)/.exec(said)?.[1];
+    if (server.exitCode !== null) throw new Error(`rclone ended: ${said()}`);
+    return /Serving restic REST API on \[?(http:[^\s\]]*)/.exec(said())?.[1];
   });
   const kill = () => void server.kill('SIGKILL');
+  /** Kills it, and waits until it is gone. */
   const end = async () => {
     kill();
     await gone;
   };
-  return { repository: `rest:${url}`, port: Number(new URL(url).port), kill, end };
+  return { repository: `rest:${url}`, kill, end };
 }
