@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
-import { isSound, type StoredSnapshot } from '../../src/store/stored-snapshots.js';
+import { expect, it } from 'vitest';
+import { isSound } from '../../src/store/stored-snapshots.js';
 import type { Store } from '../../src/store/store.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import { type PowerStage, withPowerStage } from '../support/power-cut.js';
@@ -41,9 +41,8 @@ class Promises {
   }
 }
 
-export interface PowerCuts {
-  /** Works in the store of its first argument, with a scratch directory as its second, in the manner of its third. */
-  script: URL;
+interface PowerCuts {
+  kind: 'directories' | 'archives';
   /** Cuts come up to six of these after a word. */
   stepMs: number;
   open(path: string): Store;
@@ -52,14 +51,16 @@ export interface PowerCuts {
 }
 
 /** The tests of fault 35, for one kind of store. */
-export function powerCutTests(what: string, cutting: PowerCuts): void {
+export function powerCutTests(cutting: PowerCuts): void {
+  const what = `a power cut under a store of ${cutting.kind}`;
   for (const type of ['ext4', 'xfs'] as const) {
     const noLoop = whyNoLoopMount(type) ?? whyNoLoopMount('xfs');
-    if (noLoop !== undefined) console.warn(`SKIPPED: power cuts under ${what} on ${type}: ${noLoop}`);
+    if (noLoop !== undefined) console.warn(`SKIPPED: ${what} on ${type}: ${noLoop}`);
 
-    describe.skipIf(noLoop !== undefined)(`a power cut under ${what} on ${type} (fault 35)`, () => {
-      it(`at ${cutsPerFilesystem} instants: all that was acknowledged is there, whole, nothing half-made is listed, and an fsync of a directory that is left out is noticed`, async () => {
-        await withPowerStage(type, async (stage) => {
+    it.skipIf(noLoop !== undefined)(
+      `${what} on ${type} (fault 35) at ${cutsPerFilesystem} instants: all that was acknowledged is there, whole, nothing half-made is listed, and an fsync of a directory that is left out is noticed`,
+      () =>
+        withPowerStage(type, async (stage) => {
           const found = await cutWhileAtWork(cutting, stage, 'careful');
           expect(found.problems).toEqual([]);
           // Each of them found something: or this has proved nothing.
@@ -67,23 +68,18 @@ export function powerCutTests(what: string, cutting: PowerCuts): void {
           tellCampaign({ [`cuts on ${type}`]: cutsPerFilesystem });
           const careless = await cutWhileAtWork(cutting, stage, 'careless');
           expect(careless.problems.join()).toMatch(/is not listed/);
-        });
-      }, 300_000);
-    });
+        }),
+      300_000,
+    );
   }
 }
 
 /** By its name, in the store as it is now, which the cut need not have. */
-function inTheMaking(path: string): string | undefined {
-  return readdirSync(join(path, 'debian')).find((name) => name.startsWith('.incoming-'));
-}
+const inTheMaking = (path: string) =>
+  readdirSync(join(path, 'debian')).find((name) => name.startsWith('.incoming-'));
 
-async function lookAfterCut(
-  { open, clearUp }: PowerCuts,
-  path: string,
-  { sealed, removed, pinned }: Promises,
-): Promise<{ problems: string[]; listed: StoredSnapshot[] }> {
-  const store = open(path);
+async function lookAfterCut(cutting: PowerCuts, path: string, { sealed, removed, pinned }: Promises) {
+  const store = cutting.open(path);
   const problems: string[] = [];
   const listed = await store.list();
   const names = new Set(listed.map(({ snapshot }) => snapshot));
@@ -97,7 +93,7 @@ async function lookAfterCut(
     else if (pinned.get(snapshot) === !stored.manifest.pinned) problems.push(`${snapshot} lost its pin`);
   }
   // What the cut has left half-made is cleared away as ever, and takes nothing with it.
-  await clearUp(path);
+  await cutting.clearUp(path);
   await store.emptyTrash();
   const after = await store.list();
   if (after.length !== listed.length || !after.every(isSound)) problems.push('clearing up took a snapshot');
@@ -108,7 +104,8 @@ async function lookAfterCut(
 async function cutWhileAtWork(cutting: PowerCuts, stage: PowerStage, manner: 'careful' | 'careless') {
   return await withTempDir(async (scratch) => {
     const path = join(stage.mountPoint, manner);
-    const worker = startScript(cutting.script, [path, scratch, manner]);
+    const script = new URL('./power-cut-child.ts', import.meta.url);
+    const worker = startScript(script, [path, scratch, cutting.kind, manner]);
     const isCareful = manner === 'careful';
     const cutNow = async () => {
       const said = worker.lines.length;

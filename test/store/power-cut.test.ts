@@ -3,8 +3,8 @@ import { storeAt } from './fresh-store.js';
 
 /** By clones of the store's filesystem while a process seals, pins and prunes in it. */
 
-powerCutTests('a store', {
-  script: new URL('./power-cut-child.ts', import.meta.url),
+powerCutTests({
+  kind: 'directories',
   stepMs: 3,
   open: storeAt,
   clearUp: async (path) => {
