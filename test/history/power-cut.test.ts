@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { type ScriptChild, startScript } from '../support/script-child.js';
@@ -10,20 +10,21 @@ import { type Cut, type PowerStage, withPowerStage } from '../support/power-cut.
 import { waitFor } from '../support/wait-for.js';
 import { integrityOf } from './records-of-tests.js';
 
-/** Fault 53, by clones of the history's filesystem while a process writes jobs into it. */
+/** By clones of the history's filesystem while a process writes jobs into it. */
 
 const cutsPerFilesystem = roundsOr(8);
 const traceable = await canTrace();
+if (!traceable) console.warn('SKIPPED: writes of a history that are not made durable: no strace');
+const proof = traceable ? ', and that is noticed when the writes are not made durable' : '';
 
 for (const type of ['ext4', 'xfs'] as const) {
   const noLoop = whyNoLoopMount(type) ?? whyNoLoopMount('xfs');
   if (noLoop !== undefined) console.warn(`SKIPPED: power cuts under a history on ${type}: ${noLoop}`);
 
-  describe.skipIf(noLoop !== undefined)(`a power cut under a history on ${type} (fault 53)`, () => {
-    const proof = traceable ? ' and that is noticed when the writes are not made durable' : '';
-    if (!traceable) console.warn('SKIPPED: writes of a history that are not made durable: no strace');
-    it(`at ${cutsPerFilesystem} instants loses no acknowledged row, and leaves a sound file,${proof}`, async () => {
-      await withPowerStage(type, async (stage) => {
+  it.skipIf(noLoop !== undefined)(
+    `a power cut under a history on ${type} (fault 53) at ${cutsPerFilesystem} instants loses no acknowledged row, and leaves a sound file${proof}`,
+    () =>
+      withPowerStage(type, async (stage) => {
         const careful = await cutWhileWriting(stage, cutsPerFilesystem, 'state', (_, use) => use());
         expect(careful.problems).toEqual([]);
         expect(careful.rows).toBeGreaterThanOrEqual(cutsPerFilesystem);
@@ -34,9 +35,9 @@ for (const type of ['ext4', 'xfs'] as const) {
           withInjected(pid, skipped, use),
         );
         expect(problems.join()).toMatch(/is lost/);
-      });
-    }, 300_000);
-  });
+      }),
+    300_000,
+  );
 }
 
 async function cutWhileWriting(

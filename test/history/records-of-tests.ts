@@ -1,4 +1,4 @@
-import { DatabaseSync } from '@photostructure/sqlite';
+import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import type {
   JobEnd,
   JobStart,
@@ -55,10 +55,16 @@ export const verification = (
   ...changes,
 });
 
-/** What SQLite itself says of a history's file: `ok`. */
-export function integrityOf(path: string): unknown {
+/** Lets `use` work on a history's file, past the history. */
+export function inSqlite<T>(path: string, use: (database: DatabaseSyncInstance) => T): T {
   const database = new DatabaseSync(path);
-  const row = database.prepare('pragma integrity_check').get() as { integrity_check: unknown };
-  database.close();
-  return row.integrity_check;
+  try {
+    return use(database);
+  } finally {
+    database.close();
+  }
 }
+
+/** What SQLite itself says of a history's file: `ok`. */
+export const integrityOf = (path: string): unknown =>
+  inSqlite(path, (database) => database.prepare('pragma integrity_check').get()?.integrity_check);
