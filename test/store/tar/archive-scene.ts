@@ -17,14 +17,7 @@ export const pair = 'pair@20261121T031500Z';
 /** Of one small disk. */
 export const small = 'small@20261121T031500Z';
 
-interface Sealed {
-  source: DirectoryStore;
-  content(snapshot: typeof pair | typeof small): Promise<SnapshotContent>;
-}
-
-export interface ArchiveScene extends Sealed {
-  dir: string;
-}
+export type ArchiveScene = { dir: string } & Awaited<ReturnType<typeof sealedSnapshots>>;
 
 let sealedDir: string | undefined;
 
@@ -33,10 +26,10 @@ export async function withArchiveScene<T>(use: (scene: ArchiveScene) => Promise<
   return withTempDir(async (dir) => use({ dir, ...(await sealedSnapshots()) }));
 }
 
-export async function sealedSnapshots(): Promise<Sealed> {
+export async function sealedSnapshots() {
   sealedDir ??= await sealAll();
   const source = sourceIn(sealedDir);
-  return { source, content: (snapshot) => contentIn(source, snapshot) };
+  return { source, content: (snapshot: typeof pair | typeof small) => contentIn(source, snapshot) };
 }
 
 export async function dropArchiveScene(): Promise<void> {
@@ -77,12 +70,8 @@ export async function verdictOf(store: Store, snapshot: string): Promise<Verdict
 /** Restores to a fresh directory; null when it went well, otherwise what was thrown. */
 export async function restoreFailure(store: Store, snapshot: string, to: string): Promise<unknown> {
   await mkdir(to);
-  try {
-    await restoreToDirectory(await contentIn(store, snapshot), to, { signal });
-    return null;
-  } catch (error) {
-    return error;
-  }
+  const restored = contentIn(store, snapshot).then((content) => restoreToDirectory(content, to, { signal }));
+  return await restored.then(() => null).catch((error: unknown) => error);
 }
 
 /** The files of the sealed snapshot as they lie in the directory store, by the names that an archive gives them. */

@@ -16,12 +16,7 @@ const scene = freshArchiveScene();
 const restoredOf = 4;
 
 /** A store that holds these bytes as the archive of a snapshot. */
-async function storeWith(
-  name: string,
-  snapshot: string,
-  extension: string,
-  bytes: Buffer,
-): Promise<TarStore> {
+async function storeWith(name: string, snapshot: string, extension: string, bytes: Buffer) {
   const path = join(scene.dir, name);
   const archive = join(path, `${snapshot.replace('@', '/')}${extension}`);
   await mkdir(dirname(archive), { recursive: true });
@@ -77,10 +72,8 @@ test('an archive cut short between two entries is found, though no decompressor 
     // Two of them at each place, all of them in the end.
     for (const [form, [extension, bytes]] of forms.slice(index, index + 2).entries()) {
       const store = await storeWith(`cut-${index}-${form}`, pair, extension, bytes);
-      expect(await verdictOf(store, pair)).toMatchObject({
-        ok: false,
-        problem: expect.stringMatching(/is missing: the archive ends before it$/),
-      });
+      const problem = expect.stringMatching(/is missing: the archive ends before it$/);
+      expect(await verdictOf(store, pair)).toMatchObject({ ok: false, problem });
     }
   }
 });

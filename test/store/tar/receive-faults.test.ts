@@ -29,18 +29,16 @@ test.skipIf(noLoop !== undefined).each([
       const ends = new Set<string>();
       for (const leftKib of rooms) {
         const filler = await fillUpTo(join(path, 'filler'), leftKib);
-        const failure: unknown = await store.receive(content, {}).then(
-          () => null,
-          (error) => error,
-        );
+        const outcome: unknown = await store.receive(content, {}).catch((error: unknown) => error);
         await rm(filler);
-        ends.add(failure === null ? 'received' : 'full');
-        if (failure === null) {
+        const isFull = outcome instanceof Error;
+        ends.add(isFull ? 'full' : 'received');
+        if (isFull) {
+          expect(outcome).toMatchObject({ code: 'StoreTooFull', facts: { store: 'archives' } });
+        } else {
           expect(await verdictOf(store, pair)).toMatchObject({ ok: true });
           await store.moveToTrash(pair);
           await store.emptyTrash();
-        } else {
-          expect(failure).toMatchObject({ code: 'StoreTooFull', facts: { store: 'archives' } });
         }
         expect(await store.list()).toEqual([]);
         expect(await readdir(join(path, 'pair')).catch(() => [])).toEqual([]);

@@ -1,6 +1,6 @@
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { recordOf } from '../../../src/snapshot/describe-snapshot.js';
 import { sealManifest } from '../../../src/store/manifest.js';
 import { storedFrame } from '../../../src/store/tar/stored-frame.js';
@@ -25,13 +25,8 @@ const receiveSmall = async (into = store) => await into.receive(await scene.cont
 
 /** As on a host without zstd. */
 async function withoutPrograms<T>(use: () => Promise<T>): Promise<T> {
-  const path = process.env.PATH;
-  process.env.PATH = '/nonexistent';
-  try {
-    return await use();
-  } finally {
-    process.env.PATH = path;
-  }
+  vi.stubEnv('PATH', '/nonexistent');
+  return await use().finally(() => vi.unstubAllEnvs());
 }
 
 test('a store of archives lists thousands of them by their heads alone, without a program for any of them', async () => {
@@ -58,10 +53,8 @@ test('a store of archives writes gzip where zstd is missing, and without zstd sa
   await second.prepare(null);
   await receiveSmall(second);
   const opened = withoutPrograms(async () => second.openFile(await soundIn(second, small), 'ubd0.img'));
-  await expect(opened).rejects.toMatchObject({
-    code: 'StoreUnusable',
-    facts: { problem: expect.stringMatching(/not installed/) },
-  });
+  const facts = { problem: expect.stringMatching(/not installed/) };
+  await expect(opened).rejects.toMatchObject({ code: 'StoreUnusable', facts });
 });
 
 test('a store of archives leaves alone what is none of its own, and lists as damaged what only has the name of an archive', async () => {
@@ -79,9 +72,8 @@ test('a store of archives leaves alone what is none of its own, and lists as dam
     ['small@20261124T031500Z', false],
     [small, true],
   ]);
-  expect(await verdictOf(store, 'small@20261126T031500Z')).toMatchObject({
-    problem: 'its manifest belongs to small@20261121T031500Z',
-  });
+  const problem = 'its manifest belongs to small@20261121T031500Z';
+  expect(await verdictOf(store, 'small@20261126T031500Z')).toMatchObject({ problem });
   expect((await store.read('small@latest')).snapshot).toBe(small);
   await store.emptyTrash();
   expect((await readdir(directory)).length).toBe(7);
