@@ -8,9 +8,8 @@ import { capture, draftOf, expectAllWhole, storeBackingOf, storeSnapshot } from 
 import { fillUpTo } from './fill-up.js';
 import { storeAt } from './fresh-store.js';
 
-const sizeMiB = { ext4: 8, xfs: 300 };
 /** How finely the room is varied. XFS keeps room for itself and makes room as it goes. */
-const stepKib = { ext4: 8, xfs: 64 };
+const filesystems = { ext4: { sizeMiB: 8, stepKib: 8 }, xfs: { sizeMiB: 300, stepKib: 64 } };
 
 const debian = 'debian@20261121T031500Z';
 const older = 'older@20260120T031500Z';
@@ -18,23 +17,23 @@ const older = 'older@20260120T031500Z';
 for (const type of ['ext4', 'xfs'] as const) {
   const noLoop = whyNoLoopMount(type);
   if (noLoop !== undefined) console.warn(`SKIPPED: a full store on ${type}: ${noLoop}`);
+  const { sizeMiB, stepKib } = filesystems[type];
 
   it.skipIf(noLoop !== undefined)(
     `a full store on ${type} fails at whichever write meets the end, lists nothing, and leaves nothing once discarded (fault 29)`,
     async () => {
       const reached = new Set<string>();
-      await withStore(type, async (store, source) => {
+      await withStore({ type, sizeMiB }, async (store, source) => {
         await storeSnapshot(store, 'older', '20260120T031500Z');
-        for (let leftKib = 0; !reached.has('sealed'); leftKib += stepKib[type]) {
+        for (let leftKib = 0; !reached.has('sealed'); leftKib += stepKib) {
           const filler = await fillUpTo(join(store.path, 'filler'), leftKib);
-          const end = await makeSnapshot(store, source);
-          reached.add(end.step);
-          if (end.step !== 'sealed') expect(end.error).toMatchObject({ code: 'StoreTooFull' });
+          const step = await stepOfTheEnd(store, source);
+          reached.add(step);
           await rm(filler);
-          expect(await expectAllWhole(store)).toEqual(end.step === 'sealed' ? [debian, older] : [older]);
+          expect(await expectAllWhole(store)).toEqual(step === 'sealed' ? [debian, older] : [older]);
           expect(await store.incomings()).toEqual([]);
           // It works again as soon as there is room.
-          if (end.step !== 'sealed') expect(await makeSnapshot(store, source)).toEqual({ step: 'sealed' });
+          if (step !== 'sealed') expect(await stepOfTheEnd(store, source)).toBe('sealed');
           // As it was before, with no directory that another one has made room for.
           await store.remove(debian);
           await drop(store, 'debian', '.backing', '.trash');
@@ -52,19 +51,17 @@ it.skipIf(noExt4 !== undefined)(
   'a store without inodes fails at whichever file is one too many, says so, and lists nothing (fault 30)',
   async () => {
     const reached = new Set<string>();
-    const use = async (store: DirectoryStore, source: string) => {
-      for (let leftInodes = 0; !reached.has('sealed'); leftInodes++) {
+    await withStore({ type: 'ext4', sizeMiB: 8, inodes: 64 }, async (store, source) => {
+      for (let leftInodes = 0; ; leftInodes++) {
         await useUpInodes(store, leftInodes);
-        const end = await makeSnapshot(store, source);
-        reached.add(end.step);
-        if (end.step === 'sealed') return;
-        expect(end.error).toMatchObject({ code: 'StoreTooFull', facts: { store: 'local' } });
+        const step = await stepOfTheEnd(store, source);
+        reached.add(step);
+        if (step === 'sealed') return;
         expect(await store.list()).toEqual([]);
         expect(await store.incomings()).toEqual([]);
         await drop(store, 'debian', '.backing', '.trash', 'lost+found/filler');
       }
-    };
-    await withStore('ext4', use, 64);
+    });
     // Every step makes a file or a directory of its own; which of two neighbours meets the end, ext4's own counting decides.
     expect([...reached]).toEqual(expect.arrayContaining(['begin', 'capture', 'sealed']));
   },
@@ -74,39 +71,32 @@ const drop = async (store: DirectoryStore, ...names: string[]) => {
   for (const name of names) await rm(join(store.path, name), { recursive: true, force: true });
 };
 
-type Step = 'begin' | 'backing' | 'capture' | 'seal';
-type End = { step: Step; error: unknown } | { step: 'sealed' };
-
-/** One snapshot as a job makes it, and what became of it; discarded when it failed. */
-async function makeSnapshot(store: DirectoryStore, source: string): Promise<End> {
-  let step: Step = 'begin';
+/** Makes one snapshot as a job does: how far it came before the store was full. What failed is discarded. */
+async function stepOfTheEnd(store: DirectoryStore, source: string): Promise<string> {
+  let step = 'begin';
   let incoming: Incoming | undefined;
   try {
     incoming = await store.begin('debian', 'job-1');
     step = 'backing';
     const backing = await storeBackingOf(store, incoming, source);
     step = 'capture';
-    const disks = await capture(incoming, undefined, backing).catch((error: NodeJS.ErrnoException) => {
-      // The capture's own concern; here it only has to be told from the store's failures.
-      if (error.code === 'ENOSPC')
-        throw Object.assign(error, { code: 'StoreTooFull', facts: { store: 'local' } });
-      throw error;
-    });
+    const disks = await capture(incoming, undefined, backing);
     step = 'seal';
     await store.seal(incoming, draftOf(incoming, disks));
-    return { step: 'sealed' };
+    return 'sealed';
   } catch (error) {
+    // The capture is the tests' own, and its failure no store's.
+    const full = { code: 'StoreTooFull', facts: { store: 'local' } };
+    expect(error).toMatchObject(step === 'capture' ? { code: 'ENOSPC' } : full);
     if (incoming !== undefined) await store.discard(incoming);
-    return { step, error };
+    return step;
   }
 }
 
 async function withStore(
-  type: 'ext4' | 'xfs',
+  options: Parameters<typeof withLoopFilesystem>[0],
   use: (store: DirectoryStore, source: string) => Promise<void>,
-  inodes?: number,
 ): Promise<void> {
-  const options = { type, sizeMiB: sizeMiB[type], ...(inodes !== undefined && { inodes }) };
   await withLoopFilesystem(options, async (mountPoint) => {
     const source = join(mountPoint, '..', 'backing.img');
     await writeFile(source, Buffer.alloc(20_000, 'backing'));
