@@ -38,14 +38,12 @@ export async function captureDisk(
   return backing ? { ...disk, kind: 'cow', backing } : { ...disk, kind: 'raw' };
 }
 
-export function storeBackingOf(
+export const storeBackingOf = (
   store: DirectoryStore,
   incoming: Incoming,
   path: string,
   signal?: AbortSignal,
-) {
-  return withOpen(path, 'r', ({ fd }) => store.storeBacking(incoming, { device: 'ubd0', path, fd }, signal));
-}
+) => withOpen(path, 'r', ({ fd }) => store.storeBacking(incoming, { device: 'ubd0', path, fd }, signal));
 
 export function draftOf(
   incoming: Incoming,
@@ -53,20 +51,12 @@ export function draftOf(
   directory = '20261121T031500Z',
   changes: Partial<SealDraft> = {},
 ): SealDraft {
+  const { guest, job } = incoming;
   return {
-    format: 'umlsnap/1',
-    snapshot: `${incoming.guest}@${directory}`,
-    guest: incoming.guest,
-    job: incoming.job,
-    takenAt: '2026-11-21T03:15:00.000Z',
-    kernel: 'Linux debian 6.1.176 x86_64',
-    consistency: 'synced',
-    dirtyKib: 0,
-    method: 'copy',
-    pausedMs: 12.5,
-    labels: { why: 'a test' },
-    pinned: false,
-    disks,
+    ...{ format: 'umlsnap/1', snapshot: `${guest}@${directory}`, guest, job },
+    ...{ takenAt: '2026-11-21T03:15:00.000Z', kernel: 'Linux debian 6.1.176 x86_64' },
+    ...{ consistency: 'synced', dirtyKib: 0, method: 'copy', pausedMs: 12.5 },
+    ...{ labels: { why: 'a test' }, pinned: false, disks },
     ...changes,
   };
 }

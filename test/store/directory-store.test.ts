@@ -1,16 +1,4 @@
-import {
-  appendFile,
-  copyFile,
-  mkdir,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  symlink,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
@@ -28,11 +16,10 @@ import {
 import { freshStore } from './fresh-store.js';
 
 const fresh = freshStore();
-let directory: string;
 let path: string;
 let store: DirectoryStore;
 beforeEach(() => {
-  ({ dir: directory, store } = fresh);
+  ({ store } = fresh);
   path = store.path;
 });
 
@@ -63,10 +50,8 @@ describe('sealing', () => {
     const before = await readFile(join(path, 'debian', older, 'manifest.json'), 'utf8');
     for (const taken of [older, newer]) {
       const draft = draftOf(incoming, await capture(incoming), taken);
-      await expect(store.seal(incoming, draft)).rejects.toMatchObject({
-        code: 'SnapshotExists',
-        facts: { store: 'local', snapshot: `debian@${taken}` },
-      });
+      const facts = { store: 'local', snapshot: `debian@${taken}` };
+      await expect(store.seal(incoming, draft)).rejects.toMatchObject({ code: 'SnapshotExists', facts });
       await store.discard(incoming);
       incoming = await store.begin('debian', 'job-1');
     }
@@ -101,10 +86,10 @@ describe('sealing', () => {
       'during',
       /it was replaced$/,
       async () => {
-        const other = join(directory, 'other');
+        const other = join(fresh.dir, 'other');
         await mkdir(other);
         await writeFile(join(other, 'ubd0.img'), 'of another guest');
-        await rename(incoming.directory, join(directory, 'elsewhere'));
+        await rename(incoming.directory, join(fresh.dir, 'elsewhere'));
         await rename(other, incoming.directory);
       },
     ],
@@ -118,10 +103,8 @@ describe('sealing', () => {
       await waitFor('the seal to be at the file', async () => (await timesOpen(disk)) > 0, { everyMs: 1 });
       await change();
     }
-    expect(await seal).toMatchObject({
-      code: 'CaptureDamaged',
-      facts: { guest: 'debian', device: 'ubd0', problem: expect.stringMatching(problem) },
-    });
+    const facts = { guest: 'debian', device: 'ubd0', problem: expect.stringMatching(problem) };
+    expect(await seal).toMatchObject({ code: 'CaptureDamaged', facts });
     expect(await store.list()).toEqual([]);
   });
 
@@ -141,9 +124,8 @@ describe('sealing', () => {
       draftOf(incoming, disks, '../../elsewhere'),
       draftOf(incoming, disks, 'latest'),
     ];
-    for (const draft of wrong) {
+    for (const draft of wrong)
       await expect(store.seal(incoming, draft)).rejects.toMatchObject({ code: 'Internal' });
-    }
     expect(await readdir(incoming.directory)).toEqual(['ubd0.img']);
   });
 });
@@ -152,7 +134,7 @@ describe('listing', () => {
   it('leaves alone what is foreign: files, links, other names, snapshots in the making, the trash', async () => {
     await storeSnapshot(store, 'debian', older);
     await store.begin('debian', 'job-2');
-    const foreign = join(directory, 'foreign');
+    const foreign = join(fresh.dir, 'foreign');
     await mkdir(foreign);
     await writeFile(join(foreign, 'manifest.json'), '{}');
     await symlink(foreign, join(path, 'debian', '20261120T031500Z'));
@@ -179,11 +161,12 @@ describe('listing', () => {
     ['a huge manifest', (at) => writeFile(join(at, 'manifest.json'), Buffer.alloc(2 ** 21, ' '))],
     ['a link as its manifest', (at) => replaceByLink(join(at, 'manifest.json'))],
     ['a missing disk', (at) => rm(join(at, 'ubd0.img'))],
-    ['a disk that has grown', (at) => appendFile(join(at, 'ubd0.img'), 'x')],
+    ['a disk that has grown', (at) => writeFile(join(at, 'ubd0.img'), 'x', { flag: 'a' })],
     ['a link as its disk', (at) => replaceByLink(join(at, 'ubd0.img'))],
     [
       'the manifest of another snapshot',
-      (at) => copyFile(join(at, '..', older, 'manifest.json'), join(at, 'manifest.json')),
+      async (at) =>
+        writeFile(join(at, 'manifest.json'), await readFile(join(at, '..', older, 'manifest.json'))),
     ],
   ];
   it.each(damages)(

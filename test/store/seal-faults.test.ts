@@ -97,10 +97,8 @@ it.skipIf(!traceable)(
     const lost = `pwrite64:retval=${pieceBytes}:when=1`;
     const receiving = withInjected(process.pid, [lost], () => other.receive(content), written);
     // What was read was sound, and was hashed as it came by: only what lies there now tells.
-    await expect(receiving).rejects.toMatchObject({
-      code: 'CaptureDamaged',
-      facts: { problem: expect.stringContaining('reads differently from what was written') },
-    });
+    const problem = expect.stringContaining('reads differently from what was written');
+    await expect(receiving).rejects.toMatchObject({ code: 'CaptureDamaged', facts: { problem } });
     expect(await other.list()).toEqual([]);
     expect(await readdir(join(other.path, 'debian'))).toEqual([]);
   },

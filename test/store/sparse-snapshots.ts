@@ -79,11 +79,7 @@ export async function contentIn(store: Store, snapshot: string): Promise<Snapsho
 }
 
 /** A snapshot whose one file is not what its manifest says. */
-export async function tamperedIn(
-  store: DirectoryStore,
-  snapshot: string,
-  dir: string,
-): Promise<SnapshotContent> {
+export async function tamperedIn(store: Store, snapshot: string, dir: string): Promise<SnapshotContent> {
   const content = await contentIn(store, snapshot);
   const path = join(dir, 'tampered.img');
   await makeImage(path, content.manifest.disks[0]?.sizeBytes ?? 0, [{ offset: 4096, length: 1 }]);

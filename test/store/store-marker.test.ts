@@ -79,9 +79,8 @@ it('a directory that can be no store is left as it is and told why: something el
     ['damaged', /marker file is damaged/],
   ];
   for (const [name, problem] of cases) {
-    const path = join(dir, name);
-    const refused = refusal(path, 'StoreUnusable', problem);
-    await expect(storeAt(path).prepare(null)).rejects.toMatchObject(refused);
+    const refused = refusal(join(dir, name), 'StoreUnusable', problem);
+    await expect(storeAt(join(dir, name)).prepare(null)).rejects.toMatchObject(refused);
   }
   expect(await readdir(dir, { recursive: true })).toEqual(before);
 });
@@ -111,9 +110,8 @@ it.skipIf(noLoop !== undefined).each<[string, (path: string) => Store]>([
         () => store.setPinned(snapshot, true),
         () => store.moveToTrash('debian@latest'),
       ]) {
-        await expect(write()).rejects.toMatchObject(
-          refusal(mountPoint, 'StoreUnusable', /read-only file system/),
-        );
+        const refused = refusal(mountPoint, 'StoreUnusable', /read-only file system/);
+        await expect(write()).rejects.toMatchObject(refused);
       }
       expect(await expectAllWhole(store)).toEqual([snapshot]);
       expect(await restoreFailure(store, snapshot, join(dir, 'to'))).toBeNull();
