@@ -33,23 +33,15 @@ export const pauseIntent = (pause: string, job: string): PauseIntent => ({
 
 export const snapshot = (name: string, changes: Partial<SnapshotRecord> = {}): SnapshotRecord => ({
   ...{ snapshot: name, store: 'local', guest: 'debian', job: '20261121T031500Z-7f3a' },
-  ...{
-    takenAt: '2026-11-21T03:15:02.000Z',
-    consistency: 'synced',
-    dirtyKib: 0,
-    method: 'reflink',
-    pausedMs: 2.125,
-  },
+  ...{ takenAt: '2026-11-21T03:15:02.000Z', consistency: 'synced', dirtyKib: 0 },
+  ...{ method: 'reflink', pausedMs: 2.125 },
   ...{ sizeBytes: 2 ** 40, storedBytes: 123_456_789, pinned: false, labels: { why: 'before the upgrade' } },
   manifestSha256: 'a'.repeat(64),
   ...changes,
 });
 
-export const verification = (
-  name: string,
-  changes: Partial<VerificationRecord> = {},
-): VerificationRecord => ({
-  ...{ snapshot: name, store: 'local', job: '20261122T043000Z-7f3a', verifiedAt: '2026-11-22T04:31:00.000Z' },
+export const verification = (of: string, changes: Partial<VerificationRecord> = {}): VerificationRecord => ({
+  ...{ snapshot: of, store: 'local', job: '20261122T043000Z-7f3a', verifiedAt: '2026-11-22T04:31:00.000Z' },
   ...{ result: 'ok', problem: null, readBytes: 2 ** 40 },
   filesystems: [{ disk: 'ubd0', type: 'ext4', verdict: 'sound', reason: null, output: 'clean' }],
   ...changes,
