@@ -17,28 +17,25 @@ import { isWhole } from './capture-of-tests.js';
 /** On each filesystem. Mistakes that were put in by hand showed by the seventh at the latest. */
 const cutsPerFilesystem = roundsOr(8);
 
-/** What somebody has a right to, as far as it was acknowledged. */
-class Promises {
-  readonly sealed = new Set<string>();
-  readonly removed = new Set<string>();
+/**
+ * What somebody has a right to, as far as it was acknowledged.
+ * @param saidLater what had been said at the cut, and was heard only after it
+ */
+function promisesOf(said: readonly string[], saidLater: readonly string[]) {
+  const [sealed, removed] = [new Set<string>(), new Set<string>()];
   /** By name; of one that is about to be changed nothing is promised. */
-  readonly pinned = new Map<string, boolean>();
-
-  /** @param saidLater what had been said at the cut, and was heard only after it */
-  constructor(said: readonly string[], saidLater: readonly string[]) {
-    for (const line of said) this.#take(line);
-    // Nothing is promised of it; but what was to be changed may have been changed by then.
-    for (const line of saidLater.filter((line) => /^(removing|pinning) /.test(line))) this.#take(line);
-  }
-
-  #take(line: string): void {
+  const pinned = new Map<string, boolean>();
+  // Nothing is promised of what came later; but what was to be changed may have been changed by then.
+  const begunLater = saidLater.filter((line) => /^(removing|pinning) /.test(line));
+  for (const line of [...said, ...begunLater]) {
     const [word, snapshot = ''] = line.split(' ');
-    if (word === 'sealed') this.sealed.add(snapshot);
-    if (word === 'removing') this.sealed.delete(snapshot);
-    if (word === 'removed') this.removed.add(snapshot);
-    if (word === 'pinning') this.pinned.delete(snapshot);
-    if (word === 'pinned' || word === 'unpinned') this.pinned.set(snapshot, word === 'pinned');
+    if (word === 'sealed') sealed.add(snapshot);
+    if (word === 'removing') sealed.delete(snapshot);
+    if (word === 'removed') removed.add(snapshot);
+    if (word === 'pinning') pinned.delete(snapshot);
+    if (word === 'pinned' || word === 'unpinned') pinned.set(snapshot, word === 'pinned');
   }
+  return { sealed, removed, pinned };
 }
 
 interface PowerCuts {
@@ -78,7 +75,8 @@ export function powerCutTests(cutting: PowerCuts): void {
 const inTheMaking = (path: string) =>
   readdirSync(join(path, 'debian')).find((name) => name.startsWith('.incoming-'));
 
-async function lookAfterCut(cutting: PowerCuts, path: string, { sealed, removed, pinned }: Promises) {
+async function lookAfterCut(cutting: PowerCuts, path: string, promises: ReturnType<typeof promisesOf>) {
+  const { sealed, removed, pinned } = promises;
   const store = cutting.open(path);
   const problems: string[] = [];
   const listed = await store.list();
@@ -113,7 +111,7 @@ async function cutWhileAtWork(cutting: PowerCuts, stage: PowerStage, manner: 'ca
       const cut = stage.cut();
       const wasMaking = making !== undefined && making === inTheMaking(path);
       for (let turn = 0; turn < 3; turn++) await nextTurn();
-      const promises = new Promises(worker.lines.slice(0, said), worker.lines.slice(said));
+      const promises = promisesOf(worker.lines.slice(0, said), worker.lines.slice(said));
       return { cut, promises, wasMaking };
     };
     const sealed = () => worker.lines.filter((line) => line.startsWith('sealed')).length;
