@@ -6,9 +6,9 @@ import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { type Manifest, manifestSha256 } from '../../src/store/manifest.js';
 import type { SnapshotContent, Store } from '../../src/store/store.js';
-import { allocatedBytes, makeImage, sha256sum } from '../image/make-image.js';
-import { contentIn, emptyImage, sealSparse, soundIn } from '../store/sparse-snapshots.js';
-import { sparseImage, tamperedIn } from '../store/sparse-snapshots.js';
+import { allocatedBytes, sha256sum } from '../image/make-image.js';
+import { contentIn, cowAndHole, emptyImage, sealSparse } from '../store/sparse-snapshots.js';
+import { soundIn, sparseImage, tamperedIn } from '../store/sparse-snapshots.js';
 import { verdictOf } from '../store/tar/archive-scene.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 
@@ -42,11 +42,9 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       dir = await makeTempDir();
       source = new DirectoryStore({ name: 'source', path: join(dir, 'source') });
       await source.prepare(null);
-      const backing = join(dir, 'base.img');
-      await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
-      const cow = { ...sparseImage, backing };
-      await sealSparse(source, pair, { ubd0: cow, ubd3: emptyImage });
-      await sealSparse(source, newerPair, { ubd0: cow });
+      const images = await cowAndHole(dir);
+      await sealSparse(source, pair, images);
+      await sealSparse(source, newerPair, { ubd0: images.ubd0 });
       await sealSparse(source, older, { ubd0: sparseImage }, { labels: { site: 'Città "1"' } });
       await sealSparse(source, newer, { ubd0: sparseImage, ubd1: emptyImage }, { pinned: true });
       made = await make();

@@ -4,12 +4,7 @@ import { DirectoryStore } from '../../src/store/directory-store.js';
 import { makeTempDir, removeTempDir, roomInMemory } from '../support/temp-dir.js';
 
 /** Is there before each test of a file, empty, in a directory of its own: in memory, since seals sync much. */
-export interface FreshStore {
-  dir: string;
-  store: DirectoryStore;
-}
-
-export function freshStore(): FreshStore {
+export function freshStore() {
   const fresh = { dir: '', store: storeAt('') };
   beforeEach(async () => {
     fresh.dir = await makeTempDir(await roomInMemory());

@@ -34,6 +34,13 @@ export const sparseImage = {
 /** All hole: not one piece comes of it. */
 export const emptyImage = { sizeBytes: 5_000_001, pieces: [] } satisfies ImageWish;
 
+/** A COW disk, whose backing file is made in `dir`, and an image that is all hole. */
+export async function cowAndHole(dir: string) {
+  const backing = join(dir, 'base.img');
+  await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
+  return { ubd0: { ...sparseImage, backing }, ubd3: emptyImage };
+}
+
 /** A whole snapshot in a directory store, as a capture leaves it; of one small disk, where nobody asks for others. */
 export async function sealSparse(
   store: DirectoryStore,

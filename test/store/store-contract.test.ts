@@ -1,10 +1,10 @@
 import { join } from 'node:path';
+import { TarStore } from '../../src/store/tar/tar-store.js';
 import { storeContract } from '../contracts/store-contract.js';
 import { mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { storeAt } from './fresh-store.js';
 import { configIn, makeKeyCheap, startServer, storeOf } from './restic/restic-places.js';
-import { TarStore } from '../../src/store/tar/tar-store.js';
 
 for (const type of ['xfs', 'ext4'] as const) {
   const noLoop = whyNoLoopMount(type);

@@ -20,7 +20,7 @@ import { withoutZeros } from '../../../src/store/restic/restic-image.js';
 import type { SnapshotContent } from '../../../src/store/store.js';
 import { allocatedBytes, makeImage, sha256sum } from '../../image/make-image.js';
 import { freshStore } from '../fresh-store.js';
-import { contentIn, emptyImage, sealSparse, sparseImage, tamperedIn } from '../sparse-snapshots.js';
+import { contentIn, cowAndHole, emptyImage, sealSparse, tamperedIn } from '../sparse-snapshots.js';
 
 const snapshot = 'pair@20261119T031500Z';
 const fresh = freshStore();
@@ -33,10 +33,7 @@ let sealed: string;
 beforeEach(async () => {
   dir = fresh.dir;
   root = join(dir, 'handed', 'over');
-  const backing = join(dir, 'base.img');
-  await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
-  const images = { ubd0: { ...sparseImage, backing }, ubd3: emptyImage };
-  ({ directory: sealed } = await sealSparse(fresh.store, snapshot, images));
+  ({ directory: sealed } = await sealSparse(fresh.store, snapshot, await cowAndHole(dir)));
   source = await contentIn(fresh.store, snapshot);
 });
 

@@ -10,8 +10,6 @@ import { runTool } from '../../support/run-tool.js';
 import { waitFor } from '../../support/wait-for.js';
 
 export const password = 'correct horse battery staple';
-/** A place that is down is told in seconds here. */
-export const littlePatience = { retryingMs: 3000, silenceMs: 20_000, lockedMs: 2000 };
 
 /** The config of a repository whose password lies in a file, as the tests' own `restic` can use it too. */
 export async function configIn(dir: string, repository: string): Promise<ResticStoreConfig> {
@@ -24,7 +22,9 @@ export async function configIn(dir: string, repository: string): Promise<ResticS
   return { name: 'offsite', type: 'restic', repository, ...secrets, staging: join(dir, 'staging') };
 }
 
-export const storeOf = (config: ResticStoreConfig) => new ResticStore(config, littlePatience);
+/** A place that is down is told in seconds here. */
+export const storeOf = (config: ResticStoreConfig, { silenceMs = 20_000 } = {}) =>
+  new ResticStore(config, { retryingMs: 3000, silenceMs, lockedMs: 2000 });
 
 /**
  * Gives a repository another key for the same password, that takes next to nothing to derive: restic makes one that costs

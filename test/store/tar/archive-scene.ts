@@ -6,9 +6,8 @@ import { type Verdict, verifySnapshot } from '../../../src/restore/verify-snapsh
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import type { SnapshotContent, Store } from '../../../src/store/store.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
-import { makeImage } from '../../image/make-image.js';
 import { makeTempDir, removeTempDir, withTempDir } from '../../support/temp-dir.js';
-import { contentIn, emptyImage, sealSparse, sparseImage } from '../sparse-snapshots.js';
+import { contentIn, cowAndHole, sealSparse } from '../sparse-snapshots.js';
 
 const { signal } = new AbortController();
 
@@ -43,9 +42,7 @@ async function sealAll(): Promise<string> {
   const dir = await makeTempDir();
   const source = sourceIn(dir);
   await source.prepare(null);
-  const backing = join(dir, 'base.img');
-  await makeImage(backing, 9_000_000, [{ offset: 1_000_000, length: 2_000_000 }]);
-  await sealSparse(source, pair, { ubd0: { ...sparseImage, backing }, ubd3: emptyImage });
+  await sealSparse(source, pair, await cowAndHole(dir));
   const pieces = [
     { offset: 4096, length: 5000 },
     { offset: 290_000, length: 10_123 },
