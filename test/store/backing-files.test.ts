@@ -142,12 +142,14 @@ describe('a backing file', () => {
     expect(await readdir(incoming.directory)).toEqual([]);
   });
 
-  it('whose copy is gone keeps a snapshot from being sealed, and makes damaged one that was sealed, and is not handed out', async () => {
+  it('whose copy is gone, or cut short, keeps a snapshot from being sealed, and makes damaged one that was sealed, and is not handed out', async () => {
     const backing = await storeIt();
     const draft = draftOf(incoming, await capture(incoming, undefined, backing));
-    await rm(at(backing.file));
-    await expect(store.seal(incoming, draft)).rejects.toMatchObject({ code: 'CaptureDamaged' });
-    expect(await store.list()).toEqual([]);
+    for (const harm of [() => writeFile(at(backing.file), 'cut short'), () => rm(at(backing.file))]) {
+      await harm();
+      await expect(store.seal(incoming, draft)).rejects.toMatchObject({ code: 'CaptureDamaged' });
+      expect(await store.list()).toEqual([]);
+    }
     await storeIt();
     const manifest = await store.seal(incoming, draft);
     const stored = await store.read('debian@latest');

@@ -1,4 +1,4 @@
-import { cp, readdir, rm } from 'node:fs/promises';
+import { cp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
@@ -84,25 +84,33 @@ describe.skipIf(!traceable)('a seal', () => {
   }, 600_000);
 });
 
-it.skipIf(!traceable)(
-  'a received snapshot of which the disk has lost a write, though it said yes, is told as damaged and not kept',
-  async () => {
-    const pieceBytes = 2 ** 20;
-    const bytes = Buffer.alloc(2 * pieceBytes, 'a disk ');
-    const { snapshot } = await sealSparse(fresh.store, 'debian@20261121T031500Z', { ubd0: { bytes } });
-    const content = await contentIn(fresh.store, snapshot);
-    const other = storeAt(join(fresh.dir, 'other'));
-    await other.prepare(null);
-    const written = join(other.path, 'debian/.incoming-job-20261121T031500Z/ubd0.img');
-    const lost = `pwrite64:retval=${pieceBytes}:when=1`;
-    const receiving = withInjected(process.pid, [lost], () => other.receive(content), written);
-    // What was read was sound, and was hashed as it came by: only what lies there now tells.
-    const problem = expect.stringContaining('reads differently from what was written');
-    await expect(receiving).rejects.toMatchObject({ code: 'CaptureDamaged', facts: { problem } });
-    expect(await other.list()).toEqual([]);
-    expect(await readdir(join(other.path, 'debian'))).toEqual([]);
-  },
-);
+describe.skipIf(!traceable)('a received snapshot', () => {
+  it.each([
+    ['disk', 'ubd0.cow'],
+    ['backing file', 'backing-ubd0'],
+  ])(
+    'of whose %s a write was lost, though the store said yes, is told as damaged and not kept',
+    async (_, file) => {
+      const pieceBytes = 2 ** 20;
+      const bytes = Buffer.alloc(2 * pieceBytes, 'a disk ');
+      const backing = join(fresh.dir, 'base.img');
+      await writeFile(backing, bytes);
+      const disk = { ubd0: { bytes, backing } };
+      const { snapshot } = await sealSparse(fresh.store, 'debian@20261121T031500Z', disk);
+      const content = await contentIn(fresh.store, snapshot);
+      const other = storeAt(join(fresh.dir, 'other'));
+      await other.prepare(null);
+      const written = join(other.path, 'debian/.incoming-job-20261121T031500Z', file);
+      const lost = `pwrite64:retval=${pieceBytes}:when=1`;
+      const receiving = withInjected(process.pid, [lost], () => other.receive(content), written);
+      // What was read was sound, and was hashed as it came by: only what lies there now tells.
+      const problem = expect.stringContaining('reads differently from what was written');
+      await expect(receiving).rejects.toMatchObject({ code: 'CaptureDamaged', facts: { problem } });
+      expect(await other.list()).toEqual([]);
+      expect(await readdir(join(other.path, 'debian'))).toEqual([]);
+    },
+  );
+});
 
 async function nothingOrAWholeSnapshot(store: DirectoryStore): Promise<number> {
   const listed = await expectAllWhole(store);
