@@ -1,8 +1,8 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { armCopy, armReflink } from '../../src/capture/arm-capture.js';
-import type { ArmedCapture } from '../../src/capture/capture.js';
+import type { ArmedCapture, CaptureDisk } from '../../src/capture/capture.js';
 import { type OpenDisk, openDisk } from '../../src/image/open-disk.js';
 import { readProcessStat } from '../../src/process-identity.js';
 import { makeImage, withOpen } from '../image/make-image.js';
@@ -41,11 +41,15 @@ const diskTo = (target: string, device = 'ubd0') => ({
 });
 
 describe('the capture process', () => {
-  test('killed while it waits is told when the pause comes, not at its deadline (fault 26)', async () => {
-    process.kill(captureChild(), 'SIGKILL');
-    expect(await failure('CaptureFailed', capture.run(signal))).toBe(
-      'ubd0: the capture process ended unexpectedly (SIGKILL)',
-    );
+  test.each([
+    ['while it waits', 'SIGKILL'],
+    ['at work', 'SIGSTOP'],
+  ] as const)('killed %s is told when the pause comes, not at its deadline (fault 26)', async (_, before) => {
+    const child = captureChild();
+    process.kill(child, before);
+    const running = failure('CaptureFailed', capture.run(signal));
+    process.kill(child, 'SIGKILL');
+    expect(await running).toBe('ubd0: the capture process ended unexpectedly (SIGKILL)');
   });
 
   test('ignores the signals that a terminal or a service manager sends to the whole group', async () => {
@@ -77,6 +81,15 @@ const traceable = await canTrace();
 describe.skipIf(!traceable)(
   `a system call of a copy${traceable ? '' : ' (skipped: strace is missing or may not trace)'}`,
   () => {
+    test.each([
+      ['disk, and is not taken for zeros (fault 24)', 'pread64:error=EIO', "the disk can't be read (EIO)"],
+      ['store', 'pwrite64:error=EIO:when=3', "the store can't be written to (EIO)"],
+    ])('that fails by an I/O error fails the capture when it is of the %s', async (_, fault, problem) => {
+      const running = () => failure('CaptureFailed', capture.run(signal));
+      const faults = ['sendfile:error=EIO', fault];
+      expect(await withInjected(captureChild(), faults, running)).toBe(`ubd0: ${problem}`);
+    });
+
     test('by which the kernel would copy by itself is done without', async () => {
       await withInjected(captureChild(), ['sendfile:error=EINVAL'], () => capture.run(signal));
       expect((await tryTool('cmp', [disk.path, targetPath])).output).toBe('');
@@ -94,11 +107,31 @@ describe.skipIf(!traceable)(
   },
 );
 
+const replace = (path: string) => writeFile(`${path}.new`, '').then(() => rename(`${path}.new`, path));
+test.each([
+  ['grown', (path: string) => truncate(path, sizeBytes + 1), 'size went from 8388608 to 8388609'],
+  ['shrunk', truncate, 'size went from 8388608 to 0'],
+  ['replaced', replace, 'deleted or replaced'],
+  ['deleted', rm, 'deleted or replaced'],
+])('a source that was %s since it was checked makes the capture void (fault 25)', async (_, change, said) => {
+  await change(disk.path);
+  expect(await failure('SourceChanged', capture.run(signal))).toContain(said);
+});
+
 test('a target that is there already is never written over, and those made before it go again', async () => {
   const disks = [diskTo(join(dir, 'ubd1.img'), 'ubd1'), diskTo(disk.path, 'ubd2')];
   expect(await failure('CaptureFailed', armCopy('debian', disks))).toMatch(/^ubd2: .*EEXIST/);
   expect(await readdir(dir)).toEqual(['root.img', 'ubd0.img']);
 });
+
+const noReflinks = 'ubd3: the file system has no reflinks';
+/** Runs `use` with a disk that lies on this filesystem, and is to be cloned there. */
+async function withSource(place: string, use: (there: CaptureDisk) => Promise<void>): Promise<void> {
+  await makeImage(join(place, 'source'), sizeBytes, [{ offset: 0, length: 4096 }]);
+  await withOpen(join(place, 'source'), 'r', ({ fd }) =>
+    use({ ...diskTo(join(place, 'clone'), 'ubd3'), sourceFd: fd }),
+  );
+}
 
 describe.skipIf(!canLoopMount('ext4'))(
   `before the guest is stopped${whyNoLoopMount('ext4') ? ' (skipped: needs root)' : ''}`,
@@ -107,12 +140,8 @@ describe.skipIf(!canLoopMount('ext4'))(
       withLoopFilesystem({ type: 'ext4', sizeMiB: 8 }, async (small) => {
         const elsewhere = armReflink('debian', [diskTo(join(small, 'far'))]);
         expect(await failure('CaptureFailed', elsewhere)).toMatch(/different file systems/);
-        await makeImage(join(small, 'source'), sizeBytes);
-        await withOpen(join(small, 'source'), 'r', async ({ fd }) => {
-          const there = { ...diskTo(join(small, 'clone'), 'ubd3'), sourceFd: fd };
-          expect(await failure('CaptureFailed', armReflink('debian', [there]))).toBe(
-            'ubd3: the file system has no reflinks',
-          );
+        await withSource(small, async (there) => {
+          expect(await failure('CaptureFailed', armReflink('debian', [there]))).toBe(noReflinks);
         });
         expect(await readdir(small)).toEqual(['lost+found', 'source']);
       }));
@@ -125,4 +154,18 @@ describe.skipIf(!canLoopMount('ext4'))(
         expect(await readdir(small)).toEqual(['lost+found']);
       }));
   },
+);
+
+test.skipIf(!canLoopMount('xfs') || !traceable)(
+  'a reflink that is refused only during the pause fails by name (fault 22)',
+  () =>
+    withLoopFilesystem({ type: 'xfs', sizeMiB: 300 }, (place) =>
+      withSource(place, async (there) => {
+        const armed = await armReflink('debian', [there]);
+        const running = () => failure('CaptureFailed', armed.run(signal));
+        const refusal = ['ioctl:error=EOPNOTSUPP'];
+        expect(await withInjected(captureChild(), refusal, running)).toBe(noReflinks);
+        await armed.dispose();
+      }),
+    ),
 );
