@@ -52,6 +52,19 @@ describe.each(trackers)('a precopy, %s, fails', (tracker) => {
       }
     }));
 
+  test('by its budget when its process is stopped in the pause, and by nothing less than a kill (fault 26)', () =>
+    withPrecopyScene(tracker, {}, async (it) => {
+      const armed = await it.arm();
+      await armed.catchUp(idle);
+      process.kill(captureChild(), 'SIGSTOP');
+      const deadline = new AbortController();
+      const running = armed.run(deadline.signal);
+      const reason = new Error('over the budget');
+      deadline.abort(reason);
+      await expect(running).rejects.toBe(reason);
+      await waitFor('its end', () => captureChildrenOf(process.pid).length === 0);
+    }));
+
   test('when it is called off, at whatever moment, and leaves nothing', () =>
     withPrecopyScene(tracker, {}, async (it) => {
       let doneBytes = 0;
@@ -92,6 +105,14 @@ describe.each(trackers)('a precopy, %s, fails', (tracker) => {
       ),
   );
 });
+
+test.skipIf(!canLoopMount('ext4'))('a precopy fails when the store is full in the bulk copy (fault 29)', () =>
+  withLoopFilesystem({ type: 'ext4', sizeMiB: 8 }, (store) =>
+    withPrecopyScene(first, { store, pieces: [{ offset: 0, length: 12 * mib }] }, async (it) => {
+      expect(await failure('CaptureFailed', it.arm())).toBe('ubd0: the store has no room left (ENOSPC)');
+    }),
+  ),
+);
 
 describe('because the source changes (fault 25), a precopy fails:', () => {
   const resize = (bytes: number) => (path: string) => truncate(path, bytes);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import type { WriteTracker } from '../../../src/capture/precopy/write-tracker.js';
 import { cpuNumbers } from '../../../src/capture/tracing/cpu-list.js';
@@ -259,4 +259,24 @@ describe.skipIf(why !== null)('a tracing', () => {
       }
     }),
   );
+
+  test('whose tracefs is unmounted is noticed', () =>
+    withTracedScene({}, async ({ dir, instance, writer, startTracker }) => {
+      const mountPoint = `${dir}/tracing`;
+      await mkdir(mountPoint);
+      await runTool('mount', ['-t', 'tracefs', 'tracefs', mountPoint]);
+      const unmount = () => runTool('umount', ['-l', mountPoint]);
+      try {
+        const instancePath = instance.path.replace(/^.*(?=\/instances\/)/, mountPoint);
+        const tracker = await startTracker({ instancePath });
+        await writer.obey('pwrite', 0, 4096);
+        expect(endOf(tracker)).toBeNull();
+        await unmount();
+        await writer.obey('pwrite', 0, 4096);
+        expect(endOf(tracker)).toMatch(/gone from/);
+      } finally {
+        // Still mounted when an expectation above was not met.
+        await unmount().catch(() => {});
+      }
+    }));
 });
