@@ -149,6 +149,15 @@ async function inUse(type: 'ext4' | 'xfs', prepare: (image: string) => Promise<u
   });
 }
 
+test('a disk that was in use needs its journal replayed, on the copy: then it is sound, and the snapshot as it was', async (context) => {
+  if (!canLoopMount('ext4')) return context.skip('needs root and loop devices');
+  await inUse('ext4');
+  expect((await runTool('dumpe2fs', ['-h', image])).toString()).toMatch(/needs_recovery/);
+  const before = await look();
+  expect(await check()).toMatchObject({ type: 'ext4', verdict: 'sound' });
+  expect(await look()).toEqual(before);
+});
+
 test('a disk that was in use is not called sound where only a mount could replay the log, nor damaged', async (context) => {
   if (!canLoopMount('xfs')) return context.skip('needs root and loop devices');
   await inUse('xfs');
