@@ -112,6 +112,13 @@ test('fault 57: after downtime over three slots there is one catch-up, and after
   expect(host.runs()).toHaveLength(2);
 });
 
+test('a guest that was down over its very first slot is caught up: when it was first seen is recorded', async () => {
+  await host.bootAt('09:10', 'a');
+  await host.scheduler.stop();
+  await host.bootAt('11:30', 'a');
+  expect(host.runs()).toEqual(['a 11:00 catchUp']);
+});
+
 test('slots that nobody wants to catch up are recorded as dealt with, and told once', async () => {
   host.slots.set('a', at('05:00'));
   host.boot([hourly('a', { catchUp: false })]);
