@@ -156,6 +156,18 @@ describe.skipIf(!canLoopMount('ext4'))(
   },
 );
 
+test.skipIf(!canLoopMount('ext4'))(
+  'a store that is full at a write fails the capture, and all disks with it (fault 29)',
+  () =>
+    withLoopFilesystem({ type: 'ext4', sizeMiB: 8 }, async (small) => {
+      const disks = [diskTo(join(dir, 'first.img')), diskTo(join(small, 'too-much'), 'ubd1')];
+      const armed = await armCopy('debian', disks);
+      const problem = await failure('CaptureFailed', armed.run(signal));
+      expect(problem).toBe('ubd1: the store has no room left (ENOSPC)');
+      await armed.dispose();
+    }),
+);
+
 test.skipIf(!canLoopMount('xfs') || !traceable)(
   'a reflink that is refused only during the pause fails by name (fault 22)',
   () =>

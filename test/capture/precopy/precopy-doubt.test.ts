@@ -20,6 +20,15 @@ describe.skipIf(untraceable !== null)('a tracker in doubt', () => {
       expect(factsOf(armed).trackerProblem).toMatch(/./);
     }));
 
+  test('in the bulk copy has the disks compared without a pause in vain', () =>
+    withPrecopyScene('traced', {}, async (scene) => {
+      const { arming } = await scene.inBulk({ tracking: scene.tracing(true), bytesPerSecond: 4 * mib });
+      await byAnother(scene);
+      const armed = await arming;
+      await scene.capture(armed);
+      expect(factsOf(armed).tracker).toBe('compared');
+    }));
+
   test('where nothing may be compared instead ends the bulk copy at once, and fails the capture for good', () =>
     withPrecopyScene('traced', {}, async (scene) => {
       // It would take longer than this test may.
