@@ -7,7 +7,7 @@ import type { RunningCli } from '../support/cli.js';
 import { resumeHeld, startHeld, startHeldInPause } from '../support/held-job.js';
 import { e2fsckReplayed } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
-import { expectFailed, resultOf, type SnapshotResult, setScene } from '../support/scene.js';
+import { type Commands, expectFailed, resultOf, type SnapshotResult, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /**
@@ -121,20 +121,32 @@ describe.skipIf(untraced !== null)(`a disk that is traced, and that a stranger w
     await scene.expectWell();
   });
 
-  test('in the pause has the guest let go, and compared in another pause that is no further try', async () => {
-    const pausesBefore = await pauses();
-    // While the guest stands still, with the capture still to come.
-    const job = await startHeldInPause(scene.proxy, scene.startSnapshot);
+  /** A job during which he writes while the guest stands still, with the capture still to come. */
+  async function spoiledInPause(commands: Commands = scene): Promise<SnapshotResult> {
+    const job = await startHeldInPause(scene.proxy, commands.startSnapshot);
     await writeAsStranger();
     await resumeHeld(scene.proxy);
     const result = resultOf(await job.exited);
     expect(traceInstancesOf(job.pid)).toEqual([]);
+    return result;
+  }
+
+  test('in the pause has the guest let go, and compared in another pause that is no further try', async () => {
+    const pausesBefore = await pauses();
+    const result = await spoiledInPause();
     await expectCompared(result, pausesBefore, 1);
     expect(result.summary.phases.filter(({ phase }) => phase === 'capture')).toMatchObject([
       { outcome: 'failed', facts: { trackingLost: expect.any(String) } },
       { outcome: 'done', facts: { tracker: 'compared', comparedBytes: expect.any(Number) } },
     ]);
     await scene.expectWell();
+  });
+
+  test('in the pause fails the job where nothing but tracing is wanted, and the guest runs', async () => {
+    const traced = await scene.variant({ precopyTracker: 'traced' });
+    const summary = expectFailed(await spoiledInPause(traced), 'TrackingLost');
+    expect(summary).toMatchObject({ resumed: true, error: { phase: 'capture' } });
+    await scene.expectUnharmed();
   });
 });
 

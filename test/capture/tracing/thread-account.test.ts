@@ -50,6 +50,11 @@ describe('the account of a thread', () => {
     },
   );
 
+  test('a write counts when its end is seen, and the thread is not idle before', () => {
+    const { account, calls } = keep([{ events: [enter(1, pwrite)], stamp: 5 }]);
+    expect([calls, account.isIdle, account.differenceBytes(0)]).toEqual([[], false, 0]);
+  });
+
   test('however calls are spread over CPUs and rounds, each is told once, in order, and writes count with what they wrote', () => {
     const spreadCall = fc.record({
       ...{ call: fc.constantFrom(pwrite, punch), result: fc.integer({ min: -30, max: 5000 }) },
