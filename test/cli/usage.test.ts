@@ -1,8 +1,22 @@
 import { writeFile } from 'node:fs/promises';
+import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { completionVerb } from '../../src/cli/completion.js';
+import { type Context, contextOf } from '../../src/cli/context.js';
+import { doctorVerb } from '../../src/cli/doctor.js';
+import { historyVerb } from '../../src/cli/history.js';
+import { listVerb } from '../../src/cli/list.js';
+import { pinVerb } from '../../src/cli/pin.js';
+import { pruneVerb } from '../../src/cli/prune.js';
+import { restoreVerb } from '../../src/cli/restore.js';
+import { showVerb } from '../../src/cli/show.js';
+import { snapshotVerb } from '../../src/cli/snapshot.js';
+import { verifyVerb } from '../../src/cli/verify.js';
+import { explainError } from '../../src/error-text.js';
+import { UmlsnapError } from '../../src/errors.js';
+import { exitCodeOf } from '../../src/exit-codes.js';
 import { runCli } from '../support/cli.js';
 import { setScene } from '../support/scene.js';
-import { startScript } from '../support/script-child.js';
 
 const scene = setScene({ fake: {} });
 
@@ -34,39 +48,53 @@ test.each([
   expect(await scene.run(verb, name, '--json')).toMatchObject({ exitCode: 10, json });
 });
 
-test('verbs refuse what they do not understand, and what does not exist, before they ask a guest anything', async () => {
+describe('before it asks a guest anything, a verb refuses', () => {
   const old = 'debian@20200101T000000Z';
   const eitherOr = /either --to DIR or --in-place/;
-  const refused: [unknown[], RegExp | string][] = [
-    [['restore', 'debian@latest', {}], eitherOr],
-    [['restore', 'debian@latest', { to: '/x', inPlace: true }], eitherOr],
-    [['snapshot', 'debian', { budget: '0ms' }], /--budget 0ms: not a duration/],
-    [['snapshot', 'debian', { require: 'best' }], /choose one of frozen, synced, crash/],
-    [['snapshot', 'debian', { capture: 'magic' }], /choose one of auto, reflink, precopy, copy/],
-    [['snapshot', 'debian', { label: ['nothing'] }], /write KEY=VALUE/],
-    [['history', null, { limit: 'many' }], /--limit many/],
-    [['completion', 'tcsh'], /choose one of bash, zsh, fish/],
-    [['snapshot', 'constructor', {}], 'NoSuchGuest'],
-    [['list', 'nobody'], 'NoSuchGuest'],
-    [['prune', 'nobody', {}], 'NoSuchGuest'],
-    [['doctor', 'nobody', {}], 'NoSuchGuest'],
-    [['snapshot', 'debian', { store: 'nowhere' }], 'NoSuchStore'],
-    [['restore', 'debian@latest', { to: '/nonexistent/x' }], 'NoSuchSnapshot'],
-    [['verify', old, {}], 'NoSuchSnapshot'],
-    [['show', '20200101T000000Z-abcdef'], 'NoSuchJob'],
-    [['pin', old, true], 'NoSuchSnapshot'],
-  ];
-  const asked = JSON.stringify(refused.map(([words]) => words));
-  const child = startScript(new URL('./verbs-child.ts', import.meta.url), [scene.config, asked]);
-  expect(await child.exited).toMatchObject({ exitCode: 0, stderr: '' });
-  expect(child.lines.map((line) => JSON.parse(line))).toEqual(
-    refused.map(([, wanted]) =>
-      typeof wanted === 'string'
-        ? { exitCode: 10, code: wanted, said: expect.any(String) }
-        : { exitCode: 2, code: 'Usage', said: expect.stringMatching(wanted) },
-    ),
-  );
-  expect(scene.fake.received()).toEqual([]);
+  const refusalBy = async (verb: (context: Context, ...given: never[]) => unknown, given: unknown[]) => {
+    const context = contextOf({ config: scene.config, quiet: true });
+    const error = await (async () => verb(context, ...(given as never[])))().catch(
+      (thrown: unknown) => thrown,
+    );
+    if (!(error instanceof UmlsnapError)) throw error;
+    expect(scene.fake.received()).toEqual([]);
+    return { exitCode: exitCodeOf(error.code), code: error.code, said: explainError(error) };
+  };
+
+  test.each([
+    [eitherOr, restoreVerb, 'debian@latest', {}],
+    [eitherOr, restoreVerb, 'debian@latest', { to: '/x', inPlace: true }],
+    [/--budget 0ms: not a duration/, snapshotVerb, 'debian', { budget: '0ms' }],
+    [/choose one of frozen, synced, crash/, snapshotVerb, 'debian', { require: 'best' }],
+    [/choose one of auto, reflink, precopy, copy/, snapshotVerb, 'debian', { capture: 'magic' }],
+    [/write KEY=VALUE/, snapshotVerb, 'debian', { label: ['nothing'] }],
+    [/--limit many/, historyVerb, null, { limit: 'many' }],
+    [
+      /choose one of bash, zsh, fish/,
+      (_: Context, shell: string) => completionVerb(new Command(), shell),
+      'tcsh',
+    ],
+  ])('what it does not understand: %s', async (said, verb, ...given) => {
+    expect(await refusalBy(verb, given)).toEqual({
+      exitCode: 2,
+      code: 'Usage',
+      said: expect.stringMatching(said),
+    });
+  });
+
+  test.each([
+    ['NoSuchGuest', snapshotVerb, 'constructor', {}],
+    ['NoSuchGuest', listVerb, 'nobody'],
+    ['NoSuchGuest', pruneVerb, 'nobody', {}],
+    ['NoSuchGuest', doctorVerb, 'nobody', {}],
+    ['NoSuchStore', snapshotVerb, 'debian', { store: 'nowhere' }],
+    ['NoSuchSnapshot', restoreVerb, 'debian@latest', { to: '/nonexistent/x' }],
+    ['NoSuchSnapshot', verifyVerb, old, {}],
+    ['NoSuchJob', showVerb, '20200101T000000Z-abcdef'],
+    ['NoSuchSnapshot', pinVerb, old, true],
+  ])('what does not exist: %s', async (code, verb, ...given) => {
+    expect(await refusalBy(verb, given)).toMatchObject({ exitCode: 10, code });
+  });
 });
 
 describe('the config', () => {
