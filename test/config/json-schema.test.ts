@@ -4,9 +4,11 @@ import Ajv from 'ajv/dist/2020.js';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { configJsonSchema } from '../../src/config/json-schema.js';
+import { loadConfig } from '../../src/config/load-config.js';
 
 const root = resolve(import.meta.dirname, '../..');
-const example = await readFile(join(root, 'config.example.yaml'), 'utf8');
+const exampleFile = join(root, 'config.example.yaml');
+const example = await readFile(exampleFile, 'utf8');
 const shipped = JSON.parse(await readFile(join(root, 'docs/config.schema.json'), 'utf8'));
 const isValid = new Ajv.Ajv2020({ strict: false }).compile(shipped);
 
@@ -19,6 +21,39 @@ test('the example is valid, as is a config of nothing, and names the schema in i
   expect(isValid({})).toBe(true);
   expect(example.split('\n')[0]).toBe('# yaml-language-server: $schema=docs/config.schema.json');
 });
+
+test('the example is a config without problems', async () => {
+  const { guests } = await loadConfig(exampleFile);
+  expect(guests.debian).toMatchObject({ jitterMs: 300_000, keep: { withinMs: 172_800_000 } });
+  const [path, backing] = ['/srv/uml/debian/data.cow', '/srv/uml/base/data.img'];
+  expect(guests.debian?.disks[1]).toEqual({ device: 'ubd1', path, backing });
+});
+
+test('the example shows every key that a config can have, under a comment that explains it', () => {
+  const lines = example.split('\n').map((line) => line.trim());
+  const { alerts, ...others } = shipped.properties;
+  const waysOfAlerts = keysIn({ properties: alerts.items.properties });
+  expect(waysOfAlerts).toContain('webhook');
+  expect(waysOfAlerts.filter((way) => !lines.some((line) => ` ${line}`.includes(` ${way}: `)))).toEqual([]);
+  const keys = keysIn({ properties: { ...others, alerts: {} } });
+  expect(keys).toContain('within');
+  const lineOf = (key: string) => lines.findIndex((line) => line.startsWith(`${key}:`));
+  expect(keys.filter((key) => lineOf(key) < 0)).toEqual([]);
+
+  const explainedByTheOneBefore = ['guests', 'hourly', 'daily', 'monthly', 'yearly', 'backing'];
+  const unexplained = keys.filter((key) => !lines[lineOf(key) - 1]?.startsWith('#'));
+  expect(unexplained.filter((key) => !explainedByTheOneBefore.includes(key))).toEqual([]);
+});
+
+/** Wherever in a schema they stand. */
+function keysIn(schema: object): string[] {
+  const keys = new Set<string>();
+  JSON.stringify(schema, (keyword, value) => {
+    if (keyword === 'properties') for (const key of Object.keys(value)) keys.add(key);
+    return value;
+  });
+  return [...keys];
+}
 
 test('every key tells an editor what it is for, in the words of the example', () => {
   const { defaults, guests, stores } = shipped.properties;

@@ -40,21 +40,9 @@ describe.each<[string, (text: string) => number | null, string[], number[], stri
 describe('is shown', () => {
   test('a duration in at most two units', () => {
     const durations = [0, 0.123, 2.13, 99.96, 250, 999.6, 5300, -1500, 59_960, 90_000, 3_599_600, 5_400_000];
-    const shown = [
-      '0ms',
-      '0.12ms',
-      '2.1ms',
-      '100ms',
-      '250ms',
-      '1s',
-      '5.3s',
-      '-1.5s',
-      '1m',
-      '1m30s',
-      '1h',
-      '1h30m',
-    ];
-    expect(durations.map(formatDuration)).toEqual(shown);
+    expect(durations.map(formatDuration)).toEqual(
+      '0ms,0.12ms,2.1ms,100ms,250ms,1s,5.3s,-1.5s,1m,1m30s,1h,1h30m'.split(','),
+    );
     expect([86_399_999, 273_600_000].map(formatDuration)).toEqual(['1d', '3d4h']);
   });
 
