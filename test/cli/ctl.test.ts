@@ -1,9 +1,19 @@
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunningCli } from '../support/cli.js';
-import { resultOf, setScene, withScene } from '../support/scene.js';
+import { runTool } from '../support/run-tool.js';
+import { resultOf, type Scene, setScene, withScene } from '../support/scene.js';
+
+const socketOf = ({ state }: Scene) => join(state, 'control.sock');
+
+/** What a daemon answers on its socket. */
+const get = async (scene: Scene, path: string) =>
+  (await runTool('curl', ['-sS', '--unix-socket', socketOf(scene), `http://umlsnap${path}`])).toString();
 
 describe('umlsnap ctl', () => {
   const scene = setScene({ fake: {} });
@@ -48,11 +58,16 @@ describe('umlsnap ctl', () => {
     expect(await asked('--no-answer', 'prune')).toMatchObject({ exitCode: 0, stdout: '' });
     await daemon.waitForOutput(/"kind":"prune".*"msg":"prune done"/);
   });
+
+  test('finds pages nowhere with dashboard: false', async () => {
+    expect(daemon.stderr()).not.toContain('"msg":"dashboard"');
+    expect(await scene.run('ctl', 'dashboard')).toMatchObject({ exitCode: 2 });
+    expect(await get(scene, '/metrics')).toContain('there is no GET /metrics');
+  });
 });
 
 describe('a daemon', () => {
   const scene = setScene({ fake: {} });
-  const socket = () => join(scene.state, 'control.sock');
   afterEach(() => scene.killCommands());
 
   async function start(within = scene): Promise<RunningCli> {
@@ -65,21 +80,35 @@ describe('a daemon', () => {
     const killed = await start();
     killed.kill('SIGKILL');
     await killed.exited;
-    expect(existsSync(socket())).toBe(true);
+    expect(existsSync(socketOf(scene))).toBe(true);
     const ended = await start();
     expect((await scene.run('ctl')).exitCode).toBe(0);
     ended.kill('SIGTERM');
     expect(await ended.exited).toMatchObject({ exitCode: 0 });
-    expect(existsSync(socket())).toBe(false);
+    expect(existsSync(socketOf(scene))).toBe(false);
   });
 
   test('whose socket can not be made runs all the same, and says so', async () => {
-    await mkdir(socket(), { recursive: true, mode: 0o700 });
+    await mkdir(socketOf(scene), { recursive: true, mode: 0o700 });
     const running = await start();
     expect(running.stderr()).toMatch(/control.sock can't be used: there is something that is no socket/);
     expect((await scene.run('ctl')).exitCode).toBe(10);
     // With a warning or without: by what it would be captured depends on the host.
     expect([0, 3]).toContain((await scene.run('snapshot', 'debian', '--dry-run')).exitCode);
+    await rmdir(socketOf(scene));
+  });
+
+  test('whose port for the dashboard is taken runs all the same, says so, and is seen on its socket', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    await scene.configure(undefined, { dashboard: { listen: `127.0.0.1:${port}` } });
+    const taken = new RegExp(`"msg":"[^"]*port ${port} of 127.0.0.1 is taken by another process`, 'g');
+    expect((await start()).stderr().match(taken)).toHaveLength(1);
+    const stderr = expect.stringContaining('is taken by');
+    expect(await scene.run('ctl', 'dashboard')).toMatchObject({ exitCode: 1, stderr });
+    expect(await get(scene, '/')).toContain('debian');
+    other.close();
   });
 
   test('that ends gives up what it was asked for, and tells whoever waits', () =>

@@ -16,8 +16,6 @@ export interface CrowdOptions {
 }
 
 export interface Crowd {
-  dir: string;
-  configFile: string;
   state: string;
   names: string[];
   start(args: string[], options?: CliOptions): RunningCli;
@@ -30,11 +28,7 @@ export const failing = 7;
 export const late = 11;
 export const withoutSnapshot = 23;
 
-export async function makeCrowd(
-  dir: string,
-  options: CrowdOptions,
-  more: Record<string, unknown> = {},
-): Promise<Crowd> {
+export async function makeCrowd(dir: string, options: CrowdOptions): Promise<Crowd> {
   const names = Array.from({ length: options.guests }, (_, index) => nameOf(index));
   const state = join(dir, 'state');
   const now = new Date();
@@ -50,14 +44,13 @@ export async function makeCrowd(
     stores: { local: { type: 'directory', path: join(dir, 'store') } },
     defaults: { timezone: 'UTC', schedule: `15 ${hour} * * *`, catchUp: false, keep: { daily: 14 } },
     guests: Object.fromEntries(names.map((name) => [name, guestOf(join(dir, name))])),
-    ...more,
   };
   await writeFile(configFile, JSON.stringify(config));
   const file = join(state, 'history.db');
   (await SqliteHistory.open(file)).close();
   writePast(file, names, slot, options);
   return {
-    ...{ dir, configFile, state, names },
+    ...{ state, names },
     start: (args, cliOptions) => startCli(['-c', configFile, ...args], cliOptions),
   };
 }
