@@ -2,10 +2,28 @@ import { describe, expect, test } from 'vitest';
 import { claimsOf } from './claims.js';
 import { figuresOf, median } from './figures.js';
 import { formatMiB, formatMs, formatTimes } from './format.js';
-import { runOf, seriesOf } from './series-of-tests.js';
+import type { Run, Series } from './measurement.js';
+import { parseOptions } from './options.js';
+import { decadesAround, logScale, plotOf, spreadOut } from './plot.js';
+import { emptyDocument, type Findings, putInto, reportOf } from './report.js';
 import { pauseTable, priceTable } from './tables.js';
 
 const mib = 2 ** 20;
+
+function runOf(pausedMs: number, more: Partial<Run> = {}): Run {
+  return {
+    ...{ pausedMs, tickerMs: pausedMs + 1, otherGapMs: 4, jobMs: 5_000, guestBytesPerSecond: 100 * mib },
+    ...{ memory: { ownBytes: 100 * mib, togetherBytes: 200 * mib }, remark: null, inside: null },
+    ...more,
+  };
+}
+
+/** A series on ext4 of 1 GiB, traced, if nothing else is said. */
+function seriesOf(pausesMs: number[], more: Partial<Series> = {}): Series {
+  const runs = pausesMs.map((pausedMs) => runOf(pausedMs));
+  return { filesystem: 'ext4', sizeMiB: 1024, method: 'traced', runs, failures: [], ...more };
+}
+
 const recipe = seriesOf([2_000, 3_000, 2_500], { method: 'recipe' });
 
 test('the median is that of the values in order, between the two in the middle of an even number; none have none', () => {
@@ -33,14 +51,11 @@ describe('figures', () => {
   });
 
   test('the most memory of all runs counts, and none at all for the recipe', () => {
-    const fat = runOf(2, { memory: { ownBytes: 160 * mib, togetherBytes: 300 * mib } });
-    const bare = runOf(2_000, { memory: null });
-    const all = [seriesOf([], { runs: [runOf(2), fat, runOf(2)] }), { ...recipe, runs: [bare] }];
-    expect(figuresOf(all)).toMatchObject([
-      { ownBytes: 160 * mib, togetherBytes: 300 * mib },
-      { ownBytes: null, togetherBytes: null },
-    ]);
-    expect(claimsOf(figuresOf(all.slice(1)))).toEqual([]);
+    const memory = { ownBytes: 160 * mib, togetherBytes: 300 * mib };
+    const bare = { ...recipe, runs: [runOf(2_000, { memory: null })] };
+    const figures = figuresOf([seriesOf([], { runs: [runOf(2), runOf(2, { memory }), runOf(2)] }), bare]);
+    expect(figures).toMatchObject([memory, { ownBytes: null, togetherBytes: null }]);
+    expect(claimsOf(figuresOf([bare]))).toEqual([]);
   });
 
   test('the tables have a row for each series, the small images first, and as many cells in each', () => {
@@ -57,27 +72,19 @@ describe('figures', () => {
   });
 });
 
+const grown = (ms: number) => [seriesOf([2], { sizeMiB: 256 }), seriesOf([ms], { sizeMiB: 4096 })];
+const quickRecipe = seriesOf([2_400], { method: 'recipe' });
+const fat = runOf(2, { memory: { ownBytes: 151 * mib, togetherBytes: 151 * mib } });
+
 test.each([
   ['good figures', [recipe, seriesOf([2, 2, 49])], [true, true, true]],
   ['one bad run', [seriesOf([2, 2, 51])], [false, true]],
   ['a slow median', [seriesOf([5.1, 5.1, 6])], [false, true]],
   ['a pause just short enough', [recipe, seriesOf([5])], [true, true, true]],
-  [
-    'a recipe that is not slow enough',
-    [{ ...recipe, runs: [runOf(2_400)] }, seriesOf([5])],
-    [true, false, true],
-  ],
-  ['no growth', [seriesOf([2], { sizeMiB: 256 }), seriesOf([3], { sizeMiB: 4096 })], [true, true]],
-  [
-    'growth with the size',
-    [seriesOf([2], { sizeMiB: 256 }), seriesOf([4.5], { sizeMiB: 4096 })],
-    [false, true],
-  ],
-  [
-    'too much memory',
-    [{ ...recipe, runs: [runOf(2, { memory: { ownBytes: 151 * mib, togetherBytes: 151 * mib } })] }],
-    [false],
-  ],
+  ['a recipe that is not slow enough', [quickRecipe, seriesOf([5])], [true, false, true]],
+  ['no growth', grown(3), [true, true]],
+  ['growth with the size', grown(4.5), [false, true]],
+  ['too much memory', [{ ...recipe, runs: [fat] }], [false]],
 ])('claims of %s', (_, series, verdicts) => {
   expect(claimsOf(figuresOf(series)).map(({ holds }) => holds)).toEqual(verdicts);
 });
@@ -88,4 +95,90 @@ test('figures are told in units that people read', () => {
   );
   expect([256, 1024, 1536, 4096].map(formatMiB)).toEqual(['256 MiB', '1 GiB', '1536 MiB', '4 GiB']);
   expect([0.5, 9.96, 1234.4].map(formatTimes)).toEqual(['0.5×', '10×', '1,234×']);
+});
+
+const findings: Findings = {
+  takenAt: new Date('2026-11-21T09:00:00Z'),
+  ...{ command: 'npm run bench', cache: 'cold', machine: ['2 cores of a machine'], plot: 'pause.svg' },
+  places: new Map([['ext4', 'ext4 on /dev/vda']]),
+  series: [recipe, seriesOf([2])],
+  idle: [{ filesystem: 'ext4', sizeMiB: 1024, guestBytesPerSecond: 2 ** 27, longestGapMs: 4.5 }],
+  leftOut: [{ what: 'xfs', why: 'mounting a loop filesystem needs root' }],
+};
+
+describe('the report', () => {
+  test('tells the machine, the cache, the figures, and what was left out and why', () => {
+    const parts = ['2026-11-21', '2 cores', 'page cache was emptied', '1,250×', '128 MiB/s'];
+    for (const part of [...parts, 'Left out: xfs: mounting a loop filesystem needs root'])
+      expect(reportOf(findings)).toContain(part);
+  });
+
+  test('tells of promises that are not kept, failures, and traced runs that ended in a comparison: how often and why', () => {
+    const compared = runOf(200, { remark: 'a stranger\nhas the disk open' });
+    const series = [seriesOf([], { runs: [compared, compared, runOf(2)], failures: ['no room'] })];
+    const report = reportOf({ ...findings, series });
+    expect(report).toContain('**Does not hold**: 1 GiB on ext4');
+    expect(report).toContain('2 of 3 runs: a stranger has the disk open');
+    expect(report).toContain('1 of 4 runs: no room');
+  });
+
+  test('replaces the findings before it, and nothing of the text around them', () => {
+    const document = `Before.\n\n${emptyDocument}\nAfter.\n`;
+    const first = putInto(document, 'old figures');
+    expect(first).toContain('old figures');
+    const second = putInto(first, 'new');
+    expect(second).toBe(putInto(document, 'new'));
+    expect(second).toMatch(/^Before\.\n.*\nnew\n.*\nAfter\.\n$/s);
+    expect(() => putInto('# No markers', 'new')).toThrow(/lacks/);
+  });
+});
+
+describe('the plot', () => {
+  const series = [256, 1024, 4096].flatMap((sizeMiB) => [
+    seriesOf([sizeMiB * 2], { method: 'recipe', sizeMiB }),
+    seriesOf([2, 2.1, 9], { sizeMiB }),
+    seriesOf([2.1, 2.1, 3], { sizeMiB, method: 'reflink', filesystem: 'xfs' }),
+  ]);
+
+  test.each([
+    ['several sizes on two filesystems', series, 9, 2],
+    ['a single size', [seriesOf([2])], 1, 1],
+  ])(
+    'of %s has a panel for each and a point for each size and method, and no number that is none',
+    (_, all, points, panels) => {
+      const plot = plotOf(figuresOf(all));
+      expect(plot.match(/<circle/g)).toHaveLength(points);
+      expect(plot.match(/class="title"/g)).toHaveLength(panels);
+      expect(plot).not.toMatch(/NaN|Infinity|undefined/);
+    },
+  );
+
+  test('its axes are logarithmic, and hold every value; labels that would touch are moved apart, the others stay', () => {
+    expect([1, 10, 100].map(logScale([1, 100], [200, 0]))).toEqual([200, 100, 0]);
+    expect(decadesAround([2, 340])).toEqual([1, 10, 100, 1000]);
+    expect(decadesAround([10])).toEqual([10, 100]);
+    expect(spreadOut([100, 40, 105, 300], 17)).toEqual([100, 40, 117, 300]);
+  });
+});
+
+describe('the options', () => {
+  const asRoot = (...args: string[]) => parseOptions(args, { isRoot: true });
+
+  test('ask for all that the project claims, unless they say otherwise', () => {
+    expect(asRoot()).toEqual({
+      ...{ sizesMiB: [256, 1024, 4096], runs: 10, filesystems: ['ext4', 'xfs'], cache: 'cold', out: 'docs' },
+      methods: ['recipe', 'copy', 'compared', 'traced', 'reflink'],
+    });
+    const few = asRoot('--sizes', '1024,256', '--runs', '3', '--methods', 'traced,recipe');
+    expect(few).toMatchObject({ sizesMiB: [256, 1024], runs: 3, methods: ['recipe', 'traced'] });
+  });
+
+  test('are refused before anything is booted when one is misspelt; only root empties the page cache', () => {
+    expect(() => asRoot('--methods', 'recipe,trace')).toThrow(/trace: choose from/);
+    expect(() => asRoot('--runs', '0')).toThrow(/--runs 0/);
+    expect(() => asRoot('--sizes', '64')).toThrow(/160 or more/);
+    expect(() => asRoot('--size', '256')).toThrow();
+    expect(parseOptions([], { isRoot: false }).cache).toBe('warm');
+    expect(() => parseOptions(['--cache', 'cold'], { isRoot: false })).toThrow(/only root/);
+  });
 });
