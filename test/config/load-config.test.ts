@@ -2,7 +2,6 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load-config.js';
-import { isError } from '../../src/errors.js';
 import { configFile, loaded, problemsOf, temporaryDirectory } from './write-config.js';
 
 const stores = 'stores: { local: { type: directory, path: /srv/umlsnap } }\n';
@@ -330,6 +329,5 @@ describe('is refused, with a problem that says why:', () => {
 
 test('a file that is not there is told apart from one that is wrong', async () => {
   const file = join(await temporaryDirectory(), 'none.yaml');
-  const error = await loadConfig(file).catch((caught: unknown) => caught);
-  expect(isError(error, 'ConfigNotFound') && error.facts.tried).toEqual([file]);
+  await expect(loadConfig(file)).rejects.toMatchObject({ code: 'ConfigNotFound', facts: { tried: [file] } });
 });

@@ -24,15 +24,10 @@ beforeEach(async () => {
 });
 afterEach(() => removeTempDir(dir));
 
-const statusOf = (): DaemonStatus => ({
-  ...{ type: 'daemon', protocol: 1, pid: process.pid, state: dir, configFile: '/x', configDigest: 'x' },
-  ...{ startedAt: new Date().toISOString(), settings: held.settings.current },
-  ...{ jobs: held.board.running(), requests: held.desk.running() },
-});
-
 function serve<T>(use: () => Promise<T>, group: string | null = null): Promise<T> {
   const { desk, board, settings } = held;
-  return withControlServer({ desk, board, settings, socketPath, group, status: statusOf }, use);
+  const status = () => ({ jobs: board.running(), requests: desk.running() }) as DaemonStatus;
+  return withControlServer({ desk, board, settings, socketPath, group, status }, use);
 }
 
 const served = (title: string, use: () => Promise<void>) => test(title, () => serve(use));

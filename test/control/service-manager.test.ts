@@ -1,19 +1,17 @@
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { ServiceManager } from '../../src/control/service-manager.js';
 import { NotifyReceiver } from '../support/notify-receiver.js';
 import { setScene } from '../support/scene.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { TestDaemon } from '../support/test-daemon.js';
 import { waitFor } from '../support/wait-for.js';
 
-let dir: string;
-let ear: NotifyReceiver | undefined;
-beforeAll(async () => {
-  dir = await makeTempDir();
-});
-afterEach(() => ear?.close());
-afterAll(() => removeTempDir(dir));
+const scene = setScene({ guest: null });
+
+async function earAt(address: string): Promise<NotifyReceiver> {
+  const ear = await NotifyReceiver.bind(address);
+  onTestFinished(() => ear.close());
+  return ear;
+}
 
 const failed = (problem: string) => {
   throw new Error(problem);
@@ -21,7 +19,7 @@ const failed = (problem: string) => {
 
 describe('a service manager is told', () => {
   test.each(['path', 'abstract'])('at its %s address: ready, reloading, stopping', async (kind) => {
-    ear = await NotifyReceiver.bind(kind === 'path' ? join(dir, 'notify') : `@umlsnap-test-${process.pid}`);
+    const ear = await earAt(kind === 'path' ? scene.path('notify') : `@umlsnap-test-${process.pid}`);
     const manager = new ServiceManager({ NOTIFY_SOCKET: ear.address }, failed);
     manager.ready('two\nlines');
     manager.reloading();
@@ -43,12 +41,12 @@ describe('a service manager is told', () => {
       manager.stopping('b');
       return problems;
     };
-    expect(problemsAt(join(dir, 'gone'))).toEqual(['ENOENT: sendto']);
+    expect(problemsAt(scene.path('gone'))).toEqual(['ENOENT: sendto']);
     expect(problemsAt(`/${'x'.repeat(200)}`)).toEqual([expect.stringContaining('too long')]);
   });
 
   test('of no watchdog that is meant for another process', async () => {
-    ear = await NotifyReceiver.bind(join(dir, 'other'));
+    const ear = await earAt(scene.path('other'));
     const env = { NOTIFY_SOCKET: ear.address, WATCHDOG_USEC: '1000', WATCHDOG_PID: '1' };
     const manager = new ServiceManager(env, failed);
     manager.ready('runs');
@@ -58,19 +56,16 @@ describe('a service manager is told', () => {
   });
 });
 
-const scene = setScene({ guest: null });
-
 test('a daemon that lives feeds a watchdog, which starves when its event loop stands still', async () => {
-  const watched = await NotifyReceiver.bind(join(dir, 'watched'));
-  ear = watched;
-  const env = { NOTIFY_SOCKET: watched.address, WATCHDOG_USEC: '200000' };
+  const ear = await earAt(scene.path('watched'));
+  const env = { NOTIFY_SOCKET: ear.address, WATCHDOG_USEC: '200000' };
   const daemon = await TestDaemon.start(scene, [], env);
-  await watched.untilTold('READY');
-  expect(watched.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
-  await watched.untilTold('WATCHDOG', 5);
+  await ear.untilTold('READY');
+  expect(ear.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
+  await ear.untilTold('WATCHDOG', 5);
 
   daemon.kill('SIGSTOP');
-  const feedings = () => watched.received.filter(({ WATCHDOG }) => WATCHDOG === '1').length;
+  const feedings = () => ear.received.filter(({ WATCHDOG }) => WATCHDOG === '1').length;
   // What it had sent before may still be on its way.
   let last = -1;
   const isSettled = () => {
@@ -82,9 +77,9 @@ test('a daemon that lives feeds a watchdog, which starves when its event loop st
   daemon.kill('SIGCONT');
 
   await daemon.reload();
-  await watched.untilTold('READY', 2);
-  const told = watched.received.filter(({ WATCHDOG }) => WATCHDOG === undefined);
+  await ear.untilTold('READY', 2);
+  const told = ear.received.filter(({ WATCHDOG }) => WATCHDOG === undefined);
   expect(told.map((one) => Object.keys(one)[0])).toEqual(['READY', 'RELOADING', 'READY']);
   await daemon.end();
-  await watched.untilTold('STOPPING');
+  await ear.untilTold('STOPPING');
 });
