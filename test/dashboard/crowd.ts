@@ -78,18 +78,15 @@ function writePast(file: string, names: string[], newestSlot: Date, options: Cro
 }
 
 class Past {
-  readonly #database: InstanceType<typeof DatabaseSync>;
   readonly #inserts = new Map<string, { run(...values: never[]): unknown }>();
   #seed = 1;
 
-  constructor(database: InstanceType<typeof DatabaseSync>) {
-    this.#database = database;
-  }
+  constructor(private readonly database: InstanceType<typeof DatabaseSync>) {}
 
   insert(table: string, row: Record<string, unknown>): void {
     const columns = Object.keys(row);
     const sql = `insert into ${table} (${columns}) values (${columns.map(() => '?')})`;
-    const insert = this.#inserts.get(table) ?? this.#database.prepare(sql);
+    const insert = this.#inserts.get(table) ?? this.database.prepare(sql);
     this.#inserts.set(table, insert);
     insert.run(...(Object.values(row) as never[]));
   }
@@ -143,8 +140,8 @@ class Past {
   }
 
   writeTotals(): void {
-    this.#database.function('bucket_of', (pausedMs: unknown) => pauseBucket(Number(pausedMs)));
-    this.#database.exec(`insert into job_totals (guest, kind, status, jobs)
+    this.database.function('bucket_of', (pausedMs: unknown) => pauseBucket(Number(pausedMs)));
+    this.database.exec(`insert into job_totals (guest, kind, status, jobs)
       select guest, kind, status, count(*) from jobs group by guest, kind, status;
       insert into pause_totals (guest, bucket, pauses, total_ms)
       select guest, bucket_of(paused_ms), count(*), sum(paused_ms) from pauses group by 1, 2`);

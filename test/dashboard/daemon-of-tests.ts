@@ -27,20 +27,16 @@ interface AskOptions {
 
 /** A daemon with its dashboard, and whoever asks it. */
 export class DashboardOfTests {
-  readonly daemon: TestDaemon;
-  readonly url: URL;
-  readonly #house: House;
-
-  private constructor(daemon: TestDaemon, url: string, house: House) {
-    this.daemon = daemon;
-    this.url = new URL(url);
-    this.#house = house;
-  }
+  private constructor(
+    readonly daemon: TestDaemon,
+    readonly url: URL,
+    private readonly house: House,
+  ) {}
 
   static async start(house: House): Promise<DashboardOfTests> {
     const daemon = await TestDaemon.start(house);
     const { url } = await daemon.untilLogged(/^dashboard$/);
-    return new DashboardOfTests(daemon, String(url), house);
+    return new DashboardOfTests(daemon, new URL(String(url)), house);
   }
 
   ask(
@@ -48,7 +44,7 @@ export class DashboardOfTests {
     { method = 'GET', headers = {}, body, bySocket = false }: AskOptions = {},
   ): Promise<Asked> {
     const { hostname, port } = this.url;
-    const way = bySocket ? { socketPath: join(this.#house.state, 'control.sock') } : { hostname, port };
+    const way = bySocket ? { socketPath: join(this.house.state, 'control.sock') } : { hostname, port };
     return new Promise((resolve, reject) => {
       const asked = request({ ...way, path, method, headers, agent: false }, (response) => {
         const { statusCode: status = 0, headers } = response;
@@ -66,7 +62,7 @@ export class DashboardOfTests {
   }
 
   ctl(...words: string[]): Promise<CliResult> {
-    return this.#house.start(['ctl', ...words]).exited;
+    return this.house.start(['ctl', ...words]).exited;
   }
 
   async loginUrl(): Promise<string> {
@@ -75,7 +71,7 @@ export class DashboardOfTests {
 
   /** The cookie of a new session, by the token of the file. */
   async logIn(): Promise<string> {
-    const token = (await readFile(join(this.#house.state, 'dashboard.token'), 'utf8')).trim();
+    const token = (await readFile(join(this.house.state, 'dashboard.token'), 'utf8')).trim();
     const { headers } = await this.press('/login', { token });
     return String(headers['set-cookie']).split(';')[0] ?? '';
   }

@@ -1,11 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { GuestConfig } from '../../src/config/config.js';
 import { exposition } from '../../src/dashboard/metrics/exposition.js';
 import { gather } from '../../src/dashboard/metrics/gather.js';
 import { readOverview } from '../../src/dashboard/read-overview.js';
-import { loadConfig } from '../../src/config/load-config.js';
+import { resolveConfig } from '../../src/config/resolve.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { jobEnd, jobStart, pauseIntent, snapshot } from '../history/records-of-tests.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
@@ -15,22 +14,19 @@ const docs = resolve(import.meta.dirname, '../../docs/monitoring');
 const now = new Date('2026-11-22T12:00:00.000Z');
 let dir: string;
 let history: SqliteHistory;
-let guests: GuestConfig[];
+const guestOf = (mconsole: string, more = {}) => ({
+  mconsole,
+  disks: { ubd0: { path: `/${mconsole}` } },
+  ...more,
+});
+const { guests } = resolveConfig('/c', {
+  defaults: { timezone: 'UTC' },
+  guests: { debian: guestOf('debian', { schedule: '15 3 * * *' }), byhand: guestOf('byhand') },
+});
 
 beforeAll(async () => {
   dir = await makeTempDir();
   history = await SqliteHistory.open(join(dir, 'history.db'));
-  const guestOf = (name: string, more = {}) => [
-    name,
-    { mconsole: name, disks: { ubd0: `/${name}` }, ...more },
-  ];
-  const config = {
-    ...{ state: dir, stores: { local: { type: 'directory', path: dir } } },
-    defaults: { timezone: 'UTC', pauseBudget: '5s' },
-    guests: Object.fromEntries([guestOf('debian', { schedule: '15 3 * * *' }), guestOf('byhand')]),
-  };
-  await writeFile(join(dir, 'config.yaml'), JSON.stringify(config));
-  guests = Object.values((await loadConfig(join(dir, 'config.yaml'))).guests);
   await makeHistory();
 });
 afterAll(async () => {
@@ -57,7 +53,7 @@ async function makeHistory(): Promise<void> {
 }
 
 async function scrape(): Promise<string> {
-  const overview = await readOverview(guests, history, () => null, now);
+  const overview = await readOverview(Object.values(guests), history, () => null, now);
   const found = await gather(overview, history);
   const rooms = [{ store: 'local', freeBytes: 5, sizeBytes: 10 }];
   return await exposition({ ...found, rooms, version: '1.2.3', startedAt: '2026-11-20T00:00:00.000Z' });
