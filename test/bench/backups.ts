@@ -45,22 +45,10 @@ async function byRecipe({ dir, guest, witness }: Stage): Promise<BackupDone> {
   return { memory: null, remark: null, inside: null };
 }
 
-async function byUmlsnap(stage: Stage, settings: Record<string, string>): Promise<BackupDone> {
-  const config = await writeConfig(stage, settings);
-  const cli = startCli(['-c', config, '--json', 'snapshot', 'bench'], { timeoutMs: limitMs });
-  const memoryPeak = watchMemory(cli.pid);
-  const { exitCode, stderr, json } = await cli.exited.finally(memoryPeak);
-  const { error, phases, precopy }: Summary = json.find(({ type }) => type === 'summary') ?? {};
-  // 3: done, with warnings; a guest under load is never found clean.
-  if (exitCode !== 0 && exitCode !== 3)
-    throw new Error(error?.message ?? stderr.trim().replaceAll(/^umlsnap: /gm, ''));
-  return { memory: memoryPeak(), remark: remarkOf(precopy), inside: phasesOf(phases) };
-}
-
-async function writeConfig(
+async function byUmlsnap(
   { dir, guest, witness }: Stage,
   settings: Record<string, string>,
-): Promise<string> {
+): Promise<BackupDone> {
   const config = {
     state: join(dir, 'state'),
     stores: { local: { type: 'directory', path: join(dir, 'store') } },
@@ -75,7 +63,14 @@ async function writeConfig(
   const file = join(dir, 'config.yaml');
   await mkdir(dir, { recursive: true });
   await writeFile(file, JSON.stringify(config));
-  return file;
+  const cli = startCli(['-c', file, '--json', 'snapshot', 'bench'], { timeoutMs: limitMs });
+  const memoryPeak = watchMemory(cli.pid);
+  const { exitCode, stderr, json } = await cli.exited.finally(memoryPeak);
+  const { error, phases, precopy }: Summary = json.find(({ type }) => type === 'summary') ?? {};
+  // 3: done, with warnings; a guest under load is never found clean.
+  if (exitCode !== 0 && exitCode !== 3)
+    throw new Error(error?.message ?? stderr.trim().replaceAll(/^umlsnap: /gm, ''));
+  return { memory: memoryPeak(), remark: remarkOf(precopy), inside: phasesOf(phases) };
 }
 
 /** What is no failure, but not what was asked for either. */

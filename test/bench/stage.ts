@@ -27,14 +27,8 @@ export async function withStage<T>(
   use: (stage: Stage) => Promise<T>,
 ): Promise<T> {
   const boot = {
-    ...{
-      dir,
-      umid: 'bench',
-      sizeMiB,
-      memMiB: guestMemoryMiB,
-      writer: 'none' as const,
-      bootLimitMs: 5 * 60_000,
-    },
+    ...{ dir, umid: 'bench', sizeMiB, memMiB: guestMemoryMiB },
+    ...{ writer: 'none' as const, bootLimitMs: 5 * 60_000 },
     // So that the image is full of data: what is left is room for the load's file, inodes and the journal.
     fillMiB: Math.floor(sizeMiB * 0.93) - loadFileMiB - 24,
   };

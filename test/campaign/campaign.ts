@@ -56,6 +56,13 @@ export function oneOf<T>(random: Random, choices: readonly T[]): T {
   return chosen;
 }
 
+/** What all of these facts come to. */
+export function sumOf(all: readonly Trial['facts'][]): Trial['facts'] {
+  const sums: Trial['facts'] = {};
+  for (const [fact, times] of all.flatMap(Object.entries<number>)) sums[fact] = (sums[fact] ?? 0) + times;
+  return sums;
+}
+
 /** What `use` finds wrong, or throws. */
 export async function problemsOf(use: () => Promise<string[]>): Promise<string[]> {
   return await use().catch((error) => [error instanceof Error ? error.message : String(error)]);

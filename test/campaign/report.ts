@@ -1,4 +1,4 @@
-import type { Described } from './campaign.js';
+import { type Described, sumOf } from './campaign.js';
 import type { Entry } from './state.js';
 
 /** What campaigns came to. Pure. */
@@ -50,13 +50,9 @@ function countsOf(entries: readonly Entry[]): { done: number; lost: number } {
 }
 
 function factWords(entries: readonly Entry[]): string {
-  const sums: Record<string, number> = {};
-  for (const [fact, times] of entries.flatMap(({ facts }) => Object.entries(facts)))
-    sums[fact] = (sums[fact] ?? 0) + times;
-  const facts = Object.keys(sums).sort();
-  return facts.length === 0
-    ? ''
-    : ` (${facts.map((fact) => `${number(sums[fact] ?? 0)} ${fact}`).join(', ')})`;
+  const facts = sumOf(entries.map((entry) => entry.facts));
+  const sums = Object.entries(facts).sort(([a], [b]) => (a < b ? -1 : 1));
+  return sums.length === 0 ? '' : ` (${sums.map(([fact, times]) => `${number(times)} ${fact}`).join(', ')})`;
 }
 
 function lossesOf({ campaign: { name, isSeeded }, entries }: Findings): string[] {

@@ -2,10 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { jsonLines } from '../support/cli.js';
 import { heard } from '../support/heard.js';
 import { roundsVariable, toldVariable } from '../support/rounds.js';
 import { withTempDir } from '../support/temp-dir.js';
-import type { Campaign, Described, Trial, Wanted } from './campaign.js';
+import { type Campaign, type Described, sumOf, type Trial, type Wanted } from './campaign.js';
 
 /** Campaigns that are a file of the tests, run again and again, with more rounds than `npm test` has time for. */
 
@@ -46,7 +47,7 @@ async function runFile(
       const said = output.map((one) => one()).join('');
       throw new Error(`vitest ended with ${exitCode} and no report: ${said.slice(-2000)}`);
     });
-    const facts = sumsOf(await readFile(told, 'utf8').catch(() => ''));
+    const facts = sumOf(jsonLines(await readFile(told, 'utf8').catch(() => '')) as Trial['facts'][]);
     const problems = failuresIn(JSON.parse(text) as JsonReport);
     if (problems.length > 0) return { problems, facts };
     const untold = tells.filter((fact) => facts[fact] === undefined);
@@ -63,15 +64,6 @@ function failuresIn({ testResults }: JsonReport): string[] {
       failureMessages.map((failure) => `${fullName}: ${failure}`),
     ),
   ]);
-}
-
-function sumsOf(told: string): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const line of told.split('\n').filter(Boolean)) {
-    for (const [fact, times] of Object.entries(JSON.parse(line) as Record<string, number>))
-      sums[fact] = (sums[fact] ?? 0) + times;
-  }
-  return sums;
 }
 
 function fromFile(wanted: OfFile): Campaign {
