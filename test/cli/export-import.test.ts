@@ -1,10 +1,11 @@
-import { open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { importArchive } from '../../jobs/import-archive.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
-import { allocatedBytes, makeImage, sha256sum } from '../image/make-image.js';
+import { allocatedBytes, makeImage, sha256sum, withOpen } from '../image/make-image.js';
+import { flipByte } from '../store/capture-of-tests.js';
 import { emptyImage, sealSparse, soundIn, sparseImage } from '../store/sparse-snapshots.js';
 import { cliScript } from '../support/cli.js';
 import { tryTool } from '../support/run-tool.js';
@@ -116,26 +117,20 @@ test('it goes to a terminal never, to no one who went away, and into a store tha
 
 test('a damaged snapshot is not exported as if it were good', async () => {
   const { directory } = await sealSparse(other, 'broken@20261120T031500Z', { ubd0: sparseImage });
-  await flip(join(directory, 'ubd0.img'), 8_500_000);
+  await flipByte(join(directory, 'ubd0.img'), 8_500_000 / sparseImage.sizeBytes);
   const exported = await shell(`${umlsnap} export broken@latest > ${scene.path('broken.tar')}`);
   expect(exported.exitCode).toBe(1);
   expect(exported.output).toContain('does not match its checksum');
 });
 
 describe('an archive that is not whole', () => {
-  /** The error that it came to; undefined when it was imported. */
-  async function importIt(path: string): Promise<{ code: string } | undefined> {
-    const handle = await open(path, 'r');
-    try {
+  /** The error that it came to; null when it was imported. */
+  const importIt = (path: string): Promise<{ code: string } | null> =>
+    withOpen(path, 'r', async (handle) => {
       const input = { from: 'file' as const, fd: handle.fd, sizeBytes: (await handle.stat()).size };
       const order = { input, label: path, store: other, signal: new AbortController().signal };
-      return (await scene.withHistory((history) => importArchive(order, history))).error ?? undefined;
-    } catch (error) {
-      return error as { code: string };
-    } finally {
-      await handle.close();
-    }
-  }
+      return (await scene.withHistory((history) => importArchive(order, history))).error;
+    }).catch((error) => error);
 
   async function copyOf(kind: string): Promise<{ path: string; sizeBytes: number }> {
     const path = scene.path(`copy.${kind}`);
@@ -157,11 +152,11 @@ describe('an archive that is not whole', () => {
     const { path, sizeBytes } = await copyOf('none');
     for (let n = 0; n < 10; n++) {
       // Beyond the last file there is only padding.
-      const at = Math.floor(((n + Math.random()) / 10) * (sizeBytes - 16_384));
-      await flip(path, at);
+      const share = ((n + Math.random()) / 10) * (1 - 16_384 / sizeBytes);
+      await flipByte(path, share);
       const error = await importIt(path);
-      await flip(path, at);
-      if (error === undefined) {
+      await flipByte(path, share);
+      if (error === null) {
         // A byte that means nothing, in a header or in padding: then what was imported is what it should be.
         await expectInOther(pair);
         await emptyOther();
@@ -172,21 +167,14 @@ describe('an archive that is not whole', () => {
 
   test('is told of also where its damaged backing file is in the store already', async () => {
     const { path } = await copyOf('none');
-    expect(await importIt(path)).toBe(undefined);
+    expect(await importIt(path)).toBeNull();
     await other.moveToTrash(pair);
     const backing = (await readdir(join(other.path, '.backing'))).find((name) => name.endsWith('.img')) ?? '';
     const bytes = await readFile(path);
     const at = bytes.indexOf(`backing/${backing}`);
     expect(at).toBeGreaterThan(0);
-    await flip(path, at + 1_500_000);
+    await flipByte(path, (at + 1_500_000) / bytes.length);
     expect(await importIt(path)).toMatchObject({ code: 'SnapshotDamaged' });
     expect((await other.list()).filter(isSound)).toEqual([]);
   });
 });
-
-async function flip(path: string, offset: number): Promise<void> {
-  const handle = await open(path, 'r+');
-  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, offset);
-  await handle.write(Buffer.from([(buffer[0] ?? 0) ^ 0x10]), 0, 1, offset);
-  await handle.close();
-}
