@@ -1,9 +1,43 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { html } from '../../src/dashboard/html.js';
 import { jobPage } from '../../src/dashboard/pages/job-page.js';
 import { jobsTable } from '../../src/dashboard/pages/jobs-table.js';
 import { snapshotsTable } from '../../src/dashboard/pages/snapshots-table.js';
 import type { JobWithDetails } from '../../src/history/job-queries.js';
 import { jobEnd, jobStart, phase, snapshot } from '../history/records-of-tests.js';
+
+const quoted = `"><script>alert('1')</script>&amp;`;
+const escaped = '&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;amp;';
+const items = ['<', 1].map((item) => html`<li>${item}`);
+
+test.each([
+  [
+    'whatever stands in it for text, in elements and in quoted attributes',
+    html`<a title="${quoted}">${quoted}</a>`,
+    `<a title="${escaped}">${escaped}</a>`,
+  ],
+  [
+    'templates and lists of them as they are, and nothing for what is not there',
+    html`<ul>${items}</ul>${null}${undefined}${false}${[['&'], 0]}`,
+    '<ul><li>&lt;<li>1</ul>&amp;0',
+  ],
+  [
+    'what can turn the text around it, or not be seen, for what it is',
+    html`${'db\u202egnp.\u0000\u001b[31m\u200b'}`,
+    'db\\u202egnp.\\u0000\\u001b[31m\\u200b',
+  ],
+])('a template takes %s', (_, drawn, expected) => {
+  expect(drawn.toString()).toBe(expected);
+});
+
+test('a template lets no text become markup, whatever it is', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => {
+      expect(html`<b>${text}</b>`.toString()).not.toMatch(/^<b>.*[<>"'].*<\/b>$/s);
+    }),
+  );
+});
 
 const hostile = `"'><img src=x onerror=alert(1)></pre></script>\u202e`;
 const view = { now: new Date(), hostName: hostile, formToken: 'f', isLoggedIn: true };
