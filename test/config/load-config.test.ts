@@ -1,6 +1,7 @@
-import { chmod } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { findConfigFile } from '../../src/config/find-config-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { configFile, loaded, problemsOf, temporaryDirectory } from './write-config.js';
 
@@ -330,4 +331,23 @@ describe('is refused, with a problem that says why:', () => {
 test('a file that is not there is told apart from one that is wrong', async () => {
   const file = join(await temporaryDirectory(), 'none.yaml');
   await expect(loadConfig(file)).rejects.toMatchObject({ code: 'ConfigNotFound', facts: { tried: [file] } });
+});
+
+test('the command line wins over the environment, and that over the home directory; a misspelt name does not end in another config', async () => {
+  const home = await temporaryDirectory();
+  const own = join(home, '.config/umlsnap/config.yaml');
+  const other = join(home, 'other.yaml');
+  await mkdir(join(home, '.config/umlsnap'), { recursive: true });
+  for (const file of [own, other]) await writeFile(file, '');
+  const find = (explicit: string | undefined, env: NodeJS.ProcessEnv = {}) =>
+    findConfigFile(explicit, { HOME: home, ...env });
+  expect(await find(other, { UMLSNAP_CONFIG: own })).toBe(other);
+  expect(await find(undefined, { UMLSNAP_CONFIG: other })).toBe(other);
+  expect(await find(undefined)).toBe(own);
+  expect(await find(undefined, { UMLSNAP_CONFIG: '' })).toBe(own);
+
+  const missing = join(home, 'missing.yaml');
+  const expected = { code: 'ConfigNotFound', facts: { tried: [missing] } };
+  await expect(find(missing)).rejects.toMatchObject(expected);
+  await expect(find(undefined, { UMLSNAP_CONFIG: missing })).rejects.toMatchObject(expected);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { decideRequest } from '../../src/control/decide-request.js';
 import { answerOf, type Demand, maxOutputBytes } from '../../src/control/request.js';
-import { defaultSettings, type Settings } from '../../src/control/settings.js';
+import { defaultSettings, listensTo, parseSettings, type Settings } from '../../src/control/settings.js';
 import { requestFor, snapshotOf } from './desk-of-tests.js';
 
 const prune: Demand = { type: 'prune', guest: null, dryRun: false };
@@ -31,4 +31,26 @@ test('an answer is bounded, and says that something was left out', () => {
   expect(answer).toMatchObject({ id: 7, status: 0, cut: true });
   expect(answer.output).toEqual([large, { small: true }]);
   expect(answerOf(7, 0, [{ small: true }]).cut).toBe(false);
+});
+
+test('all four settings are taken in any order, the later of two words wins, and what is not given is not set', () => {
+  const settings = parseSettings(['type=-3', 'keep', 'delay=30', 'debug', 'nokeep']);
+  expect(settings).toEqual({ debug: true, keep: false, delaySeconds: 30, type: -3 });
+  expect(parseSettings([])).toEqual({});
+});
+
+test.each([
+  ...['delay=0', 'delay=', 'delay=x', 'delay=1.5', 'delay=99999999', 'type=', 'type=--3'],
+  ...['Keep', '', 'flush'],
+])('a word that means nothing is told, and not passed over: %j', (word) => {
+  expect(() => parseSettings([word])).toThrow(/Usage/);
+});
+
+test('a positive type stands for itself, a negative one for all up to it, and 0 for all', () => {
+  const heard = (type: number) => [1, 2, 3, 4, 5, 6, 300].filter((number) => listensTo({ type }, number));
+  expect(heard(-255)).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(heard(-3)).toEqual([1, 2, 3]);
+  expect(heard(3)).toEqual([3]);
+  expect(heard(300)).toEqual([300]);
+  expect(heard(0)).toEqual([1, 2, 3, 4, 5, 6, 300]);
 });
