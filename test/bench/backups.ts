@@ -3,15 +3,21 @@ import { join } from 'node:path';
 import { startCli } from '../support/cli.js';
 import { runTool } from '../support/run-tool.js';
 import { formatMs } from './format.js';
-import type { Run } from './measurement.js';
-import { watchMemory } from './memory-watch.js';
+import { type MemoryPeak, watchMemory } from './memory-watch.js';
 import { type MethodName, methods } from './methods.js';
 import type { Stage } from './stage.js';
 
 /** Far more than a copy of the largest image takes, within the pause or beside it. */
 const limitMs = 20 * 60_000;
 
-type BackupDone = Pick<Run, 'memory' | 'remark' | 'inside'>;
+interface BackupDone {
+  /** null: nothing of umlsnap ran. */
+  memory: MemoryPeak | null;
+  /** What is to be told of it beside the figures; null: all went as asked. */
+  remark: string | null;
+  /** What umlsnap says that the pause was made of; null: nothing of it ran. */
+  inside: string | null;
+}
 
 /** What is of interest here of the summary that a job gives. */
 interface Summary {

@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runTool } from '../support/run-tool.js';
 import { backUp } from './backups.js';
-import type { Idle, Run } from './measurement.js';
 import type { MethodName } from './methods.js';
 import type { Stage } from './stage.js';
 import { gapsAround } from './ticks.js';
@@ -10,7 +9,7 @@ import { gapsAround } from './ticks.js';
 type Cache = 'cold' | 'warm';
 
 /** One run of a method on the guest. @throws Error with the reason when it gives no figure */
-export async function measureRun(stage: Stage, method: MethodName, cache: Cache): Promise<Run> {
+export async function measureRun(stage: Stage, method: MethodName, cache: Cache) {
   const { done, jobMs, guestBytesPerSecond, pauses, gaps } = await measured(stage, cache, () =>
     backUp(stage, method),
   );
@@ -18,16 +17,16 @@ export async function measureRun(stage: Stage, method: MethodName, cache: Cache)
   if (pauses.length === 0) throw new Error('the witness before the console has seen no pause');
   const { atPauseMs, elsewhereMs } = gapsAround(gaps, pauses);
   return {
+    /** From `stop` answered to `go` answered, as the witness before the console has seen it; the longest, if there were several. */
     pausedMs: Math.max(...pauses.map(({ pausedMs }) => pausedMs)),
-    ...{ tickerMs: atPauseMs, otherGapMs: elsewhereMs, jobMs, guestBytesPerSecond, ...done },
+    /** The gap that the ticker in the guest has seen at that time, and the longest at any other time of the run. */
+    ...{ tickerMs: atPauseMs, otherGapMs: elsewhereMs },
+    ...{ jobMs, guestBytesPerSecond, ...done },
   };
 }
 
 /** The guest under its load for a while, as long as many a job takes, and nothing else. */
-export async function measureIdle(
-  stage: Stage,
-  cache: Cache,
-): Promise<Pick<Idle, 'guestBytesPerSecond' | 'longestGapMs'>> {
+export async function measureIdle(stage: Stage, cache: Cache) {
   const { guestBytesPerSecond, gaps } = await measured(stage, cache, () => sleep(5_000));
   return { guestBytesPerSecond, longestGapMs: gapsAround(gaps, []).elsewhereMs };
 }

@@ -1,11 +1,13 @@
 import { pids, readOrNothing } from '../support/guest-processes.js';
-import type { MemoryPeak } from './measurement.js';
 
 /** Seldom: it takes some milliseconds, which the pause would feel. The kernel itself keeps the peak of the command. */
 const everyMs = 250;
 
+/** The most that a command held in memory at once: by its own VmHWM, and the sum of its RSS and those of all that it has started. */
+export type MemoryPeak = ReturnType<ReturnType<typeof watchMemory>>;
+
 /** Watches what a process and all that it has started hold in memory, until the returned function is called for the peak. */
-export function watchMemory(pid: number): () => MemoryPeak {
+export function watchMemory(pid: number) {
   const peak = { ownBytes: 0, togetherBytes: 0 };
   const timer = setInterval(() => {
     const togetherBytes = familyOf(pid).reduce((sum, one) => sum + statusNumber(one, 'VmRSS'), 0) * 1024;

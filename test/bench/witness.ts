@@ -3,22 +3,10 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { pausesIn } from '../support/mconsole-proxy.js';
 
-/** An answer that the witness (witness.c) has passed on. */
-export interface PassedAnswer {
-  /** Of the monotonic clock. */
-  atMs: number;
-  /** Of the processor's own counter. */
-  count: number;
-  err: number;
-  command: string;
-}
-
-export interface WitnessedPause {
-  pausedMs: number;
-  /** By the processor's own counter, to find it again in the guest. */
-  fromCount: number;
-  toCount: number;
-}
+/** An answer that the witness (witness.c) has passed on: when by the monotonic clock, and by the processor's own counter. */
+export type PassedAnswer = ReturnType<typeof parseAnswer>;
+/** By the counter it is found again in the guest. */
+export type WitnessedPause = ReturnType<typeof pausesOf>[number];
 
 export interface Witness {
   /** What the config of umlsnap, or the recipe, names as the guest's mconsole. */
@@ -48,14 +36,14 @@ export async function withWitness<T>(
 }
 
 /** Pure. @throws Error when the line is none of the witness's */
-export function parseAnswer(line: string): PassedAnswer {
+export function parseAnswer(line: string) {
   const [, atNs, count, err, command] = /^(\d+) (\d+) (-?\d+) (.*)$/.exec(line) ?? [];
   if (command === undefined) throw new Error(`the witness of pauses says ${line}`);
   return { atMs: Number(atNs) / 1e6, count: Number(count), err: Number(err), command };
 }
 
 /** Pure. */
-export function pausesOf(answers: PassedAnswer[]): WitnessedPause[] {
+export function pausesOf(answers: PassedAnswer[]) {
   return pausesIn(answers).map(([stop, go]) => ({
     ...{ pausedMs: go.atMs - stop.atMs, fromCount: stop.count, toCount: go.count },
   }));

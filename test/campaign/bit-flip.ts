@@ -16,19 +16,9 @@ import { makeTempDir, removeTempDir, withTempDir } from '../support/temp-dir.js'
 import { below, type Campaign, oneOf, problemsOf, type Random, type Wanted } from './campaign.js';
 
 /** A place in a file of a snapshot, and what becomes of the byte there. */
-interface Flip {
-  path: string;
-  offset: number;
-  mask: number;
-}
+type Flip = Awaited<ReturnType<typeof flipIn>>;
 
-/** A store, and what in it may be flipped. */
-interface Target {
-  store: Store;
-  files: [what: string, path: string][];
-}
-
-async function flipIn(path: string, random: Random): Promise<Flip> {
+async function flipIn(path: string, random: Random) {
   const { size } = await stat(path);
   // One bit, or a byte that becomes any other.
   const mask = random() < 0.5 ? 1 << below(random, 8) : 1 + below(random, 255);
@@ -45,7 +35,7 @@ async function apply({ path, offset, mask }: Flip): Promise<void> {
   });
 }
 
-async function lookAtFlipped({ store }: Target, flip: Flip): Promise<string[]> {
+async function lookAtFlipped(store: Store, flip: Flip): Promise<string[]> {
   const problems: string[] = [];
   const where = `byte ${flip.offset} of ${flip.path} XOR ${flip.mask}`;
   if ((await verdictOf(store, pair)).ok) problems.push(`verify tells nothing of ${where}`);
@@ -60,8 +50,8 @@ async function lookAtFlipped({ store }: Target, flip: Flip): Promise<string[]> {
   return problems;
 }
 
-/** The same two snapshots in a directory store and as archives. */
-async function targetsIn(dir: string): Promise<Record<'inDirectory' | 'inArchives', Target>> {
+/** The same two snapshots as archives and in a directory store, and what in it may be flipped. */
+async function targetsIn(dir: string): Promise<[Store, files: [what: string, path: string][]][]> {
   return await withArchiveScene(async ({ source, content }) => {
     const manifest = join((await source.read(pair)).directory, 'manifest.json');
     const files = [...(await sourceFiles(source, await content(pair)))];
@@ -69,10 +59,10 @@ async function targetsIn(dir: string): Promise<Record<'inDirectory' | 'inArchive
     const archives = await tarStoreIn(dir, 'zstd');
     for (const snapshot of [pair, small] as const) await archives.receive(await content(snapshot), {});
     const ofDisks = files.map(([name, path]): [string, string] => [kindOf(name), path]);
-    return {
-      inDirectory: { store: source, files: [['manifests', manifest], ...ofDisks] },
-      inArchives: { store: archives, files: [['archives', (await archives.read(pair)).directory]] },
-    };
+    return [
+      [source, [['manifests', manifest], ...ofDisks]],
+      [archives, [['archives', (await archives.read(pair)).directory]]],
+    ];
   });
 }
 
@@ -82,13 +72,13 @@ async function* trials({ from, count, random }: Wanted) {
     const targets = await targetsIn(dir);
     for (let number = from; number < from + count; number++) {
       const draw = random(number);
-      const target = number % 2 === 0 ? targets.inDirectory : targets.inArchives;
-      const [what, path] = oneOf(draw, target.files);
+      const [store, files] = targets[number % 2] ?? oneOf(draw, targets);
+      const [what, path] = oneOf(draw, files);
       const flip = await flipIn(path, draw);
       await apply(flip);
-      const problems = await problemsOf(() => lookAtFlipped(target, flip));
+      const problems = await problemsOf(() => lookAtFlipped(store, flip));
       await apply(flip);
-      if (!(await verdictOf(target.store, pair)).ok) throw new Error(`${path} is not what it was`);
+      if (!(await verdictOf(store, pair)).ok) throw new Error(`${path} is not what it was`);
       yield { count: 1, problems, facts: { [`in ${what}`]: 1 } };
     }
   } finally {

@@ -17,12 +17,9 @@ const flags = [
 export const desktop = { width: 1280, height: 900 };
 export const phone = { width: 390, height: 844 };
 
-export interface TestBrowser {
-  browser: Browser;
-  close(): Promise<void>;
-}
+export type TestBrowser = Awaited<ReturnType<typeof startBrowser>>;
 
-export async function startBrowser(): Promise<TestBrowser> {
+export async function startBrowser() {
   if (!existsSync(executablePath)) throw new Error(`there is no ${executablePath}: apt-get install chromium`);
   // Profile and caches are the browser's own: nothing of it is left behind.
   const home = await makeTempDir();

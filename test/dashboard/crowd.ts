@@ -4,22 +4,18 @@ import { DatabaseSync } from '@photostructure/sqlite';
 import type { JobStatus } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { pauseBucket } from '../../src/history/pause-buckets.js';
-import { startCli, type CliOptions, type RunningCli } from '../support/cli.js';
+import { type CliOptions, startCli } from '../support/cli.js';
 
 /** Many guests with a long past that never was, in a real history; none of them runs. */
 
-export interface CrowdOptions {
+interface CrowdOptions {
   guests: number;
   jobsPerGuest: number;
   /** Of each guest's newest jobs, so many have their phases. */
   jobsWithPhases: number;
 }
 
-export interface Crowd {
-  state: string;
-  names: string[];
-  start(args: string[], options?: CliOptions): RunningCli;
-}
+export type Crowd = Awaited<ReturnType<typeof makeCrowd>>;
 
 const dayMs = 86_400_000;
 
@@ -28,7 +24,7 @@ export const failing = 7;
 export const late = 11;
 export const withoutSnapshot = 23;
 
-export async function makeCrowd(dir: string, options: CrowdOptions): Promise<Crowd> {
+export async function makeCrowd(dir: string, options: CrowdOptions) {
   const names = Array.from({ length: options.guests }, (_, index) => nameOf(index));
   const state = join(dir, 'state');
   const now = new Date();
@@ -51,7 +47,7 @@ export async function makeCrowd(dir: string, options: CrowdOptions): Promise<Cro
   writePast(file, names, slot, options);
   return {
     ...{ state, names },
-    start: (args, cliOptions) => startCli(['-c', configFile, ...args], cliOptions),
+    start: (args: string[], cliOptions?: CliOptions) => startCli(['-c', configFile, ...args], cliOptions),
   };
 }
 
