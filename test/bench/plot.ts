@@ -1,3 +1,4 @@
+import { decadeScale } from '../../src/dashboard/plot.js';
 import type { Figures } from './figures.js';
 import { formatMiB, formatMs } from './format.js';
 import { type MethodName, methodNames, methods } from './methods.js';
@@ -37,15 +38,18 @@ type Axes = ReturnType<typeof axesOf>;
 
 function axesOf(figures: Figures[]) {
   const sizesMiB = [...new Set(figures.map(({ sizeMiB }) => sizeMiB))].sort((a, b) => a - b);
-  const decadesMs = decadesAround(figures.flatMap(({ pause }) => [pause.median, pause.worst]));
+  const scale = decadeScale(
+    figures.flatMap(({ pause }) => [pause.median, pause.worst]),
+    (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`),
+  );
   const [smallest = 1, largest = 1] = [sizesMiB[0], sizesMiB.at(-1)];
   // A single size stands in the middle.
   const ends: [number, number] = smallest === largest ? [smallest / 2, largest * 2] : [smallest, largest];
   const { left, right, top, bottom, width, height } = panel;
   return {
     x: logScale(ends, [left + 12, width - right]),
-    y: logScale([decadesMs[0] ?? 1, decadesMs.at(-1) ?? 10], [height - bottom, top]),
-    ...{ sizesMiB, decadesMs },
+    y: (ms: number) => height - bottom - scale.positionOf(ms) * (height - bottom - top),
+    ...{ sizesMiB, labels: scale.labels },
   };
 }
 
@@ -53,13 +57,6 @@ function axesOf(figures: Figures[]) {
 export function logScale([low, high]: [number, number], [from, to]: [number, number]) {
   const step = (to - from) / (Math.log10(high) - Math.log10(low));
   return (value: number) => from + (Math.log10(value) - Math.log10(low)) * step;
-}
-
-/** The powers of ten that hold all of these values. */
-export function decadesAround(values: number[]): number[] {
-  const low = Math.floor(Math.log10(Math.min(...values)));
-  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
-  return Array.from({ length: high - low + 1 }, (_, n) => 10 ** (low + n));
 }
 
 /** Moves labels that would touch down, as little as can be: each stands at least `apart` below the one above it. */
@@ -89,14 +86,14 @@ function panelOf(filesystem: string, figures: Figures[], axes: Axes): string {
   ].join('\n');
 }
 
-function grid({ x, y, sizesMiB, decadesMs }: Axes): string {
-  const { left, right, width, height, bottom } = panel;
+function grid({ x, sizesMiB, labels }: Axes): string {
+  const { left, right, width, height, top, bottom } = panel;
   return [
-    ...decadesMs.map(
-      (ms) =>
-        `<path class="grid" d="M${left} ${px(y(ms))}H${width - right + 12}"/>` +
-        text(left - 10, y(ms) + 4, 'tick end', ms < 1000 ? `${ms} ms` : `${ms / 1000} s`),
-    ),
+    ...labels.map((label, n) => {
+      const at = height - bottom - (n / (labels.length - 1)) * (height - bottom - top);
+      const line = `<path class="grid" d="M${left} ${px(at)}H${width - right + 12}"/>`;
+      return line + text(left - 10, at + 4, 'tick end', label);
+    }),
     ...sizesMiB.map((size) => text(x(size), height - bottom + 22, 'tick middle', formatMiB(size))),
     text((left + width - right) / 2, height - 12, 'note middle', 'size of the image'),
   ].join('\n');

@@ -33,9 +33,9 @@ interface Times {
   pauseMs: number;
 }
 
-export type TimesOfMethods = Record<Method, Times>;
+export type TimesOfMethods = Awaited<ReturnType<typeof measureMethods>>;
 
-export async function measureMethods(scene: Scene): Promise<TimesOfMethods> {
+export async function measureMethods(scene: Scene) {
   const measure = async (capture: Method): Promise<Times> => {
     const tracker = capture === 'precopy' ? { precopyTracker: 'traced' } : {};
     const commands = await scene.variant({ capture, require: 'crash', ...tracker });

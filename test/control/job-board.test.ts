@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
 import { JobBoard } from '../../src/control/job-board.js';
+import type { Work } from '../../src/control/request-desk.js';
+import { RunningWorks } from '../../src/control/running-works.js';
 
 const job = { job: 'j', kind: 'backup' as const, guest: 'one', trigger: 'manual' as const };
 
@@ -39,4 +41,22 @@ test('whoever watches the board is told of every job, from its beginning to its 
   board.begin({ ...job, job: 'other' });
   expect(told).toEqual(['begun j', 'j {"phase":"seal"}', 'ended j']);
   expect(board.lastOf('j')).toBeUndefined();
+});
+
+test('a job is given up by its name while its work goes on, and no other work with it', async () => {
+  const works = new RunningWorks();
+  const work = (): Work => ({ signal: new AbortController().signal, publish() {}, put() {}, onJob() {} });
+  const underway = (name: string) =>
+    works.enter(work(), async ({ signal, onJob }) => {
+      onJob({ ...job, job: name });
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      throw signal.reason;
+    });
+  const [first, second] = [underway('a'), underway('b')];
+  expect(works.cancel('c', 'nobody')).toBe(false);
+  expect(works.cancel('a', 'the dashboard')).toBe(true);
+  await expect(first).rejects.toMatchObject({ code: 'Interrupted', facts: { signal: 'the dashboard' } });
+  expect(works.cancel('a', 'the dashboard')).toBe(false);
+  expect(works.cancel('b', 'x')).toBe(true);
+  await expect(second).rejects.toMatchObject({ facts: { signal: 'x' } });
 });

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmod, mkdir, open, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
@@ -12,6 +12,7 @@ import { checkState } from '../../src/doctor/check-state.js';
 import { checkSyslog } from '../../src/doctor/check-syslog.js';
 import { orphanedScratch, orphanedSockets } from '../../src/doctor/find-orphans.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { withOpen } from '../image/make-image.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 
 let dir: string;
@@ -38,10 +39,9 @@ test('a page of the history that was overwritten is found, though its file still
   const database = new DatabaseSync(path);
   database.exec('pragma wal_checkpoint(truncate)');
   database.close();
-  const file = await open(path, 'r+');
-  const { size } = await file.stat();
-  await file.write(Buffer.alloc(4096, 0xa5), 0, 4096, size - 4096 * 4);
-  await file.close();
+  await withOpen(path, 'r+', async (file) =>
+    file.write(Buffer.alloc(4096, 0xa5), 0, 4096, (await file.stat()).size - 4096 * 4),
+  );
   const damaged = await SqliteHistory.open(path, { readOnly: true });
   const found = await checkHistory(damaged).finally(() => damaged.close());
   expect(found).toMatchObject({ level: 'critical', facts: { problems: expect.any(Array) } });
@@ -49,9 +49,7 @@ test('a page of the history that was overwritten is found, though its file still
 });
 
 test('a program is found where PATH says, and counts as missing only where the config needs it', async () => {
-  const local = resolveConfig('/config.yaml', {
-    stores: { local: { type: 'directory', path: '/x' } },
-  } as never);
+  const local = resolveConfig('/c', { stores: { local: { type: 'directory', path: '/x' } } });
   const far = { ...local, stores: { far: { name: 'far', type: 'restic' } } } as unknown as Config;
   const nowhere = checkPrograms(local, dir);
   expect(nowhere).toMatchObject({ level: 'ok', facts: { needed: [] } });

@@ -13,8 +13,9 @@ import { checkStopAndGo } from '../../src/doctor/check-stop-and-go.js';
 import { checkSysrq } from '../../src/doctor/check-sysrq.js';
 import { checkTimezone } from '../../src/doctor/check-timezone.js';
 import { checkTracing } from '../../src/doctor/check-tracing.js';
-import type { Finding } from '../../src/doctor/finding.js';
+import { type Finding, fine, trouble, worstLevel } from '../../src/doctor/finding.js';
 import { checkOrphans, type Orphan } from '../../src/doctor/orphans.js';
+import { pluginLine, pluginStatus } from '../../src/doctor/plugin-line.js';
 
 test.each([
   ['fit', '6.1.176', '7.2.7', '5.18.0', '4.15.18', '2.6.19'],
@@ -128,3 +129,21 @@ test.each([
     if (words.mend) expect(finding).toMatchObject({ mend: expect.stringMatching(words.mend) });
   },
 );
+
+const finding = (level: 'warning' | 'critical' | 'unknown', what: string): Finding =>
+  trouble({ check: 'guest', about: 'debian' }, { level, what, means: 'means', mend: 'mend' });
+
+test('the line begins with the worst, whatever came first, and figures stand behind the only bar', () => {
+  const room = fine({ check: 'room', about: 'local' }, 'fits', { freeBytes: 9, weekBytes: 5, nextBytes: 2 });
+  const line = pluginLine([finding('warning', 'first'), room, finding('critical', 'a | b\nc')]);
+  expect(line).toBe(
+    "UMLSNAP CRITICAL - 1 critical, 1 warnings: debian guest: a / b c / debian guest: first | 'ok'=1;;;0 'warning'=1;;;0 'critical'=1;;;0 'unknown'=0;;;0 'free_local'=9B;5:;2:;0",
+  );
+});
+
+test('what is not known is never ok, and never hides what is known to be wrong', () => {
+  expect(worstLevel([])).toBe('ok');
+  expect(worstLevel(['ok', 'unknown'])).toBe('unknown');
+  expect(worstLevel(['warning', 'unknown', 'ok'])).toBe('warning');
+  expect((['ok', 'warning', 'critical', 'unknown'] as const).map(pluginStatus)).toEqual([0, 1, 2, 3]);
+});
