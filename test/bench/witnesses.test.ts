@@ -11,14 +11,9 @@ const answer = (command: string, atMs: number, err = 0): PassedAnswer => ({
 describe('the witness before the console', () => {
   test('takes each pause from stop answered to go answered, whatever is said between, and not from or to a refused one', () => {
     const answers = [
-      ...[
-        answer('version', 5),
-        answer('go', 9, 1),
-        answer('stop', 10),
-        answer('sysrq s', 11),
-        answer('stop', 12, 1),
-      ],
-      ...[answer('go', 13, 1), answer('go', 14.5), answer('go', 15), answer('stop', 100), answer('go', 103)],
+      ...[answer('version', 5), answer('go', 9, 1), answer('stop', 10), answer('sysrq s', 11)],
+      ...[answer('stop', 12, 1), answer('go', 13, 1), answer('go', 14.5), answer('go', 15)],
+      ...[answer('stop', 100), answer('go', 103)],
     ];
     expect(pausesOf(answers)).toEqual([
       { pausedMs: 4.5, fromCount: 5_010_000, toCount: 5_014_500 },
@@ -41,12 +36,7 @@ describe('the ticker in the guest', () => {
   const pause = { pausedMs: 3, fromCount: 1_000_000, toCount: 1_003_000 };
 
   test.each([
-    [
-      'is told from the stutter of a busy guest before and after',
-      [gap(900, 910), gap(999.5, 1_003.5)],
-      4,
-      10,
-    ],
+    ['is told from the stutter of a busy guest', [gap(900, 910), gap(999.5, 1_003.5)], 4, 10],
     ['may only end in it', [gap(998, 1_000.1)], 2.1, 1],
     ['may only begin in it', [gap(1_002.9, 1_005)], 2.1, 1],
     ['is not one that was over before, or began after it', [gap(990, 999.9), gap(1_003.1, 1_009)], 1, 9.9],

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
-import { expect } from 'vitest';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 
 /** A real browser: Debian's Chromium, without its own business on the network. */
@@ -54,15 +53,6 @@ export function complaintsOf(page: Page): string[] {
     if (errorText !== 'net::ERR_ABORTED') complaints.push(`${request.url()} ${errorText}`);
   });
   return complaints;
-}
-
-/** The page is as wide as the window, and nothing sticks out. */
-export async function expectFits(page: Page): Promise<void> {
-  const widths = ['scrollWidth', 'clientWidth'].map((key) =>
-    page.evaluate(`document.documentElement.${key}`),
-  );
-  const [wide, window] = await Promise.all(widths);
-  expect(wide).toBeLessThanOrEqual(Number(window));
 }
 
 /** Runs `use` with a page of its own, at this size and in these colours. */

@@ -2,14 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import type { CliResult, RunningCli } from '../support/cli.js';
+import type { CliResult } from '../support/cli.js';
+import type { Scene } from '../support/scene.js';
 import { TestDaemon } from '../support/test-daemon.js';
 
 /** Whoever can start commands on a config whose dashboard is on. */
-interface House {
-  state: string;
-  start(args: string[], options?: object): RunningCli;
-}
+type House = Pick<Scene, 'state' | 'start'>;
 
 interface Asked {
   status: number;

@@ -37,11 +37,12 @@ afterAll(async () => {
 });
 
 async function makeHistory(): Promise<void> {
-  for (const [job, status, pausedMs] of [
-    ['a', 'success', 2.125],
-    ['b', 'failed', 5001],
-    ['c', 'success', 2.5],
-  ] as const) {
+  const jobs = [
+    ['a', 'success', 2.125] as const,
+    ['b', 'failed', 5001] as const,
+    ['c', 'success', 2.5] as const,
+  ];
+  for (const [job, status, pausedMs] of jobs) {
     await history.startJob(jobStart(job));
     await history.intendPause(pauseIntent(`${job}.1`, job));
     await history.endPause(`${job}.1`, { pausedMs, endedBy: 'request', endedAt: '2026-11-21T03:15:02.000Z' });
