@@ -51,10 +51,8 @@ async function byRecipe({ dir, guest, witness }: Stage): Promise<BackupDone> {
   return { memory: null, remark: null, inside: null };
 }
 
-async function byUmlsnap(
-  { dir, guest, witness }: Stage,
-  settings: Record<string, string>,
-): Promise<BackupDone> {
+async function byUmlsnap(stage: Stage, settings: Record<string, string>): Promise<BackupDone> {
+  const { dir, guest, witness } = stage;
   const config = {
     state: join(dir, 'state'),
     stores: { local: { type: 'directory', path: join(dir, 'store') } },

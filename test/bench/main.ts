@@ -19,14 +19,16 @@ import { compilePrograms } from './stage.js';
 const root = resolve(import.meta.dirname, '../..');
 const plot = 'pause-by-size.svg';
 const say = (line: string) => void process.stdout.write(`${line}\n`);
+/** Aborted by a signal: the run that is under way ends, and then all that was made is removed. */
+const interruption = new AbortController();
 
-async function bench(options: BenchOptions, dir: string, signal: AbortSignal): Promise<Findings> {
+async function bench(options: BenchOptions, dir: string): Promise<Findings> {
   // All that the support of the tests makes lies in it, the images that it keeps as well.
   process.env.TMPDIR = dir;
   process.env[cacheVariable] = join(dir, 'cache');
   const machine = await describeMachine(dir);
   await compilePrograms(dir);
-  const measured = await runAll({ options, dir, signal, say });
+  const measured = await runAll({ options, dir, signal: interruption.signal, say });
   const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])];
   return {
     takenAt: new Date(),
@@ -48,27 +50,20 @@ async function writeDown(out: string, findings: Findings): Promise<void> {
   say(`written: ${file}`);
 }
 
-/** Aborted by a signal: the run that is under way ends, and then all that was made is removed. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      say('interrupted: ends after this run');
-      controller.abort(new Error(`interrupted by ${signal}`));
-    });
-  }
-  return controller.signal;
-}
-
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2), { isRoot: process.getuid?.() === 0 });
   await ensureDebianPackages(say, ['gcc', 'libc6-dev']);
   await buildAll();
-  const signal = interruption();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      say('interrupted: ends after this run');
+      interruption.abort(new Error(`interrupted by ${signal}`));
+    });
+  }
   const findings = await withTempDir(async (dir) => {
     // A moment later than the guests and mounts in it, which go the same way.
     const watch = afterOurDeath('sleep 3; rm -rf --one-file-system -- "$1"', [dir]);
-    return await bench(options, dir, signal).finally(() => watch.cancel());
+    return await bench(options, dir).finally(() => watch.cancel());
   });
   await writeDown(resolve(root, options.out), findings);
 }

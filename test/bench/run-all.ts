@@ -60,13 +60,9 @@ async function withPlace(
   });
 }
 
-async function runFilesystem(
-  bench: Bench,
-  filesystem: BenchFilesystem,
-  dir: string,
-  { series, idle, leftOut }: Measured,
-): Promise<void> {
+async function runFilesystem(bench: Bench, filesystem: BenchFilesystem, dir: string, measured: Measured) {
   const { options, say, signal } = bench;
+  const { series, idle, leftOut } = measured;
   // What can't work there is told once, not tried for each size.
   const canWork = (method: MethodName) => method !== 'reflink' || filesystem !== 'ext4';
   for (const method of options.methods.filter((one) => !canWork(one)))

@@ -3,7 +3,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { expectRuns, Scene, type SceneOptions } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
-import { type Campaign, oneOf, problemsOf, type Random, type Wanted } from './campaign.js';
+import { type Campaign, oneOf, problemsOf, type Random, type Trial, type Wanted } from './campaign.js';
 import {
   isInPause,
   killAtRandom,
@@ -32,7 +32,7 @@ async function* trials({ from, count, random }: Wanted) {
       const times = await measureMethods(scene);
       const end = Math.min(from + count, number + trialsOfScene);
       for (let isWell = true; isWell && number < end; number++) {
-        const facts: Record<string, number> = {};
+        const facts: Trial['facts'] = {};
         const problems = await problemsOf(() => killOnce(scene, times, random(number), facts));
         yield { count: 1, problems, facts };
         isWell = problems.length === 0;
@@ -43,12 +43,7 @@ async function* trials({ from, count, random }: Wanted) {
   }
 }
 
-async function killOnce(
-  scene: Scene,
-  times: TimesOfMethods,
-  random: Random,
-  facts: Record<string, number>,
-): Promise<string[]> {
+async function killOnce(scene: Scene, times: TimesOfMethods, random: Random, facts: Trial['facts']) {
   const victim = oneOf(random, victims);
   const method = oneOf(random, methods);
   const before = (await scene.snapshots()).length;
