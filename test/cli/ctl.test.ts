@@ -4,7 +4,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { RunningCli } from '../support/cli.js';
 import { runTool } from '../support/run-tool.js';
 import { resultOf, type Scene, setScene, withScene } from '../support/scene.js';
@@ -100,6 +100,7 @@ describe('a daemon', () => {
 
   test('whose port for the dashboard is taken runs all the same, says so, and is seen on its socket', async () => {
     const other = createServer().listen(0, '127.0.0.1');
+    onTestFinished(() => void other.close());
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
     await scene.configure(undefined, { dashboard: { listen: `127.0.0.1:${port}` } });
@@ -108,7 +109,6 @@ describe('a daemon', () => {
     const stderr = expect.stringContaining('is taken by');
     expect(await scene.run('ctl', 'dashboard')).toMatchObject({ exitCode: 1, stderr });
     expect(await get(scene, '/')).toContain('debian');
-    other.close();
   });
 
   test('that ends gives up what it was asked for, and tells whoever waits', () =>
