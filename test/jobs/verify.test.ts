@@ -1,77 +1,92 @@
 import { randomInt } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
-import { verify } from '../../jobs/verify.js';
+import { recover } from '../../jobs/recover.js';
+import { recoverAtStart } from '../../jobs/recover-at-start.js';
+import { type VerifyWork, verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
-import type { House } from '../../src/compose.js';
-import { allStores } from '../../src/compose.js';
+import type { VerifyWish } from '../../jobs/verify-targets.js';
+import { type House, withHouse } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
 import { readProcessStat } from '../../src/process-identity.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
-import { makeImage, makeLargeExt4, type Piece, withOpen } from '../image/make-image.js';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
+import { makeImage, makeLargeExt4 } from '../image/make-image.js';
+import { flipByte } from '../store/capture-of-tests.js';
+import { storeAt } from '../store/fresh-store.js';
+import { type ImageWish, sealSparse } from '../store/sparse-snapshots.js';
+import { childRunning } from '../support/guest-processes.js';
 import { roundsOr } from '../support/rounds.js';
 import { runTool } from '../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { Scene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
-import { VerifyScene } from './verify-scene.js';
 
 /** What a verification of many snapshots comes to: none of them is ever mounted or booted here. */
 
-let dir: string;
-let scene: VerifyScene;
-let image: string;
-beforeEach(async () => {
-  dir = await makeTempDir();
-  scene = await VerifyScene.set(dir, { filesystems: false });
-  image = await imageOf('disk.img', 300_000, { offset: 8192, length: 40_000 });
-});
-afterEach(() => removeTempDir(dir));
+const { signal } = new AbortController();
+const guestNamed = (name: string) => ({ mconsole: `/nowhere/${name}`, disks: { ubd0: `/srv/${name}.img` } });
+const guests = { debian: guestNamed('debian'), other: guestNamed('other') };
+const image: ImageWish = { sizeBytes: 300_000, pieces: [{ offset: 8192, length: 40_000 }] };
 
-async function imageOf(name: string, sizeBytes: number, piece: Piece): Promise<string> {
-  await makeImage(join(dir, name), sizeBytes, [piece]);
-  return join(dir, name);
+let scene: Scene;
+let store: DirectoryStore;
+beforeEach(async () => {
+  scene = new Scene({ guest: null, config: { guests } });
+  await scene.build();
+  store = storeAt(scene.store);
+  await store.prepare(null);
+});
+afterEach(() => scene.remove());
+
+/** What the config says of it, where that is not `filesystems: false`. */
+const configure = (settings: Record<string, unknown>) => scene.configure(undefined, { verify: settings });
+
+async function keep(guest: string, time: string, disks: Record<string, ImageWish> = { ubd0: image }) {
+  return (await sealSparse(store, `${guest}@${time}`, disks)).snapshot;
 }
 
-const storeOf = (snapshot: string) => join(scene.store.path, ...snapshot.split('@'));
 /** Of two guests; the oldest is the last. */
 async function three() {
-  const keep = (guest: string, time: string) => scene.keep(guest, time, { ubd0: { from: image } });
-  const first = await keep('debian', '20261120T000000Z');
-  const second = await keep('debian', '20261121T000000Z');
+  const [first, second] = [
+    await keep('debian', '20261120T000000Z'),
+    await keep('debian', '20261121T000000Z'),
+  ];
   return { first, second, oldest: await keep('other', '20261119T000000Z') };
+}
+
+async function backingOf(length: number): Promise<string> {
+  await makeImage(scene.path('base.img'), 2_000_000, [{ offset: 0, length }]);
+  return scene.path('base.img');
 }
 
 /** The backing files that the store holds. */
 async function storedBackings(): Promise<string[]> {
-  const place = join(scene.store.path, '.backing');
+  const place = join(store.path, '.backing');
   return (await readdir(place)).filter((name) => name.endsWith('.img')).map((name) => join(place, name));
 }
 
-const flipBit = (path: string, bit: number) =>
-  withOpen(path, 'r+', async (file) => {
-    const byte = Buffer.alloc(1);
-    await file.read(byte, 0, 1, Math.floor(bit / 8));
-    byte.writeUInt8(byte.readUInt8(0) ^ (1 << (bit % 8)));
-    await file.write(byte, 0, 1, Math.floor(bit / 8));
-  });
-const damage = (snapshot: string) => flipBit(join(storeOf(snapshot), 'ubd0.img'), 9000 * 8);
+const inHouse = async <T>(use: (house: House) => Promise<T>) =>
+  await withHouse(await loadConfig(scene.config), use);
+/** Puts what lies in the store into the history. */
+const index = () => inHouse(async (house) => recover(house, await recoverAtStart(house.history, [])));
+const verified = (wish: VerifyWish = { of: 'guest', guest: null }, work: Partial<VerifyWork> = {}) =>
+  inHouse((house) => verify(wish, house, { signal, ...work }));
+const verifications = () => scene.withHistory((history) => history.verifications({}));
+const namesIn = (directory: string) => readdir(directory).catch((): string[] => []);
 
 /** Brings a snapshot back into a new directory, as the command does. @returns why that failed, and what is there now */
-async function broughtBack({ history }: House, stores: ReturnType<typeof allStores>, snapshot: string) {
-  const to = join(scene.dir, 'restored');
-  const { signal } = new AbortController();
-  const bringBack = async () => {
+async function broughtBack(snapshot: string) {
+  const to = scene.path('restored');
+  const refusal: unknown = await inHouse(async ({ stores, history }) => {
     const found = await findSnapshot(stores, snapshot, history);
     const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
     await whileReading(found, () => restoreToDirectory(source, to, { signal }));
     return null;
-  };
-  const refusal = await bringBack().catch((error: unknown) => error);
+  }).catch((error: unknown) => error);
   const files = await namesIn(to);
   await rm(to, { recursive: true, force: true });
   const code = refusal instanceof UmlsnapError ? refusal.code : null;
@@ -81,71 +96,68 @@ async function broughtBack({ history }: House, stores: ReturnType<typeof allStor
 test.each(['with a history', 'without one'])(
   'one flipped bit is found each time, in random places, and never restored, %s',
   async (history) => {
-    const backing = await imageOf('base.img', 200_000, { offset: 0, length: 60_000 });
-    const cow = await imageOf('disk.cow', 250_000, { offset: 0, length: 30_000 });
-    const disks = { ubd0: { from: image }, ubd1: { from: cow, backing } };
-    const snapshot = await scene.keep('debian', '20261120T000000Z', disks);
-    if (history === 'with a history') await scene.index();
-    const own = ['manifest.json', 'ubd0.img', 'ubd1.cow'].map((name) => join(storeOf(snapshot), name));
+    const cow = { sizeBytes: 250_000, pieces: [{ offset: 0, length: 30_000 }] };
+    const disks = { ubd0: image, ubd1: { ...cow, backing: await backingOf(60_000) } };
+    const snapshot = await keep('debian', '20261120T000000Z', disks);
+    if (history === 'with a history') await index();
+    const own = ['manifest.json', 'ubd0.img', 'ubd1.cow'].map((name) =>
+      join(scene.directoryOf(snapshot), name),
+    );
     const files = [...own, ...(await storedBackings())];
     expect(files).toHaveLength(4);
-    expect(await scene.verify()).toMatchObject({ status: 'success', ok: 1 });
-    await scene.withHouse(async (house) => {
-      const { signal } = new AbortController();
-      const stores = allStores(await loadConfig(scene.config));
-      for (let count = 0; count < roundsOr(8); count += 1) {
-        const file = files[count % files.length] ?? '';
-        const bit = randomInt((await stat(file)).size * 8);
-        await flipBit(file, bit);
-        const found = await verify({ of: 'guest', guest: null }, house, { signal });
-        expect({ file, bit, found }).toMatchObject({ found: { status: 'failed', damaged: 1, ok: 0 } });
-        const refused = await broughtBack(house, stores, snapshot);
-        expect({ file, bit, refused }).toMatchObject({
-          refused: { code: 'SnapshotDamaged', message: expect.stringContaining(snapshot), files: [] },
-        });
-        await flipBit(file, bit);
-      }
-      const restored = expect.arrayContaining(['ubd0.img']);
-      expect(await broughtBack(house, stores, snapshot)).toMatchObject({ code: null, files: restored });
-    });
-    expect(await scene.verify()).toMatchObject({ status: 'success', ok: 1 });
+    expect(await verified()).toMatchObject({ status: 'success', ok: 1 });
+    for (let count = 0; count < roundsOr(8); count += 1) {
+      const file = files[count % files.length] ?? '';
+      const [share, mask] = [Math.random(), 1 << randomInt(8)];
+      await flipByte(file, share, mask);
+      const found = await verified();
+      const refused = await broughtBack(snapshot);
+      expect({ file, share, mask, found, refused }).toMatchObject({
+        found: { status: 'failed', damaged: 1, ok: 0 },
+        refused: { code: 'SnapshotDamaged', message: expect.stringContaining(snapshot), files: [] },
+      });
+      await flipByte(file, share, mask);
+    }
+    const restored = expect.arrayContaining(['ubd0.img']);
+    expect(await broughtBack(snapshot)).toMatchObject({ code: null, files: restored });
+    expect(await verified()).toMatchObject({ status: 'success', ok: 1 });
   },
 );
 
 describe('a verification of many', () => {
   test('reads the one first that was verified longest ago, and of those that never were the oldest', async () => {
     const { first, second, oldest } = await three();
-    for (const snapshot of [oldest, first]) await scene.verify({ of: 'snapshot', snapshot });
+    for (const snapshot of [oldest, first]) await verified({ of: 'snapshot', snapshot });
     const order: string[] = [];
     const onProgress = ({ verified }: VerifyProgress) => void (verified && order.push(verified.snapshot));
-    await scene.verify(undefined, { onProgress });
-    await scene.verify({ of: 'guest', guest: 'debian' }, { onProgress });
+    await verified(undefined, { onProgress });
+    await verified({ of: 'guest', guest: 'debian' }, { onProgress });
     expect(order).toEqual([second, oldest, first, second, first]);
   });
 
   test('passes over a snapshot that is removed while it is read: that is no damage', async () => {
     const { first, second } = await three();
     const onProgress = ({ verified }: VerifyProgress) =>
-      void (verified && rm(storeOf(second), { recursive: true, force: true }));
-    const summary = await scene.verify({ of: 'guest', guest: 'debian' }, { onProgress });
+      void (verified && rm(scene.directoryOf(second), { recursive: true, force: true }));
+    const summary = await verified({ of: 'guest', guest: 'debian' }, { onProgress });
     expect(summary).toMatchObject({ status: 'success', looked: 2, damaged: 0, notRead: 0 });
     expect(Number(summary.ok) + Number(summary.skipped)).toBe(2);
-    expect(await scene.verifications()).toContainEqual(
-      expect.objectContaining({ snapshot: first, result: 'ok' }),
-    );
+    expect(await verifications()).toContainEqual(expect.objectContaining({ snapshot: first, result: 'ok' }));
   });
 
   test('reads a backing file once for all snapshots that share it, and a damaged one makes each of them bad', async () => {
-    const backing = await imageOf('base.img', 2_000_000, { offset: 0, length: 2_000_000 });
-    const cow = await imageOf('disk.cow', 8192, { offset: 0, length: 4096 });
-    for (const day of [1, 2, 3])
-      await scene.keep('debian', `2026110${day}T000000Z`, { ubd0: { from: cow, backing } });
-    const { ok, readBytes } = await scene.verify();
+    const cow = {
+      sizeBytes: 8192,
+      pieces: [{ offset: 0, length: 4096 }],
+      backing: await backingOf(2_000_000),
+    };
+    for (const day of [1, 2, 3]) await keep('debian', `2026110${day}T000000Z`, { ubd0: cow });
+    const { ok, readBytes } = await verified();
     expect(ok).toBe(3);
     expect(Number(readBytes)).toBeLessThan(2_000_000 + 3 * 8192 + 4096);
     const [stored = ''] = await storedBackings();
-    await flipBit(stored, 1_000_000 * 8);
-    expect(await scene.verify()).toMatchObject({ status: 'failed', damaged: 3 });
+    await flipByte(stored);
+    expect(await verified()).toMatchObject({ status: 'failed', damaged: 3 });
   });
 
   test('is given up when it is told so, and what it found until then is kept', async () => {
@@ -153,17 +165,17 @@ describe('a verification of many', () => {
     const abort = new AbortController();
     const onProgress = ({ verified }: VerifyProgress) =>
       verified && abort.abort(new UmlsnapError('Interrupted', { signal: 'SIGINT' }));
-    const summary = await scene.verify(undefined, { onProgress, signal: abort.signal });
+    const summary = await verified(undefined, { onProgress, signal: abort.signal });
     expect(summary).toMatchObject({ status: 'interrupted', ok: 1, looked: 3 });
-    expect(await scene.verifications()).toMatchObject([{ snapshot: oldest, result: 'ok' }]);
+    expect(await verifications()).toMatchObject([{ snapshot: oldest, result: 'ok' }]);
   });
 
   test('holds to its rate over all of them, small as they are', async () => {
     await three();
     const bytes = 3 * 40_000 + 3 * 4096;
-    await scene.configure({ filesystems: false, rate: '64KiB/s' });
+    await configure({ filesystems: false, rate: '64KiB/s' });
     const startedMs = performance.now();
-    const summary = await scene.verify();
+    const summary = await verified();
     const tookMs = performance.now() - startedMs;
     expect(summary).toMatchObject({ status: 'success', ok: 3 });
     expect(Number(summary.readBytes)).toBeGreaterThanOrEqual(120_000);
@@ -176,8 +188,8 @@ describe('a verification of many', () => {
 describe('by the command line', () => {
   test('each one that is bad is named, the others are read all the same, and list and show tell what was found', async () => {
     const { first, second, oldest } = await three();
-    await damage(first);
-    await rm(join(storeOf(oldest), 'ubd0.img'));
+    await flipByte(join(scene.directoryOf(first), 'ubd0.img'), 0.03);
+    await rm(join(scene.directoryOf(oldest), 'ubd0.img'));
     const { exitCode, stdout, stderr } = await scene.run('verify');
     expect(exitCode).toBe(1);
     expect(stdout).toContain(`${second} (store local) is as it was captured.`);
@@ -185,13 +197,13 @@ describe('by the command line', () => {
     expect(stderr).toContain(`${first} in store local: ubd0.img does not match its checksum`);
     expect(stderr).toContain(oldest);
     const message = expect.stringContaining('2 of 3 snapshots are bad');
-    const [job] = await scene.withHouse(({ history }) => history.jobs({}));
+    const job = await scene.newestJob();
     expect(job).toMatchObject({
       ...{ kind: 'verify', status: 'failed', error: { code: 'SnapshotsBad', message } },
       summary: { looked: 3, ok: 1, damaged: 2, notRead: 0, skipped: 0 },
     });
-    const kept = new Map((await scene.verifications()).map((one) => [one.snapshot, one]));
-    expect(kept.get(second)).toMatchObject({ result: 'ok', problem: null, job: job?.job, store: 'local' });
+    const kept = new Map((await verifications()).map((one) => [one.snapshot, one]));
+    expect(kept.get(second)).toMatchObject({ result: 'ok', problem: null, job: job.job, store: 'local' });
     expect(kept.get(first)).toMatchObject({ result: 'damaged' });
     expect(kept.get(oldest)).toMatchObject({ result: 'damaged' });
     const listed = await scene.run('list');
@@ -215,47 +227,46 @@ describe('by the command line', () => {
   });
 
   test('Ctrl-C ends it in the middle of a slow reading', async () => {
-    const path = await imageOf('large.img', 4_000_000, { offset: 0, length: 4_000_000 });
-    const large = await scene.keep('debian', '20261101T000000Z', { ubd0: { from: path } });
-    await scene.configure({ filesystems: false, rate: '64KiB/s' });
-    const running = scene.start('verify', large, '--json');
+    const pieces = [{ offset: 0, length: 4_000_000 }];
+    const large = await keep('debian', '20261101T000000Z', { ubd0: { sizeBytes: 4_000_000, pieces } });
+    await configure({ filesystems: false, rate: '64KiB/s' });
+    const running = scene.start(['verify', large, '--json']);
     await running.waitForOutput(/"doneBytes":/);
     running.kill('SIGINT');
     expect(await running.exited).toMatchObject({ exitCode: 130 });
-    const [job] = await scene.withHouse(({ history }) => history.jobs({}));
-    expect(job).toMatchObject({ kind: 'verify', status: 'interrupted' });
+    expect(await scene.newestJob()).toMatchObject({ kind: 'verify', status: 'interrupted' });
   });
 });
 
 test('a store that is away is a warning, and the others are read', async () => {
   await three();
-  await scene.index();
-  await rm(join(scene.store.path, '.umlsnap-store'));
+  await index();
+  await rm(join(store.path, '.umlsnap-store'));
   const warnings = [expect.stringContaining('Store local')];
-  expect(await scene.verify()).toMatchObject({ status: 'warning', looked: 0, warnings });
+  expect(await verified()).toMatchObject({ status: 'warning', looked: 0, warnings });
 });
 
 test('killed in the middle of a check it takes its checker with it, and `recover` or the next run removes what it had copied', async () => {
-  const places = [join(scene.state, 'scratch'), join(scene.store.path, '.scratch')];
+  const places = [join(scene.state, 'scratch'), join(store.path, '.scratch')];
   /** Scratch copies that are there now. */
   const copies = async () => {
-    const names = await Promise.all(
-      places.map(async (at) => (await namesIn(at)).map((name) => join(at, name))),
-    );
-    return names.flat();
+    const names = places.map(async (at) => (await namesIn(at)).map((name) => join(at, name)));
+    return (await Promise.all(names)).flat();
   };
-  const large = join(dir, 'large.img');
+  const large = scene.path('large.img');
   await makeLargeExt4(large, 200_000);
-  const snapshot = await scene.keep('debian', '20261101T000000Z', { ubd0: { from: large } });
-  await scene.configure({});
-  const running = scene.start('verify', snapshot);
-  const checker = await waitFor('a checker at work', () => checkerOf(running.pid), { everyMs: 2 });
+  const snapshot = await keep('debian', '20261101T000000Z', { ubd0: { from: large } });
+  await configure({});
+  const running = scene.start(['verify', snapshot]);
+  const checker = await waitFor('a checker at work', () => childRunning('e2fsck', running.pid), {
+    everyMs: 2,
+  });
   running.kill('SIGKILL');
   await running.exited;
   await waitFor('the checker to end with us', () => readProcessStat(checker) === undefined);
   const [copy = '', ...more] = await copies();
   expect(more).toEqual([]);
-  const left = join(dir, 'left');
+  const left = scene.path('left');
   await runTool('cp', ['-a', '--sparse=always', copy, left]);
   const { exitCode, stdout } = await scene.run('recover');
   expect({ exitCode, stdout }).toMatchObject({
@@ -264,26 +275,8 @@ test('killed in the middle of a check it takes its checker with it, and `recover
   expect(await copies()).toEqual([]);
   await mkdir(dirname(copy), { recursive: true, mode: 0o700 });
   await rename(left, copy);
-  expect(await scene.verify({ of: 'snapshot', snapshot })).toMatchObject({
+  expect(await verified({ of: 'snapshot', snapshot })).toMatchObject({
     ...{ status: 'success', filesystems: [{ type: 'ext4', verdict: 'sound' }] },
   });
   expect(await copies()).toEqual([]);
 });
-
-const namesIn = (directory: string) => readdir(directory).catch((): string[] => []);
-
-/** The e2fsck among the children of this process. */
-function checkerOf(parentPid: number): number | undefined {
-  const pids = readdirSync('/proc').map(Number).filter(Boolean);
-  return pids.find((pid) => {
-    return readProcessStat(pid)?.parentPid === parentPid && commandOf(pid) === 'e2fsck';
-  });
-}
-
-function commandOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-  } catch {
-    return ''; // it ended since we looked
-  }
-}

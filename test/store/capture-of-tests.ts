@@ -68,12 +68,12 @@ export async function storeSnapshot(store: DirectoryStore, guest: string, direct
 }
 
 /** At so much of its size; done twice, it is undone. */
-export const flipByte = (path: string, share = 0.5) =>
+export const flipByte = (path: string, share = 0.5, mask = 0x10) =>
   withOpen(path, 'r+', async (file) => {
     const at = Math.floor((await file.stat()).size * share);
     const byte = Buffer.alloc(1);
     await file.read(byte, 0, 1, at);
-    await file.write(Buffer.of((byte[0] ?? 0) ^ 0x10), 0, 1, at);
+    await file.write(Buffer.of((byte[0] ?? 0) ^ mask), 0, 1, at);
   });
 
 /** In this process. */

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { readProcessStat } from '../../src/process-identity.js';
 import { waitFor } from './wait-for.js';
 
 /**
@@ -18,6 +19,15 @@ export function pids(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
+}
+
+/** The living child of a process that runs this program. */
+export function childRunning(program: string, parent = process.pid): number | undefined {
+  return pids().find((pid) => {
+    const stat = readProcessStat(pid);
+    const isOurs = stat?.parentPid === parent && stat.state !== 'Z';
+    return isOurs && readOrNothing(`/proc/${pid}/comm`).trim() === program;
+  });
 }
 
 /** Ends every process of the session by its pid, and returns when none is left. */
