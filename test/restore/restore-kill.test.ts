@@ -9,6 +9,7 @@ import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { canTrace } from '../capture/traced.js';
 import { makeImage, sha256sum } from '../image/make-image.js';
 import { lookAfterEachCall, someOf } from '../support/each-call.js';
+import { heard } from '../support/heard.js';
 import { pidOf } from '../support/pid-of.js';
 import { runTool } from '../support/run-tool.js';
 import { builtScript } from '../support/script-child.js';
@@ -62,18 +63,15 @@ async function restore(look: (nth: number, pid: number) => Promise<unknown>) {
   // Alone in its /proc: it looks at every process there, and each look is slow under strace.
   const alone = ['--pid', '--fork', '--mount-proc', '--kill-child=SIGKILL'];
   const restoring = spawn('unshare', [...alone, process.execPath, script, asked], { env });
-  let said = '';
-  restoring.stdout.on('data', (text: Buffer) => {
-    said += text.toString();
-  });
+  const said = heard(restoring.stdout);
   const ended = once(restoring, 'close');
   await Promise.race([once(restoring.stdout, 'data'), ended]);
   const pid = Number(readFileSync(`/proc/${pidOf(restoring)}/task/${pidOf(restoring)}/children`, 'utf8'));
   const go = () => restoring.stdin.end('go');
   const places = await lookAfterEachCall(pid, go, (nth) => look(nth, pid));
   await ended;
-  if (said.includes('failed')) throw new Error(said);
-  return { places, isDone: said.includes('done') };
+  if (said().includes('failed')) throw new Error(said());
+  return { places, isDone: said().includes('done') };
 }
 
 /** What lies there after a kill, held against the promise. @returns how many disks are the new ones */

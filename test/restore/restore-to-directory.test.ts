@@ -3,7 +3,8 @@ import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { verifySnapshot } from '../../src/restore/verify-snapshot.js';
-import { allocatedBytes, imageShapes, withOpen } from '../image/make-image.js';
+import { allocatedBytes, imageShapes } from '../image/make-image.js';
+import { flipByte } from '../store/capture-of-tests.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { storeSnapshot } from './stored-snapshot.js';
@@ -98,16 +99,10 @@ describe('a restore to a directory', () => {
 });
 
 const base = 'backing/base image.img.img';
-const flipByte = (path: string, position: number) =>
-  withOpen(path, 'r+', async (file) => {
-    const byte = Buffer.alloc(1);
-    await file.read(byte, 0, 1, position);
-    await file.write(Buffer.from([byte.readUInt8() ^ 1]), 0, 1, position);
-  });
 
 test.each<[by: string, file: string, damage: (path: string) => Promise<unknown>, problem: RegExp]>([
-  ['one flipped bit', 'ubd1.cow', (path) => flipByte(path, 1_200_000), /ubd1\.cow does not match/],
-  ['one byte in a hole', 'ubd1.cow', (path) => flipByte(path, 2_999_999), /ubd1\.cow does not match/],
+  ['one flipped bit', 'ubd1.cow', (path) => flipByte(path, 0.4), /ubd1\.cow does not match/],
+  ['one byte in a hole', 'ubd1.cow', (path) => flipByte(path, 0.99), /ubd1\.cow does not match/],
   ['a changed backing file', base, (path) => flipByte(path, 0), /base image.* does not match/],
   [
     'a file cut short',

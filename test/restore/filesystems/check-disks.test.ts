@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -10,19 +9,22 @@ import { runChecker } from '../../../src/restore/filesystems/checker-process.js'
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
 import type { RestoreSource } from '../../../src/restore/restore-source.js';
 import { makeLargeExt4, sha256sum, withOpen } from '../../image/make-image.js';
+import { bytesOf } from '../../store/capture-of-tests.js';
+import { storeAt } from '../../store/fresh-store.js';
+import { contentIn, type ImageWish, sealSparse } from '../../store/sparse-snapshots.js';
+import { childRunning, readOrNothing } from '../../support/guest-processes.js';
 import { canLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { runTool, tryTool } from '../../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
-import { sourceOf, sourceOfImages } from '../stored-snapshot.js';
 
 /** Filesystems of real mkfs, used by a real kernel where that needs root, damaged in known places. */
 
 const isRoot = process.getuid?.() === 0;
 let made: string;
 let dir: string;
-let store: string;
-/** The only disk of the snapshot, as it lies in the store. */
+let given: string;
+/** The only disk of the snapshot, damage and all, until it is sealed. */
 let image: string;
 beforeAll(async () => {
   made = await makeTempDir();
@@ -39,14 +41,14 @@ beforeAll(async () => {
 afterAll(() => removeTempDir(made));
 beforeEach(async () => {
   dir = await makeTempDir();
-  store = join(dir, 'store');
-  await mkdir(store);
-  image = join(store, 'ubd0.img');
+  given = join(dir, 'given');
+  await mkdir(given);
+  image = join(given, 'disk.img');
 });
 afterEach(() => removeTempDir(dir));
 
-const putInStore = (from: string) => runTool('cp', ['--sparse=always', from, image]);
-const stored = (name: string) => putInStore(join(made, `${name}.img`));
+const copied = (from: string, to = image) => runTool('cp', ['--sparse=always', from, to]);
+const copiedMade = (type: string, to?: string) => copied(join(made, `${type}.img`), to);
 
 const debugfs = (path: string, ...commands: string[]) =>
   runTool('sh', ['-c', 'printf "%s\\n" "$@" | debugfs -w "$0"', path, ...commands]);
@@ -58,11 +60,16 @@ const optionsWith = (more: Partial<CheckOptions> = {}): CheckOptions => ({
   ...more,
 });
 
-/** The file of the store as it is now: what was captured, damage and all. */
-const source = (): Promise<RestoreSource> => sourceOfImages(store, ['ubd0.img']);
+/** A snapshot of one disk in a store of its own. */
+async function sealed(disk: ImageWish = { from: image }, path?: string): Promise<RestoreSource> {
+  const store = storeAt(path ?? (await makeTempDir(given)));
+  await store.prepare(null);
+  const { snapshot } = await sealSparse(store, 'debian@20260102T030405Z', { ubd0: disk });
+  return await contentIn(store, snapshot);
+}
 
-async function check(more: Partial<CheckOptions> = {}): Promise<FilesystemRecord> {
-  const [record] = await checkDisks(await source(), optionsWith(more));
+async function check(more: Partial<CheckOptions> = {}, source?: RestoreSource): Promise<FilesystemRecord> {
+  const [record] = await checkDisks(source ?? (await sealed()), optionsWith(more));
   if (!record) throw new Error('a disk has a record');
   return record;
 }
@@ -71,13 +78,13 @@ describe('a filesystem that is sound', () => {
   test.each(['ext2', 'ext3', 'ext4', 'xfs', 'btrfs'])(
     '%s, is told from the others, and found so by its checker',
     async (type) => {
-      await stored(type);
+      await copiedMade(type);
       expect(await check()).toMatchObject({ disk: 'ubd0', type, verdict: 'sound', reason: null });
     },
   );
 
   test('with a file that was deleted while it was open is no damage: a mount would remove it', async () => {
-    await stored('ext4');
+    await copiedMade('ext4');
     await debugfs(image, 'unlink two', 'sif <13> links_count 0', 'sif <13> dtime 0', 'ssv last_orphan 13');
     expect((await tryTool('e2fsck', ['-fn', image])).exitCode).toBe(4);
     expect(await check()).toMatchObject({ type: 'ext4', verdict: 'sound' });
@@ -118,7 +125,7 @@ describe('damage', () => {
     ['a garbled superblock', 'btrfs', overwrite(65_936, 200), /btrfs check finds errors: .*checksum/],
     ['less disk than it says', 'btrfs', cutTo(60), /its disk has 62914560/],
   ])('%s, of %s, is found and explained', async (_, type, damage, expected) => {
-    await stored(type);
+    await copiedMade(type);
     await damage();
     const reason = expect.stringMatching(expected);
     expect(await check()).toMatchObject({ type, verdict: 'bad', reason });
@@ -134,7 +141,7 @@ describe('damage', () => {
   });
 });
 
-/** Stores a filesystem that its kernel had mounted and was writing to when it was captured. */
+/** Copies a filesystem that its kernel had mounted and was writing to when it was copied. */
 async function inUse(type: 'ext4' | 'xfs', prepare: (image: string) => Promise<unknown> = async () => {}) {
   const sizeMiB = type === 'xfs' ? 300 : 32;
   await withLoopFilesystem({ type, sizeMiB, prepare }, async (mountPoint, filesystem) => {
@@ -144,7 +151,7 @@ async function inUse(type: 'ext4' | 'xfs', prepare: (image: string) => Promise<u
     await withOpen(join(mountPoint, 'held'), 'w', async () => {
       await rm(join(mountPoint, 'held'));
       await runTool('sync', ['-f', mountPoint]);
-      await putInStore(filesystem.image);
+      await copied(filesystem.image);
     });
   });
 }
@@ -167,11 +174,6 @@ test('a disk that was in use is not called sound where only a mount could replay
   expect(found.output).toMatch(/metadata changes in a log/);
 });
 
-async function look() {
-  const { mtimeNs, ctimeNs, size, blocks } = await stat(image, { bigint: true });
-  return { mtimeNs, ctimeNs, size, blocks, sum: await sha256sum(image) };
-}
-
 describe('what is no filesystem that we know', () => {
   const table = 'what lies in its partitions is not looked into';
   const write = (bytes: Buffer, at: number) => () =>
@@ -190,13 +192,13 @@ describe('what is no filesystem that we know', () => {
     await truncate(image, 8 * 2 ** 20);
     await make();
     expect(await check()).toMatchObject({ type, verdict: 'none', reason, output: null });
-    expect(await readdir(dir)).toEqual(['store']);
+    expect(await readdir(dir)).toEqual(['given']);
   });
 });
 
 describe('the private copy', () => {
   test('is gone afterwards, whatever was found, and so is one that a killed process had left', async () => {
-    await stored('ext4');
+    await copiedMade('ext4');
     const scratch = join(dir, 'scratch');
     await mkdir(join(scratch, '4194303-1-0badcafe'), { recursive: true });
     await writeFile(join(scratch, '4194303-1-0badcafe', 'ubd0.img'), 'left');
@@ -212,17 +214,18 @@ describe('the private copy', () => {
   test('shares its blocks with the store where the store can do that, and leaves it as it was', async (context) => {
     if (!canLoopMount('xfs')) return context.skip('needs root and loop devices');
     await withLoopFilesystem({ type: 'xfs', sizeMiB: 300 }, async (mountPoint) => {
-      store = mountPoint;
-      image = join(store, 'ubd0.img');
-      await stored('ext4');
-      const before = await look();
-      const scratch = join(store, '.scratch');
-      const places = {
-        configured: null,
-        beside: { directory: store, scratch },
-        otherwise: join(dir, 'scratch'),
+      await copiedMade('ext4');
+      const source = await sealed({ from: image }, mountPoint);
+      const stored = join(mountPoint, 'debian', '20260102T030405Z', 'ubd0.img');
+      const look = async () => {
+        const { mtimeNs, ctimeNs, size, blocks } = await stat(stored, { bigint: true });
+        return { mtimeNs, ctimeNs, size, blocks, sum: await sha256sum(stored) };
       };
-      expect(await check({ places })).toMatchObject({ verdict: 'sound' });
+      const before = await look();
+      const scratch = join(mountPoint, '.scratch');
+      const beside = { directory: mountPoint, scratch };
+      const places = { configured: null, beside, otherwise: join(dir, 'scratch') };
+      expect(await check({ places }, source)).toMatchObject({ verdict: 'sound' });
       expect(await look()).toEqual(before);
       expect(await readdir(scratch)).toEqual([]);
       expect(await readdir(dir)).not.toContain('scratch');
@@ -232,7 +235,7 @@ describe('the private copy', () => {
   test('is not begun where there is no room for it', async (context) => {
     if (!canLoopMount('ext4')) return context.skip('needs root and loop devices');
     await withLoopFilesystem({ type: 'ext4', sizeMiB: 16 }, async (mountPoint) => {
-      await stored('ext4');
+      await copiedMade('ext4');
       const scratch = join(mountPoint, 'scratch');
       const reason = expect.stringMatching(/MiB free, and a private copy of ubd0 takes/);
       const found = await check({ places: { configured: scratch, beside: null, otherwise: dir } });
@@ -242,7 +245,7 @@ describe('the private copy', () => {
   });
 
   test('is not made in a place that others could change under us', async () => {
-    await stored('ext4');
+    await copiedMade('ext4');
     await mkdir(join(dir, 'elsewhere'));
     await symlink(join(dir, 'elsewhere'), join(dir, 'link'));
     const reason = expect.stringContaining('not a directory of ours');
@@ -253,29 +256,24 @@ describe('the private copy', () => {
 
 describe('a disk of two files, and one that comes as a stream', () => {
   /** A COW file of UML's own make, over an ext4. */
-  async function pair(): Promise<RestoreSource> {
-    const base = join(store, 'base.img');
-    await runTool('cp', ['--sparse=always', join(made, 'ext4.img'), base]);
-    await runTool('uml_mkcow', [join(store, 'ubd0.cow'), base]);
-    const [cow, backing] = (await sourceOfImages(store, ['ubd0.cow', 'base.img'])).manifest.disks;
-    if (!cow || !backing) throw new Error('there are two files');
-    const { file, sizeBytes, sha256, mtime } = backing;
-    const ofBacking = { sourcePath: base, file, sizeBytes, sha256, mtime };
-    const both = sourceOf(store, [{ ...cow, kind: 'cow', backing: ofBacking }]);
-    return { ...both, openBacking: both.openFile };
+  async function pair() {
+    const [cow, base] = [join(given, 'disk.cow'), join(given, 'base.img')];
+    await copiedMade('ext4', base);
+    await runTool('uml_mkcow', [cow, base]);
+    return { from: cow, backing: base };
   }
 
   /** The same, as an archive gives it. */
   const streamed = ({ manifest, openFile, openBacking }: RestoreSource): RestoreSource => ({
     manifest,
-    openFile: async (file) => await asStream(await openFile(file)),
-    openBacking: async (file) => await asStream(await openBacking(file)),
+    openFile: async (file) => asStream(await bytesOf(await openFile(file))),
+    openBacking: async (file) => asStream(await bytesOf(await openBacking(file))),
   });
 
   test.each([
-    ['of two files', async () => await pair()],
-    ['of two files that come as streams', async () => streamed(await pair())],
-    ['that comes as a stream', async () => stored('ext4').then(async () => streamed(await source()))],
+    ['of two files', async () => await sealed(await pair())],
+    ['of two files that come as streams', async () => streamed(await sealed(await pair()))],
+    ['that comes as a stream', async () => copiedMade('ext4').then(async () => streamed(await sealed()))],
   ])('%s, is checked as its guest saw it, and leaves no copy', async (_, make) => {
     expect(await checkDisks(await make(), optionsWith())).toMatchObject([{ type: 'ext4', verdict: 'sound' }]);
     expect(await readdir(join(dir, 'scratch'))).toEqual([]);
@@ -283,38 +281,27 @@ describe('a disk of two files, and one that comes as a stream', () => {
 
   test('is bad when its header is not one of these two', async () => {
     const two = await pair();
-    await withOpen(join(store, 'ubd0.cow'), 'r+', (file) => file.write(Buffer.alloc(8, 0x7f), 0, 8, 12));
+    await withOpen(two.from, 'r+', (file) => file.write(Buffer.alloc(8, 0x7f), 0, 8, 12));
     const reason = expect.stringContaining('not one of a backing file of 33554432');
-    expect(await checkDisks(two, optionsWith())).toMatchObject([{ type: 'COW', verdict: 'bad', reason }]);
+    expect(await check({}, await sealed(two))).toMatchObject({ type: 'COW', verdict: 'bad', reason });
   });
 });
 
-async function asStream(content: ImageContent): Promise<ImageContent> {
-  if (content.from === 'stream') return content;
-  const bytes = await content.handle.readFile();
+function asStream(bytes: Buffer): ImageContent {
   async function* pieces() {
     for (let offset = 0; offset < bytes.length; offset += 65_536) {
       const data = bytes.subarray(offset, offset + 65_536);
       if (data.some((byte) => byte !== 0)) yield { offset, data };
     }
   }
-  return { from: 'stream', pieces: pieces(), close: () => content.close() };
+  return { from: 'stream', pieces: pieces(), close: async () => {} };
 }
 
 describe('a checker', () => {
-  /** Of the processes whose working directory is below this one. */
-  const lookAt = (below: string) => {
-    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-      try {
-        if (!readlinkSync(`/proc/${pid}/cwd`).startsWith(below)) continue;
-        const read = (name: string) => readFileSync(`/proc/${pid}/${name}`, 'utf8');
-        if (!/^e2fsck\b/.test(read('comm'))) continue;
-        return { status: read('status'), limits: read('limits'), environ: read('environ') };
-      } catch {
-        // It ended while we looked.
-      }
-    }
-    return undefined;
+  const lookAtIt = () => {
+    const read = (name: string) => readOrNothing(`/proc/${childRunning('e2fsck')}/${name}`);
+    const [environ, status, limits] = [read('environ'), read('status'), read('limits')];
+    return limits === '' ? undefined : { environ, status, limits };
   };
 
   test('runs as a user that owns nothing else, without privileges, within limits, and ends when it is given up', async (context) => {
@@ -323,10 +310,10 @@ describe('a checker', () => {
     const abort = new AbortController();
     const checking = check({ signal: abort.signal });
     checking.catch(() => {});
-    const seen = await waitFor('a checker at work', () => lookAt(join(dir, 'scratch')), { everyMs: 1 });
+    const seen = await waitFor('a checker at work', lookAtIt, { everyMs: 1 });
     abort.abort(new Error('enough'));
     await expect(checking).rejects.toThrow('enough');
-    expect(lookAt(join(dir, 'scratch'))).toBeUndefined();
+    expect(lookAtIt()).toBeUndefined();
     expect(await readdir(join(dir, 'scratch'))).toEqual([]);
     const [uid, gid] = await Promise.all(['-u', '-g'].map((which) => runTool('id', [which, 'nobody'])));
     expect(seen.status).toMatch(new RegExp(`^Uid:(\\t${String(uid).trim()}){4}$`, 'm'));
@@ -342,7 +329,7 @@ describe('a checker', () => {
 
   test('of a user that there is not is not run as root instead', async (context) => {
     if (!isRoot) return context.skip('only root can become another user');
-    await stored('ext4');
+    await copiedMade('ext4');
     for (const user of ['root', 'no-such-user']) {
       const reason = expect.stringContaining(user);
       expect(await check({ user })).toMatchObject({ verdict: 'notChecked', reason });
@@ -350,7 +337,7 @@ describe('a checker', () => {
   });
 
   test('prints nothing of the guest’s that would act on a terminal', async () => {
-    await stored('ext4');
+    await copiedMade('ext4');
     await debugfs(image, 'ssv volume_name \x1b]0;owned\x07', 'clri two');
     const { output, verdict } = await check();
     expect(verdict).toBe('bad');
