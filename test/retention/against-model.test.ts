@@ -3,23 +3,17 @@ import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../../src/retention/candidate.js';
 import type { PreviousSweep } from '../../src/retention/clock-doubt.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
+import { oneOf as drawnOf, randomOf } from '../campaign/campaign.js';
 import { type ModelCase, modelOfKeeping } from './keep-model.js';
 
 const seed = 20261121;
 const histories = 10_000;
 const hour = 3_600_000;
 
-/** mulberry32: small, and the same everywhere. */
-let state = seed;
-function fraction(): number {
-  state = (state + 0x6d2b79f5) | 0;
-  let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-  mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-}
+const fraction = randomOf(seed, 0);
 const below = (limit: number) => Math.floor(fraction() * limit);
 const chance = (probability: number) => fraction() < probability;
-const oneOf = <T>(...items: [T, ...T[]]): T => items[below(items.length)] ?? items[0];
+const oneOf = <T>(...items: T[]): T => drawnOf(fraction, items);
 function shuffled<T>(items: T[]): T[] {
   const drawn = items.map((item) => ({ item, at: fraction() }));
   return drawn.sort((a, b) => a.at - b.at).map(({ item }) => item);
@@ -59,13 +53,9 @@ function wordOf([warning = '']: string[]): 'setBack' | 'leapt' | 'quiet' {
 function randomCase(): ModelCase {
   const zone = oneOf('UTC', 'Europe/Rome', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kathmandu');
   // Often a day after one of those zones has changed its clocks.
-  const changes = [
-    [2, 29],
-    [9, 25],
-    [10, 1],
-    [3, 5],
-  ] as const;
-  const [month, date] = chance(0.3) ? oneOf<readonly [number, number]>(...changes) : [below(12), below(28)];
+  const [month = 0, date = 1] = chance(0.3)
+    ? oneOf([2, 29], [9, 25], [10, 1], [3, 5])
+    : [below(12), below(28)];
   const nowMs = Date.UTC(2026, month, date, below(24), below(60));
   return {
     ...{ zone, nowMs },

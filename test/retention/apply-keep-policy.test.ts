@@ -109,7 +109,3 @@ test('in which order they are listed makes no difference, even to twins', () => 
   const plan = applyKeepPolicy([...twins, ...daily(3)], { last: 2 }, { now });
   expect(applyKeepPolicy([...daily(3), ...twins].toReversed(), { last: 2 }, { now })).toEqual(plan);
 });
-
-test('no snapshots are no problem', () => {
-  expect(applyKeepPolicy([], { last: 1 }, { now })).toMatchObject({ keep: [], remove: [], warnings: [] });
-});

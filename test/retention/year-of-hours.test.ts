@@ -126,16 +126,14 @@ describe('fault 56: a clock that jumps under hourly snapshots', () => {
   const start = Date.UTC(2026, 5, 1, 0, 30);
   const old = new Guest(start, 'Europe/Rome');
   beforeAll(() => old.hours(40 * 24));
+  const to2100 = (guest: Guest) => Date.UTC(2100, 0, 1) - guest.trueMs;
   const jumps: [string, errorOf: (guest: Guest) => number, boots: number, warning: RegExp][] = [
     // And seven minutes, since no two snapshots can have the same name.
     ['a day ahead', () => day + 7 * 60_000, 0, /leapt ahead/],
     ['a day back', () => -day - 7 * 60_000, 0, /set back/],
     ['to 1970', (guest) => -guest.trueMs, 0, /set back/],
-    ['to 2100', (guest) => Date.UTC(2100, 0, 1) - guest.trueMs, 0, /leapt ahead/],
-    [
-      'to 2100 across a restart of the host, where nothing tells how long it was down',
-      ...([(guest: Guest) => Date.UTC(2100, 0, 1) - guest.trueMs, 1, /leapt ahead.*restarted/] as const),
-    ],
+    ['to 2100', to2100, 0, /leapt ahead/],
+    ['to 2100 across a restart, which nothing tells the length of', to2100, 1, /leapt ahead.*restarted/],
   ];
 
   test.each(jumps)(
