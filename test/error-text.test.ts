@@ -9,16 +9,10 @@ const inCapture = { guest: 'debian', phase: 'capture' };
 const budget = { pausedMs: 5003, budgetMs: 5000 };
 const overBudget = { guest: 'debian', predictedMs: 9000, budgetMs: 5000, dataBytes: 1e9 };
 const silent = { guest: 'debian', problem: 'it answers no `go`' };
-const notFrozenCauses = [
-  ...([
-    'off',
-    'notBootedWithNotify',
-    'notifiesElsewhere',
-    'socketUnusable',
-    'noAgent',
-    'agentTooNew',
-  ] as const),
-  ...(['hookFailed', 'hookOverran', 'filesystemRefused', 'tookTooLong', 'noAnswer', 'endedEarly'] as const),
+const notFrozenCauses: FactsByCode['NotFrozen']['cause'][] = [
+  ...(['off', 'notBootedWithNotify', 'notifiesElsewhere', 'socketUnusable', 'noAgent'] as const),
+  ...(['agentTooNew', 'hookFailed', 'hookOverran', 'filesystemRefused', 'tookTooLong'] as const),
+  ...(['noAnswer', 'endedEarly'] as const),
 ];
 
 /** Facts as they may come, for each code that there is: the compiler asks for a new one. */

@@ -10,15 +10,6 @@ import {
 import { patient as options } from './with-client.js';
 
 /** What a real guest answers to the commands stands in guests/mconsole.test.ts. */
-function clientThatNotes() {
-  const sent: string[] = [];
-  const request = async (command: string) => {
-    sent.push(command);
-    return '';
-  };
-  return { client: { request }, sent };
-}
-
 test('the empty answer to stop of a kernel before 2.6.19 means stopped too, and a text that no UML answers no success', async () => {
   expect(await readStopAnswer(Promise.resolve(''))).toBe('stopped');
   await expect(readStopAnswer(Promise.resolve('stopping'))).rejects.toMatchObject({ code: 'CommandRefused' });
@@ -26,7 +17,7 @@ test('the empty answer to stop of a kernel before 2.6.19 means stopped too, and 
 });
 
 test('a query of a device can not become a change of it, which would let a stopped guest run, nor a sysrq a longer text', async () => {
-  const { client, sent } = clientThatNotes();
+  const client = { request: () => expect.unreachable() };
   for (const device of ['ubd0=/etc/shadow', 'ubd0 ', '', 'ubd0\n', 'UBD0']) {
     await expect(queryConfig(client, device, options)).rejects.toMatchObject({ code: 'Usage' });
     await expect(removeDevice(client, device, options)).rejects.toMatchObject({ code: 'Usage' });
@@ -35,5 +26,4 @@ test('a query of a device can not become a change of it, which would let a stopp
   for (const key of ['sub', '']) {
     await expect(sysrq(client, key, options)).rejects.toMatchObject({ code: 'Usage' });
   }
-  expect(sent).toEqual([]);
 });

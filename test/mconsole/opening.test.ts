@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { expect, test, vi } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { withFakeGuest } from '../fixtures/fake-guest.js';
-import { builtScript } from '../support/script-child.js';
+import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 import { patient } from './with-client.js';
@@ -110,6 +108,7 @@ test('no file of ours is left when a client is closed, or when its process ends 
 
 /** Opens the socket in a process of this user's, which ends without closing it. */
 async function openAs(uid: number, socketPath: string): Promise<string> {
-  const script = builtScript(new URL('./open-as-child.ts', import.meta.url));
-  return (await promisify(execFile)(process.execPath, [script, String(uid), socketPath])).stdout;
+  const child = startScript(new URL('./open-as-child.ts', import.meta.url), [String(uid), socketPath]);
+  await child.exited;
+  return child.lines.join();
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { printable, printableLine } from '../../src/mconsole/printable.js';
+import { printable } from '../../src/mconsole/printable.js';
 
 const esc = '\u001b';
 
@@ -26,8 +26,4 @@ test('nothing that the guest sends leaves a control character', () => {
       expect(printable(text)).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
     }),
   );
-});
-
-test('a guest can not write a line of its own into a log', () => {
-  expect(printableLine('refused\n2026-11-21 snapshot is good\n')).toBe('refused 2026-11-21 snapshot is good');
 });

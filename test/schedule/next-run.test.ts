@@ -2,14 +2,8 @@ import { expect, test } from 'vitest';
 import { nextRunOf } from '../../src/schedule/next-run.js';
 
 const at = (text: string) => new Date(`2026-11-${text}Z`);
-const neverRun = {
-  name: 'debian',
-  schedule: '0 3 * * *',
-  timezone: 'UTC',
-  catchUp: true,
-  jitterMs: 0,
-  lastSlot: null,
-};
+const daily = { name: 'debian', schedule: '0 3 * * *', timezone: 'UTC' };
+const neverRun = { ...daily, catchUp: true, jitterMs: 0, lastSlot: null };
 
 test.each<[is: string, changes: { catchUp?: boolean; lastSlot?: Date }, next: string, isOverdue: boolean]>([
   ['that nothing was ever done for runs at its next slot', {}, '22T03:00', false],

@@ -14,12 +14,6 @@ function planAt(now: string | Date, entries: PlannedEntry[], changes: Partial<Ti
 
 const at = (time: string) => new Date(`2026-01-01T${time}Z`);
 
-test('a slot is due at its instant, and not a millisecond before', () => {
-  const entry = entryNamed('a', { lastSlot: at('09:00') });
-  expect(planAt('2026-01-01T09:59:59.999Z', [entry])).toMatchObject({ due: [], next: at('10:00') });
-  expect(planAt(at('10:00'), [entry]).due).toEqual([{ name: 'a', slot: at('10:00'), trigger: 'schedule' }]);
-});
-
 test('a slot that is a minute late, as on a busy host, is no catch-up; one that is later is', () => {
   const entry = entryNamed('a', { lastSlot: at('09:00') });
   expect(planAt(at('10:01'), [entry]).due[0]?.trigger).toBe('schedule');
