@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
 import { recover } from '../../jobs/recover.js';
-import type { Recovered } from '../../jobs/recover-at-start.js';
+import { recoverAtStart } from '../../jobs/recover-at-start.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
@@ -27,8 +27,8 @@ afterEach(() => history.close());
 const source = async () =>
   restoreSourceOf({ store, stored: await store.read(snapshot) }, await recordedRows(history, 'debian'));
 
-async function recovered(): Promise<Recovered> {
-  const found = { discarded: [], indexed: [], forgotten: [], problems: [] } as unknown as Recovered;
+async function recovered() {
+  const found = await recoverAtStart(history, []);
   const places = { scratchPlaces: [], drillScratch: join(fresh.dir, 'none') };
   await recover({ history, stores: [store], ...places }, found);
   return found;

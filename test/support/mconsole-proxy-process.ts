@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { createSocket, type DatagramSocket } from 'unix-dgram';
+import { replyDatagram } from '../fixtures/reply-datagram.js';
 import type { Order, ProxyEvent, ProxyState, Rule, What } from './mconsole-proxy-messages.js';
 
 /** The process of mconsole-proxy.ts: passes requests and answers on, by rules, and notes when. */
@@ -47,7 +48,7 @@ function takeRequest(datagram: Buffer, clientPath: string): void {
   byTheRules({
     ...{ what: 'request', command, datagram },
     pass: () => send(back, datagram, guestSocketPath),
-    answer: (text) => takeAnswer(answerOf(text)),
+    answer: (text) => takeAnswer(replyDatagram(`${text}\0`)),
   });
 }
 
@@ -103,14 +104,6 @@ function send(socket: DatagramSocket, datagram: Buffer, path: string): boolean {
     sent = !error;
   });
   return sent;
-}
-
-/** As a guest's kernel says that all went well. */
-function answerOf(text: string): Buffer {
-  const data = Buffer.from(`${text}\0`);
-  const header = Buffer.alloc(dataOffset);
-  header.writeUInt32LE(data.length, dataOffset - 4);
-  return Buffer.concat([header, data]);
 }
 
 function textOf(datagram: Buffer): string {

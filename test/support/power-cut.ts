@@ -1,7 +1,6 @@
-import { closeSync, openSync } from 'node:fs';
+import { constants, copyFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cloneFileBlocking } from '../../src/image/linux-calls.js';
 import { afterOurDeath } from './death-watch.js';
 import { withLoopFilesystem } from './loop-filesystem.js';
 import { runTool } from './run-tool.js';
@@ -41,7 +40,7 @@ export async function withPowerStage<T>(type: Kind, use: (stage: PowerStage) => 
       let cuts = 0;
       const cut = (): Cut => {
         const at = join(outer, `cut-${cuts++}`);
-        cloneFile(image, `${at}.img`);
+        copyFileSync(image, `${at}.img`, constants.COPYFILE_FICLONE_FORCE);
         return {
           withMounted: async (look) => {
             const looked = await withMount(type, `${at}.img`, at, look);
@@ -69,16 +68,5 @@ async function withMount<T>(
   } finally {
     await runTool('umount', [mountPoint]).catch(() => runTool('umount', ['-l', mountPoint]));
     await rm(mountPoint, { recursive: true });
-  }
-}
-
-function cloneFile(from: string, to: string): void {
-  const source = openSync(from, 'r');
-  const target = openSync(to, 'wx');
-  try {
-    cloneFileBlocking(source, target);
-  } finally {
-    closeSync(target);
-    closeSync(source);
   }
 }
