@@ -15,6 +15,7 @@ test('an order fits into one mconsole request, however long its words are', () =
 describe('an answer', () => {
   const nonce = 'n';
   const failed = { hook: '10-db', exit: 1, text: 'no such file' };
+  const inUse = { why: 'filesystem', text: '/data: in use' };
   const late = { hook: '10-db', exit: 'late', text: '' };
   test.each([
     ['pong', 'run=12345678-ab', { run: '12345678-ab' }],
@@ -29,11 +30,7 @@ describe('an answer', () => {
     ['drilled', 'ok=2', { outcome: { ran: 2 } }],
     ['drilled', 'hook=10-db exit=1 text=no such file', { outcome: { failed } }],
     ['refused', 'why=hook hook=10-db exit=late text=', { refusal: { why: 'hook', ...late } }],
-    [
-      'refused',
-      'why=filesystem text=/data: in use',
-      { refusal: { why: 'filesystem', text: '/data: in use' } },
-    ],
+    ['refused', 'why=filesystem text=/data: in use', { refusal: inUse }],
     ['refused', 'why=late text=/', { refusal: { why: 'late', text: '/' } }],
   ])('is read: %s %s', (said, words, facts) => {
     expect(parseAnswer(`umlsnap agent 1 ${said} nonce=n ${words}`.trim())).toEqual({ said, nonce, ...facts });

@@ -72,12 +72,9 @@ test('it has one listener: a second one of ours, and one beside somebody else, i
   });
   const foreign = createSocket('unix_dgram');
   foreign.bind(path);
-  try {
-    await expect(listen(async () => expect.unreachable())).rejects.toMatchObject({ code: 'Busy' });
-    expect(existsSync(path)).toBe(true);
-  } finally {
-    foreign.close();
-  }
+  const beside = listen(async () => expect.unreachable()).finally(() => foreign.close());
+  await expect(beside).rejects.toMatchObject({ code: 'Busy' });
+  expect(existsSync(path)).toBe(true);
 });
 
 test('it does not take the place of a file, and has a path that the kernel takes whole', async () => {
@@ -93,13 +90,9 @@ test('it does not take the place of a file, and has a path that the kernel takes
 test.runIf(isRoot)("it lets another user's guest in, and nobody else", async () => {
   const socketPath = join(dir, 'other', 's');
   const ofGuest = { socketPath, guestUid: 12345 };
-  await expect(
-    listen(async () => {}, ofGuest),
-    'he could not get there',
-  ).rejects.toMatchObject({
-    code: 'NotifyUnusable',
-    facts: { problem: `user 12345, who runs the guest, may not pass ${dir}` },
-  });
+  const problem = `user 12345, who runs the guest, may not pass ${dir}`;
+  const refused = { code: 'NotifyUnusable', facts: { problem } };
+  await expect(listen(async () => {}, ofGuest)).rejects.toMatchObject(refused);
   chmodSync(dir, 0o711);
   await listen(async () => {
     expect(statSync(socketPath)).toMatchObject({ uid: 12345 });

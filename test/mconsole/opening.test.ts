@@ -53,10 +53,7 @@ test('what is no socket is refused, and said to be what it is, be it nothing', (
     }
     const nowhere = MconsoleClient.open(join(dir, 'nowhere', 'mconsole'));
     await expect(nowhere).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
-  }));
-
-test('a socket of the stream kind is told from a dead guest', () =>
-  withTempDir(async (dir) => {
+    // Of the stream kind: it is no dead guest.
     const server = createServer().listen(join(dir, 'stream'));
     await expect(expectAnswer(join(dir, 'stream'))).rejects.toMatchObject({ code: 'NotASocket' });
     server.close();

@@ -23,23 +23,21 @@ const untilAborted = (signal: AbortSignal) =>
 test.each<[says: Notification, code: string, text?: string]>([
   [{ type: 'panic', text: 'no init' }, 'GuestPanicked', 'no init'],
   [{ type: 'booted', socketPath: '/x/mconsole' }, 'GuestRebooted'],
-])('what is under way is given up when the guest says %o', async (notification, code, text) => {
-  const { watched, say, takers } = watchedGuest();
-  const work = whileGuestLives(watched, untilAborted);
-  say(notification);
-  await expect(work).rejects.toMatchObject({ code, facts: { phase: 'precopy', ...(text && { text }) } });
-  expect(takers.size).toBe(0);
-});
-
-test('a message or a hang ends nothing', async () => {
-  const { watched, say } = watchedGuest();
-  const work = whileGuestLives(watched, async (signal) => {
-    say({ type: 'message', text: 'panic' });
-    say({ type: 'hang', text: '' });
-    return signal.aborted;
-  });
-  expect(await work).toBe(false);
-});
+])(
+  'what is under way is given up when the guest says %o, and by no message and no hang',
+  async (notification, code, text) => {
+    const { watched, say, takers } = watchedGuest();
+    const work = whileGuestLives(watched, (signal) => {
+      say({ type: 'message', text: 'panic' });
+      say({ type: 'hang', text: '' });
+      expect(signal.aborted).toBe(false);
+      return untilAborted(signal);
+    });
+    say(notification);
+    await expect(work).rejects.toMatchObject({ code, facts: { phase: 'precopy', ...(text && { text }) } });
+    expect(takers.size).toBe(0);
+  },
+);
 
 test('the end of the guest is told in the place of what it broke, but not of a guest that may be paused', async () => {
   const broken = new UmlsnapError('GuestGone', { guest: 'debian', phase: 'precopy', leftoverPids: [] });

@@ -96,7 +96,8 @@ describe('damage', () => {
   const cutTo = (mebibytes: number) => () => truncate(image, mebibytes * 2 ** 20);
   const overwrite = (at: number, length: number) => () =>
     withOpen(image, 'r+', (file) => file.write(Buffer.alloc(length, 0x5a), 0, length, at));
-  const agi = ['-x', '-c', 'agi 0', '-c', 'write -d root 77'];
+  const noInodeTree = () => runTool('xfs_db', ['-x', '-c', 'agi 0', '-c', 'write -d root 77', image]);
+  const less = 'less disk than it says';
   type Damage = [what: string, type: string, damage: () => Promise<unknown>, reason: RegExp];
 
   test.each<Damage>([
@@ -108,22 +109,12 @@ describe('damage', () => {
     ],
     ['a file without its inode', 'ext4', edited('clri two'), /e2fsck finds errors: .*deleted.unused inode/i],
     ['errors that the kernel has noted', 'ext4', edited('ssv state 2'), /kernel has met errors/],
-    [
-      'less disk than it says',
-      'ext4',
-      cutTo(20),
-      /says that it has 33554432 bytes, and its disk has 20971520/,
-    ],
-    [
-      'an inode tree that is none',
-      'xfs',
-      () => runTool('xfs_db', [...agi, image]),
-      /xfs_repair finds errors: \S/,
-    ],
+    [less, 'ext4', cutTo(20), /says that it has 33554432 bytes, and its disk has 20971520/],
+    ['an inode tree that is none', 'xfs', noInodeTree, /xfs_repair finds errors: \S/],
     ['a garbled superblock', 'xfs', overwrite(16, 100), /says that it has|xfs_repair finds errors: \S/],
-    ['less disk than it says', 'xfs', cutTo(100), /its disk has 104857600/],
+    [less, 'xfs', cutTo(100), /its disk has 104857600/],
     ['a garbled superblock', 'btrfs', overwrite(65_936, 200), /btrfs check finds errors: .*checksum/],
-    ['less disk than it says', 'btrfs', cutTo(60), /its disk has 62914560/],
+    [less, 'btrfs', cutTo(60), /its disk has 62914560/],
   ])('%s, of %s, is found and explained', async (_, type, damage, expected) => {
     await copiedMade(type);
     await damage();
