@@ -11,6 +11,7 @@ import { findFile } from '../../src/files/find-file.js';
 import { listFiles } from '../../src/files/list-files.js';
 import { withExtImage } from '../../src/files/with-ext-image.js';
 import { sha256sum, withOpen } from '../image/make-image.js';
+import { debugfs } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
 import { storeImage } from '../support/stored-image.js';
@@ -42,15 +43,9 @@ beforeAll(async () => {
   await runTool('mke2fs', ['-q', '-t', 'ext4', '-d', tree, image, '16M']);
   const owner = ['sif /etc/passwd uid 70000', 'sif /etc/passwd gid 12', 'sif /etc/passwd mode 0104755'];
   const devices = ['cd /etc', 'mknod pipe p', 'mknod disk b 8 0'];
-  await debugfs(image, [...owner, ...devices, 'ln /usr/bin/tool /etc/tool2']);
+  await debugfs(image, ...owner, ...devices, 'ln /usr/bin/tool /etc/tool2');
   await storeImage(scene.store, 'debian', image, at);
 });
-
-async function debugfs(image: string, requests: string[]): Promise<void> {
-  const script = `${image}.requests`;
-  await writeFile(script, `${requests.join('\n')}\n`);
-  await runTool('debugfs', ['-w', '-f', script, image]);
-}
 
 async function run(exitCode: number, ...args: string[]) {
   const result = await scene.run(...args);
@@ -173,7 +168,7 @@ describe('an image that its guest has made to harm whoever reads it', () => {
     await mkdir(join(tree, 'loop/inner'), { recursive: true });
     for (const name of ['AAAAAA', 'BBB', 'huge']) await writeFile(join(tree, name), 'escaped\n');
     await runTool('mke2fs', ['-q', '-t', 'ext4', '-O', '^metadata_csum', '-d', tree, image, '8M']);
-    await debugfs(image, ['ln /loop /loop/inner/again', 'sif /huge size 0x7fffffffffff']);
+    await debugfs(image, 'ln /loop /loop/inner/again', 'sif /huge size 0x7fffffffffff');
     // As no kernel writes them: names of a directory that lead elsewhere.
     const bytes = await readFile(image);
     bytes.write('../esc', bytes.indexOf('AAAAAA'), 'latin1');

@@ -35,6 +35,10 @@ export function readFileFromImage(image: string, path: string): Promise<Buffer |
   });
 }
 
+/** Has debugfs change an image. */
+export const debugfs = (image: string, ...requests: string[]) =>
+  runTool('sh', ['-c', 'printf "%s\\n" "$@" | debugfs -w "$0"', image, ...requests]);
+
 /** Writes what a COW file and its backing file make together to `to`, which can then be inspected like any image. */
 export async function mergeCow(cow: string, backing: string, to: string): Promise<void> {
   await runTool('uml_moo', ['-b', backing, cow, to], limitMs);
