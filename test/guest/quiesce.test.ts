@@ -26,6 +26,7 @@ function guestOfRounds(roundsNeeded: number) {
   return { guest, seen };
 }
 
+const never = Number.POSITIVE_INFINITY;
 const noSignal = new AbortController().signal;
 
 describe('quiescing a guest', () => {
@@ -39,6 +40,13 @@ describe('quiescing a guest', () => {
       expect(seen.looks).toBeGreaterThan(4 * rounds);
     },
   );
+
+  test('that never stops writing is given up at the time limit, and told as it is', async () => {
+    const { guest, seen } = guestOfRounds(never);
+    const result = await quiesce(guest, 60, noSignal);
+    expect(result).toMatchObject({ settled: false, dirty: { dirtyKib: 12 } });
+    expect(seen.syncs).toBeGreaterThan(0);
+  });
 
   const refusal = 'This sysrq operation is disabled.';
   test.each([
@@ -54,7 +62,7 @@ describe('quiescing a guest', () => {
 
   test('does not wait for the guest to be still once the job is given up', async () => {
     const controller = new AbortController();
-    const quiesced = quiesce(guestOfRounds(Number.POSITIVE_INFINITY).guest, 60_000, controller.signal);
+    const quiesced = quiesce(guestOfRounds(never).guest, 60_000, controller.signal);
     controller.abort(new Error('given up'));
     await expect(quiesced).rejects.toThrow();
   });
