@@ -35,12 +35,14 @@ export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<Re
     ...{ consistency: 'synced', dirtyKib: 0, method: 'copy', pausedMs: 1, labels: {}, pinned: false },
     disks,
   });
-  return {
-    manifest,
-    openFile: async (file) => contentOfFile(await open(join(dir, file))),
-    openBacking: async (file) => contentOfFile(await open(join(dir, 'backing', file))),
-  };
+  return sourceIn(dir, manifest);
 }
+
+export const sourceIn = (dir: string, manifest: Manifest): RestoreSource => ({
+  manifest,
+  openFile: async (file) => contentOfFile(await open(join(dir, file))),
+  openBacking: async (file) => contentOfFile(await open(join(dir, 'backing', file))),
+});
 
 async function storeBacking(dir: string, { path, image, mtime }: NonNullable<DiskWish['backing']>) {
   return { sourcePath: path, mtime, ...(await laid(join(dir, 'backing', `${basename(path)}.img`), image)) };
