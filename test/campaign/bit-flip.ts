@@ -7,10 +7,10 @@ import {
   pair,
   restoreFailure,
   small,
+  sealedSnapshots,
   sourceFiles,
   tarStoreIn,
   verdictOf,
-  withArchiveScene,
 } from '../store/tar/archive-scene.js';
 import { makeTempDir, removeTempDir, withTempDir } from '../support/temp-dir.js';
 import { below, type Campaign, oneOf, problemsOf, type Random, type Wanted } from './campaign.js';
@@ -52,18 +52,17 @@ async function lookAtFlipped(store: Store, flip: Flip): Promise<string[]> {
 
 /** The same two snapshots as archives and in a directory store, and what in it may be flipped. */
 async function targetsIn(dir: string): Promise<[Store, files: [what: string, path: string][]][]> {
-  return await withArchiveScene(async ({ source, content }) => {
-    const manifest = join((await source.read(pair)).directory, 'manifest.json');
-    const files = [...(await sourceFiles(source, await content(pair)))];
-    const kindOf = (name: string) => (name.startsWith('backing/') ? 'backing files' : 'images');
-    const archives = await tarStoreIn(dir, 'zstd');
-    for (const snapshot of [pair, small] as const) await archives.receive(await content(snapshot), {});
-    const ofDisks = files.map(([name, path]): [string, string] => [kindOf(name), path]);
-    return [
-      [source, [['manifests', manifest], ...ofDisks]],
-      [archives, [['archives', (await archives.read(pair)).directory]]],
-    ];
-  });
+  const { source, content } = await sealedSnapshots();
+  const manifest = join((await source.read(pair)).directory, 'manifest.json');
+  const files = [...(await sourceFiles(source, await content(pair)))];
+  const kindOf = (name: string) => (name.startsWith('backing/') ? 'backing files' : 'images');
+  const archives = await tarStoreIn(dir, 'zstd');
+  for (const snapshot of [pair, small] as const) await archives.receive(await content(snapshot), {});
+  const ofDisks = files.map(([name, path]): [string, string] => [kindOf(name), path]);
+  return [
+    [source, [['manifests', manifest], ...ofDisks]],
+    [archives, [['archives', (await archives.read(pair)).directory]]],
+  ];
 }
 
 async function* trials({ from, count, random }: Wanted) {

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { createSocket } from 'unix-dgram';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { GuestEars } from '../../src/cli/guest-ears.js';
 import type { Config, GuestConfig } from '../../src/config/config.js';
@@ -10,7 +9,7 @@ import { resolveConfig } from '../../src/config/resolve.js';
 import type { GuestEvent } from '../../src/history/records.js';
 import { HeldDesk } from '../control/desk-of-tests.js';
 import { withFakeGuest } from '../fixtures/fake-guest.js';
-import { notificationDatagram } from '../mconsole/notification-datagrams.js';
+import { notificationDatagram, sendTo } from '../mconsole/notification-datagrams.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -54,24 +53,8 @@ async function giveDiskTo12345(): Promise<void> {
 }
 const told = (message: RegExp) => logged.filter(({ msg }) => message.test(String(msg)));
 
+const sendDatagram = (datagram: Buffer) => sendTo(guest().notify, datagram);
 const send = (type: number, text: string) => sendDatagram(notificationDatagram(type, text));
-
-/** As a guest's kernel does it: waiting for room, and without a name. */
-async function sendDatagram(datagram: Buffer): Promise<void> {
-  const sender = createSocket('unix_dgram');
-  try {
-    await waitFor('room for a notification', () => {
-      let isSent = true;
-      sender.send(datagram, 0, datagram.length, guest().notify, (error) => {
-        if (error && error.code !== -11) throw error;
-        isSent = error === undefined;
-      });
-      return isSent;
-    });
-  } finally {
-    sender.close();
-  }
-}
 
 test('a job that begins with the daemon waits for them, and so does not find the socket taken by them', async () => {
   const source = ears.sourceOf('one');

@@ -2,13 +2,18 @@ import { copyFile, link, mkdir, open, stat, symlink, writeFile } from 'node:fs/p
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkDiskClaim, hasCowHeader } from '../../src/guest/guest-disks.js';
-import type { ProcessIdentity } from '../../src/process-identity.js';
+import { findGuestProcesses } from '../../src/guest/guest-processes.js';
+import { isAlive, type ProcessIdentity, readProcessStat } from '../../src/process-identity.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { waitFor } from '../support/wait-for.js';
 import { type DiskHolder, holdDisks } from './disk-holder.js';
 
 let dir: string;
 let guest: DiskHolder;
+/** Each of a disk of its own, and of none of the others'. */
+let locked: DiskHolder;
+let others: DiskHolder;
 let main: ProcessIdentity;
 const pathOf = (name: string) => join(dir, name);
 
@@ -20,13 +25,21 @@ beforeAll(async () => {
   await mkdir(pathOf('elsewhere'));
   await copyFile(pathOf('base.img'), pathOf('elsewhere/base.img'));
   await runTool('mkfifo', [pathOf('pipe')]);
-  await symlink('b', pathOf('a'));
-  await symlink('a', pathOf('b'));
+  await symlink('back', pathOf('loop'));
+  await symlink('loop', pathOf('back'));
   guest = await holdDisks([{ path: pathOf('root.img'), mode: 'r+' }], { cwd: dir });
   main = { pid: guest.pid, startTicks: 0 };
+  await mkdir(pathOf('copy'));
+  for (const name of ['a.img', 'c.img', 'copy/c.img']) await writeFile(pathOf(name), 'a disk');
+  locked = await holdDisks([{ path: pathOf('a.img'), mode: 'r+', lock: 'write' }], { withHelper: true });
+  others = await holdDisks([
+    { path: pathOf('c.img'), mode: 'r' },
+    { path: pathOf('c.img'), mode: 'r', lock: 'read' },
+    { path: pathOf('copy/c.img'), mode: 'r+', lock: 'write' },
+  ]);
 });
 afterAll(async () => {
-  await guest.end();
+  for (const holder of [guest, locked, others]) await holder.end();
   await removeTempDir(dir);
 });
 
@@ -68,7 +81,7 @@ describe('what a guest says of its disk', () => {
     ['three files', 'root.img,b,c', /more than two/],
     ['another file, be it the same to the byte', 'copy.img', /different files/],
     ['a FIFO, which is never waited for', 'pipe', /different files/],
-    ['a symlink into a loop', 'a', /different files/],
+    ['a symlink into a loop', 'loop', /different files/],
     ['a raw one, where the config has a pair', 'root.img', /raw disk/, cow],
     ['another backing file', 'root.img,elsewhere/base.img', /different backing/, cow],
     ['another COW file', 'base.img,base.img', /different files/, cow],
@@ -95,4 +108,34 @@ test.each([
   await writeFile(pathOf('head'), Buffer.from(head.replaceAll(' ', ''), 'hex'));
   const file = await open(pathOf('head'));
   expect(await hasCowHeader(file).finally(() => file.close())).toBe(isCow);
+});
+
+const find = async (...names: string[]) =>
+  findGuestProcesses(await Promise.all(names.map((name) => stat(pathOf(name)))));
+
+describe('the guest of a disk', () => {
+  test('is who holds its write lock, with the helper that he has started, and by any of its disks', async () => {
+    // Anybody may write one.
+    await writeFile(pathOf('pid'), `${others.pid}\n`);
+    const found = await find('a.img');
+    const { pid, helperPid } = locked;
+    expect(found?.main).toEqual({ pid, startTicks: readProcessStat(pid)?.startTicks });
+    expect(found?.holders.map((holder) => holder.pid).sort()).toEqual([pid, helperPid].sort());
+    // The helper is what has to be drained; the main process, which stands in the console's receive, is not.
+    expect(found?.ioTasks).toEqual([`${helperPid}/task/${helperPid}`]);
+    expect(found?.holders.every(isAlive)).toBe(true);
+    expect((await find('c.img', 'a.img'))?.main.pid).toBe(pid);
+  });
+
+  test('is nobody who only reads it, such as another backup, nor who holds a copy of the same name elsewhere', async () => {
+    expect(await find('c.img')).toBeUndefined();
+    expect((await find('copy/c.img'))?.main.pid).toBe(others.pid);
+  });
+
+  test('is the helper that is left of it when its main process was killed, and nobody when that is gone', async () => {
+    await locked.kill();
+    expect((await find('a.img'))?.main.pid).toBe(locked.helperPid);
+    await locked.end();
+    await waitFor('nobody to hold it', async () => (await find('a.img')) === undefined);
+  });
 });

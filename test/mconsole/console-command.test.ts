@@ -1,8 +1,12 @@
+import { mkdir, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { withAbsoluteDisks } from '../../src/mconsole/absolute-disks.js';
 import { logRequests, readConsoleLine } from '../../src/mconsole/console-command.js';
 import { completeConsoleLine } from '../../src/mconsole/console-completion.js';
 import { maxCommandBytes } from '../../src/mconsole/packet.js';
+import { withTempDir } from '../support/temp-dir.js';
 
 // What each of them does at a real guest stands in guests/mconsole.test.ts.
 test.each([
@@ -51,4 +55,27 @@ test.each([
   ['dance ', [], ''],
 ])('%j is completed', (line, candidates, replaced) => {
   expect(completeConsoleLine(line, ['debian', 'devuan'])).toEqual([candidates, replaced]);
+});
+
+const here = process.cwd();
+
+test.each([
+  ['config ubd3=root.img', `config ubd3=${here}/root.img`],
+  ['config ubd3=a.cow,test/../b.img', `config ubd3=${here}/a.cow,${here}/b.img`],
+  ['config ubd3=/nowhere-at-all/root.img', 'config ubd3=/nowhere-at-all/root.img'],
+  ['config ubd3=nowhere-at-all/root.img', 'config ubd3=nowhere-at-all/root.img'],
+  ['config ubd3=', 'config ubd3='],
+  ['config ubd3', 'config ubd3'],
+  ['config eth0=tuntap,tap0', 'config eth0=tuntap,tap0'],
+  ['log config ubd3=root.img', 'log config ubd3=root.img'],
+])('a relative path in %j is what it is here', async (command, sent) => {
+  expect(await withAbsoluteDisks(command)).toBe(sent);
+});
+
+test('a directory behind a link is named as what it is, for the guest may see it elsewhere', async () => {
+  await withTempDir(async (dir) => {
+    await mkdir(join(dir, 'real'));
+    await symlink('real', join(dir, 'link'));
+    expect(await withAbsoluteDisks(`config ubd1=${dir}/link/a.img`)).toBe(`config ubd1=${dir}/real/a.img`);
+  });
 });

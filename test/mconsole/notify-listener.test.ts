@@ -10,7 +10,7 @@ import { canTrace, withInjected } from '../capture/traced.js';
 import { startScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir, withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
-import { notificationDatagram } from './notification-datagrams.js';
+import { notificationDatagram, sendTo } from './notification-datagrams.js';
 
 const isRoot = process.getuid?.() === 0;
 let dir: string;
@@ -21,18 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => removeTempDir(dir));
 
-/** As a guest's kernel does it: waiting for room. */
-async function send(...datagrams: Buffer[]): Promise<void> {
-  const sender = createSocket('unix_dgram');
-  for (const datagram of datagrams) {
-    const isSent = () =>
-      new Promise<boolean>((tell) =>
-        sender.send(datagram, 0, datagram.length, path, (error) => tell(!error)),
-      );
-    await waitFor('room for a datagram', isSent, { everyMs: 1 });
-  }
-  sender.close();
-}
+const send = (...datagrams: Buffer[]) => sendTo(path, ...datagrams);
 
 const listen = <T>(use: (listener: NotifyListener) => Promise<T>, more = {}) =>
   NotifyListener.listenWhile({ socketPath: path, holder: 'this test', ...more }, use);

@@ -1,6 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { recover } from '../../jobs/recover.js';
+import { recoverAtStart } from '../../jobs/recover-at-start.js';
 import type { GuestConfig } from '../../src/config/config.js';
 import type { VerifyResult } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
@@ -9,6 +12,7 @@ import type { KeepPolicy } from '../../src/retention/keep-policy.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { type RetainOptions, retain } from '../../src/snapshot/retain.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
+import { formatManifest, sealManifest } from '../../src/store/manifest.js';
 import { verification } from '../history/records-of-tests.js';
 import { freshStore } from '../store/fresh-store.js';
 import { contentIn, sealSparse, soundIn } from '../store/sparse-snapshots.js';
@@ -145,4 +149,37 @@ test('fault 62: a snapshot with something of somebody else’s in it stays, with
   expect(warnings).toEqual([expect.stringContaining(notes)]);
   expect(await listed()).toEqual([named(3), named(1)]);
   expect((await history.snapshots({})).map(({ snapshot }) => snapshot)).toEqual([named(3), named(1)]);
+});
+
+/** It is durable in the store before the history hears of it: whoever dies between the two leaves just that. */
+describe('a pin', () => {
+  const snapshot = named(3);
+  beforeEach(() => seal(3));
+
+  const source = async () =>
+    restoreSourceOf({ store, stored: await store.read(snapshot) }, await recordedRows(history, 'debian'));
+
+  async function recovered() {
+    const found = await recoverAtStart(history, []);
+    const places = { scratchPlaces: [], drillScratch: join(fresh.dir, 'none') };
+    await recover({ history, stores: [store], ...places }, found);
+    return found;
+  }
+
+  test('that the history was not told of leaves a snapshot that is restored, and that recover takes over', async () => {
+    await store.setPinned(snapshot, true);
+    expect((await source()).manifest.pinned).toBe(true);
+    expect(await recovered()).toMatchObject({ indexed: [snapshot], problems: [] });
+    expect((await history.snapshots({}))[0]?.pinned).toBe(true);
+    expect(await recovered()).toMatchObject({ indexed: [], problems: [] });
+  });
+
+  test('anything else that was changed in a manifest is not trusted, whatever its own checksum says', async () => {
+    const path = join(store.path, 'debian', '20261121T030000Z', 'manifest.json');
+    const { checksum: _, ...manifest } = JSON.parse(await readFile(path, 'utf8'));
+    const forged = sealManifest({ ...manifest, pinned: true, labels: { why: 'forged' } });
+    await writeFile(path, formatManifest(forged));
+    await expect(source()).rejects.toMatchObject({ code: 'SnapshotDamaged' });
+    expect(await recovered()).toMatchObject({ indexed: [], problems: [expect.stringContaining(snapshot)] });
+  });
 });

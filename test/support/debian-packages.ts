@@ -1,5 +1,5 @@
 import { runTool, tryTool } from './run-tool.js';
-import { needsXstateShim } from './xstate-shim.js';
+import { needsXstateShim } from './shims.js';
 
 /** What the tests and the demo need of Debian beside Node. */
 const always = [

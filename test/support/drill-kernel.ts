@@ -2,7 +2,7 @@ import { readFile, realpath, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from './run-tool.js';
 import { testCacheDir } from './test-cache.js';
-import { buildShim, needsXstateShim } from './xstate-shim.js';
+import { buildShim, needsXstateShim } from './shims.js';
 
 /**
  * A kernel for `drill: { kernel }`. Where this CPU needs the shim, it is a script that carries the shim in itself: of the host's files,

@@ -27,10 +27,6 @@ export async function startHeld(scene: Scene, options: string[] = [], commands: 
       await letGo();
       return resultOf(await cli.exited);
     },
-    /** Until it has written down that it is about to stop the guest. */
-    leased: async () => {
-      await waitFor('its lease', async () => (await scene.leases()).includes('debian.json'), { everyMs: 5 });
-    },
   };
 }
 

@@ -13,7 +13,7 @@ import { pidOf } from './pid-of.js';
 import { runTool } from './run-tool.js';
 import { testCacheDir } from './test-cache.js';
 import { waitFor } from './wait-for.js';
-import { buildShim, needsXstateShim } from './xstate-shim.js';
+import { buildShim, needsXstateShim } from './shims.js';
 
 export interface BootOptions extends DiskOptions {
   /** The guest makes a directory of its own in it: `dir/UMID`, its home. Keep it short, sockets have 107 bytes. */

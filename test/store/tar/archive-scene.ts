@@ -6,7 +6,7 @@ import { type Verdict, verifySnapshot } from '../../../src/restore/verify-snapsh
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import type { SnapshotContent, Store } from '../../../src/store/store.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
-import { makeTempDir, removeTempDir, withTempDir } from '../../support/temp-dir.js';
+import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { contentIn, cowAndHole, sealSparse } from '../sparse-snapshots.js';
 
 const { signal } = new AbortController();
@@ -16,15 +16,9 @@ export const pair = 'pair@20261121T031500Z';
 /** Of one small disk. */
 export const small = 'small@20261121T031500Z';
 
-export type ArchiveScene = { dir: string } & Awaited<ReturnType<typeof sealedSnapshots>>;
-
 let sealedDir: string | undefined;
 
-/** Lets `use` have a directory, and snapshots in a directory store to make archives of, sealed once; `dropArchiveScene` removes them. */
-export async function withArchiveScene<T>(use: (scene: ArchiveScene) => Promise<T>): Promise<T> {
-  return withTempDir(async (dir) => use({ dir, ...(await sealedSnapshots()) }));
-}
-
+/** Snapshots in a directory store to make archives of, sealed once; `dropArchiveScene` removes them. */
 export async function sealedSnapshots() {
   sealedDir ??= await sealAll();
   const source = sourceIn(sealedDir);

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
-import { type ArchiveScene, dropArchiveScene, sealedSnapshots } from './archive-scene.js';
+import { dropArchiveScene, sealedSnapshots } from './archive-scene.js';
+
+type ArchiveScene = { dir: string } & Awaited<ReturnType<typeof sealedSnapshots>>;
 
 /** For all tests of a file, with a fresh directory for each. */
 export function freshArchiveScene(): ArchiveScene {
