@@ -126,3 +126,14 @@ test.each<[by: string, file: string, damage: (path: string) => Promise<unknown>,
     expect(await readdir(target)).toEqual([]);
   },
 );
+
+test('a backing file that was sound for one snapshot is read again for another that says other content of it', async () => {
+  const soundBackings = new Set<string>();
+  const source = await storeSnapshot(store, [cow('ubd1')]);
+  expect(await verifySnapshot(source, { signal, soundBackings })).toMatchObject({ ok: true });
+  const manifest = structuredClone(source.manifest);
+  for (const { backing } of manifest.disks) if (backing) backing.sha256 = '0'.repeat(64);
+  const problem = expect.stringContaining('base image');
+  const verdict = await verifySnapshot({ ...source, manifest }, { signal, soundBackings });
+  expect(verdict).toMatchObject({ ok: false, problem });
+});
