@@ -69,21 +69,18 @@ export async function withStrace<T>(
   const strace = straceOf(pid, args);
   const gone = once(strace, 'close');
   const said = heard(strace.stderr);
-  const end = async () => {
+  let result: T;
+  try {
+    await waitFor('strace to attach', () => said().includes('attached'), { found: said });
+    result = await use();
+  } finally {
     strace.kill('SIGINT');
     // It hears nothing else where it delays a call of a process that was killed, or lets go of one that dies at that moment.
     const deaf = setTimeout(() => strace.kill('SIGKILL'), 5000);
     await gone;
     clearTimeout(deaf);
-  };
-  try {
-    await waitFor('strace to attach', () => said().includes('attached'), { found: said });
-    const result = await use();
-    await end();
-    return { result, said: said() };
-  } finally {
-    await end();
   }
+  return { result, said: said() };
 }
 
 /** Runs `use` while a process meets a fault of strace's, or none where only calls are named, and counts its calls of that kind. */
