@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { startHeldInSync } from '../support/held-job.js';
+import type { RunningCli } from '../support/cli.js';
+import { capturesAtOnce, letCapture, startHeldInCapture } from '../support/held-job.js';
 import { withMconsoleProxy } from '../support/mconsole-proxy.js';
 import {
   expectFailed,
@@ -52,9 +53,10 @@ const startHeldAtStop = async (scene: Scene) => {
   await scene.proxy.untilHeld('stop');
   return cli;
 };
-const startPaused = (scene: Scene) => startHeldInSync(scene.proxy, () => scene.startSnapshot());
+const startPaused = (scene: Scene, ...options: string[]) =>
+  startHeldInCapture(scene.proxy, () => scene.startSnapshot(...options));
 
-test.each<[string, typeof startPaused, typeof panic, look?: typeof expectLeftoverNamed]>([
+test.each<[string, (scene: Scene) => Promise<RunningCli>, typeof panic, look?: typeof expectLeftoverNamed]>([
   ['killed before its stop arrives (fault 1)', startHeldAtStop, ({ guest }) => guest.kill()],
   [
     'killed while paused with helpers that live on, of which those that lock its disk are named (fault 2)',
@@ -64,20 +66,24 @@ test.each<[string, typeof startPaused, typeof panic, look?: typeof expectLeftove
 ])(
   'a guest that is gone is not said to run, and leaves no lease, no copy and no snapshot: %s',
   (_, start, die, look) =>
-    withScene({ on: 'xfs', proxied: true, guest: { writer: 'lines' } }, async (scene) => {
-      const cli = await start(scene);
-      await die(scene);
-      for (const command of ['stop', 'sysrq s']) await scene.proxy.release(command);
-      const result = resultOf(await cli.exited);
-      look?.(scene, result);
-      expect(expectFailed(result, 'GuestGone')).toMatchObject({ status: 'failed', resumed: false });
-      await expectNothingLeft(scene);
-    }),
+    withScene(
+      { on: 'xfs', proxied: true, settings: capturesAtOnce, guest: { writer: 'lines' } },
+      async (scene) => {
+        const cli = await start(scene);
+        await die(scene);
+        await scene.proxy.release('stop');
+        letCapture(cli);
+        const result = resultOf(await cli.exited);
+        look?.(scene, result);
+        expect(expectFailed(result, 'GuestGone')).toMatchObject({ status: 'failed', resumed: false });
+        await expectNothingLeft(scene);
+      },
+    ),
 );
 
 test('a relay before its console that dies while a guest is paused: it is resumed as soon as there is one again', () =>
-  withScene({ on: 'xfs', proxied: true }, async (scene) => {
-    const cli = await startPaused(scene);
+  withScene({ on: 'xfs', proxied: true, settings: capturesAtOnce }, async (scene) => {
+    const cli = await startPaused(scene, '--budget', '5s');
     await scene.proxy.close();
     const paths = { listenPath: scene.proxy.socketPath, guestSocketPath: scene.guest.socketPath };
     await withMconsoleProxy(paths, async () => {

@@ -7,7 +7,7 @@ import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
 import { readOrNothing } from '../support/guest-processes.js';
-import { startHeldInSync } from '../support/held-job.js';
+import { capturesAtOnce, startHeldInCapture } from '../support/held-job.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import type { What } from '../support/mconsole-proxy-messages.js';
 import { roundsOr } from '../support/rounds.js';
@@ -20,7 +20,7 @@ import { waitFor } from '../support/wait-for.js';
  */
 
 const scene = setScene({
-  ...{ on: 'xfs', proxied: true, settings: { capture: 'copy', require: 'crash' } },
+  ...{ on: 'xfs', proxied: true, settings: { capture: 'copy', ...capturesAtOnce } },
   guest: { fillMiB: 24, writer: 'lines' },
 });
 const { startSnapshot } = scene;
@@ -29,7 +29,7 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   process.kill(scene.guest.pid, 'SIGCONT');
-  for (const command of ['stop', 'sysrq s', 'go']) await scene.proxy.release(command);
+  for (const command of ['stop', 'go']) await scene.proxy.release(command);
   await scene.expectWell();
 });
 
@@ -64,7 +64,7 @@ const moments: [string, start: () => Promise<RunningCli>, held?: string][] = [
   ['quiesce', () => startUntilSaid('quiesce')],
   ['stop, not yet delivered', () => startUntilHeld('stop', 'request'), 'stop'],
   ['stop, its answer on the way', () => startUntilHeld('stop', 'answer'), 'stop'],
-  ['sync', () => startHeldInSync(scene.proxy, () => startSnapshot()), 'sysrq s'],
+  ['capture', () => startHeldInCapture(scene.proxy, () => startSnapshot())],
   ['go, not yet delivered', () => startUntilHeld('go', 'request'), 'go'],
   ['go, its answer on the way', () => startUntilHeld('go', 'answer'), 'go'],
   ['seal', () => startUntilSaid('seal')],
@@ -114,7 +114,7 @@ test.skipIf(impossible !== null)(
 );
 
 const whilePaused = (...options: string[]) =>
-  startHeldInSync(scene.proxy, () => scene.startSnapshot(...options));
+  startHeldInCapture(scene.proxy, () => scene.startSnapshot(...options));
 
 async function standStill(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');
@@ -174,7 +174,6 @@ describe('while the guest is paused', () => {
     await standStill(cli.pid);
     // By nobody but the guardian: the orchestrator still stands.
     await expectRuns(scene.guest).finally(() => cli.kill('SIGCONT'));
-    await scene.proxy.release('sysrq s');
     expectFailed(resultOf(await cli.exited), 'PauseBudgetExceeded');
   });
 
@@ -187,7 +186,7 @@ describe('while the guest is paused', () => {
   });
 
   test('the whole process group of the command that is killed does not reach the guardian (fault 47)', async () => {
-    const cli = await startHeldInSync(scene.proxy, () =>
+    const cli = await startHeldInCapture(scene.proxy, () =>
       scene.start(['snapshot', 'debian'], { detached: true }),
     );
     const killedAtMs = monotonicMs();

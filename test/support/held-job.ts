@@ -66,23 +66,34 @@ export const holdNextPause = (proxy: MconsoleProxy): Promise<void> => proxy.hold
 export const untilHeldInPause = (proxy: MconsoleProxy): Promise<void> => proxy.untilHeld('stop', 'answer');
 export const resumeHeld = (proxy: MconsoleProxy): Promise<void> => proxy.release('stop');
 
+/** What makes a pause capture whatever it finds, and so come to where it can be held. */
+export const capturesAtOnce = { require: 'crash', syncTries: 1 };
+
 /**
- * A job that is held in its pause after it has heard that its guest is stopped: in its sync, whose `sysrq s` is on the way until
- * `proxy.release('sysrq s')`.
+ * A job that `capturesAtOnce`, held in the capture of its pause as long as its budget allows: its capture child stands still, and
+ * dies of SIGKILL all the same. Not held by what the guest is asked in a pause: after a second it counts as silent.
  */
-export async function startHeldInSync(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
+export async function startHeldInCapture(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
   await proxy.hold('stop');
-  const started = start();
-  await unlessEnded(started, proxy.untilHeld('stop'));
-  // Only now: the syncs before the stop are over.
-  await proxy.hold('sysrq s');
+  const job = start();
+  await unlessEnded(job, proxy.untilHeld('stop'));
+  signalCapture(job, 'SIGSTOP');
+  const seen = (await proxy.events()).length;
   await proxy.release('stop');
-  await unlessEnded(started, proxy.untilHeld('sysrq s'));
-  return started;
+  // What is asked in a pause is asked by whoever knows that it has begun.
+  const isAsked = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'sysrq s');
+  await unlessEnded(job, waitFor('a sync in the pause', isAsked, { everyMs: 5 }));
+  return job;
+}
+
+export const letCapture = (job: RunningCli): void => signalCapture(job, 'SIGCONT');
+
+function signalCapture(job: RunningCli, signal: NodeJS.Signals): void {
+  for (const pid of captureChildrenOf(job.pid)) process.kill(pid, signal);
 }
 
 /** A job that ends before it comes to where it is to be held says why. */
-function unlessEnded(job: RunningCli, held: Promise<void>): Promise<void> {
+function unlessEnded<T>(job: RunningCli, held: Promise<T>): Promise<T> {
   const ended = job.exited.then(({ stdout, stderr }) => {
     throw new Error(`the job has ended before it could be held: ${stderr}${stdout.slice(-500)}`);
   });
