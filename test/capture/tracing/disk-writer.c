@@ -145,6 +145,24 @@ static long byStranger(void) {
   return (long)result;
 }
 
+static void *strangerLooks(void *unused) {
+  (void)unused;
+  int other = open(path, O_RDONLY);
+  return (void *)(long)(other < 0 || close(other));
+}
+
+/* Each of these threads opens the disk: what they do is told of each by itself. */
+static long crowd(long count) {
+  for (long i = 0; i < count; i++) {
+    pthread_t stranger;
+    void *failed;
+    if (pthread_create(&stranger, NULL, strangerLooks, NULL)) return -1;
+    pthread_join(stranger, &failed);
+    if (failed) return -1;
+  }
+  return count;
+}
+
 static long reopen(void) {
   int other = open(path, O_RDWR);
   return other < 0 ? -1 : (close(disk), disk = other, 0);
@@ -209,6 +227,7 @@ static long obey(const char *command, long a, long b) {
   if (!strcmp(command, "uring")) return byUring(a);
   if (!strcmp(command, "call32")) return by32BitCall(b ? b : 4096);
   if (!strcmp(command, "stranger")) return byStranger();
+  if (!strcmp(command, "crowd")) return crowd(a);
   if (!strcmp(command, "reopen")) return reopen();
   if (!strcmp(command, "close")) return close(disk);
   if (!strcmp(command, "stuck")) return stuck();

@@ -94,7 +94,7 @@ describe.skipIf(why !== null)('of what the guest does', () => {
       }, /more than were traced/),
   );
 
-  test.each<[string, Act, RegExp]>([
+  test.each<[string, Act, RegExp | string]>([
     [
       'a write between the last copy and the proof',
       async ({ writer }, tracker) => {
@@ -113,6 +113,14 @@ describe.skipIf(why !== null)('of what the guest does', () => {
         await waitFor('it to be inside of it', () => /^1 .* 0x10000 /.test(readFileSync(syscall, 'latin1')));
       },
       /is still inside a call/,
+    ],
+    [
+      'more than the kernel keeps for who watches the disk',
+      async ({ writer }) => {
+        const kept = Number(readFileSync('/proc/sys/fs/fanotify/max_queued_events', 'latin1'));
+        expect((await writer.obey('crowd', kept + 1)).result).toBe(kept + 1);
+      },
+      'more happened to the disks than the kernel could tell',
     ],
     ['the death of its writer', ({ writer }) => writer.end(), /is gone|had a disk open/],
     [
