@@ -15,8 +15,8 @@ export function reportOf(all: readonly Findings[]): string {
   const losses = tried.flatMap(lossesOf);
   return [
     '# Reliability',
-    'Written by `npm run campaign`: hazards that were met again and again, at random instants, on real guests, filesystems and kills.' +
-      ' A trial counts as lost when anything was found wrong after it, and is never tried again.',
+    'Written by `npm run campaign`: each hazard is met again and again, at random instants, by real guests and on real filesystems.' +
+      ' A trial is lost when anything is found wrong after it, and is never tried again.',
     [head, head.map(() => '---'), ...tried.map(cellsOf)].map(row).join('\n'),
     '## What must hold',
     tried.map(({ campaign: { name, held } }) => `- **${name}**: ${held}.`).join('\n'),
