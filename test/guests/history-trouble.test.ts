@@ -155,7 +155,7 @@ test('a history that was deleted is rebuilt by recover from the manifests, list 
   scene.forgetSnapshots();
   expect(await recover()).toMatchObject({ forgotten: [oldest] });
   expect((await rows()).map(({ snapshot }) => snapshot).sort()).toEqual(others);
-  expect(await scene.run('recover')).toMatchObject({ stdout: 'Nothing to recover.\n' });
+  await scene.expectNothingToRecover();
 });
 
 const whyNoMount = whyNoLoopMount('ext4');

@@ -21,8 +21,7 @@ async function expectNothingLeft(scene: Scene): Promise<void> {
   expect(await scene.leases()).toEqual([]);
   expect(await scene.incomings()).toEqual([]);
   expect(await scene.snapshots()).toEqual([]);
-  const nothing = { exitCode: 0, stdout: 'Nothing to recover.\n' };
-  expect(await scene.run('recover')).toMatchObject(nothing);
+  await scene.expectNothingToRecover();
 }
 
 async function killMain({ guest }: Scene): Promise<void> {

@@ -23,7 +23,6 @@ afterEach(async () => {
 });
 
 const recover = () => scene.run('recover', '--json');
-const nothingToDo = { exitCode: 0, stdout: 'Nothing to recover.\n', stderr: '' };
 const pausesOf = (job: string) =>
   scene.withHistory(async (history) => (await history.job(job))?.pauses ?? []);
 
@@ -35,7 +34,7 @@ async function recovered(told: Record<string, unknown>) {
   expect(await recover()).toMatchObject({ exitCode: 0, stderr: '', json: [{ ...closed, ...told }] });
   const interrupted = { job, status: 'interrupted', error: { code: 'Interrupted' } };
   expect(await scene.newestJob()).toMatchObject(interrupted);
-  expect(await scene.run('recover')).toMatchObject(nothingToDo);
+  await scene.expectNothingToRecover();
   await scene.expectUnharmed();
   const [pause, ...others] = await pausesOf(job);
   expect(others).toEqual([]);
@@ -71,7 +70,7 @@ test('recover leaves the incoming copy, the lease and the paused guest of a job 
   const present = async () => ({ incomings: await scene.incomings(), leases: await scene.leases() });
   const before = await present();
   expect(before).toMatchObject({ incomings: [expect.any(String)], leases: [expect.any(String)] });
-  expect(await scene.run('recover')).toMatchObject(nothingToDo);
+  await scene.expectNothingToRecover();
   expect(await present()).toEqual(before);
   const { job, status } = await scene.newestJob();
   expect(status).toBe('running');
@@ -103,7 +102,7 @@ describe('a guest that can’t be resumed', () => {
     // Which `go` it was that resumed the guest, the first recover's or the second's, is up to the guest's queue.
     const endedBy = expect.stringMatching(/^(recover|guardian)$/);
     expect(await pausesOf(job)).toMatchObject([{ endedBy }]);
-    expect(await scene.run('recover')).toMatchObject(nothingToDo);
+    await scene.expectNothingToRecover();
   });
 
   test('keeps its next snapshot from being taken: exit 20, and the job stands in the history; the one after it recovers by itself', async () => {
@@ -168,7 +167,7 @@ describe.skipIf(unmountable)(`a store that is away${unmountable}`, () => {
       await expectListedAsAway();
       expectFailed(await scene.snapshot(), 'StoreNotMounted');
     });
-    expect(await scene.run('recover')).toMatchObject(nothingToDo);
+    await scene.expectNothingToRecover();
     scene.forgetHistory();
     await rename(scene.state, `${scene.state}.gone`);
     expect(await recover()).toMatchObject({ exitCode: 0, stderr: '' });

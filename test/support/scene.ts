@@ -374,6 +374,14 @@ export class Scene {
     }
   }
 
+  /** The tracing of a dead job is ended by whoever comes first, whosever it was: that of another test may be among it. */
+  async expectNothingToRecover(): Promise<void> {
+    const { exitCode, stderr, stdout } = await this.run('recover');
+    const told =
+      stdout.replaceAll(/^ended the tracing .* of a job that died\n/gm, '') || 'Nothing to recover.\n';
+    expect({ exitCode, stderr, told }).toEqual({ exitCode: 0, stderr: '', told: 'Nothing to recover.\n' });
+  }
+
   /** As `expectWell`, and no snapshot was added since it was last asked: what failed has kept nothing. */
   async expectUnharmed(): Promise<void> {
     expect(await this.snapshots()).toEqual([...this.#whole].sort());
