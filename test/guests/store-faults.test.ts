@@ -120,10 +120,11 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
     expect(await allocatedBytes(join(mountPoint, image))).toBeLessThan(32 * 1024 * 1024);
   });
 
-  test('that vanishes half-way is a warning beside another one', async () => {
+  test('that vanishes half-way is a warning beside another one, and what nobody could remove there goes when it is back', async () => {
     const job = scene.startSnapshot();
     await filling();
-    await runTool('xfs_io', ['-x', '-c', 'shutdown', mountPoint]);
+    // Its log is written first: what is half-made there will be there again.
+    await runTool('xfs_io', ['-x', '-c', 'shutdown -f', mountPoint]);
     try {
       const result = resultOf(await job.exited);
       await expectKeptWithWarning(result, /store second can't be used|EIO|Input/);
@@ -131,6 +132,9 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
       await runTool('umount', [mountPoint]);
       await mountAgain();
     }
+    const [halfMade] = await second.incomings();
+    const discarded = [`${halfMade?.guest}/${halfMade?.job}`];
+    expect((await scene.run('recover', '--json')).json).toMatchObject([{ discarded, problems: [] }]);
   });
 
   interface Trouble {
