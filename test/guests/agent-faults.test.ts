@@ -57,9 +57,7 @@ async function startFrozen(...options: string[]): Promise<RunningCli> {
 async function startUntilSent(command: string, ...options: string[]): Promise<RunningCli> {
   const before = (await scene.proxy.events()).length;
   const cli = scene.startSnapshot(...options);
-  const isSent = async () =>
-    (await scene.proxy.events()).slice(before).some((event) => event.command === command);
-  await waitFor(`${command} to be sent`, isSent);
+  await scene.proxy.untilSeen(command, 'request', before);
   return cli;
 }
 

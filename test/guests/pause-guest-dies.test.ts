@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import type { RunningCli } from '../support/cli.js';
-import { capturesAtOnce, letCapture, startHeldInCapture } from '../support/held-job.js';
+import { letCapture, startHeldInCapture } from '../support/held-job.js';
 import { withMconsoleProxy } from '../support/mconsole-proxy.js';
 import {
+  capturesAtOnce,
   expectFailed,
   expectRuns,
   resultOf,
@@ -45,6 +45,9 @@ function expectLeftoverNamed({ guest }: Scene, { stderr }: SnapshotResult): void
   expect(leftover).toEqual(expect.arrayContaining(named.map(Number)));
 }
 
+/** One whose job can be held in its pause. */
+const holdable = { on: 'xfs' as const, proxied: true, settings: capturesAtOnce };
+
 // A stop is waited for as long as the budget allows.
 const startHeldAtStop = async (scene: Scene) => {
   await scene.proxy.hold('stop');
@@ -55,7 +58,7 @@ const startHeldAtStop = async (scene: Scene) => {
 const startPaused = (scene: Scene, ...options: string[]) =>
   startHeldInCapture(scene.proxy, () => scene.startSnapshot(...options));
 
-test.each<[string, (scene: Scene) => Promise<RunningCli>, typeof panic, look?: typeof expectLeftoverNamed]>([
+test.each<[string, typeof startHeldAtStop, typeof panic, look?: typeof expectLeftoverNamed]>([
   ['killed before its stop arrives (fault 1)', startHeldAtStop, ({ guest }) => guest.kill()],
   [
     'killed while paused with helpers that live on, of which those that lock its disk are named (fault 2)',
@@ -65,23 +68,20 @@ test.each<[string, (scene: Scene) => Promise<RunningCli>, typeof panic, look?: t
 ])(
   'a guest that is gone is not said to run, and leaves no lease, no copy and no snapshot: %s',
   (_, start, die, look) =>
-    withScene(
-      { on: 'xfs', proxied: true, settings: capturesAtOnce, guest: { writer: 'lines' } },
-      async (scene) => {
-        const cli = await start(scene);
-        await die(scene);
-        await scene.proxy.release('stop');
-        letCapture(cli);
-        const result = resultOf(await cli.exited);
-        look?.(scene, result);
-        expect(expectFailed(result, 'GuestGone')).toMatchObject({ status: 'failed', resumed: false });
-        await expectNothingLeft(scene);
-      },
-    ),
+    withScene({ ...holdable, guest: { writer: 'lines' } }, async (scene) => {
+      const cli = await start(scene);
+      await die(scene);
+      await scene.proxy.release('stop');
+      letCapture(cli);
+      const result = resultOf(await cli.exited);
+      look?.(scene, result);
+      expect(expectFailed(result, 'GuestGone')).toMatchObject({ status: 'failed', resumed: false });
+      await expectNothingLeft(scene);
+    }),
 );
 
 test('a relay before its console that dies while a guest is paused: it is resumed as soon as there is one again', () =>
-  withScene({ on: 'xfs', proxied: true, settings: capturesAtOnce }, async (scene) => {
+  withScene(holdable, async (scene) => {
     const cli = await startPaused(scene, '--budget', '5s');
     await scene.proxy.close();
     const paths = { listenPath: scene.proxy.socketPath, guestSocketPath: scene.guest.socketPath };

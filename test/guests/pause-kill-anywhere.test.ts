@@ -7,11 +7,11 @@ import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
 import { readOrNothing } from '../support/guest-processes.js';
-import { capturesAtOnce, startHeldInCapture } from '../support/held-job.js';
+import { startHeldInCapture } from '../support/held-job.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import type { What } from '../support/mconsole-proxy-messages.js';
 import { roundsOr } from '../support/rounds.js';
-import { expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
+import { capturesAtOnce, expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /**
@@ -58,13 +58,16 @@ async function startUntilSaid(phase: string): Promise<RunningCli> {
   return cli;
 }
 
+const whilePaused = (...options: string[]) =>
+  startHeldInCapture(scene.proxy, () => startSnapshot(...options));
+
 /** The moments that a snapshot is brought to, and held at until the command is released. */
 const moments: [string, start: () => Promise<RunningCli>, held?: string][] = [
   ['preflight', () => startUntilSaid('preflight')],
   ['quiesce', () => startUntilSaid('quiesce')],
   ['stop, not yet delivered', () => startUntilHeld('stop', 'request'), 'stop'],
   ['stop, its answer on the way', () => startUntilHeld('stop', 'answer'), 'stop'],
-  ['capture', () => startHeldInCapture(scene.proxy, () => startSnapshot())],
+  ['capture', () => whilePaused()],
   ['go, not yet delivered', () => startUntilHeld('go', 'request'), 'go'],
   ['go, its answer on the way', () => startUntilHeld('go', 'answer'), 'go'],
   ['seal', () => startUntilSaid('seal')],
@@ -112,9 +115,6 @@ test.skipIf(impossible !== null)(
     expect(inPause).toBeGreaterThanOrEqual(wantedInPause);
   },
 );
-
-const whilePaused = (...options: string[]) =>
-  startHeldInCapture(scene.proxy, () => scene.startSnapshot(...options));
 
 async function standStill(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');

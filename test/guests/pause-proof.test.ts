@@ -15,10 +15,9 @@ import { captureWhilePaused } from '../../src/snapshot/capture-paused.js';
 import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
 import { sha256sum } from '../image/make-image.js';
 import { startHeld } from '../support/held-job.js';
-import type { What } from '../support/mconsole-proxy-messages.js';
 import { pidOf } from '../support/pid-of.js';
 import { runTool } from '../support/run-tool.js';
-import { expectFailed, resultOf, setScene } from '../support/scene.js';
+import { capturesAtOnce, expectFailed, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /**
@@ -140,12 +139,6 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     return await use(letGo).finally(letGo);
   }
 
-  async function untilSeen(start: number, command: string, what: What): Promise<void> {
-    const isIt = (event: { command: string; what: What }) => event.command === command && event.what === what;
-    const seen = async () => (await scene.proxy.events()).slice(start).some(isIt);
-    await waitFor(`${what} of ${command}`, seen, { everyMs: 5 });
-  }
-
   /** No `go` reaches the guest until the proxy is told to let them pass. */
   const loseEveryGo = () => scene.proxy.drop('go', 10_000, 'request');
 
@@ -153,7 +146,7 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     const { proxy, guest } = scene;
     // What is written to later is there already: nothing has to be read for that, by a helper that is held.
     await guest.sh('echo early > /data/late; sync');
-    const job = await startHeld(scene, [], await scene.variant({ require: 'crash', syncTries: 1 }));
+    const job = await startHeld(scene, [], await scene.variant(capturesAtOnce));
     await proxy.hold('stop');
     await job.letGo();
     await proxy.untilHeld('stop');
@@ -165,11 +158,11 @@ describe('a copy counts only if the guest stood still under all of it, by what t
       const before = await sha256sum(guest.diskPath);
       await loseEveryGo();
       await proxy.release('stop');
-      await untilSeen(start, 'proc diskstats', 'answer');
+      await proxy.untilSeen('proc diskstats', 'answer', start);
       // Who does not wait for the helper has captured by then, or given up.
       await sleep(100);
       letGo();
-      await untilSeen(start, 'go', 'request');
+      await proxy.untilSeen('go', 'request', start);
       return [before, await sha256sum(guest.diskPath)];
     });
     const events = (await proxy.events()).slice(start).map(({ what, command }) => `${what} ${command}`);
@@ -275,7 +268,7 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     const start = (await proxy.events()).length;
     await loseEveryGo();
     process.kill(job.captureChild, 'SIGCONT');
-    await untilSeen(start, 'go', 'request');
+    await proxy.untilSeen('go', 'request', start);
     await guest.mconsole('stop');
     await proxy.release('go');
     const summary = expectFailed(resultOf(await job.cli.exited), 'GuestNotStopped');

@@ -7,7 +7,14 @@ import type { RunningCli } from '../support/cli.js';
 import { resumeHeld, startHeld, startHeldInPause } from '../support/held-job.js';
 import { e2fsckReplayed } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
-import { type Commands, expectFailed, resultOf, type SnapshotResult, setScene } from '../support/scene.js';
+import {
+  type Commands,
+  capturesAtOnce,
+  expectFailed,
+  resultOf,
+  type SnapshotResult,
+  setScene,
+} from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /**
@@ -71,9 +78,11 @@ describe.skipIf(untraced !== null)(`where writes can be traced${skipped}`, () =>
 });
 
 test('a guest that writes faster than it may be copied and compared is told, and ends as well (fault 27)', async () => {
-  // Captured in the first pause, however dirty the guest is then.
-  const dirty = { require: 'crash', syncTries: 1 };
-  const commands = await scene.variant({ ...dirty, precopyTracker: 'compared', precopyRate: '2MiB/s' });
+  const commands = await scene.variant({
+    ...capturesAtOnce,
+    precopyTracker: 'compared',
+    precopyRate: '2MiB/s',
+  });
   // More than is copied in 3 s at that rate, again and again.
   await scene.guest.sh(`(while :; do ${flood}; nap 1; done) > /dev/null 2>&1 & echo $! > /tmp/flood`);
   const flooded = await commands.snapshot().finally(() => scene.guest.sh('kill $(cat /tmp/flood)'));

@@ -7,7 +7,7 @@ import { beforeGo, startHeld } from '../support/held-job.js';
 import { e2fsckReplayed, readFileFromImage } from '../support/inspect-image.js';
 import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { tryTool } from '../support/run-tool.js';
-import { setScene } from '../support/scene.js';
+import { capturesAtOnce, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** The command line copies the disk of a real guest that writes and discards all the while, by both trackers. */
@@ -23,7 +23,7 @@ const rc = [
 const scene = setScene({
   guest: { writer: 'lines', sizeMiB: 96, fillMiB: 24, rc },
   proxied: true,
-  settings: { capture: 'precopy', require: 'crash', syncTries: 1 },
+  settings: { capture: 'precopy', ...capturesAtOnce },
 });
 
 const lastLine = async () => Number((await scene.guest.sh('tail -n 1 /data/log')).replace('line ', ''));

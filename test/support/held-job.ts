@@ -2,7 +2,6 @@ import { captureChildrenOf } from '../capture/traced.js';
 import type { RunningCli } from './cli.js';
 import type { MconsoleProxy } from './mconsole-proxy.js';
 import { type Commands, resultOf, type Scene, type SnapshotResult } from './scene.js';
-import { waitFor } from './wait-for.js';
 
 export type HeldJob = Awaited<ReturnType<typeof startHeld>>;
 
@@ -43,8 +42,8 @@ export async function beforeGo<T>(
   // Before the job is let go on: beside it, a `go` may slip through.
   await proxy.drop('go', 10_000, 'request');
   const ended = job.end();
-  const wanted = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'go');
-  const used = await waitFor('a go', wanted, { everyMs: 5 })
+  const used = await proxy
+    .untilSeen('go', 'request', seen)
     .then(use)
     .finally(() => proxy.release('go'));
   return { result: await ended, used };
@@ -66,9 +65,6 @@ export const holdNextPause = (proxy: MconsoleProxy): Promise<void> => proxy.hold
 export const untilHeldInPause = (proxy: MconsoleProxy): Promise<void> => proxy.untilHeld('stop', 'answer');
 export const resumeHeld = (proxy: MconsoleProxy): Promise<void> => proxy.release('stop');
 
-/** What makes a pause capture whatever it finds, and so come to where it can be held. */
-export const capturesAtOnce = { require: 'crash', syncTries: 1 };
-
 /**
  * A job that `capturesAtOnce`, held in the capture of its pause as long as its budget allows: its capture child stands still, and
  * dies of SIGKILL all the same. Not held by what the guest is asked in a pause: after a second it counts as silent.
@@ -81,8 +77,7 @@ export async function startHeldInCapture(proxy: MconsoleProxy, start: () => Runn
   const seen = (await proxy.events()).length;
   await proxy.release('stop');
   // What is asked in a pause is asked by whoever knows that it has begun.
-  const isAsked = async () => (await proxy.events()).slice(seen).some(({ command }) => command === 'sysrq s');
-  await unlessEnded(job, waitFor('a sync in the pause', isAsked, { everyMs: 5 }));
+  await unlessEnded(job, proxy.untilSeen('sysrq s', 'request', seen));
   return job;
 }
 
@@ -93,7 +88,7 @@ function signalCapture(job: RunningCli, signal: NodeJS.Signals): void {
 }
 
 /** A job that ends before it comes to where it is to be held says why. */
-function unlessEnded<T>(job: RunningCli, held: Promise<T>): Promise<T> {
+function unlessEnded(job: RunningCli, held: Promise<void>): Promise<void> {
   const ended = job.exited.then(({ stdout, stderr }) => {
     throw new Error(`the job has ended before it could be held: ${stderr}${stdout.slice(-500)}`);
   });

@@ -60,6 +60,11 @@ export async function startMconsoleProxy(paths: ProxyPaths) {
       const hasPassed = async () => (await events()).some((one) => one.passedOn && isOf(one, command, what));
       await waitFor(`${what} of ${command} to pass`, hasPassed, { everyMs: 5 });
     },
+    /** Waits until a request (or an answer) of this command was passed on or lost, after so many events before it. */
+    untilSeen: async (command: string, what: What, start: number) => {
+      const isSeen = async () => (await events()).slice(start).some((one) => isOf(one, command, what));
+      await waitFor(`${what} of ${command}`, isSeen, { everyMs: 5 });
+    },
     /** The next `times` answers to (or requests of) this command are lost. */
     drop: (command: string, times: number, what: What = 'answer') =>
       rule({ command, what, act: 'drop', times }),

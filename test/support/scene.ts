@@ -397,6 +397,9 @@ export class Scene {
   }
 }
 
+/** Settings of a guest that is captured in its first pause, however dirty it is then. */
+export const capturesAtOnce = { require: 'crash', syncTries: 1 };
+
 export type Commands = ReturnType<typeof commandsOn>;
 
 /** umlsnap's command line on one config, `through` a program that becomes it. */

@@ -137,29 +137,24 @@ static void *strangerWrites(void *unused) {
   return (void *)pwrite(disk, block, 4096, 0);
 }
 
-static long byStranger(void) {
+static void *strangerLooks(void *unused) {
+  (void)unused;
+  int other = open(path, O_RDONLY);
+  return (void *)(long)(other < 0 || close(other) ? -1 : 0);
+}
+
+static long byStranger(void *(*act)(void *)) {
   pthread_t stranger;
   void *result;
-  if (pthread_create(&stranger, NULL, strangerWrites, NULL)) return -1;
+  if (pthread_create(&stranger, NULL, act, NULL)) return -1;
   pthread_join(stranger, &result);
   return (long)result;
 }
 
-static void *strangerLooks(void *unused) {
-  (void)unused;
-  int other = open(path, O_RDONLY);
-  return (void *)(long)(other < 0 || close(other));
-}
-
-/* Each of these threads opens the disk: what they do is told of each by itself. */
+/* Each of these strangers is told of by itself. */
 static long crowd(long count) {
-  for (long i = 0; i < count; i++) {
-    pthread_t stranger;
-    void *failed;
-    if (pthread_create(&stranger, NULL, strangerLooks, NULL)) return -1;
-    pthread_join(stranger, &failed);
-    if (failed) return -1;
-  }
+  for (long i = 0; i < count; i++)
+    if (byStranger(strangerLooks)) return -1;
   return count;
 }
 
@@ -226,7 +221,7 @@ static long obey(const char *command, long a, long b) {
   if (!strcmp(command, "aio")) return byAio(a);
   if (!strcmp(command, "uring")) return byUring(a);
   if (!strcmp(command, "call32")) return by32BitCall(b ? b : 4096);
-  if (!strcmp(command, "stranger")) return byStranger();
+  if (!strcmp(command, "stranger")) return byStranger(strangerWrites);
   if (!strcmp(command, "crowd")) return crowd(a);
   if (!strcmp(command, "reopen")) return reopen();
   if (!strcmp(command, "close")) return close(disk);

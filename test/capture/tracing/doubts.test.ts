@@ -94,7 +94,7 @@ describe.skipIf(why !== null)('of what the guest does', () => {
       }, /more than were traced/),
   );
 
-  test.each<[string, Act, RegExp | string]>([
+  test.each<[string, Act, RegExp]>([
     [
       'a write between the last copy and the proof',
       async ({ writer }, tracker) => {
@@ -120,7 +120,7 @@ describe.skipIf(why !== null)('of what the guest does', () => {
         const kept = Number(readFileSync('/proc/sys/fs/fanotify/max_queued_events', 'latin1'));
         expect((await writer.obey('crowd', kept + 1)).result).toBe(kept + 1);
       },
-      'more happened to the disks than the kernel could tell',
+      /more happened to the disks than the kernel could tell/,
     ],
     ['the death of its writer', ({ writer }) => writer.end(), /is gone|had a disk open/],
     [
