@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readlink, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { guestNamed } from '../../src/config/guest-named.js';
@@ -14,7 +14,7 @@ import { StopAndGo } from '../../src/pause/stop-and-go.js';
 import { captureWhilePaused } from '../../src/snapshot/capture-paused.js';
 import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
 import { sha256sum } from '../image/make-image.js';
-import { startHeld } from '../support/held-job.js';
+import { letGoIntoCapture, startHeld } from '../support/held-job.js';
 import { pidOf } from '../support/pid-of.js';
 import { runTool } from '../support/run-tool.js';
 import { capturesAtOnce, expectFailed, resultOf, setScene } from '../support/scene.js';
@@ -234,24 +234,10 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     for (const command of ['stop', 'go']) await proxy.release(command);
   });
 
-  /** The copier has its word, and is held before it hears it: the guest stands still, and none of it is copied. */
-  async function heldInCapture() {
-    const job = await startHeld(scene);
-    process.kill(job.captureChild, 'SIGSTOP');
-    await job.letGo();
-    const channel = /\d+/.exec(await readlink(`/proc/${job.captureChild}/fd/3`))?.[0];
-    const unread = async () => {
-      const sockets = (await runTool('ss', ['-H', '-x', '-a'])).toString().split('\n');
-      const fields = sockets.map((line) => line.trim().split(/\s+/));
-      return Number(fields.find((field) => field[5] === channel)?.[2]) > 0;
-    };
-    await waitFor('the order to capture', unread, { everyMs: 20 });
-    return job;
-  }
-
   test('an admin`s go, a write and a stop during the copy make it void, though the guest stands still again', async () => {
     const { guest } = scene;
-    const job = await heldInCapture();
+    const job = await startHeld(scene);
+    await letGoIntoCapture(job);
     await guest.mconsole('go');
     await guest.sh('echo between > /data/between; sync');
     await guest.mconsole('stop');
@@ -263,7 +249,8 @@ describe('a copy counts only if the guest stood still under all of it, by what t
 
   test('a guest that runs when its copy is done was not captured, though it wrote nothing and stands still at go', async () => {
     const { guest, proxy } = scene;
-    const job = await heldInCapture();
+    const job = await startHeld(scene);
+    await letGoIntoCapture(job);
     await guest.mconsole('go');
     const start = (await proxy.events()).length;
     await loseEveryGo();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { canTrace, withInjected } from '../capture/traced.js';
 import type { RunningCli } from '../support/cli.js';
-import { beforeGo, startHeld } from '../support/held-job.js';
+import { beforeGo, letGoIntoCapture, startHeld } from '../support/held-job.js';
 import { expectFailed, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -131,12 +131,8 @@ describe('a signal', () => {
   // More of them change nothing: undoing is not left half done.
   test('while the guest is paused resumes it first, however often it is sent', async () => {
     const job = await startHeld(scene);
-    process.kill(job.captureChild, 'SIGSTOP');
-    const asked = await askedFromNow();
     const pausesBefore = (await scene.proxy.pauses()).length;
-    await job.letGo();
-    const isInCapture = async () => /stop,.*proc diskstats/.test((await asked()).join());
-    await waitFor('the guest to be paused and asked for its dirty pages', isInCapture);
+    await letGoIntoCapture(job);
     for (let sent = 0; sent < 3; sent++) job.cli.kill('SIGINT');
     // Its budget is longer than this is waited for.
     await waitFor('the guest to be resumed', async () => (await scene.proxy.pauses()).length > pausesBefore);

@@ -1,7 +1,10 @@
+import { readlink } from 'node:fs/promises';
 import { captureChildrenOf } from '../capture/traced.js';
 import type { RunningCli } from './cli.js';
 import type { MconsoleProxy } from './mconsole-proxy.js';
+import { runTool } from './run-tool.js';
 import { type Commands, resultOf, type Scene, type SnapshotResult } from './scene.js';
+import { waitFor } from './wait-for.js';
 
 export type HeldJob = Awaited<ReturnType<typeof startHeld>>;
 
@@ -50,6 +53,22 @@ export async function beforeGo<T>(
 }
 
 /**
+ * Lets a held job go on into its capture, and holds it there as long as its budget allows: the copier has its word, and stands
+ * still before it hears it. The guest is paused and drained, and nothing of it is copied.
+ */
+export async function letGoIntoCapture({ cli, captureChild, letGo }: HeldJob): Promise<void> {
+  process.kill(captureChild, 'SIGSTOP');
+  await letGo();
+  const channel = /\d+/.exec(await readlink(`/proc/${captureChild}/fd/3`))?.[0];
+  const isUnread = async () => {
+    const sockets = (await runTool('ss', ['-H', '-x', '-a'])).toString().split('\n');
+    const fields = sockets.map((line) => line.trim().split(/\s+/));
+    return Number(fields.find((field) => field[5] === channel)?.[2]) > 0;
+  };
+  await unlessEnded(cli, waitFor('the order to capture', isUnread));
+}
+
+/**
  * A job that is held at its stop: the guest stands still, and the job waits for the answer until `resumeHeld`, as long as
  * its budget allows. Not held by its `go`, which is sent again and again: what piles up would reach the guest at once.
  */
@@ -88,7 +107,7 @@ function signalCapture(job: RunningCli, signal: NodeJS.Signals): void {
 }
 
 /** A job that ends before it comes to where it is to be held says why. */
-function unlessEnded(job: RunningCli, held: Promise<void>): Promise<void> {
+function unlessEnded(job: RunningCli, held: Promise<unknown>): Promise<unknown> {
   const ended = job.exited.then(({ stdout, stderr }) => {
     throw new Error(`the job has ended before it could be held: ${stderr}${stdout.slice(-500)}`);
   });
