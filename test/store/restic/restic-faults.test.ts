@@ -20,7 +20,7 @@ import { waitFor } from '../../support/wait-for.js';
 import { flipByte } from '../capture-of-tests.js';
 import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
 import { restoreFailure, verdictOf } from '../tar/archive-scene.js';
-import { configIn, makeKeyCheap, password, restic, startServer, storeOf } from './restic-places.js';
+import { configIn, makeKeyCheap, password, restic, slowPath, startServer, storeOf } from './restic-places.js';
 
 /**
  * restic's own repositories, broken in the ways that they break. `first` and `second` differ in a little of 24 MiB of data; a
@@ -102,9 +102,12 @@ async function packsAddedBy(add: () => Promise<unknown>): Promise<string[]> {
   return (await packs()).filter((pack) => !before.has(pack));
 }
 
-/** Begins to bring `first` to where nothing is yet; returns once some of it has come. */
-async function beginToReceive(to = store) {
-  const given = receive(first, to);
+/** Begins to bring `first` to where nothing is yet; returns once some of it has come, and most is still to come. */
+async function beginToReceive(to = config) {
+  const environmentFile = join(dir, 'slow-environment');
+  const environment = readOrNothing(config.environmentFile ?? '');
+  await writeFile(environmentFile, `${environment}PATH=${await slowPath(dir)}\n`);
+  const given = receive(first, storeOf({ ...to, environmentFile }));
   given.catch(() => {});
   await waitFor('the first data', async () => (await packs()).length > 0);
   return { given };
@@ -265,10 +268,11 @@ test('a repository that is gone, another one, and an empty directory in its plac
 test('a server that dies half-way costs the copy and not the snapshots; it goes on when the server is back', async () => {
   await useFresh('nothing');
   let server = await startServer(config.repository);
-  const remote = () => storeOf({ ...config, repository: server.repository });
+  const at = () => ({ ...config, repository: server.repository });
+  const remote = () => storeOf(at());
   try {
     const made = await remote().prepare(null);
-    const { given } = await beginToReceive(remote());
+    const { given } = await beginToReceive(at());
     server.kill();
     await expect(given).rejects.toMatchObject(unusable(/connection refused|EOF|reset/));
     await server.end();
@@ -303,7 +307,8 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   expect(await names()).toEqual([]);
   const place = join(config.repository, '..');
   const script = new URL('./receive-child.ts', import.meta.url);
-  const child = startScript(script, [place, config.repository, source.path, first]);
+  const PATH = await slowPath(dir);
+  const child = startScript(script, [place, config.repository, source.path, first], { PATH });
   const orphan = readProcessStat(await waitFor('its backup', () => backup(child.pid)));
   child.kill('SIGKILL');
   await child.exited;
