@@ -24,10 +24,18 @@ export async function eventsVerb(
   const config = await configOf(context);
   const of = guest === undefined ? {} : { guest };
   return await withStartedHouse(config, async ({ history }) => {
-    const events = await history.events({ ...of, limit });
-    for (const event of events) print(context, event);
-    if (follow) await followFrom(context, history, of, events.at(-1)?.number ?? 0);
-    else if (events.length === 0) tell(context.output, 'No events yet.');
+    const printLast = async () => {
+      const events = await history.events({ ...of, limit });
+      for (const event of events) print(context, event);
+      return events.at(-1)?.number;
+    };
+    if (follow) {
+      const nothingToUndo = () => {};
+      // Before the first line: whoever has read that may have seen enough.
+      await withInterrupt(async (signal) => {
+        await followFrom(context, history, of, (await printLast()) ?? 0, signal);
+      }, nothingToUndo);
+    } else if ((await printLast()) === undefined) tell(context.output, 'No events yet.');
     return exitCodes.done;
   });
 }
@@ -38,16 +46,14 @@ async function followFrom(
   history: SqliteHistory,
   of: { guest?: string },
   last: number,
+  signal: AbortSignal,
 ): Promise<void> {
-  const nothingToUndo = () => {};
-  await withInterrupt(async (signal) => {
-    for (let after = last; !signal.aborted; ) {
-      const events = await history.events({ ...of, after, limit: maxPerLook });
-      for (const event of events) print(context, event);
-      after = events.at(-1)?.number ?? after;
-      await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
-    }
-  }, nothingToUndo);
+  for (let after = last; !signal.aborted; ) {
+    const events = await history.events({ ...of, after, limit: maxPerLook });
+    for (const event of events) print(context, event);
+    after = events.at(-1)?.number ?? after;
+    await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
+  }
 }
 
 function print({ output }: Context, event: GuestEventRecord): void {
