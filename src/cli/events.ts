@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { GuestEventRecord } from '../history/records.js';
-import type { SqliteHistory } from '../history/sqlite-history.js';
 import { printableLine } from '../mconsole/printable.js';
 import { type Context, configOf } from './context.js';
 import { formatTime } from './format.js';
@@ -24,36 +23,26 @@ export async function eventsVerb(
   const config = await configOf(context);
   const of = guest === undefined ? {} : { guest };
   return await withStartedHouse(config, async ({ history }) => {
-    const printLast = async () => {
-      const events = await history.events({ ...of, limit });
+    /** @returns the number of the last one; undefined when there was none */
+    const show = async (which: { limit: number; after?: number }) => {
+      const events = await history.events({ ...of, ...which });
       for (const event of events) print(context, event);
       return events.at(-1)?.number;
     };
-    if (follow) {
-      const nothingToUndo = () => {};
-      // Before the first line: whoever has read that may have seen enough.
-      await withInterrupt(async (signal) => {
-        await followFrom(context, history, of, (await printLast()) ?? 0, signal);
-      }, nothingToUndo);
-    } else if ((await printLast()) === undefined) tell(context.output, 'No events yet.');
+    if (!follow) {
+      if ((await show({ limit })) === undefined) tell(context.output, 'No events yet.');
+      return exitCodes.done;
+    }
+    const nothingToUndo = () => {};
+    // From before the first line on, until somebody has seen enough, which is no failure.
+    await withInterrupt(async (signal) => {
+      for (let after = (await show({ limit })) ?? 0; !signal.aborted; ) {
+        after = (await show({ after, limit: maxPerLook })) ?? after;
+        await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
+      }
+    }, nothingToUndo);
     return exitCodes.done;
   });
-}
-
-/** Until somebody has seen enough, which is no failure. */
-async function followFrom(
-  context: Context,
-  history: SqliteHistory,
-  of: { guest?: string },
-  last: number,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let after = last; !signal.aborted; ) {
-    const events = await history.events({ ...of, after, limit: maxPerLook });
-    for (const event of events) print(context, event);
-    after = events.at(-1)?.number ?? after;
-    await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
-  }
 }
 
 function print({ output }: Context, event: GuestEventRecord): void {
