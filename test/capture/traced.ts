@@ -18,9 +18,9 @@ export function captureChildrenOf(parent: number): number[] {
     .sort((a, b) => a - b);
 }
 
-/** The one capture process there is now. */
-export function captureChild(): number {
-  const pid = captureChildrenOf(process.pid).at(-1);
+/** The one capture process that `parent` has now. @throws Error when there is none: its pid is there to be signalled */
+export function captureChild(parent = process.pid): number {
+  const pid = captureChildrenOf(parent).at(-1);
   if (pid === undefined) throw new Error('no capture process is running');
   return pid;
 }

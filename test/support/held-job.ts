@@ -1,5 +1,5 @@
 import { readlink } from 'node:fs/promises';
-import { captureChildrenOf } from '../capture/traced.js';
+import { captureChild, captureChildrenOf } from '../capture/traced.js';
 import type { RunningCli } from './cli.js';
 import type { MconsoleProxy } from './mconsole-proxy.js';
 import { runTool } from './run-tool.js';
@@ -17,11 +17,10 @@ export async function startHeld(scene: Scene, options: string[] = [], commands: 
   await proxy.hold('sysrq s');
   const cli = commands.startSnapshot(...options);
   await unlessEnded(cli, proxy.untilHeld('sysrq s'));
-  const [captureChild = -1] = captureChildrenOf(cli.pid);
   const [incoming = ''] = await scene.incomings();
   const letGo = () => proxy.release('sysrq s');
   return {
-    ...{ cli, captureChild, letGo },
+    ...{ cli, letGo, captureChild: captureChild(cli.pid) },
     /** The directory of the snapshot in the making. */
     incoming: `${scene.store}/${incoming}`,
     /** Lets it go, to its end. */
@@ -56,16 +55,21 @@ export async function beforeGo<T>(
  * Lets a held job go on into its capture, and holds it there as long as its budget allows: the copier has its word, and stands
  * still before it hears it. The guest is paused and drained, and nothing of it is copied.
  */
-export async function letGoIntoCapture({ cli, captureChild, letGo }: HeldJob): Promise<void> {
-  process.kill(captureChild, 'SIGSTOP');
-  await letGo();
-  const channel = /\d+/.exec(await readlink(`/proc/${captureChild}/fd/3`))?.[0];
+export async function letGoIntoCapture(job: HeldJob): Promise<void> {
+  process.kill(job.captureChild, 'SIGSTOP');
+  await job.letGo();
+  await untilOrdered(job.cli, job.captureChild);
+}
+
+/** Waits until the order to capture lies in the channel of a capture child that stands still. */
+async function untilOrdered(job: RunningCli, child: number): Promise<void> {
+  const channel = /\d+/.exec(await readlink(`/proc/${child}/fd/3`))?.[0];
   const isUnread = async () => {
     const sockets = (await runTool('ss', ['-H', '-x', '-a'])).toString().split('\n');
     const fields = sockets.map((line) => line.trim().split(/\s+/));
     return Number(fields.find((field) => field[5] === channel)?.[2]) > 0;
   };
-  await unlessEnded(cli, waitFor('the order to capture', isUnread));
+  await unlessEnded(job, waitFor('the order to capture', isUnread));
 }
 
 /**
@@ -92,22 +96,19 @@ export async function startHeldInCapture(proxy: MconsoleProxy, start: () => Runn
   await proxy.hold('stop');
   const job = start();
   await unlessEnded(job, proxy.untilHeld('stop'));
-  signalCapture(job, 'SIGSTOP');
-  const seen = (await proxy.events()).length;
+  const child = captureChild(job.pid);
+  process.kill(child, 'SIGSTOP');
   await proxy.release('stop');
-  // What is asked in a pause is asked by whoever knows that it has begun.
-  await unlessEnded(job, proxy.untilSeen('sysrq s', 'request', seen));
+  await untilOrdered(job, child);
   return job;
 }
 
-export const letCapture = (job: RunningCli): void => signalCapture(job, 'SIGCONT');
-
-function signalCapture(job: RunningCli, signal: NodeJS.Signals): void {
-  for (const pid of captureChildrenOf(job.pid)) process.kill(pid, signal);
+export function letCapture(job: RunningCli): void {
+  for (const pid of captureChildrenOf(job.pid)) process.kill(pid, 'SIGCONT');
 }
 
 /** A job that ends before it comes to where it is to be held says why. */
-function unlessEnded(job: RunningCli, held: Promise<unknown>): Promise<unknown> {
+function unlessEnded<T>(job: RunningCli, held: Promise<T>): Promise<T> {
   const ended = job.exited.then(({ stdout, stderr }) => {
     throw new Error(`the job has ended before it could be held: ${stderr}${stdout.slice(-500)}`);
   });
