@@ -68,7 +68,7 @@ function randomCase(): ModelCase {
 
 /** At a pace between minutes and months, often over the ends of days and over changes of the clock. */
 function randomSnapshots(nowMs: number): RetentionCandidate[] {
-  const paceMs = oneOf(hour / 4, hour, 6 * hour, 24 * hour, 7 * 24 * hour, 40 * 24 * hour);
+  const paceMs = oneOf(hour / 4, hour, 6 * hour, day, 7 * day, 40 * day);
   const snapshots: RetentionCandidate[] = [];
   let timeMs = nowMs + (chance(0.1) ? 1 : -1) * below(3 * hour);
   for (let count = below(25); count > 0; count--) {
@@ -87,19 +87,19 @@ function randomPolicy(): KeepPolicy {
   for (const rule of ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const) {
     if (chance(0.4)) policy[rule] = below(6);
   }
-  if (chance(0.3)) policy.withinMs = 1 + below(10 * 24 * hour);
+  if (chance(0.3)) policy.withinMs = 1 + below(10 * day);
   return policy;
 }
 
 function randomPrevious(nowMs: number): PreviousSweep | null {
   if (chance(0.3)) return null;
-  const agoMs = oneOf(-hour, hour, 24 * hour, 90 * 24 * hour, 74 * 365 * 24 * hour) * (0.5 + fraction());
+  const agoMs = oneOf(-hour, hour, day, 90 * day, 74 * 365 * day) * (0.5 + fraction());
   const sweptMs = nowMs - agoMs;
   const iso = (ms: number) => new Date(ms).toISOString();
   return {
     sweptAt: iso(sweptMs),
-    newestTakenAt: chance(0.1) ? null : iso(sweptMs - below(24 * hour)),
-    elapsedMs: chance(0.4) ? null : Math.max(0, agoMs - oneOf(0, hour, 24 * hour, agoMs)),
+    newestTakenAt: chance(0.1) ? null : iso(sweptMs - below(day)),
+    elapsedMs: chance(0.4) ? null : Math.max(0, agoMs - oneOf(0, hour, day, agoMs)),
     aheadUntil: chance(0.2) ? iso(nowMs + below(80 * 365 * 24) * hour) : null,
   };
 }

@@ -20,7 +20,15 @@ import { waitFor } from '../../support/wait-for.js';
 import { flipByte } from '../capture-of-tests.js';
 import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
 import { restoreFailure, verdictOf } from '../tar/archive-scene.js';
-import { configIn, makeKeyCheap, password, restic, slowPath, startServer, storeOf } from './restic-places.js';
+import {
+  configIn,
+  makeKeyCheap,
+  password,
+  pathWithRestic,
+  restic,
+  startServer,
+  storeOf,
+} from './restic-places.js';
 
 /**
  * restic's own repositories, broken in the ways that they break. `first` and `second` differ in a little of 24 MiB of data; a
@@ -102,11 +110,19 @@ async function packsAddedBy(add: () => Promise<unknown>): Promise<string[]> {
   return (await packs()).filter((pack) => !before.has(pack));
 }
 
+/** A PATH on which a backup of 24 MiB takes some seconds, for what is to happen in the middle of it. */
+const slowPath = () =>
+  pathWithRestic(
+    join(dir, 'slow'),
+    `[ "$1" = backup ] && set -- backup --limit-upload 8192 "\${@:2}"`,
+    'exec -a restic restic "$@"',
+  );
+
 /** Begins to bring `first` to where nothing is yet; returns once some of it has come, and most is still to come. */
 async function beginToReceive(to = config) {
   const environmentFile = join(dir, 'slow-environment');
   const environment = readOrNothing(config.environmentFile ?? '');
-  await writeFile(environmentFile, `${environment}PATH=${await slowPath(dir)}\n`);
+  await writeFile(environmentFile, `${environment}PATH=${await slowPath()}\n`);
   const given = receive(first, storeOf({ ...to, environmentFile }));
   given.catch(() => {});
   await waitFor('the first data', async () => (await packs()).length > 0);
@@ -307,7 +323,7 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   expect(await names()).toEqual([]);
   const place = join(config.repository, '..');
   const script = new URL('./receive-child.ts', import.meta.url);
-  const PATH = await slowPath(dir);
+  const PATH = await slowPath();
   const child = startScript(script, [place, config.repository, source.path, first], { PATH });
   const orphan = readProcessStat(await waitFor('its backup', () => backup(child.pid)));
   child.kill('SIGKILL');
@@ -329,11 +345,9 @@ if (noLoop !== undefined) console.warn(`SKIPPED: restic on a full and on a read-
 test.skipIf(noLoop !== undefined)(
   'a place that is full takes nothing more, also where restic hangs there in silence, one that is read-only neither, and what both hold is restored all the same (faults 29 and 32)',
   async () => {
-    const silent = join(dir, 'silent');
-    await mkdir(silent);
-    await writeFile(join(silent, 'restic'), '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
     const environmentFile = join(dir, 'silent-environment');
-    await writeFile(environmentFile, `PATH=${silent}:${process.env.PATH}\n`);
+    const silentPath = await pathWithRestic(join(dir, 'silent'), 'exec sleep 600');
+    await writeFile(environmentFile, `PATH=${silentPath}\n`);
     const other = 'other@20261123T031500Z';
     const image = { sizeBytes: 9_000_000, pieces: [{ offset: 0, length: 9_000_000 }] };
     await sealSparse(source, other, { ubd0: image });

@@ -26,13 +26,11 @@ export async function configIn(dir: string, repository: string): Promise<ResticS
 export const storeOf = (config: ResticStoreConfig, { silenceMs = 20_000 } = {}) =>
   new ResticStore(config, { retryingMs: 3000, silenceMs, lockedMs: 2000 });
 
-/** A PATH with a restic whose backup takes seconds, for what is to happen in the middle of it. */
-export async function slowPath(dir: string): Promise<string> {
-  const bin = join(dir, 'slow');
+/** A PATH with another restic, which is these lines for bash; they find the host's own by the PATH of before. */
+export async function pathWithRestic(bin: string, ...lines: string[]): Promise<string> {
   await mkdir(bin, { recursive: true });
-  const slowly = `[ "$1" = backup ] && set -- backup --limit-upload 8192 "\${@:2}"`;
-  const script = `#!/bin/bash\nexport PATH=${process.env.PATH}\n${slowly}\nexec -a restic restic "$@"\n`;
-  await writeFile(join(bin, 'restic'), script, { mode: 0o755 });
+  const script = ['#!/bin/bash', `PATH=${process.env.PATH}`, ...lines, ''];
+  await writeFile(join(bin, 'restic'), script.join('\n'), { mode: 0o755 });
   return `${bin}:${process.env.PATH}`;
 }
 
