@@ -29,7 +29,7 @@ export interface PauseResult {
 /** `go` is sent again after 5 ms, backing off to 250 ms (design §2). */
 const firstRetryMs = 5;
 const lastRetryMs = 250;
-/** Unanswered requests that are still listened for; older ones are given up. */
+/** Unanswered requests that are still listened for, the oldest always: a guest that wakes up late is resumed by that one. */
 const maxOpenAsks = 8;
 const barrierTimeoutMs = 250;
 const barrierGapMs = 50;
@@ -112,7 +112,7 @@ export class StopAndGo {
     this.#dropUnsentStop();
     if (this.#state.stop === 'refused') return this.#finish(isAlive(this.#guest.main) ? 'notOurs' : 'gone');
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, lastRetryMs)) {
-      this.#sendGo();
+      void this.#sendGo();
       await this.#news.wait(retryMs);
       if (!isAlive(this.#guest.main)) this.#apply({ type: 'guestGone' });
       if (this.#socketDead) await this.#reopenOrGiveUp();
@@ -166,15 +166,17 @@ export class StopAndGo {
     this.#apply({ type: 'stopAnswered', answer: 'alreadyStopped' });
   }
 
-  #sendGo(): void {
+  /** @returns its answer, undefined when none came: it is heard, and counts, however late it is */
+  #sendGo() {
     const sentAfterStopAnswer = this.#state.stop !== 'outstanding';
     const ask = this.#client.ask('go');
     this.#goAsks.push(ask);
-    if (this.#goAsks.length > maxOpenAsks) this.#goAsks.shift()?.abandon();
-    readGoAnswer(ask.answered)
+    if (this.#goAsks.length > maxOpenAsks) this.#goAsks.splice(1, 1)[0]?.abandon();
+    return readGoAnswer(ask.answered)
       .then((answer) => {
         if (answer === 'resumed') this.#resumedAtMs = performance.now();
         this.#apply({ type: 'goAnswered', answer, sentAfterStopAnswer });
+        return answer;
       }, this.#onNoAnswer)
       .finally(() => {
         this.#goAsks = this.#goAsks.filter((open) => open !== ask);
@@ -185,7 +187,7 @@ export class StopAndGo {
    * What is no answer changes nothing; that nobody listens any more has to be looked into. Only that MUST ring: a `go` that
    * we gave up for a newer one would wake us to send yet another at once, and those would push out each other's answers.
    */
-  readonly #onNoAnswer = (error: unknown): void => {
+  readonly #onNoAnswer = (error: unknown): undefined => {
     // Nowhere to bind a socket for the answer: a new client looks for another place.
     if (isError(error, 'StateUnusable')) this.#cannotAsk = true;
     if (!isError(error, 'GuestSocketDead')) return;
@@ -233,17 +235,15 @@ export class StopAndGo {
   }
 
   async #roundFindsRunning(): Promise<boolean> {
-    const options = { timeoutMs: barrierTimeoutMs };
     try {
-      await this.#client.request('proc uptime', options);
-      await sleep(barrierGapMs);
-      const answer = await readGoAnswer(this.#client.request('go', options));
-      this.#apply({ type: 'goAnswered', answer, sentAfterStopAnswer: false });
-      return answer === 'notStopped' && probeStopped(this.#guest.main) !== 'stopped';
+      await this.#client.request('proc uptime', { timeoutMs: barrierTimeoutMs });
     } catch {
       // No answer is no proof.
       return false;
     }
+    await sleep(barrierGapMs);
+    const answer = await Promise.race([this.#sendGo(), sleep(barrierTimeoutMs)]);
+    return answer === 'notStopped' && probeStopped(this.#guest.main) !== 'stopped';
   }
 
   #apply(event: PauseEvent): void {

@@ -95,7 +95,7 @@ describe('when a stop', () => {
     [
       'has a go that is answered late, after others were refused, it was ours',
       // Refused late as well, one after the other: none of these may cut the wait short.
-      [goHas({ kind: 'delayAnswer', delayMs: 80 }, 1), goHas({ kind: 'delayAnswer', delayMs: 30 }, 2)],
+      [goHas({ kind: 'answerAfterNext' }, 9)],
     ],
     ['has a go that is answered twice, one answer counts', [goHas(twice, 1)]],
     [
