@@ -12,6 +12,8 @@ export interface ProcessStat extends ProcessIdentity {
   /** `R`, `S`, `D`, `T`, `t`, `Z`, `X` … of proc(5). */
   state: string;
   parentPid: number;
+  /** What it has had of the CPUs, in clock ticks, 10 ms each: fields 14 and 15. */
+  cpuTicks: number;
 }
 
 /** This boot's id: what was paused in another boot is not paused now. */
@@ -34,6 +36,7 @@ export function readProcessStat(pid: number): ProcessStat | undefined {
     state: fields[0] ?? '?',
     parentPid: Number(fields[1]),
     startTicks: Number(fields[19]),
+    cpuTicks: Number(fields[11]) + Number(fields[12]),
   };
 }
 

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { UmlsnapError } from '../errors.js';
 import { findConsoleProcess } from '../guest/console-process.js';
-import { probeStopped } from '../guest/stop-probe.js';
+import { lookWhetherStopped } from '../guest/stop-probe.js';
 
 /**
  * Refuses by hand what harms a guest for good: files of /proc that never end, and changes of a stopped guest's devices,
@@ -17,13 +17,13 @@ export async function refuseHarm(socketPath: string, command: string): Promise<v
     });
   }
   const changesDevice = /^config.*=/s.test(command) || command.startsWith('remove');
-  if (changesDevice && isStopped(socketPath)) {
+  if (changesDevice && (await isStopped(socketPath))) {
     const problem = `The guest is stopped: \`${command}\` would let it run, and could wedge it. Send \`go\` first.`;
     throw new UmlsnapError('Usage', { problem });
   }
 }
 
-function isStopped(socketPath: string): boolean {
+async function isStopped(socketPath: string): Promise<boolean> {
   const main = findConsoleProcess(socketPath);
-  return main !== undefined && probeStopped(main) === 'stopped';
+  return main !== undefined && (await lookWhetherStopped(main)) === 'stopped';
 }

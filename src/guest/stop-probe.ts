@@ -53,15 +53,18 @@ export async function confirmStopped(view: StopView): Promise<boolean> {
 }
 
 /**
- * The same for a guest that has just answered us, and so may be on a CPU at the first look: one that is there at every look
- * runs, for a stopped one sleeps.
+ * The same for a guest that has just answered us, and so may be on a CPU at the first look, or wait for one: one that goes on
+ * using it runs, for a stopped one sleeps.
  */
 export async function lookWhetherStopped(main: ProcessIdentity): Promise<StopSign> {
+  const before = readProcessStat(main.pid);
   let wasOnCpu = true;
-  for (let looks = 0; looks < 30; looks++) {
+  for (let looks = 0; looks < 30 || (looks < looksAtWaiting && wasOnCpu); looks++) {
     const found = probeStopped(main);
     if (found !== 'unknown') return found;
-    wasOnCpu &&= readProcessStat(main.pid)?.state === 'R';
+    const now = readProcessStat(main.pid);
+    wasOnCpu &&= now?.state === 'R';
+    if (wasOnCpu && before && now && now.cpuTicks > before.cpuTicks + 1) return 'running';
     await (looks < 10 ? nextTurn() : sleep(1));
   }
   return wasOnCpu ? 'running' : 'unknown';
