@@ -117,7 +117,8 @@ function watchHolder(
       reject(signal?.reason);
     };
     // A holder whose event loop is blocked says nothing: it holds the lock all the same.
-    const patience = setTimeout(() => wait || finish(unknownHolder), 1000);
+    // Words that are there already when it is our own that was blocked are read first.
+    const patience = setTimeout(() => setImmediate(() => wait || finish(unknownHolder)), 1000);
     signal?.addEventListener('abort', onAbort, { once: true });
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => {

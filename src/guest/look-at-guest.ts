@@ -79,12 +79,12 @@ interface Answers {
 }
 
 async function askGuest(socketPath: string, { limitMs, withDisks }: LookOptions): Promise<Answers> {
-  const deadlineMs = performance.now() + limitMs;
-  const leftMs = () => Math.max(1, deadlineMs - performance.now());
   const answers: Answers = { kernel: null, disks: [], problem: null };
   let client: MconsoleClient | undefined;
   try {
     client = await MconsoleClient.open(socketPath);
+    const deadlineMs = performance.now() + limitMs;
+    const leftMs = () => Math.max(1, deadlineMs - performance.now());
     const kernel = await version(client, { timeoutMs: leftMs() });
     answers.kernel = printableLine(kernel).slice(0, maxKernelChars);
     for (let number = 0; withDisks && number < diskCount; number++) {

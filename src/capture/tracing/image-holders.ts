@@ -5,8 +5,8 @@ import { readProcessStat } from '../../process-identity.js';
 /** Who else could write an image: by a descriptor, a mapping into memory, or a loop device. */
 
 const O_ACCMODE = 3;
-/** Gone, or a process that even root may not look into where root has not all rights (a container). */
-const notForUs = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'];
+/** Gone (of a loop device: ENODEV), or a process that even root may not look into where root has not all rights (a container). */
+const notForUs = ['ENOENT', 'ENODEV', 'ESRCH', 'EACCES', 'EPERM'];
 
 /** The images by device and inode. */
 export class ImageSet {

@@ -28,7 +28,7 @@ const byExitCode: Partial<Record<number, ResticFailure>> = {
 const noConfig =
   /unable to open config file:.*(?:no such file or directory|does not exist|NoSuchKey|NoSuchBucket|404)/is;
 const damaged =
-  /ciphertext verification failed|hash does not match|wrong hash|does not match id|invalid data returned|not found in (?:the )?(?:index|repository)|Pack ID does not match|\bEOF\b|file is too short|no such file or directory|does not exist|404|repository contains errors|invalid character|panic: runtime error|Fatal: unable to load/i;
+  /ciphertext verification failed|hash does not match|wrong hash|does not match id|invalid data returned|not found in (?:the )?(?:index|repository)|Pack ID does not match|\bEOF\b|file is too short|no such file or directory|does not exist|\b404\b|repository contains errors|invalid character|panic: runtime error|Fatal: unable to load/i;
 
 export function failureOf({ facts }: UmlsnapError<'CommandFailed'>): ResticFailure {
   const { exitCode, problem } = facts;

@@ -46,7 +46,7 @@ export class ResticProgram {
       try {
         return await this.#runOnce(args, access, options);
       } catch (error) {
-        if (!isLocked(error) || performance.now() > untilMs) throw error;
+        if (!isLocked(error) || (!isFirst && performance.now() > untilMs)) throw error;
       }
       await this.#waitForLock(isFirst, access, options.signal);
     }
@@ -72,7 +72,7 @@ export class ResticProgram {
       } catch (error) {
         if (hasBegun) throw error;
         if (!cannotLock(error) || lock.length > 0) {
-          if (!isLocked(error) || performance.now() > untilMs) throw error;
+          if (!isLocked(error) || (!isFirst && performance.now() > untilMs)) throw error;
           await this.#waitForLock(isFirst, access, signal);
         } else lock = ['--no-lock'];
       }

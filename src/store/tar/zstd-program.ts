@@ -72,7 +72,7 @@ export async function startZstd(args: string[], { stdin, stdout, signal }: ZstdP
       const failure = await ended;
       if (failure !== undefined) throw failure;
     },
-    failure: () => Promise.race([ended, once(AbortSignal.timeout(1000), 'abort').then(() => undefined)]),
+    failure: () => Promise.race([ended, once(AbortSignal.timeout(30_000), 'abort').then(() => undefined)]),
     async kill() {
       child.kill('SIGKILL');
       await ended;
