@@ -2,7 +2,7 @@ import { type DrillConfig, drillSettingsOf } from '../src/config/drill-config.js
 import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
 import type { DrillStep } from '../src/drill/proof-of-life.js';
 import { explainError } from '../src/error-text.js';
-import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, PhaseRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import {
@@ -58,6 +58,8 @@ export async function drill(
     const steps = new StepBook(run);
     const outcome = await outcomeOf(order, run, steps);
     const failed = outcome.accident && failureOf(snapshot, outcome.accident);
+    // Its kernel was up by then, whatever we were waiting for when it gave up.
+    if (failed && ofInit.includes(failed.facts.failure)) run.phase = 'init' satisfies DrillStep;
     Object.assign(run.facts, {
       drill: failed ? 'failed' : 'passed',
       ...{ console: outcome.console, foundLine: outcome.foundLine },
@@ -81,6 +83,8 @@ export async function drillFound(
   const order = { snapshot, guest, source, config, wait, signal };
   return await whileReading(found, () => drill(order, history, origin));
 }
+
+const ofInit: DrillFailure[] = ['rootNotMounted', 'noInit', 'initDied'];
 
 async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Promise<DrillOutcome> {
   const { guest, config, wait, signal } = order;

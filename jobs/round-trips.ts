@@ -22,8 +22,8 @@ export interface RoundTripHouse {
   history: JobHistory & LeaseHistory & PauseLedger;
 }
 
-/** Nothing is done in the pause: what takes longer is a guest that does not answer. */
-const budgetMs = 1000;
+/** Nothing is done in the pause: what takes longer, and longer than its backups may, is a guest that does not answer. */
+const leastBudgetMs = 1000;
 const aliveAnswerMs = 30_000;
 
 /**
@@ -66,7 +66,8 @@ async function stopAndGo(
     };
     await withGuardian(guarded, async (guardian) => {
       for (let number = 1; number <= wantedRoundTrips; number++) {
-        const trip = { run, number, guest, guarded, guardian, history, signal };
+        const budgetMs = Math.max(leastBudgetMs, config.pauseBudgetMs);
+        const trip = { run, number, guest, guarded, guardian, budgetMs, history, signal };
         pausedMs.push(await roundTrip(trip));
       }
     });
@@ -91,12 +92,14 @@ interface Trip {
   guest: Guest;
   guarded: GuardedGuest;
   guardian: Guardian;
+  budgetMs: number;
   history: PauseLedger;
   signal: AbortSignal;
 }
 
 /** One stop and one go, and the proof that the console still answers. @returns how long the guest stood still */
-async function roundTrip({ run, number, guest, guarded, guardian, history, signal }: Trip): Promise<number> {
+async function roundTrip(trip: Trip): Promise<number> {
+  const { run, number, guest, guarded, guardian, budgetMs, history, signal } = trip;
   run.phase = 'stop';
   const { pausedMs } = await withPausedGuest(
     {
