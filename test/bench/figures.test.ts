@@ -4,7 +4,6 @@ import { figuresOf, median } from './figures.js';
 import { formatMiB, formatMs, formatTimes } from './format.js';
 import type { Run, Series } from './measurement.js';
 import { parseOptions } from './options.js';
-import { logScale, plotOf, spreadOut } from './plot.js';
 import { emptyDocument, type Findings, putInto, reportOf } from './report.js';
 import { pauseTable, priceTable } from './tables.js';
 
@@ -99,7 +98,7 @@ test('figures are told in units that people read', () => {
 
 const findings: Findings = {
   takenAt: new Date('2026-11-21T09:00:00Z'),
-  ...{ command: 'npm run bench', cache: 'cold', machine: ['2 cores of a machine'], plot: 'pause.svg' },
+  ...{ command: 'npm run bench', cache: 'cold', machine: ['2 cores of a machine'] },
   places: new Map([['ext4', 'ext4 on /dev/vda']]),
   series: [recipe, seriesOf([2])],
   idle: [{ filesystem: 'ext4', sizeMiB: 1024, guestBytesPerSecond: 2 ** 27, longestGapMs: 4.5 }],
@@ -130,32 +129,6 @@ describe('the report', () => {
     expect(second).toBe(putInto(document, 'new'));
     expect(second).toMatch(/^Before\.\n.*\nnew\n.*\nAfter\.\n$/s);
     expect(() => putInto('# No markers', 'new')).toThrow(/lacks/);
-  });
-});
-
-describe('the plot', () => {
-  const series = [256, 1024, 4096].flatMap((sizeMiB) => [
-    seriesOf([sizeMiB * 2], { method: 'recipe', sizeMiB }),
-    seriesOf([2, 2.1, 9], { sizeMiB }),
-    seriesOf([2.1, 2.1, 3], { sizeMiB, method: 'reflink', filesystem: 'xfs' }),
-  ]);
-
-  test.each([
-    ['several sizes on two filesystems', series, 9, 2],
-    ['a single size', [seriesOf([2])], 1, 1],
-  ])(
-    'of %s has a panel for each and a point for each size and method, and no number that is none',
-    (_, all, points, panels) => {
-      const plot = plotOf(figuresOf(all));
-      expect(plot.match(/<circle/g)).toHaveLength(points);
-      expect(plot.match(/class="title"/g)).toHaveLength(panels);
-      expect(plot).not.toMatch(/NaN|Infinity|undefined/);
-    },
-  );
-
-  test('its axes are logarithmic; labels that would touch are moved apart, the others stay', () => {
-    expect([1, 10, 100].map(logScale([1, 100], [200, 0]))).toEqual([200, 100, 0]);
-    expect(spreadOut([100, 40, 105, 300], 17)).toEqual([100, 40, 117, 300]);
   });
 });
 

@@ -6,10 +6,8 @@ import { afterOurDeath } from '../support/death-watch.js';
 import { ensureDebianPackages } from '../support/debian-packages.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { cacheVariable } from '../support/test-cache.js';
-import { figuresOf } from './figures.js';
 import { describeMachine } from './machine.js';
 import { type BenchOptions, parseOptions } from './options.js';
-import { plotOf } from './plot.js';
 import { emptyDocument, type Findings, putInto, reportOf } from './report.js';
 import { runAll } from './run-all.js';
 import { compilePrograms } from './stage.js';
@@ -17,7 +15,6 @@ import { compilePrograms } from './stage.js';
 /** `npm run bench`: how long real guests stand still, by each method, on this machine. */
 
 const root = resolve(import.meta.dirname, '../..');
-const plot = 'pause-by-size.svg';
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 /** Aborted by a signal: the run that is under way ends, and then all that was made is removed. */
 const interruption = new AbortController();
@@ -33,7 +30,7 @@ async function bench(options: BenchOptions, dir: string): Promise<Findings> {
   return {
     takenAt: new Date(),
     command: command.join(' '),
-    ...{ ...measured, machine, cache: options.cache, plot },
+    ...{ ...measured, machine, cache: options.cache },
   };
 }
 
@@ -45,8 +42,6 @@ async function writeDown(out: string, findings: Findings): Promise<void> {
     throw error;
   });
   await writeFile(file, putInto(document, reportOf(findings)));
-  const figures = figuresOf(findings.series);
-  if (figures.length > 0) await writeFile(join(out, plot), plotOf(figures));
   say(`written: ${file}`);
 }
 

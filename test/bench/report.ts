@@ -11,8 +11,6 @@ export interface Findings extends Measured {
   command: string;
   cache: 'cold' | 'warm';
   machine: string[];
-  /** The plot's file, seen from the report. */
-  plot: string;
 }
 
 const markers = { begin: '<!-- bench: begin, written by npm run bench -->', end: '<!-- bench: end -->' };
@@ -33,7 +31,7 @@ const cacheWords = {
 };
 
 /** The findings in Markdown. Pure. */
-export function reportOf({ takenAt, command, machine, cache, plot, ...measured }: Findings): string {
+export function reportOf({ takenAt, command, machine, cache, ...measured }: Findings): string {
   const { places, series, idle, leftOut } = measured;
   const figures = figuresOf(series);
   const claims = claimsOf(figures).map(
@@ -43,7 +41,6 @@ export function reportOf({ takenAt, command, machine, cache, plot, ...measured }
     `Measured on ${takenAt.toISOString().slice(0, 10)} by \`${command}\`.`,
     list([...machine, cacheWords[cache]]),
     list(claims),
-    figures.length > 0 ? `![Pause of the guest against the size of its image](${plot})` : '',
     ...[...places].flatMap(([filesystem, lies]) => [
       `## ${filesystem}`,
       `${lies}.`,

@@ -91,7 +91,7 @@ async function runFilesystem(bench: Bench, filesystem: BenchFilesystem, dir: str
 
 async function runOnce({ options, say }: Bench, stage: Stage, series: Series, round: number): Promise<void> {
   const { filesystem, sizeMiB, method } = series;
-  const what = `${filesystem}, ${formatMiB(sizeMiB)}, ${methods[method].shortTitle}, ${round} of ${options.runs}`;
+  const what = `${filesystem}, ${formatMiB(sizeMiB)}, ${method}, ${round} of ${options.runs}`;
   try {
     const run = await measureRun(stage, method, options.cache);
     series.runs.push(run);
