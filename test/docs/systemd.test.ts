@@ -1,21 +1,19 @@
 import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { tryTool } from '../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
 const docs = join(resolve(import.meta.dirname, '../..'), 'docs');
 const unit = join(docs, 'systemd/umlsnap.service');
 const userUnit = join(docs, 'systemd/umlsnap-user.service');
 
 /** The units name the manual, which on a host lies where manuals lie. */
-let dir: string;
+const dir = await tempDirOfFile();
 beforeAll(async () => {
-  dir = await makeTempDir();
   await mkdir(join(dir, 'man/man1'), { recursive: true });
   await copyFile(join(docs, 'umlsnap.1'), join(dir, 'man/man1/umlsnap.1'));
 });
-afterAll(() => removeTempDir(dir));
 
 function analyze(...args: string[]) {
   const env = [`MANPATH=${join(dir, 'man')}`, `XDG_RUNTIME_DIR=${dir}`];

@@ -3,7 +3,7 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Config } from '../../src/config/config.js';
 import { resolveConfig } from '../../src/config/resolve.js';
 import { checkHistory } from '../../src/doctor/check-history.js';
@@ -13,13 +13,9 @@ import { checkSyslog } from '../../src/doctor/check-syslog.js';
 import { orphanedScratch, orphanedSockets } from '../../src/doctor/find-orphans.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { withOpen } from '../image/make-image.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
-let dir: string;
-beforeAll(async () => {
-  dir = await makeTempDir();
-});
-afterAll(() => removeTempDir(dir));
+const dir = await tempDirOfFile();
 
 test('a state directory that others may write into is critical: a lease decides which guest is resumed', async () => {
   const state = join(dir, 'state');

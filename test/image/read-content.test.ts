@@ -1,20 +1,15 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { UmlsnapError } from '../../src/errors.js';
 import type { ImageContent, ImagePiece } from '../../src/image/image-content.js';
 import { contentOfFile, copyContent, digestContent } from '../../src/image/read-content.js';
 import { failedSide } from '../../src/image/sparse-copy.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 import { allocatedBytes, imageShapes, makeImage, type Piece, sha256sum, withOpen } from './make-image.js';
 
-let dir: string;
-let copy: string;
-beforeAll(async () => {
-  dir = await makeTempDir();
-  copy = join(dir, 'copy');
-});
-afterAll(() => removeTempDir(dir));
+const dir = await tempDirOfFile();
+const copy = join(dir, 'copy');
 
 const streamOf = (pieces: AsyncIterable<ImagePiece>): ImageContent => {
   return { from: 'stream', pieces, close: async () => {} };

@@ -2,16 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createSocket } from 'unix-dgram';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { UmlsnapError } from '../../src/errors.js';
 import { findMconsoleSocket } from '../../src/mconsole/socket-lookup.js';
-import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
-let home: string;
-beforeAll(async () => {
-  home = await makeTempDir();
-});
-afterAll(() => removeTempDir(home));
+const home = await tempDirOfFile();
 
 async function makeSocket(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { link, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { InPlaceTarget } from '../../src/restore/in-place-plan.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { canTrace } from '../capture/traced.js';
@@ -13,7 +13,8 @@ import { heard } from '../support/heard.js';
 import { pidOf } from '../support/pid-of.js';
 import { runTool } from '../support/run-tool.js';
 import { builtScript } from '../support/script-child.js';
-import { makeTempDir, removeTempDir, roomInMemory } from '../support/temp-dir.js';
+import { roomInMemory } from '../support/temp-dir.js';
+import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 import { storeSnapshot } from './stored-snapshot.js';
 
 const image = { sizeBytes: 3_000_007, pieces: [{ offset: 1_000_000, length: 1_500_000 }] };
@@ -23,14 +24,13 @@ const script = builtScript(new URL('./restore-child.ts', import.meta.url));
 
 const traceable = process.getuid?.() === 0 && (await canTrace());
 
-let dir: string;
+const dir = await tempDirOfFile(await roomInMemory());
 let store: string;
 let disks: string;
 let source: RestoreSource;
 let targets: InPlaceTarget[];
 let olds: string[];
 beforeAll(async () => {
-  dir = await makeTempDir(await roomInMemory());
   store = join(dir, 'store');
   disks = join(dir, 'disks');
   const base = join(disks, 'base.img');
@@ -46,7 +46,6 @@ beforeAll(async () => {
     await makeImage(join(dir, device), 100_000, [{ offset: 0, length: 9000 }]);
   olds = await Promise.all(targets.map(({ device }) => sha256sum(join(dir, device))));
 });
-afterAll(() => removeTempDir(dir));
 
 /** Old disks in their places, of which we keep a name elsewhere. */
 async function putOldDisks(): Promise<void> {

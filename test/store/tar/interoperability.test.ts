@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Compression } from '../../../src/config/store-config.js';
 import { DataDigest } from '../../../src/image/data-digest.js';
 import { contentOfFile } from '../../../src/image/read-content.js';
@@ -11,7 +11,7 @@ import { checkArchive } from '../../../src/store/tar/check-archive.js';
 import { writeArchive } from '../../../src/store/tar/write-archive.js';
 import { allocatedBytes, makeImage, withOpen } from '../../image/make-image.js';
 import { runTool } from '../../support/run-tool.js';
-import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
+import { tempDirOfFile } from '../../support/temp-dir-of-file.js';
 import { pair, sourceFiles, tarStoreIn, verdictOf } from './archive-scene.js';
 import { freshArchiveScene } from './fresh-archive-scene.js';
 
@@ -74,11 +74,10 @@ const makers: [string, string, string[], string][] = [
 const compressions: Record<string, string[]> = { '.tar': [], '.tar.zst': ['--zstd'], '.tar.gz': ['-z'] };
 
 /** The snapshot's files, under the names that an archive gives them. */
-let files: string;
+const files = await tempDirOfFile();
 let names: string[];
 let manifest: Manifest;
 beforeAll(async () => {
-  files = await makeTempDir();
   const content = await scene.content(pair);
   manifest = content.manifest;
   await mkdir(join(files, 'backing'));
@@ -88,7 +87,6 @@ beforeAll(async () => {
     await runTool('cp', ['--sparse=always', '--preserve=timestamps', path, join(files, name)]);
   names = ['manifest.json', ...sources.keys()];
 });
-afterAll(() => removeTempDir(files));
 
 test.each(makers.filter(([, program]) => programs.includes(program)))(
   'an archive of the same files by others, %s (%s %j %s), is read, checked and given back as sparse as its map',
