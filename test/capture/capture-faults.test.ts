@@ -96,13 +96,15 @@ describe.skipIf(!traceable)(
     });
 
     test('during which the disk is written to makes the capture void (fault 25)', async () => {
-      await withInjected(captureChild(), ['sendfile:delay_enter=300000'], async () => {
+      const { running } = await withInjected(captureChild(), ['sendfile:delay_enter=60000000'], async () => {
         const running = failure('SourceChanged', capture.run(signal));
         // The first thing that the copy does is to give the target its size.
-        await waitFor('the copy to begin', async () => (await stat(targetPath)).size > 0, { everyMs: 1 });
+        await waitFor('the copy to begin', async () => (await stat(targetPath)).size > 0);
         await writeFile(disk.path, 'late', { flag: 'r+' });
-        expect(await running).toBe('ubd0: it was written to');
+        // It goes on when it is not traced any more.
+        return { running };
       });
+      expect(await running).toBe('ubd0: it was written to');
     });
   },
 );

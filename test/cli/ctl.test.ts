@@ -6,8 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { RunningCli } from '../support/cli.js';
+import { childRunning } from '../support/guest-processes.js';
 import { runTool } from '../support/run-tool.js';
 import { resultOf, type Scene, setScene, withScene } from '../support/scene.js';
+import { waitFor } from '../support/wait-for.js';
 
 const socketOf = ({ state }: Scene) => join(state, 'control.sock');
 
@@ -68,7 +70,10 @@ describe('umlsnap ctl', () => {
 
 describe('a daemon', () => {
   const scene = setScene({ fake: {} });
-  afterEach(() => scene.killCommands());
+  afterEach(async () => {
+    scene.killCommands();
+    await waitFor('its commands to end', () => scene.processes().length === 0);
+  });
 
   async function start(within = scene): Promise<RunningCli> {
     const daemon = within.start(['daemon']);
@@ -113,11 +118,11 @@ describe('a daemon', () => {
 
   test('that ends gives up what it was asked for, and tells whoever waits', () =>
     withScene(
-      { fake: { misbehave: [{ on: 'version', fault: { kind: 'delayAnswer', delayMs: 3000 } }] } },
+      { fake: {}, settings: { hooks: { before: ['/bin/sleep', '600'], timeout: '15m' } } },
       async (slow) => {
         const running = await start(slow);
         const waiting = slow.startSnapshot();
-        await waiting.waitForOutput(/"phase":"preflight"/);
+        await waitFor('its hook', () => childRunning('sleep', running.pid));
         running.kill('SIGTERM');
         expect(await running.exited).toMatchObject({ exitCode: 0 });
         const { exitCode, summary } = resultOf(await waiting.exited);

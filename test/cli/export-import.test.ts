@@ -104,10 +104,9 @@ test.each(['zstd', 'gzip', 'none'])(
 );
 
 test('it goes to a terminal never, to no one who went away, and into a store that is there', async () => {
-  const line = `${process.execPath} ${cliScript} -c ${scene.config} export ${plain}`;
-  const terminal = await tryTool('script', ['-qec', line, '/dev/null']);
-  expect(terminal.output).toContain('not to a terminal');
-  expect(terminal.exitCode).toBe(2);
+  const line = `${process.execPath} ${cliScript} -c ${scene.config} export ${plain} 2> ${scene.path('said')}`;
+  expect((await tryTool('script', ['-qec', line, '/dev/null'])).exitCode).toBe(2);
+  expect(await readFile(scene.path('said'), 'utf8')).toContain('not to a terminal');
   const gone = await shell(`${umlsnap} export ${plain} | head -c 1000 > /dev/null; exit \${PIPESTATUS[0]}`);
   expect(gone.exitCode).toBe(1);
   expect(gone.output).toMatch(/Exporting .* failed|zstd failed/);

@@ -24,7 +24,7 @@ export async function startBrowser() {
   const home = await makeTempDir();
   const own = { HOME: home, XDG_CONFIG_HOME: join(home, 'c'), XDG_CACHE_HOME: join(home, 'x') };
   const env = { ...process.env, ...own } as Record<string, string>;
-  const browser = await chromium.launch({ executablePath, args: flags, env });
+  const browser = await chromium.launch({ executablePath, args: flags, env, timeout: 120_000 });
   return { browser, close: () => browser.close().then(() => removeTempDir(home)) };
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { NotifyListener } from '../../src/mconsole/notify-listener.js';
+import { captureChild } from '../capture/traced.js';
 import type { RunningCli } from '../support/cli.js';
 import { killInPause } from '../support/held-job.js';
 import { expectFailed, resultOf, type SnapshotResult, setScene } from '../support/scene.js';
@@ -174,12 +175,15 @@ test('an agent that was started anew while the disks were copied freezes all the
   const slow = await scene.variant({ precopyRate: '6MiB/s' });
   const cli = slow.startSnapshot('--capture', 'precopy', '--require', 'frozen');
   await cli.waitForOutput(/"doneBytes":[1-9]/);
+  const copier = captureChild(cli.pid);
+  process.kill(copier, 'SIGSTOP');
   const before = await sh('pidof umlsnap-agent');
   await sh('killall -KILL umlsnap-agent; killall sleep; true');
   await waitFor('another agent', async () => {
     const now = await sh('pidof umlsnap-agent; true');
     return now.split(' ').length >= 3 && now !== before;
   });
+  process.kill(copier, 'SIGCONT');
   expect(resultOf(await cli.exited).summary).toMatchObject(frozen);
 });
 

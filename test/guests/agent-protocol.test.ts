@@ -67,7 +67,8 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
 
   test('ends by itself a freeze that nobody ends, when its time is up', async () => {
     const nonce = newNonce();
-    expect(await exchange.freeze(nonce, { ...freezing(), timerMs: 1000 })).toEqual(bothFrozen);
+    expect(await exchange.freeze(nonce, { ...freezing(), timerMs: 987_000 })).toEqual(bothFrozen);
+    await sh("kill $(ps | grep 'sleep 987' | grep -v grep | awk '{ print $1 }')");
     await waitFor('its timer', () => saidSoFar().includes('timer'));
     await expectWritable();
     expect(await thaw(nonce)).toBe('endedBefore');

@@ -73,8 +73,10 @@ test('a command works alone where the daemon does not listen', async () => {
 
 test('a command cancels the job in the daemon by Ctrl-C, and the guest is resumed first', async () => {
   const cli = await startedInPause();
+  const seen = (await scene.proxy.events()).length;
   cli.kill('SIGINT');
   await cli.waitForOutput(/undoing what was begun/);
+  await scene.proxy.untilSeen('go', 'request', seen);
   await resumeHeld(scene.proxy);
   const result = resultOf(await cli.exited);
   expect(result.exitCode).toBe(130);

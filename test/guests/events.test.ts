@@ -26,7 +26,7 @@ test('a daemon writes down what a guest says from its boot on, which events show
   const daemon = await TestDaemon.start(scene, ['debug']);
   await daemon.untilLogged(/^listening to the guest$/);
   guest = await bootGuest({
-    ...{ dir: scene.dir, umid: 'told', sizeMiB: 64, writer: 'none', agent: 'busybox' },
+    ...{ dir: scene.dir, umid: 'told', sizeMiB: 64, fillMiB: 32, writer: 'none', agent: 'busybox' },
     ...{ notifySocket: scene.notifySocket, unlockedDisks: true },
   });
   await daemon.untilLogged(/^the guest booted$/);
@@ -48,12 +48,17 @@ test('a daemon writes down what a guest says from its boot on, which events show
   // Nobody but the guest itself has said where its console is: its umid's directory is in a home that is not ours.
   const frozen = { exitCode: 0, stderr: '', summary: { consistency: 'frozen' } };
   expect(await scene.snapshot('--require', 'frozen')).toMatchObject(frozen);
-  const { json: status } = await scene.run('--json', 'status');
-  expect(status.at(-1)).toMatchObject({ guest: 'debian', state: 'running', agent: true });
+  const status = async () => (await scene.run('--json', 'status')).json.at(-1);
+  // It has a second to answer.
+  const answered = await waitFor('its agent', async () => {
+    const found = await status();
+    return found?.agent === true && found;
+  });
+  expect(answered).toMatchObject({ guest: 'debian', state: 'running' });
   await daemon.end();
 });
 
-/** A job that its guest ends in the middle of the bulk copy, which would take a minute. */
+/** A job that its guest ends in the middle of the bulk copy, which would take half a minute. */
 async function jobEndedBy(end: () => Promise<unknown>) {
   await configure({ capture: 'precopy', precopyRate: '1MiB/s' });
   const cli = scene.startSnapshot();

@@ -96,6 +96,7 @@ test('a daemon tells of a failure once, of its end, and of nothing that goes wel
   await daemon.untilLogged(/^backup done$/);
   await writeFile(scene.path('away'), '');
   await daemon.untilLogged(/^backup failed$/, 1);
+  await waitFor('an alert', async () => (await linesOf('told')).length > 0);
   await rm(scene.path('away'));
   await waitFor('two alerts', async () => (await linesOf('told')).length >= 2);
   await daemon.untilLogged(/^backup done$/, daemon.logged(/^backup done$/).length);

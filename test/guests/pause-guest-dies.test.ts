@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
-import { letCapture, startHeldInCapture } from '../support/held-job.js';
+import { captureChild } from '../capture/traced.js';
+import { letCapture, letGoIntoCapture, startHeld, startHeldInCapture } from '../support/held-job.js';
 import { withMconsoleProxy } from '../support/mconsole-proxy.js';
 import {
   capturesAtOnce,
@@ -55,8 +56,7 @@ const startHeldAtStop = async (scene: Scene) => {
   await scene.proxy.untilHeld('stop');
   return cli;
 };
-const startPaused = (scene: Scene, ...options: string[]) =>
-  startHeldInCapture(scene.proxy, () => scene.startSnapshot(...options));
+const startPaused = (scene: Scene) => startHeldInCapture(scene.proxy, scene.startSnapshot);
 
 test.each<[string, typeof startHeldAtStop, typeof panic, look?: typeof expectLeftoverNamed]>([
   ['killed before its stop arrives (fault 1)', startHeldAtStop, ({ guest }) => guest.kill()],
@@ -82,7 +82,9 @@ test.each<[string, typeof startHeldAtStop, typeof panic, look?: typeof expectLef
 
 test('a relay before its console that dies while a guest is paused: it is resumed as soon as there is one again', () =>
   withScene(holdable, async (scene) => {
-    const cli = await startPaused(scene, '--budget', '5s');
+    const job = await startHeld(scene, ['--budget', '5s']);
+    await letGoIntoCapture(job);
+    const { cli } = job;
     await scene.proxy.close();
     const paths = { listenPath: scene.proxy.socketPath, guestSocketPath: scene.guest.socketPath };
     await withMconsoleProxy(paths, async () => {
@@ -97,14 +99,16 @@ test('a guest that reboots in the middle of the job is another guest: nothing of
   withScene(
     {
       ...{ on: 'xfs', guest: { writer: 'lines', unlockedDisks: true, fillMiB: 16 } },
-      // Its bulk takes four seconds: it reboots in them.
+      // Of its bulk of four seconds there is much to come: it reboots in the midst of it.
       settings: { capture: 'precopy', precopyRate: '4MiB/s' },
     },
     async (scene) => {
       const { guest } = scene;
       const cli = scene.startSnapshot();
       await cli.waitForOutput(/"doneBytes":[1-9]/);
+      process.kill(captureChild(cli.pid), 'SIGSTOP');
       await guest.mconsole('reboot');
+      letCapture(cli);
       const { exitCode, summary } = resultOf(await cli.exited);
       expect(summary).toMatchObject({ status: 'failed', snapshot: null });
       expect(exitCode).toBe(1);

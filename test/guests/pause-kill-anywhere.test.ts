@@ -7,7 +7,7 @@ import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
 import { readOrNothing } from '../support/guest-processes.js';
-import { startHeldInCapture } from '../support/held-job.js';
+import { letGoIntoCapture, startHeld, startHeldInCapture } from '../support/held-job.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import type { What } from '../support/mconsole-proxy-messages.js';
 import { roundsOr } from '../support/rounds.js';
@@ -99,6 +99,7 @@ const impossible = whyNoLoopMount('xfs') ?? untraced;
 /** A campaign's, of whom and when a seed decides: of the orchestrator, its guardian, its copier or all of them, by each method. */
 test.skipIf(impossible !== null)(
   `kill -9 at moments of no choice leaves no guest paused, and nothing that looks like a snapshot (fault 47)${impossible === null ? '' : ` (skipped: ${impossible})`}`,
+  { timeout: 300_000 + 60_000 * roundsOr(9) },
   async () => {
     const [wanted, wantedInPause] = [roundsOr(9), 3];
     const seed = Number(process.env.UMLSNAP_TEST_SEED ?? randomInt(2 ** 31));
@@ -139,7 +140,7 @@ test('a guest that somebody stops between the preflight and our stop is left sto
 
 describe('a guest that is SIGSTOPped with our stop in its queue', () => {
   async function withStopQueued(): Promise<RunningCli> {
-    const cli = await startUntilHeld('stop', 'request', '--budget', '1s');
+    const cli = await startUntilHeld('stop', 'request', '--budget', '1s', '--capture', 'auto');
     await standStill(scene.guest.pid);
     await scene.proxy.release('stop');
     return cli;
@@ -170,7 +171,9 @@ describe('a guest that is SIGSTOPped with our stop in its queue', () => {
 
 describe('while the guest is paused', () => {
   test('the orchestrator that is SIGSTOPped does not lengthen the pause beyond its budget (fault 45)', async () => {
-    const cli = await whilePaused('--budget', '5s');
+    const job = await startHeld(scene, ['--budget', '5s', '--capture', 'auto']);
+    await letGoIntoCapture(job);
+    const { cli } = job;
     await standStill(cli.pid);
     // By nobody but the guardian: the orchestrator still stands.
     await expectRuns(scene.guest).finally(() => cli.kill('SIGCONT'));

@@ -79,9 +79,16 @@ describe('in place of the disk of a guest that is halted', () => {
     const { guest } = scene;
     await guest.halt();
     const old = await sha256sum(guest.diskPath);
-    const cli = scene.start(['restore', snapshot, '--in-place']);
-    await waitFor('its half of the new disk', async () => (await leftovers()).length > 0, { everyMs: 1 });
-    cli.kill('SIGKILL');
+    // It becomes the restore, which stands still before it reads for the second time.
+    const slowly = 'inject=pread64:delay_enter=60000000:when=2+';
+    const through = ['strace', '-D', '-f', '-o', '/dev/null', '-P', storedImage, '-e', slowly];
+    const cli = scene.start(['restore', snapshot, '--in-place'], { through });
+    const begun = async () => {
+      const [half] = await leftovers();
+      return half !== undefined && (await allocatedBytes(join(scene.guest.diskPath, '..', half))) > 0;
+    };
+    await waitFor('its half of the new disk', begun);
+    scene.killCommands();
     await cli.exited;
     expect(await sha256sum(guest.diskPath)).toBe(old);
     expect(await leftovers()).toHaveLength(1);

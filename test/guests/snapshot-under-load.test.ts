@@ -47,13 +47,14 @@ test('a snapshot of a guest that writes is sound, with every line written before
 
 /**
  * What a witness before the console knows of how long the job has seen its last pause, however late either of them was heard: it
- * asked the guest something once it knew of the stop, and again once it knew of the go.
+ * asked the guest something once it knew of the stop, and again once it knew of the go, which no further `go` proves.
  */
 function lastPauseSeen(events: ProxyEvent[]): { leastMs: number; mostMs: number } {
   const answered = (command: string) =>
     events.findLastIndex((event) => event.command === command && event.what === 'answer' && event.err === 0);
   const timeOf = (event: ProxyEvent | undefined) => event?.atMs ?? Number.NaN;
-  const nextRequest = (after: number) => events.find(({ what }, n) => n > after && what === 'request');
+  const nextRequest = (after: number) =>
+    events.find(({ what, command }, n) => n > after && what === 'request' && command !== 'go');
   const [stop, go] = [answered('stop'), answered('go')];
   return {
     leastMs: timeOf(events[go]) - timeOf(nextRequest(stop)),

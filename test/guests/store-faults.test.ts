@@ -1,9 +1,13 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Filled } from '../../jobs/fill-stores.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
+import { withInjected } from '../capture/traced.js';
+import { isSound } from '../../src/store/stored-snapshots.js';
 import { allocatedBytes, sha256sum } from '../image/make-image.js';
+import type { RunningCli } from '../support/cli.js';
 import { startHeld } from '../support/held-job.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { runTool } from '../support/run-tool.js';
@@ -92,8 +96,20 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
   }
 
   const mountAgain = () => runTool('mount', ['-o', 'loop', '-t', 'ext4', filesystem.image, mountPoint]);
-  const filling = () =>
-    waitFor('the filling', async () => (await second.incomings()).length > 0, { everyMs: 2 });
+  /** Runs `use` while a job stands still at the first disk that it carries into the second store, which is empty there yet. */
+  async function whileFilling(use: (job: RunningCli) => Promise<unknown>): Promise<RunningCli> {
+    const { cli, incoming, letGo } = await startHeld(scene);
+    const [awaited] = (await scene.listed()).filter(({ snapshot }) => missed.includes(snapshot));
+    const first = awaited && isSound(awaited) ? `.incoming-${awaited.manifest.job}` : basename(incoming);
+    const disk = join(mountPoint, 'debian', first, 'ubd0.img');
+    const untilUsed = async () => {
+      await letGo();
+      await waitFor('the filling', () => existsSync(disk));
+      await use(cli);
+    };
+    await withInjected(cli.pid, ['openat:delay_exit=60000000'], untilUsed, disk);
+    return cli;
+  }
 
   const ballast = () => join(mountPoint, 'ballast');
   async function freeMiB(): Promise<number> {
@@ -121,10 +137,8 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
   });
 
   test('that vanishes half-way is a warning beside another one, and what nobody could remove there goes when it is back', async () => {
-    const job = scene.startSnapshot();
-    await filling();
     // Its log is written first: what is half-made there will be there again.
-    await runTool('xfs_io', ['-x', '-c', 'shutdown -f', mountPoint]);
+    const job = await whileFilling(() => runTool('xfs_io', ['-x', '-c', 'shutdown -f', mountPoint]));
     try {
       const result = resultOf(await job.exited);
       await expectKeptWithWarning(result, /store second can't be used|EIO|Input/);
@@ -243,9 +257,7 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
   });
 
   test('is cleared up after a job that was killed while it filled it, and has caught up with all in the next', async () => {
-    const job = scene.startSnapshot();
-    await filling();
-    job.kill('SIGKILL');
+    const job = await whileFilling(async ({ kill }) => kill('SIGKILL'));
     await job.exited;
     expect(await second.incomings()).toHaveLength(1);
     expect((await scene.run('recover', '--json')).exitCode).toBe(0);

@@ -129,7 +129,7 @@ describe('under a real systemd, in the sandbox of its unit, the daemon', () => {
     const before = await property('MainPID');
     const configFile = box.pathOf('/etc/umlsnap/config.yaml');
     // In the middle for a minute. What has a schedule is told when the config was read again.
-    const slow = { capture: 'precopy', precopyRate: '1MiB/s', schedule: '0 0 1 1 *' };
+    const slow = { capture: 'precopy', precopyRate: '64KiB/s', schedule: '0 0 1 1 *' };
     await writeFile(configFile, configWith(slow));
     expect((await box.run('systemctl', 'reload', 'umlsnap')).output).toBe('');
     const isRead = async () => /of one, away/.test(await property('StatusText'));

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { type FileHandle, open, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { runTool } from '../support/run-tool.js';
 
 export interface Piece {
@@ -38,13 +38,6 @@ export const imageShapes = [
   shape('data only before a hole at the end', 6_000_000, [4096, 70_000]),
   shape('two hundred small pieces', 6_553_600, ...small),
 ];
-
-/** An ext4 of 256 MiB with inodes enough for its check to take a while. */
-export async function makeLargeExt4(path: string, inodes: number): Promise<void> {
-  await writeFile(path, '');
-  const kind = ['-q', '-F', '-t', 'ext4', '-E', 'lazy_itable_init=0'];
-  await runTool('mke2fs', [...kind, '-N', String(inodes), path, '256M']);
-}
 
 export async function withOpen<T>(
   path: string,

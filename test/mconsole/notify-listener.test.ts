@@ -3,23 +3,20 @@ import { chmodSync, chownSync, existsSync, lstatSync, renameSync, statSync, syml
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSocket } from 'unix-dgram';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Notification } from '../../src/mconsole/notification.js';
 import { NotifyListener } from '../../src/mconsole/notify-listener.js';
+import { findOpener } from '../../src/restore/file-holder.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { startScript } from '../support/script-child.js';
-import { makeTempDir, removeTempDir, withTempDir } from '../support/temp-dir.js';
+import { withTempDir } from '../support/temp-dir.js';
+import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 import { waitFor } from '../support/wait-for.js';
 import { notificationDatagram, sendTo } from './notification-datagrams.js';
 
 const isRoot = process.getuid?.() === 0;
-let dir: string;
-let path: string;
-beforeAll(async () => {
-  dir = await makeTempDir();
-  path = join(dir, 'n', 'one.sock');
-});
-afterAll(() => removeTempDir(dir));
+const dir = await tempDirOfFile();
+const path = join(dir, 'n', 'one.sock');
 
 const send = (...datagrams: Buffer[]) => sendTo(path, ...datagrams);
 
@@ -102,13 +99,18 @@ test.runIf(isRoot && (await canTrace()))(
       const child = startScript(script, [socketPath, '12345']);
       try {
         await child.waitForLine('ready');
-        const slowly = 'chown,fchownat,chmod,fchmodat:delay_enter=700000';
+        // For as long as it is traced.
+        const slowly = 'chown,fchownat,chmod,fchmodat:delay_enter=60000000';
+        const isHeld = async () => {
+          const found = lstatSync(socketPath, { bigint: true, throwIfNoEntry: false });
+          return found !== undefined && (await findOpener(found));
+        };
         await withInjected(child.pid, [slowly], async () => {
           child.go();
-          await waitFor('the socket', () => lstatSync(socketPath, { throwIfNoEntry: false })?.isSocket());
+          await waitFor('the socket to be held by its maker', isHeld);
           renameSync(link, socketPath);
-          await child.waitForLine('listening');
         });
+        await child.waitForLine('listening');
         expect(lstatSync(victim)).toMatchObject({ uid: 0, mode: 0o100600 });
       } finally {
         child.kill('SIGKILL');

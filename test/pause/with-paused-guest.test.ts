@@ -101,6 +101,8 @@ describe('a pause', () => {
       });
       expect(outcome).toMatchObject({ error: { message: 'locked' } });
       expect(guarded.fake.isPaused()).toBe(false);
+      // Behind every `go` that is still on its way to it.
+      await sayTo(guarded.fake, 'help');
       const received = wordsTo(guarded);
       const [found] = await recoverPauses(guarded.stateDirectory, 'debian');
       expect(found).toMatchObject({ found: 'over', end: { endedBy: 'request' }, resumedByUs: false });
@@ -121,7 +123,7 @@ describe('a pause', () => {
     ],
   ])('is ended by its budget %s, and what came of it counts for nothing', (_, work) =>
     withGuest([], async (guarded) => {
-      const budgetMs = 300;
+      const budgetMs = 1000;
       const outcome = await guarded.pause(budgetMs, async ({ signal }) => {
         await work(guarded, signal);
         await toRun(guarded);

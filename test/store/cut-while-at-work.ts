@@ -129,7 +129,7 @@ async function cutWhileAtWork(cutting: PowerCuts, stage: PowerStage, manner: 'ca
       while (taken.length < cutsPerFilesystem) {
         const last = taken.at(-1);
         if (!isCareful && last) await look(last);
-        if (seen.problems.length > 0) return seen;
+        if (seen.problems.some((problem) => /is not listed/.test(problem))) return seen;
         const heard = worker.lines.length;
         await waitFor('the next word', () => worker.lines.length > heard, { everyMs: 2 });
         // At once after a word, and at instants between.

@@ -1,18 +1,21 @@
-import { mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
 import { waitFor } from '../support/wait-for.js';
-import {
-  bytesOf,
-  capture,
-  draftOf,
-  expectAllWhole,
-  flipByte,
-  storeSnapshot,
-  timesOpen,
-} from './capture-of-tests.js';
+import { bytesOf, capture, draftOf, expectAllWhole, flipByte, storeSnapshot } from './capture-of-tests.js';
 import { freshStore } from './fresh-store.js';
 
 const fresh = freshStore();
@@ -94,15 +97,17 @@ describe('sealing', () => {
       },
     ],
   ])('throws away a capture %s, %s the hash (fault 28)', async (_, when, problem, change) => {
-    const draft = draftOf(incoming, await capture(incoming, { ubd0: Buffer.alloc(64 * 1024 * 1024, 1) }));
+    const draft = draftOf(incoming, await capture(incoming));
     await clockMovedOn(disk);
     if (when === 'before') await change();
-    const seal = store.seal(incoming, draft).catch((error: unknown) => error);
-    if (when === 'during') {
-      // It has its first look right after it has opened the file, and much to write out and to read after that.
-      await waitFor('the seal to be at the file', async () => (await timesOpen(disk)) > 0, { everyMs: 1 });
-      await change();
+    else {
+      // Between its first look and the hash it writes out the file.
+      const file = await open(disk);
+      vi.spyOn(Object.getPrototypeOf(file), 'sync').mockImplementationOnce(change);
+      onTestFinished(() => void vi.restoreAllMocks());
+      await file.close();
     }
+    const seal = store.seal(incoming, draft).catch((error: unknown) => error);
     const facts = { guest: 'debian', device: 'ubd0', problem: expect.stringMatching(problem) };
     expect(await seal).toMatchObject({ code: 'CaptureDamaged', facts });
     expect(await store.list()).toEqual([]);

@@ -36,7 +36,7 @@ export async function lookAfterEachCall(
     said.first ||= line;
     const [, thread = String(pid), what = ''] = /^(?:\[pid +(\d+)\] )?(.*)/.exec(line) ?? [];
     if (what.startsWith('--- stopped by SIGSTOP')) stopped.add(Number(thread));
-    else if (/^\w+\(/.test(what)) said.call = what;
+    else if (/^\w+\(/.test(what) && !changesNothing.test(what)) said.call = what;
   });
   strace.on('close', () => {
     said.ended = true;
@@ -51,7 +51,8 @@ export async function lookAfterEachCall(
   for (let nth = 0; ; ) {
     await waitFor('the next stop', () => said.ended || standsStill(), { everyMs: 1, found });
     if (said.ended) return nth;
-    if (!changesNothing.test(said.call)) await look(nth++, said.call);
+    if (said.call !== '') await look(nth++, said.call);
+    said.call = '';
     stopped.clear();
     signalIfThere(pid, 'SIGCONT');
   }

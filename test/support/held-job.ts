@@ -18,7 +18,14 @@ export async function startHeld(scene: Scene, options: string[] = [], commands: 
   const cli = commands.startSnapshot(...options);
   await unlessEnded(cli, proxy.untilHeld('sysrq s'));
   const [incoming = ''] = await scene.incomings();
-  const letGo = () => proxy.release('sysrq s');
+  // However long the fault takes to be laid, the answer then comes to one that was away and not to one that has given it up.
+  process.kill(cli.pid, 'SIGSTOP');
+  const letGo = async () => {
+    const seen = (await proxy.events()).length;
+    await proxy.release('sysrq s');
+    await proxy.untilAnswered('sysrq s', seen);
+    process.kill(cli.pid, 'SIGCONT');
+  };
   return {
     ...{ cli, letGo, captureChild: captureChild(cli.pid) },
     /** The directory of the snapshot in the making. */

@@ -58,12 +58,17 @@ export async function startMconsoleProxy(paths: ProxyPaths) {
     /** Waits until a request (or an answer) of this command has passed. */
     untilPassed: async (command: string, what: What = 'request') => {
       const hasPassed = async () => (await events()).some((one) => one.passedOn && isOf(one, command, what));
-      await waitFor(`${what} of ${command} to pass`, hasPassed, { everyMs: 5 });
+      await waitFor(`${what} of ${command} to pass`, hasPassed, { everyMs: 5, limitMs: 120_000 });
     },
     /** Waits until a request (or an answer) of this command was passed on or lost, after so many events before it. */
     untilSeen: async (command: string, what: What, start: number) => {
       const isSeen = async () => (await events()).slice(start).some((one) => isOf(one, command, what));
-      await waitFor(`${what} of ${command}`, isSeen, { everyMs: 5 });
+      await waitFor(`${what} of ${command}`, isSeen, { everyMs: 5, limitMs: 120_000 });
+    },
+    /** Waits until all of an answer to this command has passed, of which the last datagram is empty, after so many events. */
+    untilAnswered: async (command: string, start: number) => {
+      const isLast = (one: ProxyState['events'][number]) => isOf(one, command, 'answer') && one.text === '';
+      await waitFor(`the answer to ${command}`, async () => (await events()).slice(start).some(isLast));
     },
     /** The next `times` answers to (or requests of) this command are lost. */
     drop: (command: string, times: number, what: What = 'answer') =>

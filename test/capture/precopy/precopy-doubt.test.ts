@@ -30,17 +30,21 @@ describe.skipIf(untraceable !== null)('a tracker in doubt', () => {
     }));
 
   test('where nothing may be compared instead ends the bulk copy at once, and fails the capture for good', () =>
-    withPrecopyScene('traced', {}, async (scene) => {
-      // It would take longer than this test may.
-      const { arming } = await scene.inBulk({ bytesPerSecond: mib / 64 }, 0);
-      await byAnother(scene);
-      expect(await failure('TrackingLost', arming)).toMatch(/wrote to a disk|opened a disk/);
-      expect(await readdir(join(scene.dir, 'store'))).toEqual([]);
-      const armed = await scene.arm();
-      await byAnother(scene);
-      for (const step of ['catchUp', 'catchUp', 'run'] as const)
-        expect(await failure('TrackingLost', armed[step](idle))).toMatch(/./);
-    }));
+    withPrecopyScene(
+      'traced',
+      { pieces: [0, mib].map((offset) => ({ offset, length: offset * 8 + 4096 })) },
+      async (scene) => {
+        // It would take longer than this test may.
+        const { arming } = await scene.inBulk({ bytesPerSecond: mib / 64 });
+        await byAnother(scene);
+        expect(await failure('TrackingLost', arming)).toMatch(/wrote to a disk|opened a disk/);
+        expect(await readdir(join(scene.dir, 'store'))).toEqual([]);
+        const armed = await scene.arm();
+        await byAnother(scene);
+        for (const step of ['catchUp', 'catchUp', 'run'] as const)
+          expect(await failure('TrackingLost', armed[step](idle))).toMatch(/./);
+      },
+    ));
 });
 
 test('a comparison is refused while somebody has the disk mapped: what he stores would show nowhere', () =>

@@ -83,7 +83,7 @@ describe.each(trackers)('a precopy, %s, fails', (tracker) => {
         const onProgress = (progress: { doneBytes: number }) => {
           doneBytes = progress.doneBytes;
         };
-        const arming = it.arm({ bytesPerSecond: 4 * mib, signal: off.signal, onProgress });
+        const arming = it.arm({ bytesPerSecond: mib, signal: off.signal, onProgress });
         const failed = expect(arming).rejects.toBe(reason);
         await moment();
         off.abort(reason);
@@ -172,7 +172,7 @@ describe.skipIf(!straceable)(
       ['of the store that could not write what it had taken', first, ofWriteBack],
     ])('%s in the bulk copy, %s', (_, tracker, error) =>
       withPrecopyScene(tracker, {}, async (it) => {
-        const { arming } = await it.inBulk({ bytesPerSecond: 3 * mib });
+        const { arming } = await it.inBulk();
         await expectTold(error, it, () => arming);
       }),
     );

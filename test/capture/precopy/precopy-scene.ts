@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -92,6 +93,12 @@ export class PrecopyScene {
     arming.catch(() => {});
     await waitFor('the bulk copy to begin', () => isUnderWay, { everyMs: 5 });
     return { arming };
+  }
+
+  /** What the writer has written by system calls, in bytes. */
+  written(): number {
+    const { pid, tid } = this.writer;
+    return Number(/^wchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/task/${tid}/io`, 'utf8'))?.[1]);
   }
 
   /** The writer does nothing any more, and has no call under way. */

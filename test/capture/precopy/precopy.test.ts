@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { allocatedBytes, withOpen } from '../../image/make-image.js';
 import { canLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { tryTool } from '../../support/run-tool.js';
+import { waitFor } from '../../support/wait-for.js';
 import { captureAllShapes, expectCaptured } from '../all-shapes.js';
 import { captureChild } from '../traced.js';
 import { whyNoTracing } from '../tracing/why-no-tracing.js';
@@ -30,6 +31,8 @@ describe('a precopy while the guest writes and discards at full speed', () => {
         withPrecopyScene(tracker, { kind, sizeBytes: 16 * mib, store }, async (scene) => {
           scene.writer.obey('storm', endless, pauseEvery).catch(() => {});
           const armed = await scene.arm();
+          const before = scene.written();
+          await waitFor('some writes', () => scene.written() > before + 2 * mib);
           await scene.capture(armed);
           const proof = tracker === 'traced' ? 'held' : null;
           expect(factsOf(armed)).toMatchObject({ tracker, trackerProblem: null, proof });
@@ -110,10 +113,12 @@ describe.each(trackers)('a precopy, %s, while the disk is in use', (tracker) => 
       const limit = 8 * mib;
       const startedMs = performance.now();
       const { arming } = await scene.inBulk({ bytesPerSecond: limit });
+      process.kill(captureChild(), 'SIGSTOP');
       const threads = readdirSync(`/proc/${captureChild()}/task`).map(Number);
       const behind = threads.filter((tid) => getPriority(tid) === 10);
       expect(behind).toHaveLength(1);
       expect((await tryTool('ionice', ['-p', String(behind[0])])).output.trim()).toBe('idle');
+      process.kill(captureChild(), 'SIGCONT');
       const armed = await arming;
       const elapsedMs = performance.now() - startedMs;
       // After a time without work some goes at once.

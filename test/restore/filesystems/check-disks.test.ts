@@ -1,34 +1,35 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { FilesystemRecord } from '../../../src/history/records.js';
 import type { ImageContent } from '../../../src/image/image-content.js';
 import { checkFilesystem } from '../../../src/restore/filesystems/check-filesystem.js';
 import { runChecker } from '../../../src/restore/filesystems/checker-process.js';
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
 import type { RestoreSource } from '../../../src/restore/restore-source.js';
-import { makeLargeExt4, sha256sum, withOpen } from '../../image/make-image.js';
+import { sha256sum, withOpen } from '../../image/make-image.js';
 import { bytesOf } from '../../store/capture-of-tests.js';
 import { storeAt } from '../../store/fresh-store.js';
 import { contentIn, type ImageWish, sealSparse } from '../../store/sparse-snapshots.js';
+import { withInjected } from '../../capture/traced.js';
 import { childRunning, readOrNothing } from '../../support/guest-processes.js';
 import { debugfs } from '../../support/inspect-image.js';
 import { canLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { runTool, tryTool } from '../../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
+import { tempDirOfFile } from '../../support/temp-dir-of-file.js';
 import { waitFor } from '../../support/wait-for.js';
 
 /** Filesystems of real mkfs, used by a real kernel where that needs root, damaged in known places. */
 
 const isRoot = process.getuid?.() === 0;
-let made: string;
+const made = await tempDirOfFile();
 let dir: string;
 let given: string;
 /** The only disk of the snapshot, damage and all, until it is sealed. */
 let image: string;
 beforeAll(async () => {
-  made = await makeTempDir();
   await writeFile(join(made, 'file'), 'some words in a file\n'.repeat(2000));
   const write = ['one', 'two', 'three'].map((name) => `write ${join(made, 'file')} ${name}`);
   const sizes = { ext2: '32M', ext3: '32M', ext4: '32M', xfs: '300M', btrfs: '110M' };
@@ -39,7 +40,6 @@ beforeAll(async () => {
     if (type.startsWith('ext')) await debugfs(path, ...write);
   }
 });
-afterAll(() => removeTempDir(made));
 beforeEach(async () => {
   dir = await makeTempDir();
   given = join(dir, 'given');
@@ -284,20 +284,26 @@ function asStream(bytes: Buffer): ImageContent {
 
 describe('a checker', () => {
   const lookAtIt = () => {
-    const pid = childRunning('e2fsck');
+    const pid = childRunning('e2fsck') ?? 0;
     const read = (name: string) => readOrNothing(`/proc/${pid}/${name}`);
     const [environ, status, limits] = [read('environ'), read('status'), read('limits')];
-    return status === '' || limits === '' ? undefined : { environ, status, limits };
+    return status === '' || limits === '' ? undefined : { pid, environ, status, limits };
   };
 
   test('runs as a user that owns nothing else, without privileges, within limits, and ends when it is given up', async (context) => {
     if (!isRoot) return context.skip('only root can become another user');
-    await makeLargeExt4(image, 400_000);
+    await copiedMade('ext4');
     const abort = new AbortController();
-    const checking = check({ signal: abort.signal });
-    checking.catch(() => {});
-    const seen = await waitFor('a checker at work', lookAtIt, { everyMs: 1 });
+    // It stands still as soon as it is one.
+    const held = ['execve:signal=STOP'];
+    const begin = async () => {
+      const checking = check({ signal: abort.signal });
+      checking.catch(() => {});
+      return { checking, seen: await waitFor('a checker at work', lookAtIt) };
+    };
+    const { checking, seen } = await withInjected(process.pid, held, begin, '/usr/sbin/e2fsck');
     abort.abort(new Error('enough'));
+    process.kill(seen.pid, 'SIGCONT');
     await expect(checking).rejects.toThrow('enough');
     expect(lookAtIt()).toBeUndefined();
     expect(await readdir(join(dir, 'scratch'))).toEqual([]);
@@ -309,7 +315,7 @@ describe('a checker', () => {
     expect(seen.status).toMatch(/^NoNewPrivs:\t1$/m);
     expect(seen.limits).toMatch(/^Max address space +4294967296 /m);
     expect(seen.limits).toMatch(/^Max core file size +0 /m);
-    expect(seen.limits).toMatch(new RegExp(`^Max file size +${256 * 2 ** 20} `, 'm'));
+    expect(seen.limits).toMatch(new RegExp(`^Max file size +${32 * 2 ** 20} `, 'm'));
     expect(seen.environ).not.toContain('USER=');
   });
 

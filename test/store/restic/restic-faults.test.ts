@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, readdir, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { verify } from '../../../jobs/verify.js';
 import type { Config } from '../../../src/config/config.js';
 import type { ResticStoreConfig } from '../../../src/config/store-config.js';
@@ -15,7 +15,8 @@ import { pids, readOrNothing } from '../../support/guest-processes.js';
 import { whyNoLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { runTool } from '../../support/run-tool.js';
 import { startScript } from '../../support/script-child.js';
-import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
+import { makeTempDir } from '../../support/temp-dir.js';
+import { tempDirOfFile } from '../../support/temp-dir-of-file.js';
 import { waitFor } from '../../support/wait-for.js';
 import { flipByte } from '../capture-of-tests.js';
 import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
@@ -38,7 +39,7 @@ const first = 'debian@20261121T031500Z';
 const second = 'debian@20261122T031500Z';
 const dataBytes = 24 * 1024 * 1024;
 
-let dir: string;
+const dir = await tempDirOfFile();
 const templateOf = (holds: 'first' | 'nothing') => join(dir, `template-of-${holds}`);
 let source: DirectoryStore;
 let id: string;
@@ -46,7 +47,6 @@ let config: ResticStoreConfig;
 let store: ResticStore;
 
 beforeAll(async () => {
-  dir = await makeTempDir();
   source = new DirectoryStore({ name: 'source', path: join(dir, 'source') });
   await source.prepare(null);
   const image = { sizeBytes: 64 * 1024 * 1024, pieces: [{ offset: 1_048_576, length: dataBytes }] };
@@ -62,7 +62,6 @@ beforeAll(async () => {
   await runTool('cp', ['-a', templateOf('first'), templateOf('nothing')]);
   await made.receive(await contentIn(source, first), {});
 });
-afterAll(() => removeTempDir(dir));
 
 /** Goes on with a copy of such a repository, which nobody has used yet. */
 async function useFresh(holds: 'first' | 'nothing'): Promise<void> {
@@ -114,7 +113,7 @@ async function packsAddedBy(add: () => Promise<unknown>): Promise<string[]> {
 const slowPath = () =>
   pathWithRestic(
     join(dir, 'slow'),
-    `[ "$1" = backup ] && set -- backup --limit-upload 8192 "\${@:2}"`,
+    `[ "$1" = backup ] && set -- backup --limit-upload 4096 "\${@:2}"`,
     'exec -a restic restic "$@"',
   );
 
@@ -148,17 +147,18 @@ test('the password and the keys are in no argument of restic and in no error, wh
   const secret = 'AKIA-very-secret';
   config = { ...config, passwordFile: null, passwordCommand: ['printf', '%s\\n', password] };
   store = storeOf(config);
-  await writeFile(
-    config.environmentFile ?? '',
-    `RESTIC_CACHE_DIR=${dir}/cache\nAWS_SECRET_ACCESS_KEY="${secret}"\n`,
-  );
-  const seen = new Set<string>();
-  const watch = setInterval(() => {
-    for (const { argv } of resticsOf(process.pid)) seen.add(argv.join(' '));
-  }, 20);
-  await receive(second).finally(() => clearInterval(watch));
-  expect([...seen].some((argv) => argv.startsWith('restic backup'))).toBe(true);
-  expect([...seen].join('\n')).not.toMatch(new RegExp(`${password}|${secret}`));
+  const told = join(dir, 'told');
+  const telling = [`echo "restic $*" >> ${told}`, 'exec -a restic restic "$@"'];
+  const environment = {
+    ...{ RESTIC_CACHE_DIR: join(dir, 'cache'), AWS_SECRET_ACCESS_KEY: `"${secret}"` },
+    PATH: await pathWithRestic(join(dir, 'telling'), ...telling),
+  };
+  const lines = Object.entries(environment).map(([name, value]) => `${name}=${value}\n`);
+  await writeFile(config.environmentFile ?? '', lines.join(''));
+  await receive(second);
+  const seen = readOrNothing(told);
+  expect(seen).toMatch(/^restic backup /m);
+  expect(seen).not.toMatch(new RegExp(`${password}|${secret}`));
   const refused: [Partial<ResticStoreConfig>, RegExp][] = [
     [{ passwordCommand: ['printf', 'wrong-password\\n'] }, /the password does not open it/],
     [{ passwordCommand: ['sh', '-c', 'echo no pass >&2; exit 3'] }, /its passwordCommand failed: no pass/],
