@@ -37,9 +37,12 @@ export async function quiesce(
   }
 }
 
-/** An empty OK, or another text, means that nothing was done (uml-facts, fact 8). */
+/**
+ * An empty OK, or another text, means that nothing was done (uml-facts, fact 8). One that is empty is asked for again: the words
+ * of a kernel whose console is busy with others may come into no answer (seen with commands by hand).
+ */
 export async function requestSync(guest: QuiescibleGuest): Promise<void> {
-  const text = await guest.emergencySync();
+  const text = (await guest.emergencySync()) || (await guest.emergencySync());
   if (!text.includes('Emergency Sync')) {
     throw new UmlsnapError('SysrqDisabled', { guest: guest.name, setting: text.trim() || 'off' });
   }

@@ -60,6 +60,13 @@ describe('quiescing a guest', () => {
     });
   });
 
+  test('asks again where the words of the kernel came into no answer', async () => {
+    const { guest } = guestOfRounds(1);
+    const emptyAnswers = [''];
+    const emergencySync = async () => emptyAnswers.pop() ?? guest.emergencySync();
+    expect(await quiesce({ ...guest, emergencySync }, 60_000, noSignal)).toMatchObject({ settled: true });
+  });
+
   test('does not wait for the guest to be still once the job is given up', async () => {
     const controller = new AbortController();
     const quiesced = quiesce(guestOfRounds(never).guest, 60_000, controller.signal);

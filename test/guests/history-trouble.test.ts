@@ -40,7 +40,7 @@ async function whileReplaced(bytes: string | Buffer, use: () => Promise<void>): 
   try {
     await use();
   } finally {
-    for (const name of await historyFiles()) await rm(join(scene.state, name));
+    for (const name of await historyFiles()) await rm(join(scene.state, name), { force: true });
     for (const name of await readdir(aside)) await rename(join(aside, name), join(scene.state, name));
   }
 }
@@ -142,7 +142,7 @@ test('a history that was deleted is rebuilt by recover from the manifests, list 
   const names = before.map(({ snapshot }) => snapshot).sort();
   expect(names).toEqual(await scene.snapshots());
   scene.forgetHistory();
-  for (const name of await historyFiles()) await rm(join(scene.state, name));
+  for (const name of await historyFiles()) await rm(join(scene.state, name), { force: true });
   const { exitCode, json } = await scene.run('list', '--json');
   expect({ exitCode, json }).toMatchObject({ exitCode: 0, json: names.map(() => ({ state: 'sound' })) });
   expect(json.map(({ snapshot }) => snapshot).sort()).toEqual(names);

@@ -8,7 +8,7 @@ import { withInjected } from '../capture/traced.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { allocatedBytes, sha256sum } from '../image/make-image.js';
 import type { RunningCli } from '../support/cli.js';
-import { startHeld } from '../support/held-job.js';
+import { letGoIntoCapture, startHeld } from '../support/held-job.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { runTool } from '../support/run-tool.js';
 import {
@@ -242,9 +242,10 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
   test('that hangs during the copy does not keep the guest from running at its deadline (fault 34)', async () => {
     const job = await startHeld(scene, ['--budget', '5s'], asOnlyStore);
     const pausesBefore = (await scene.proxy.pauses()).length;
+    await letGoIntoCapture(job);
     await runTool('fsfreeze', ['-f', mountPoint]);
     try {
-      await job.letGo();
+      process.kill(job.captureChild, 'SIGCONT');
       // While the store still hangs, and with it all that has to be undone there.
       const isResumed = async () => (await scene.proxy.pauses()).length > pausesBefore;
       await waitFor('the guest to be resumed', isResumed);
