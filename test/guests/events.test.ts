@@ -48,10 +48,9 @@ test('a daemon writes down what a guest says from its boot on, which events show
   // Nobody but the guest itself has said where its console is: its umid's directory is in a home that is not ours.
   const frozen = { exitCode: 0, stderr: '', summary: { consistency: 'frozen' } };
   expect(await scene.snapshot('--require', 'frozen')).toMatchObject(frozen);
-  const status = async () => (await scene.run('--json', 'status')).json.at(-1);
-  // It has a second to answer.
+  // A look gives the agent a second or so to answer.
   const answered = await waitFor('its agent', async () => {
-    const found = await status();
+    const found = (await scene.run('--json', 'status')).json.at(-1);
     return found?.agent === true && found;
   });
   expect(answered).toMatchObject({ guest: 'debian', state: 'running' });
