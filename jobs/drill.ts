@@ -58,8 +58,9 @@ export async function drill(
     const steps = new StepBook(run);
     const outcome = await outcomeOf(order, run, steps);
     const failed = outcome.accident && failureOf(snapshot, outcome.accident);
-    // Its kernel was up by then, whatever we were waiting for when it gave up.
-    if (failed && ofInit.includes(failed.facts.failure)) run.phase = 'init' satisfies DrillStep;
+    // The kernel was up by then, though it gave up before we had seen it.
+    const isBefore = run.phase === 'start' || run.phase === 'kernel';
+    if (failed && isBefore && ofInit.includes(failed.facts.failure)) run.phase = 'init' satisfies DrillStep;
     Object.assign(run.facts, {
       drill: failed ? 'failed' : 'passed',
       ...{ console: outcome.console, foundLine: outcome.foundLine },

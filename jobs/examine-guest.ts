@@ -15,6 +15,7 @@ import { withOpenDisks } from '../src/doctor/open-disks.js';
 import { holderOf } from '../src/exclusive-lock.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
 import { conditionOf } from '../src/guest/guest-condition.js';
+import { syncWords } from '../src/guest/quiesce.js';
 import { leaseLock } from '../src/pause/lease.js';
 import { type NextRun, nextRunOf } from '../src/schedule/next-run.js';
 import { type AgentNow, findAgentNow } from './look-for-agent.js';
@@ -100,7 +101,7 @@ async function askGuest({ config }: GuestExamination, findings: Finding[]): Prom
       'sysrq',
       name,
       ask(async (guest) =>
-        checkSysrq(config, { setting: await guest.sysrqSetting(), syncText: await guest.emergencySync() }),
+        checkSysrq(config, { setting: await guest.sysrqSetting(), syncText: await syncWords(guest) }),
       ),
     ),
   );

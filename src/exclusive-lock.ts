@@ -117,8 +117,9 @@ function watchHolder(
       reject(signal?.reason);
     };
     // A holder whose event loop is blocked says nothing: it holds the lock all the same.
-    // Words that are there already when it is our own that was blocked are read first.
-    const patience = setTimeout(() => setImmediate(() => wait || finish(unknownHolder)), 1000);
+    // Where it is our own that was blocked, what is there is taken first: the connection in one turn, its words in the next.
+    const giveUp = () => wait || finish(unknownHolder);
+    const patience = setTimeout(() => setImmediate(() => setImmediate(giveUp)), 1000);
     signal?.addEventListener('abort', onAbort, { once: true });
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => {

@@ -16,6 +16,14 @@ test('a living process is alive, and by another start time is another process of
   expect(isAlive({ ...own, startTicks: own.startTicks - 1 })).toBe(false);
 });
 
+test('the time that a process has had of the CPUs is what the kernel tells it itself', () => {
+  const ownMs = () => (process.cpuUsage().user + process.cpuUsage().system) / 1000;
+  const before = ownMs();
+  const { cpuTicks = Number.NaN } = readProcessStat(process.pid) ?? {};
+  expect(cpuTicks * 10).toBeGreaterThan(before - 30);
+  expect(cpuTicks * 10).toBeLessThan(ownMs() + 30);
+});
+
 test('a process that is dead is not alive, whether or not its parent has looked', async () => {
   // The shell's child becomes a zombie: the shell turns into a sleep, which buries nobody.
   const parent = spawn('sh', ['-c', 'true & exec sleep 60'], { stdio: 'ignore' });

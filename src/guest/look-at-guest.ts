@@ -37,7 +37,7 @@ export interface GuestSighting {
 }
 
 export interface LookOptions {
-  /** For all of it, whatever the guest does. */
+  /** For all of its answers, whatever the guest does. */
   limitMs: number;
   /** Asks for its disks too. */
   withDisks: boolean;

@@ -38,11 +38,16 @@ export async function quiesce(
 }
 
 /**
- * An empty OK, or another text, means that nothing was done (uml-facts, fact 8). One that is empty is asked for again: the words
- * of a kernel whose console is busy with others may come into no answer (seen with commands by hand).
+ * What `sysrq s` says. One that says nothing is asked for again: the words of a kernel whose console is busy with others may come
+ * into no answer (seen with commands by hand).
  */
-export async function requestSync(guest: QuiescibleGuest): Promise<void> {
-  const text = (await guest.emergencySync()) || (await guest.emergencySync());
+export async function syncWords(guest: Pick<QuiescibleGuest, 'emergencySync'>): Promise<string> {
+  return (await guest.emergencySync()) || (await guest.emergencySync());
+}
+
+/** An empty OK, or another text, means that nothing was done (uml-facts, fact 8). */
+async function requestSync(guest: QuiescibleGuest): Promise<void> {
+  const text = await syncWords(guest);
   if (!text.includes('Emergency Sync')) {
     throw new UmlsnapError('SysrqDisabled', { guest: guest.name, setting: text.trim() || 'off' });
   }

@@ -11,7 +11,7 @@ const usage = `npm run bench -- [options]
   --filesystems ext4,xfs
   --methods ${methodNames.join(',')}
   --cache cold                 cold: the page cache is emptied before each run (needs root); warm: it is not
-  --out docs                   where benchmarks.md and pause-by-size.svg are written`;
+  --out docs                   where benchmarks.md is written`;
 
 /** The guest's system and the file that its load writes have to fit in. */
 const smallestMiB = 160;

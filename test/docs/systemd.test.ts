@@ -9,7 +9,7 @@ const unit = join(docs, 'systemd/umlsnap.service');
 const userUnit = join(docs, 'systemd/umlsnap-user.service');
 
 /** The units name the manual, which on a host lies where manuals lie. */
-const dir = await tempDirOfFile();
+const dir = tempDirOfFile();
 beforeAll(async () => {
   await mkdir(join(dir, 'man/man1'), { recursive: true });
   await copyFile(join(docs, 'umlsnap.1'), join(dir, 'man/man1/umlsnap.1'));

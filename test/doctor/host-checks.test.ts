@@ -15,7 +15,7 @@ import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { withOpen } from '../image/make-image.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
-const dir = await tempDirOfFile();
+const dir = tempDirOfFile();
 
 test('a state directory that others may write into is critical: a lease decides which guest is resumed', async () => {
   const state = join(dir, 'state');

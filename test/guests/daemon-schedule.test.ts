@@ -32,8 +32,9 @@ afterEach(async () => {
 async function settle(): Promise<void> {
   if (!scene.processes().includes(daemon.pid)) return;
   // Where one comes after the other, the next may be about to begin: it is held, and none begins beside it.
-  const isCrowded = (await readFile(scene.config, 'utf8')).includes(`"schedule": "${everySecond}"`);
-  if (isCrowded) await holdNextPause(scene.proxy).then(() => untilHeldInPause(scene.proxy));
+  const { guests } = JSON.parse(await readFile(scene.config, 'utf8'));
+  if (guests.debian?.schedule === everySecond)
+    await holdNextPause(scene.proxy).then(() => untilHeldInPause(scene.proxy));
   await scene.configure();
   await daemon.reload();
   await resumeHeld(scene.proxy);

@@ -67,7 +67,8 @@ const sockets = () =>
 
 /** Nothing of a drill is left: no process of its user, no directory, no socket. */
 async function expectNothingLeft(): Promise<void> {
-  await waitFor('the box to be gone', () => pidsOfDrill().length === 0);
+  // Dead at once, and buried soon.
+  await waitFor('the box to be gone', () => pidsOfDrill().length === 0, { limitMs: 5_000 });
   expect(await readdir(scratch())).toEqual([]);
   expect(existsSync(sockets())).toBe(false);
 }
@@ -242,6 +243,7 @@ test.runIf(isRoot)('it leaves no process behind when it is killed', async () => 
   await untilInBox();
   command.kill('SIGKILL');
   await command.exited;
+  await waitFor('the box to be gone', () => pidsOfDrill().length === 0);
   expect(await readdir(scratch())).not.toEqual([]);
   expect(await scene.run('recover')).toMatchObject({ exitCode: 0 });
   await expectNothingLeft();

@@ -8,7 +8,7 @@ import { withInjected } from '../capture/traced.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { allocatedBytes, sha256sum } from '../image/make-image.js';
 import type { RunningCli } from '../support/cli.js';
-import { letGoIntoCapture, startHeld } from '../support/held-job.js';
+import { letCapture, letGoIntoCapture, startHeld } from '../support/held-job.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { runTool } from '../support/run-tool.js';
 import {
@@ -245,7 +245,7 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
     await letGoIntoCapture(job);
     await runTool('fsfreeze', ['-f', mountPoint]);
     try {
-      process.kill(job.captureChild, 'SIGCONT');
+      letCapture(job.cli);
       // While the store still hangs, and with it all that has to be undone there.
       const isResumed = async () => (await scene.proxy.pauses()).length > pausesBefore;
       await waitFor('the guest to be resumed', isResumed);

@@ -8,7 +8,7 @@ import { failedSide } from '../../src/image/sparse-copy.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 import { allocatedBytes, imageShapes, makeImage, type Piece, sha256sum, withOpen } from './make-image.js';
 
-const dir = await tempDirOfFile();
+const dir = tempDirOfFile();
 const copy = join(dir, 'copy');
 
 const streamOf = (pieces: AsyncIterable<ImagePiece>): ImageContent => {

@@ -11,7 +11,7 @@ import { runTool, tryTool } from '../support/run-tool.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 import { allocatedBytes, imageShapes, makeImage, sha256sum, withOpen } from './make-image.js';
 
-const dir = await tempDirOfFile();
+const dir = tempDirOfFile();
 
 /** Copies to a file that holds something else, and compares with what the host's own tools say. */
 async function expectSameImage(

@@ -15,7 +15,7 @@ import { waitFor } from '../support/wait-for.js';
 import { notificationDatagram, sendTo } from './notification-datagrams.js';
 
 const isRoot = process.getuid?.() === 0;
-const dir = await tempDirOfFile();
+const dir = tempDirOfFile();
 const path = join(dir, 'n', 'one.sock');
 
 const send = (...datagrams: Buffer[]) => sendTo(path, ...datagrams);

@@ -7,7 +7,7 @@ import { UmlsnapError } from '../../src/errors.js';
 import { findMconsoleSocket } from '../../src/mconsole/socket-lookup.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
-const home = await tempDirOfFile();
+const home = tempDirOfFile();
 
 async function makeSocket(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });

@@ -24,7 +24,7 @@ const script = builtScript(new URL('./restore-child.ts', import.meta.url));
 
 const traceable = process.getuid?.() === 0 && (await canTrace());
 
-const dir = await tempDirOfFile(await roomInMemory());
+const dir = tempDirOfFile(await roomInMemory());
 let store: string;
 let disks: string;
 let source: RestoreSource;

@@ -1,21 +1,20 @@
-import {
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  symlink,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
+import { makeImage } from '../image/make-image.js';
 import { waitFor } from '../support/wait-for.js';
-import { bytesOf, capture, draftOf, expectAllWhole, flipByte, storeSnapshot } from './capture-of-tests.js';
+import {
+  bytesOf,
+  capture,
+  captureDisk,
+  draftOf,
+  expectAllWhole,
+  flipByte,
+  storeSnapshot,
+  timesOpen,
+} from './capture-of-tests.js';
 import { freshStore } from './fresh-store.js';
 
 const fresh = freshStore();
@@ -97,17 +96,17 @@ describe('sealing', () => {
       },
     ],
   ])('throws away a capture %s, %s the hash (fault 28)', async (_, when, problem, change) => {
-    const draft = draftOf(incoming, await capture(incoming));
+    // A hole, whose hash takes a second or two.
+    const write = (path: string) => makeImage(path, 2 ** 30, [{ offset: 0, length: 1024 }]);
+    const draft = draftOf(incoming, [await captureDisk(incoming, 'ubd0', write)]);
     await clockMovedOn(disk);
     if (when === 'before') await change();
-    else {
-      // Between its first look and the hash it writes out the file.
-      const file = await open(disk);
-      vi.spyOn(Object.getPrototypeOf(file), 'sync').mockImplementationOnce(change);
-      onTestFinished(() => void vi.restoreAllMocks());
-      await file.close();
-    }
     const seal = store.seal(incoming, draft).catch((error: unknown) => error);
+    if (when === 'during') {
+      // It has its first look right after it has opened the file.
+      await waitFor('the seal to be at the file', async () => (await timesOpen(disk)) > 0, { everyMs: 1 });
+      await change();
+    }
     const facts = { guest: 'debian', device: 'ubd0', problem: expect.stringMatching(problem) };
     expect(await seal).toMatchObject({ code: 'CaptureDamaged', facts });
     expect(await store.list()).toEqual([]);

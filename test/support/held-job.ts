@@ -1,6 +1,8 @@
 import { readlink } from 'node:fs/promises';
+import { onTestFinished } from 'vitest';
 import { captureChild, captureChildrenOf } from '../capture/traced.js';
 import type { RunningCli } from './cli.js';
+import { signalIfThere } from './guest-processes.js';
 import type { MconsoleProxy } from './mconsole-proxy.js';
 import { runTool } from './run-tool.js';
 import { type Commands, resultOf, type Scene, type SnapshotResult } from './scene.js';
@@ -20,6 +22,7 @@ export async function startHeld(scene: Scene, options: string[] = [], commands: 
   const [incoming = ''] = await scene.incomings();
   // However long the fault takes to be laid, the answer then comes to one that was away and not to one that has given it up.
   process.kill(cli.pid, 'SIGSTOP');
+  onTestFinished(() => signalIfThere(cli.pid, 'SIGCONT'));
   const letGo = async () => {
     const seen = (await proxy.events()).length;
     await proxy.release('sysrq s');
@@ -51,6 +54,7 @@ export async function beforeGo<T>(
   // Before the job is let go on: beside it, a `go` may slip through.
   await proxy.drop('go', 10_000, 'request');
   const ended = job.end();
+  ended.catch(() => {}); // until it is looked at
   const used = await proxy
     .untilSeen('go', 'request', seen)
     .then(use)

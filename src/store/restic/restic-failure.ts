@@ -26,7 +26,7 @@ const byExitCode: Partial<Record<number, ResticFailure>> = {
 
 /** A place that can't be reached is no place without a repository: only what says that nothing is there counts. */
 const noConfig =
-  /unable to open config file:.*(?:no such file or directory|does not exist|NoSuchKey|NoSuchBucket|404)/is;
+  /unable to open config file:.*(?:no such file or directory|does not exist|NoSuchKey|NoSuchBucket|\b404\b)/is;
 const damaged =
   /ciphertext verification failed|hash does not match|wrong hash|does not match id|invalid data returned|not found in (?:the )?(?:index|repository)|Pack ID does not match|\bEOF\b|file is too short|no such file or directory|does not exist|\b404\b|repository contains errors|invalid character|panic: runtime error|Fatal: unable to load/i;
 

@@ -16,7 +16,7 @@ export interface RunningZstd {
   endInput(): void;
   /** Ends its input, and waits until it has ended well. @throws what `failure` says */
   finish(): Promise<void>;
-  /** What it ended with if it failed by itself; undefined when it did not fail, or still runs a moment later. */
+  /** What it ended with if it failed by itself; undefined when it did not fail, or still runs half a minute later. */
   failure(): Promise<unknown>;
   /** Ends it by force, if it still runs, and waits for that. */
   kill(): Promise<void>;

@@ -24,7 +24,7 @@ import { waitFor } from '../../support/wait-for.js';
 /** Filesystems of real mkfs, used by a real kernel where that needs root, damaged in known places. */
 
 const isRoot = process.getuid?.() === 0;
-const made = await tempDirOfFile();
+const made = tempDirOfFile();
 let dir: string;
 let given: string;
 /** The only disk of the snapshot, damage and all, until it is sealed. */
@@ -296,14 +296,15 @@ describe('a checker', () => {
     const abort = new AbortController();
     // It stands still as soon as it is one.
     const held = ['execve:signal=STOP'];
-    const begin = async () => {
+    const givenUp = async () => {
       const checking = check({ signal: abort.signal });
       checking.catch(() => {});
-      return { checking, seen: await waitFor('a checker at work', lookAtIt) };
+      const seen = await waitFor('a checker at work', lookAtIt);
+      abort.abort(new Error('enough'));
+      process.kill(seen.pid, 'SIGCONT');
+      return { checking, seen };
     };
-    const { checking, seen } = await withInjected(process.pid, held, begin, '/usr/sbin/e2fsck');
-    abort.abort(new Error('enough'));
-    process.kill(seen.pid, 'SIGCONT');
+    const { checking, seen } = await withInjected(process.pid, held, givenUp, '/usr/sbin/e2fsck');
     await expect(checking).rejects.toThrow('enough');
     expect(lookAtIt()).toBeUndefined();
     expect(await readdir(join(dir, 'scratch'))).toEqual([]);

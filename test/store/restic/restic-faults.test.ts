@@ -39,7 +39,7 @@ const first = 'debian@20261121T031500Z';
 const second = 'debian@20261122T031500Z';
 const dataBytes = 24 * 1024 * 1024;
 
-const dir = await tempDirOfFile();
+const dir = tempDirOfFile();
 const templateOf = (holds: 'first' | 'nothing') => join(dir, `template-of-${holds}`);
 let source: DirectoryStore;
 let id: string;

@@ -74,7 +74,7 @@ const makers: [string, string, string[], string][] = [
 const compressions: Record<string, string[]> = { '.tar': [], '.tar.zst': ['--zstd'], '.tar.gz': ['-z'] };
 
 /** The snapshot's files, under the names that an archive gives them. */
-const files = await tempDirOfFile();
+const files = tempDirOfFile();
 let names: string[];
 let manifest: Manifest;
 beforeAll(async () => {
