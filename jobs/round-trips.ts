@@ -57,6 +57,7 @@ async function stopAndGo(
   signal: AbortSignal,
 ): Promise<void> {
   run.facts.pausesMs = pausedMs;
+  const budgetMs = Math.max(leastBudgetMs, config.pauseBudgetMs);
   await settleOwnLease(stateDirectory, config.name, history);
   await withGuest(config, async (guest) => {
     const main = await runningMain(config);
@@ -66,7 +67,6 @@ async function stopAndGo(
     };
     await withGuardian(guarded, async (guardian) => {
       for (let number = 1; number <= wantedRoundTrips; number++) {
-        const budgetMs = Math.max(leastBudgetMs, config.pauseBudgetMs);
         const trip = { run, number, guest, guarded, guardian, budgetMs, history, signal };
         pausedMs.push(await roundTrip(trip));
       }

@@ -42,6 +42,15 @@ export async function canTrace(): Promise<boolean> {
 }
 
 /**
+ * What a command is to be started `through`, to meet a fault at system calls that concern this file. It becomes the command, pid
+ * and all (`-D`); who kills it otherwise than with the whole scene is waited for until the strace beside it ends as well.
+ */
+export const throughInjected = (fault: string, path: string): string[] => [
+  ...['strace', '-D', '-f', '-o', '/dev/null'],
+  ...['-P', path, '-e', `inject=${fault}`],
+];
+
+/**
  * Runs `use` while the process meets a fault at system calls: `inject` as strace has it, `read:error=EIO`; with `path`, only at
  * those that concern this file.
  */

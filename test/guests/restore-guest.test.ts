@@ -6,7 +6,7 @@ import { DirectoryStore } from '../../src/store/directory-store.js';
 import { formatManifest, parseManifest, sealManifest } from '../../src/store/manifest.js';
 import type { Store } from '../../src/store/store.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
-import { canTrace } from '../capture/traced.js';
+import { canTrace, throughInjected } from '../capture/traced.js';
 import { allocatedBytes, sha256sum, withOpen } from '../image/make-image.js';
 import { contentIn, soundIn } from '../store/sparse-snapshots.js';
 import type { GuestDisk } from '../support/guest-disks.js';
@@ -84,9 +84,8 @@ describe('in place of the disk of a guest that is halted', () => {
     async () => {
       const { guest } = scene;
       const old = await sha256sum(guest.diskPath);
-      // It becomes the restore, which stands still before it reads for the second time.
-      const slowly = 'inject=pread64:delay_enter=60000000:when=2+';
-      const through = ['strace', '-D', '-f', '-o', '/dev/null', '-P', storedImage, '-e', slowly];
+      // It stands still before it reads for the second time.
+      const through = throughInjected('pread64:delay_enter=60000000:when=2+', storedImage);
       const cli = scene.start(['restore', snapshot, '--in-place'], { through });
       const begun = async () => {
         const [half] = await leftovers();

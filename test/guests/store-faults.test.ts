@@ -4,8 +4,9 @@ import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Filled } from '../../jobs/fill-stores.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import { withInjected } from '../capture/traced.js';
+import { incomingDirectory, jobOfIncoming } from '../../src/store/layout.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
+import { withInjected } from '../capture/traced.js';
 import { allocatedBytes, sha256sum } from '../image/make-image.js';
 import type { RunningCli } from '../support/cli.js';
 import { letCapture, letGoIntoCapture, startHeld } from '../support/held-job.js';
@@ -99,9 +100,10 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
   /** Runs `use` while a job stands still at the first disk that it carries into the second store, which is empty there yet. */
   async function whileFilling(use: (job: RunningCli) => Promise<unknown>): Promise<RunningCli> {
     const { cli, incoming, letGo } = await startHeld(scene);
-    const [awaited] = (await scene.listed()).filter(({ snapshot }) => missed.includes(snapshot));
-    const first = awaited && isSound(awaited) ? `.incoming-${awaited.manifest.job}` : basename(incoming);
-    const disk = join(mountPoint, 'debian', first, 'ubd0.img');
+    // What it has missed comes first.
+    const first = (await scene.listed()).find(({ snapshot }) => missed.includes(snapshot));
+    const job = first && isSound(first) ? first.manifest.job : (jobOfIncoming(basename(incoming)) ?? '');
+    const disk = join(incomingDirectory({ name: 'second', path: mountPoint }, 'debian', job), 'ubd0.img');
     const untilUsed = async () => {
       await letGo();
       await waitFor('the filling', () => existsSync(disk));

@@ -16,7 +16,7 @@ import { UmlsnapError } from '../../src/errors.js';
 import { readProcessStat } from '../../src/process-identity.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
-import { canTrace } from '../capture/traced.js';
+import { canTrace, throughInjected } from '../capture/traced.js';
 import { makeImage } from '../image/make-image.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
@@ -264,8 +264,7 @@ test.skipIf(untraceable)(
     const snapshot = await keep('debian', '20261101T000000Z', { ubd0: { from: image } });
     await configure({});
     // Its checker stands still as soon as it is one.
-    const held = ['-P', '/usr/sbin/e2fsck', '-e', 'inject=execve:signal=STOP'];
-    const through = ['strace', '-D', '-f', '-o', '/dev/null', ...held];
+    const through = throughInjected('execve:signal=STOP', '/usr/sbin/e2fsck');
     const running = scene.start(['verify', snapshot], { through });
     const checker = await waitFor('a checker at work', () => childRunning('e2fsck', running.pid));
     running.kill('SIGKILL');

@@ -52,23 +52,26 @@ export async function startMconsoleProxy(paths: ProxyPaths) {
     /** Waits until a request (or an answer) of this command is held: whoever sent it waits for it now. */
     untilHeld: async (command: string, what: What = 'request') => {
       const isHeld = async () => (await ask('look')).held.some((one) => isOf(one, command, what));
-      // A precopy comes before it, which is behind everybody else on the host.
-      await waitFor(`${what} of ${command} to be held`, isHeld, { limitMs: 120_000 });
+      await waitFor(`${what} of ${command} to be held`, isHeld, patient);
     },
     /** Waits until a request (or an answer) of this command has passed. */
     untilPassed: async (command: string, what: What = 'request') => {
       const hasPassed = async () => (await events()).some((one) => one.passedOn && isOf(one, command, what));
-      await waitFor(`${what} of ${command} to pass`, hasPassed, { everyMs: 5, limitMs: 120_000 });
+      await waitFor(`${what} of ${command} to pass`, hasPassed, patient);
     },
     /** Waits until a request (or an answer) of this command was passed on or lost, after so many events before it. */
     untilSeen: async (command: string, what: What, start: number) => {
       const isSeen = async () => (await events()).slice(start).some((one) => isOf(one, command, what));
-      await waitFor(`${what} of ${command}`, isSeen, { everyMs: 5, limitMs: 120_000 });
+      await waitFor(`${what} of ${command}`, isSeen, patient);
     },
     /** Waits until all of an answer to this command has passed, of which the last datagram is empty, after so many events. */
     untilAnswered: async (command: string, start: number) => {
       const isLast = (one: ProxyState['events'][number]) => isOf(one, command, 'answer') && one.text === '';
-      await waitFor(`the answer to ${command}`, async () => (await events()).slice(start).some(isLast));
+      await waitFor(
+        `the answer to ${command}`,
+        async () => (await events()).slice(start).some(isLast),
+        patient,
+      );
     },
     /** The next `times` answers to (or requests of) this command are lost. */
     drop: (command: string, times: number, what: What = 'answer') =>
@@ -78,6 +81,9 @@ export async function startMconsoleProxy(paths: ProxyPaths) {
       rule({ command, what: 'request', act: 'answer', times, text }),
   };
 }
+
+/** A precopy may come before it, which is behind everybody else on the host. */
+const patient = { everyMs: 5, limitMs: 120_000 };
 
 const isOf = (message: ProxyState['held'][number], command: string, what: What) =>
   message.command === command && message.what === what;
