@@ -36,13 +36,13 @@ export async function restoreFiles(
   return await recordedIfPossible(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
     run.facts = { snapshot, disk: device, path };
     await requireSound(source, device, signal);
-    await withExtImage(source, files, async ({ image, user, warnings }) => {
+    await withExtImage(source, files, async ({ image, warnings }) => {
       run.warnings.push(...warnings);
       const top = await findFile(image, path, { snapshot, device });
       const isRoot = top.name.equals(Buffer.from('/'));
       // Of the whole filesystem: it has no name of its own.
       const name = isRoot ? device : top.name.toString('utf8');
-      const extracted = await extractTree({ snapshot, image, user, top, name, directory, signal });
+      const extracted = await extractTree({ snapshot, image, top, name, directory, signal });
       const { warnings: leftOut, ...facts } = extracted;
       run.warnings.push(...leftOut);
       Object.assign(run.facts, { restored: facts });

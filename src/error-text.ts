@@ -111,6 +111,10 @@ const texts: Texts = {
     `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true with require: crash.`,
   SysrqDisabled: (f) =>
     `SysRq is switched off in guest ${f.guest} (kernel.sysrq = ${f.setting}), so it can't be made to sync. ${runs} In the guest: sysctl kernel.sysrq=1 (or a mask with 16).`,
+  GuestOfSeveralUsers: (f) =>
+    `Guest ${f.guest} is not ${f.named === null ? "one user's" : `user ${f.named}'s`}: ${f.parts.map(({ what, uid }) => `${what} belongs to user ${uid}`).join(', ')}. ${untouched} Put the owners right, or name the user who runs it in the config (guests.${f.guest}.user).`,
+  NoSuchUser: (f) =>
+    `There is no user ${f.user} in /etc/passwd, and the config of guest ${f.guest} names one. ${untouched} Put the name right (user, notifyOwner).`,
   DiskMismatch: (f) =>
     `Disk ${f.device} of guest ${f.guest} is not what the config says: config ${f.configured}, guest ${f.reported || 'none'}: ${closed(f.problem)} ${runs} Put the right path into the config.`,
   DiskUnusable: (f) =>

@@ -83,6 +83,8 @@ export interface FactsByCode {
   GuestProcessNotFound: { guest: string; diskPath: string };
   GuestHasSeveralCpus: { guest: string; cpus: number };
   SysrqDisabled: { guest: string; setting: string };
+  GuestOfSeveralUsers: { guest: string; named: string | null; parts: { what: string; uid: number }[] };
+  NoSuchUser: { guest: string; user: string };
   DiskMismatch: { guest: string; device: string; configured: string; reported: string; problem: string };
   DiskUnusable: { guest: string; device: string; path: string; problem: string };
   StoreNotMounted: { store: string; path: string; problem: string };

@@ -8,6 +8,7 @@ const root = resolve(import.meta.dirname, '..');
 
 /** Who stands on which floor, from the ground up. Imports run downwards only: within one place, or to a strictly lower floor. */
 const floors = [
+  ['src/path/'],
   ['src/history/', 'src/retention/', 'src/image/'],
   ['src/mconsole/', 'src/schedule/', 'src/config/', 'src/run-command.ts'],
   ['src/guest/', 'src/capture/', 'src/store/', 'src/control/', 'src/hooks/', 'src/alerts/'],
@@ -23,6 +24,7 @@ const ground = [
   ...['src/clock.ts', 'src/error-text.ts', 'src/errors.ts', 'src/exclusive-lock.ts', 'src/exit-codes.ts'],
   ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/box-walls.ts'],
   ...['src/token-bucket.ts', 'src/urgency.ts'],
+  ...['src/image/durable-file.ts', 'src/image/last-error.ts', 'src/image/linux-calls.ts'],
 ];
 
 /** Capabilities that know nothing of each other, whichever floor they stand on. */

@@ -39,6 +39,12 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   GuestHasSeveralCpus: [{ guest: 'debian', cpus: 2 }],
   SysrqDisabled: [{ guest: 'debian', setting: '0' }],
   DiskMismatch: [{ ...ofDisk, configured: '/d.img', reported: '', problem: 'it has another path' }],
+  GuestOfSeveralUsers: [null, 'alice'].map((named) => ({
+    guest: 'debian',
+    named,
+    parts: [{ what: '/m', uid: 1002 }],
+  })),
+  NoSuchUser: [{ guest: 'debian', user: 'alice' }],
   DiskUnusable: [{ ...ofDisk, path: '/d.img', problem: 'it is a symbolic link' }],
   StoreNotMounted: [{ store: 'local', path: '/s', problem: 'its marker is not there' }],
   StoreUnusable: [{ store: 'local', path: '/s', problem: 'EROFS: read-only file system' }],

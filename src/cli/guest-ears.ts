@@ -8,7 +8,7 @@ import { errorObject, type RequestDesk } from '../control/request-desk.js';
 import { explainError } from '../error-text.js';
 import { exitCodeOf } from '../exit-codes.js';
 import { EventRecorder } from '../guest/event-recorder.js';
-import { notifyOwnerOf } from '../guest/notify-owner.js';
+import { notifyOwnerOf } from '../guest/guest-user.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Notification } from '../mconsole/notification.js';
 import { type NotificationSource, NotifyListener } from '../mconsole/notify-listener.js';

@@ -1,4 +1,5 @@
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { findGuestConsole } from '../guest/guest-console.js';
 import { printable } from '../mconsole/printable.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ConsoleSession } from './console-session.js';
@@ -13,8 +14,10 @@ import { emit } from './output.js';
 export async function mconsoleVerb(context: Context, guest: string, command: string[]): Promise<ExitCode> {
   // A guest's console needs no config: only where there is one, its names count first.
   const guests = (await configIfAny(context))?.guests ?? {};
-  const findSocket = (name: string) =>
-    findMconsoleSocket(Object.hasOwn(guests, name) ? (guests[name]?.mconsole ?? name) : name);
+  const findSocket = (name: string) => {
+    const config = Object.hasOwn(guests, name) ? guests[name] : undefined;
+    return config ? findGuestConsole(config) : findMconsoleSocket(name);
+  };
   const session = await ConsoleSession.open(findSocket, guest);
   if (command.length === 0) return await runConsole(session, Object.keys(guests), context.output);
   const line = command.join(' ');

@@ -65,6 +65,8 @@ export interface GuestConfig {
   /** Where the guest has said its socket is, if it has said so to whoever asks: in no config file. */
   toldConsole?: string;
   disks: DiskConfig[];
+  /** Name of the user who runs it; null: the owner of its disks, which are then all one user's. */
+  user: string | null;
   /** Name of the store that is captured into, or into its staging directory. */
   store: string;
   /** Names of the stores that are filled from it afterwards. */
@@ -81,7 +83,7 @@ export interface GuestConfig {
   agent: 'auto' | 'off';
   /** Absolute path of the socket that the guest notifies (`mconsole=notify:PATH`). */
   notify: string;
-  /** Name of the user who may write to it; null: whoever runs the guest, or has its first disk where it does not run. */
+  /** Name of the user who may write to it; null: `user`, or whoever runs the guest, or has its first disk where it does not run. */
   notifyOwner: string | null;
   capture: CaptureChoice;
   /** Limits what a precopy copies while the guest runs; null: no limit. */

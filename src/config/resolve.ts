@@ -31,7 +31,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
   };
 }
 
-type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'notify' | 'notifyOwner' | 'drill'>>;
+type BuiltIn = Required<Omit<GuestInput, 'mconsole' | 'disks' | 'user' | 'notify' | 'notifyOwner' | 'drill'>>;
 
 function builtInSettings(stores: StoreConfig[]): BuiltIn {
   return {
@@ -74,6 +74,7 @@ function resolveGuest(
     disks: disksOf(guest),
     store: firstStore,
     otherStores,
+    user: guest.user ?? null,
     notify: guest.notify ?? join(state, 'notify', `${name}.sock`),
     notifyOwner: guest.notifyOwner ?? null,
     ...(schedule === null ? {} : { schedule }),

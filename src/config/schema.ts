@@ -61,6 +61,7 @@ export const settingsSchema = z.strictObject(settings);
 export const guestSchema = z.strictObject({
   mconsole: mconsoleField,
   disks: disksField,
+  user: userField.exactOptional(),
   notify: notifyField.exactOptional(),
   notifyOwner: userField.exactOptional(),
   drill: guestDrillField.exactOptional(),

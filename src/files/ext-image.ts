@@ -3,6 +3,7 @@ import { lchown, lstat, mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { type ExtEntry, type ExtInode, parseDirectory, parseInode } from './ext-inode.js';
+import { freeBytesIn } from '../restore/filesystems/scratch.js';
 import { runInToolBox, type ToolBox } from './tool-box.js';
 
 /** No directory that anybody uses is larger. */
@@ -67,26 +68,37 @@ export class ExtImage {
   }
 
   /**
-   * Writes the content of files into a directory, as files that are called by their inode's number. One that can't be read is
-   * missing there, or short.
+   * Writes the content of files into a directory of the scratch place, as files that are called by their inode's number, and has it used.
+   * One that can't be read is missing there, or short; whoever worked in the box may have put anything in its place.
    */
-  async dumpTo(outputDirectory: string, numbers: number[], maxFileBytes: number): Promise<void> {
-    for (const some of inParts([...new Set(numbers)])) {
-      const requests = some.map((number) => `dump <${number}> ${number}`);
-      await this.#debugfs(requests, { outputDirectory, maxFileBytes });
-    }
-  }
-
-  async #contents(numbers: number[], maxBytes: number): Promise<(Buffer | undefined)[]> {
+  async withDumped<T>(
+    numbers: number[],
+    maxFileBytes: number,
+    use: (directory: string) => Promise<T>,
+  ): Promise<T> {
     const directory = join(this.#scratch, `read-${randomBytes(4).toString('hex')}`);
     await mkdir(directory, { mode: 0o700 });
     try {
-      await giveToBox(directory, this.#box.user);
-      await this.dumpTo(directory, numbers, maxBytes);
-      return await Promise.all(numbers.map((number) => readDumped(join(directory, String(number)))));
+      if (this.#box.user !== null) await lchown(directory, this.#box.user, this.#box.user);
+      for (const some of inParts([...new Set(numbers)])) {
+        const requests = some.map((number) => `dump <${number}> ${number}`);
+        await this.#debugfs(requests, { outputDirectory: directory, maxFileBytes });
+      }
+      return await use(directory);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }
+  }
+
+  /** Bytes that `withDumped` may take. */
+  async roomBytes(): Promise<number> {
+    return await freeBytesIn(this.#scratch);
+  }
+
+  async #contents(numbers: number[], maxBytes: number): Promise<(Buffer | undefined)[]> {
+    return await this.withDumped(numbers, maxBytes, (directory) =>
+      Promise.all(numbers.map((number) => readDumped(join(directory, String(number))))),
+    );
   }
 
   async #debugfs(
@@ -98,12 +110,6 @@ export class ExtImage {
     const whole = { ...this.#box, ...box, isImageWritable: false };
     return await runInToolBox(whole, 'debugfs', ['-f', '-', '{image}'], options);
   }
-}
-
-/** Whoever works in the box can then write there. */
-export async function giveToBox(path: string, user: number | null): Promise<void> {
-  if (user === null) return;
-  await lchown(path, user, user);
 }
 
 function inParts(numbers: number[]): number[][] {

@@ -1,12 +1,14 @@
-import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { renameToNewName } from '../image/durable-file.js';
+import { HeldDirectory, PathRefused } from '../path/held-directory.js';
 import { isAlive, ownIdentity } from '../process-identity.js';
 import { freeBytesIn } from '../restore/filesystems/scratch.js';
 import { restoreFailed } from '../restore/staging.js';
 import { runCommand } from '../run-command.js';
-import { type ExtImage, giveToBox } from './ext-image.js';
+import type { ExtImage } from './ext-image.js';
 import type { FoundFile } from './find-file.js';
 import { finish, placeFiles, placeIn, placeSymlinks } from './place-tree.js';
 import { planTree, type Tree } from './plan-tree.js';
@@ -14,8 +16,6 @@ import { planTree, type Tree } from './plan-tree.js';
 export interface ExtractOrder {
   snapshot: string;
   image: ExtImage;
-  /** Whom the programs that read the image run as; null: ourselves. */
-  user: number | null;
   top: FoundFile;
   /** What `top` is called on the host, below `directory`. */
   name: string;
@@ -42,60 +42,82 @@ const spareBytes = 64 * 2 ** 20;
  * @throws TargetExists, RestoreFailed, or the signal's reason
  */
 export async function extractTree(order: ExtractOrder): Promise<Extracted> {
-  const { snapshot, directory, name } = order;
-  const target = join(directory, name);
+  const { snapshot, name } = order;
+  const target = join(order.directory, name);
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await refuseExisting(target);
-    const tree = await planTree(order.image, order.top);
-    await requireRoom(order, tree);
-    return await withStagingIn(directory, async (staging) => {
-      const made = await makeTree(order, tree, staging);
-      await runCommand(['sync', '--file-system', staging], { timeoutMs: null, signal: order.signal });
-      await renameToNewName(join(staging, 'tree', 'top'), target).catch((error: unknown) => {
-        throw errnoOf(error) === 'EEXIST' ? new UmlsnapError('TargetExists', { path: target }, error) : error;
+    const directory = await HeldDirectory.open(order.directory, { make: true });
+    try {
+      directory.onlyStranger();
+      if ((await directory.stat(name)) !== null) throw new UmlsnapError('TargetExists', { path: target });
+      const tree = await planTree(order.image, order.top);
+      await requireRoom(order, directory, tree);
+      return await withStagingIn(directory, async (staging) => {
+        const made = await makeTree(order, tree, staging.here);
+        await runCommand(['sync', '--file-system', staging.here], { timeoutMs: null, signal: order.signal });
+        await renameToNewName(join(staging.here, 'tree', 'top'), directory.at(name)).catch(
+          (error: unknown) => {
+            throw errnoOf(error) === 'EEXIST'
+              ? new UmlsnapError('TargetExists', { path: target }, error)
+              : error;
+          },
+        );
+        await directory.sync();
+        return { path: target, ...made };
       });
-      await syncDirectory(directory);
-      return { path: target, ...made };
-    });
+    } finally {
+      await directory.close();
+    }
   } catch (error) {
     throw restoreFailed(snapshot, target, error);
   }
 }
 
-async function refuseExisting(path: string): Promise<void> {
-  const found = await lstat(path).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  });
-  if (found !== null) throw new UmlsnapError('TargetExists', { path });
-}
-
-async function requireRoom({ snapshot, directory }: ExtractOrder, { files }: Tree): Promise<void> {
+async function requireRoom(
+  { snapshot }: ExtractOrder,
+  { here, path }: HeldDirectory,
+  { files }: Tree,
+): Promise<void> {
   const neededBytes = files.reduce((sum, { inode }) => sum + inode.sizeBytes, 0);
-  const freeBytes = await freeBytesIn(directory);
+  const freeBytes = await freeBytesIn(here);
   if (neededBytes + spareBytes <= freeBytes) return;
   const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   const problem = `it takes ${mib(neededBytes)} (holes are filled), and there are ${mib(freeBytes)} free`;
-  throw new UmlsnapError('RestoreFailed', { snapshot, path: directory, problem });
+  throw new UmlsnapError('RestoreFailed', { snapshot, path, problem });
 }
 
-const stagingName = /^\.umlsnap-files-(\d{1,10})-(\d{1,19})$/;
+const stagingName = /^\.umlsnap-files-(\d{1,10})-(\d{1,19})(?:-[0-9a-f]{8})?$/;
 
-/** A directory beside the target, on its disk. What a killed one left there goes first. */
-async function withStagingIn<T>(directory: string, use: (staging: string) => Promise<T>): Promise<T> {
-  for (const name of await readdir(directory)) {
+/**
+ * A directory beside the target, on its disk, that only we can enter: it is found by its descriptor, so that whoever may write to the target's
+ * directory can move it, and lead us nowhere. What a killed one left there goes first.
+ */
+async function withStagingIn<T>(
+  directory: HeldDirectory,
+  use: (staging: HeldDirectory) => Promise<T>,
+): Promise<T> {
+  for (const name of await directory.names()) {
     const [, pid, startTicks] = stagingName.exec(name) ?? [];
     if (pid === undefined || isAlive({ pid: Number(pid), startTicks: Number(startTicks) })) continue;
-    await rm(join(directory, name), { recursive: true, force: true });
+    await removeStaging(directory, name);
   }
   const { pid, startTicks } = ownIdentity();
-  const staging = join(directory, `.umlsnap-files-${pid}-${startTicks}`);
-  await mkdir(staging, { mode: 0o700 });
+  const name = `.umlsnap-files-${pid}-${startTicks}-${randomBytes(4).toString('hex')}`;
+  const staging = await directory.makeOwn(name);
   try {
     return await use(staging);
   } finally {
-    await rm(staging, { recursive: true, force: true });
+    await staging.clear();
+    await staging.close();
+    await removeStaging(directory, name);
+  }
+}
+
+/** What is called as ours and is not only ours stays: others may have put it there. */
+async function removeStaging(directory: HeldDirectory, name: string): Promise<void> {
+  try {
+    await directory.removeTree(name);
+  } catch (error) {
+    if (!(error instanceof PathRefused) && errnoOf(error) !== 'ENOENT') throw error;
   }
 }
 
@@ -103,13 +125,10 @@ type Made = Omit<Extracted, 'path'>;
 
 async function makeTree(order: ExtractOrder, tree: Tree, staging: string): Promise<Made> {
   const root = join(staging, 'tree');
-  const dumped = join(staging, 'dumped');
   await mkdir(root);
-  await mkdir(dumped, { mode: 0o700 });
-  await giveToBox(dumped, order.user);
   const place = placeIn(root, order.top.name);
   for (const item of tree.directories) await mkdir(place(item), { mode: 0o700 });
-  const files = await placeFiles(order, tree.files, dumped, place);
+  const files = await placeFiles(order, tree.files, place);
   const symlinks = await placeSymlinks(order, tree.symlinks, place);
   // From below: what is changed in a directory changes its time.
   for (const item of [...tree.directories].reverse()) await finish(place(item), item);

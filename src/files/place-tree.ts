@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
-import { chmod, chown, lchown, link, lutimes, open, rename, symlink, utimes } from 'node:fs/promises';
+import { chmod, chown, copyFile, lchown, link, lutimes, open, symlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from '../errors.js';
+import { errnoOf, UmlsnapError } from '../errors.js';
 import type { ExtImage } from './ext-image.js';
 import type { TreeItem } from './plan-tree.js';
 
@@ -19,45 +19,71 @@ export function placeIn(root: string, name: Buffer): (item: TreeItem) => Buffer 
   return ({ path }) => Buffer.concat([top, path.subarray(name.length)]);
 }
 
+/** What lies in the box's directory at a time, unless one file alone is more. */
+const maxBytesAtOnce = 64 * 2 ** 20;
+
 /**
- * Reads the files out into `dumped`, which the box may write to, and puts them in their places.
+ * Reads the files out, some at a time, and puts them in their places.
  * @returns how many there are, and of those how many have lost a right
+ * @throws FilesImpossible when there is no room to read them out
  */
 export async function placeFiles(
   { image, signal }: PlaceOrder,
   files: TreeItem[],
-  dumped: string,
   place: (item: TreeItem) => Buffer,
 ): Promise<{ placed: number; sizeBytes: number; rights: number }> {
   const done = { placed: 0, sizeBytes: 0, rights: 0 };
   /** Where the content of an inode has its place, for its further names. */
   const placedAt = new Map<number, Buffer>();
-  for (let from = 0; from < files.length; from += maxFilesAtOnce) {
+  for (const some of inParts(files)) {
     signal.throwIfAborted();
-    const some = files.slice(from, from + maxFilesAtOnce);
     const fresh = some.filter(({ number }) => !placedAt.has(number));
-    const largestBytes = fresh.reduce((largest, { inode }) => Math.max(largest, inode.sizeBytes), 0);
-    await image.dumpTo(
-      dumped,
-      fresh.map(({ number }) => number),
-      largestBytes,
+    const sizes = fresh.map(({ inode }) => inode.sizeBytes);
+    await requireRoom(
+      image,
+      sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0),
     );
-    for (const item of some) {
-      const first = placedAt.get(item.number);
-      if (first !== undefined) await link(first, place(item));
-      else if (!(await placeFile(join(dumped, String(item.number)), item, place(item)))) continue;
-      placedAt.set(item.number, first ?? place(item));
-      done.placed += 1;
-      if (first === undefined) done.sizeBytes += item.inode.sizeBytes;
-      if ((item.inode.mode & ~keptMode) !== 0) done.rights += 1;
-    }
+    const numbers = fresh.map(({ number }) => number);
+    await image.withDumped(numbers, Math.max(0, ...sizes), async (dumped) => {
+      for (const item of some) {
+        const first = placedAt.get(item.number);
+        if (first !== undefined) await link(first, place(item));
+        else if (!(await placeFile(join(dumped, String(item.number)), item, place(item)))) continue;
+        placedAt.set(item.number, first ?? place(item));
+        done.placed += 1;
+        if (first === undefined) done.sizeBytes += item.inode.sizeBytes;
+        if ((item.inode.mode & ~keptMode) !== 0) done.rights += 1;
+      }
+    });
   }
   return done;
 }
 
+function inParts(files: TreeItem[]): TreeItem[][] {
+  const parts: TreeItem[][] = [];
+  let bytes = 0;
+  for (const item of files) {
+    const part = parts.at(-1);
+    const fits = part && part.length < maxFilesAtOnce && bytes + item.inode.sizeBytes <= maxBytesAtOnce;
+    bytes = (fits ? bytes : 0) + item.inode.sizeBytes;
+    if (fits) part.push(item);
+    else parts.push([item]);
+  }
+  return parts;
+}
+
+/** What a full disk cuts short would be taken for what can't be read. */
+async function requireRoom(image: ExtImage, neededBytes: number): Promise<void> {
+  const freeBytes = await image.roomBytes();
+  if (neededBytes <= freeBytes) return;
+  const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  const problem = `files of ${mib(neededBytes)} have to be read out beside the copy of the disk, and there are ${mib(freeBytes)} free`;
+  throw new UmlsnapError('FilesImpossible', { problem });
+}
+
 /**
  * Nobody works in the box's directory any more; but what did may have put anything there, under whatever name. Only a plain
- * file of the right size is what was read.
+ * file of the right size is what was read, and it is copied from what was looked at.
  */
 async function placeFile(from: string, item: TreeItem, to: Buffer): Promise<boolean> {
   const handle = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
@@ -70,14 +96,12 @@ async function placeFile(from: string, item: TreeItem, to: Buffer): Promise<bool
   try {
     const found = await handle.stat();
     if (!found.isFile() || found.nlink !== 1 || found.size !== item.inode.sizeBytes) return false;
-    const { uid, gid } = ownerOf(item);
-    await handle.chown(uid, gid);
-    await handle.chmod(item.inode.mode & keptMode);
-    await handle.utimes(item.inode.mtime, item.inode.mtime);
+    const flags = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE;
+    await copyFile(`/proc/self/fd/${handle.fd}`, to, flags);
   } finally {
     await handle.close();
   }
-  await rename(from, to);
+  await finish(to, item);
   return true;
 }
 
@@ -103,7 +127,7 @@ export async function placeSymlinks(
 /** Without setuid and setgid. */
 const keptMode = 0o1777;
 
-/** Gives a directory its owner, its mode and its time; when all that is in it is there. */
+/** Gives a file, or a directory when all that is in it is there, its owner, its mode and its time. */
 export async function finish(path: Buffer, item: TreeItem): Promise<void> {
   const { uid, gid } = ownerOf(item);
   await chown(path, uid, gid);

@@ -26,8 +26,6 @@ export interface FilesOptions {
 
 export interface OpenImage {
   image: ExtImage;
-  /** Whom the box's programs run as; null: ourselves. */
-  user: number | null;
   /** What is to be known of what is read. */
   warnings: string[];
 }
@@ -58,7 +56,7 @@ export async function withExtImage<T>(
     const { path, filesystem } = await privateCopy(source, disk, scratch, signal);
     if (owner) await chown(path, owner.uid, owner.gid);
     const warnings = filesystem.ext?.needsRecovery ? await replayJournal(path, disk, user, signal) : [];
-    return await use({ image: new ExtImage(path, scratch, user, signal), user, warnings });
+    return await use({ image: new ExtImage(path, scratch, user, signal), warnings });
   });
 }
 

@@ -12,6 +12,12 @@ export function listBoundSockets(): BoundSocket[] {
   return [...own, ...others];
 }
 
+/** The bound datagram sockets of the network namespace that a process is in. */
+export function boundSocketsSeenBy(pid: number): BoundSocket[] {
+  const isOwn = networkOf(String(pid)) === networkOf('self');
+  return (isOwn ? dumpBoundSockets() : undefined) ?? parseProcNetUnix(read(`/proc/${pid}/net/unix`));
+}
+
 /**
  * The bound datagram sockets of a /proc/net/unix. A name with a newline in it can look like a line of its own: an inode that
  * stands there twice is therefore nobody's.

@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from '
 import { basename, isAbsolute, resolve } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { goneOrForbidden, type ProcessIdentity, readProcessStat } from '../process-identity.js';
-import { listBoundSockets } from './bound-sockets.js';
+import { boundSocketsSeenBy, listBoundSockets } from './bound-sockets.js';
 import { eldest } from './guest-processes.js';
 import type { BoundSocket } from './unix-diag.js';
 
@@ -33,6 +33,14 @@ export function findConsoleProcess(socketPath: string): ProcessIdentity | undefi
   return atThisFile.length === 1 ? atThisFile[0]?.main : undefined;
 }
 
+/** The consoles that a guest's main process itself has bound, by their paths. */
+export function consolesHeldBy(pid: number): string[] {
+  const held = socketsOf(String(pid));
+  return boundSocketsSeenBy(pid)
+    .filter(({ inode, path }) => held.has(inode) && basename(path) === 'mconsole')
+    .flatMap((socket) => pathOf(socket, { pid }) ?? []);
+}
+
 interface HeldSocket extends HeldConsole {
   file: Stats;
 }
@@ -61,10 +69,10 @@ function isBoundTo({ fileInode }: BoundSocket, file: Stats): boolean {
  */
 function mayHaveBound(main: ProcessIdentity, file: Stats): boolean {
   const hasOurFiles = linkAt(`/proc/${main.pid}/ns/mnt`) === linkAt('/proc/self/ns/mnt');
-  return hasOurFiles && userOf(main.pid) === file.uid;
+  return hasOurFiles && effectiveUserOf(main.pid) === file.uid;
 }
 
-function pathOf({ path }: BoundSocket, main: ProcessIdentity | undefined): string | undefined {
+function pathOf({ path }: BoundSocket, main: Pick<ProcessIdentity, 'pid'> | undefined): string | undefined {
   if (isAbsolute(path)) return path;
   const cwd = main === undefined ? undefined : linkAt(`/proc/${main.pid}/cwd`);
   return cwd === undefined ? undefined : resolve(cwd, path);
@@ -107,7 +115,7 @@ function linkAt(path: string): string | undefined {
 }
 
 /** The effective user of a process. */
-export function userOf(pid: number): number | undefined {
+export function effectiveUserOf(pid: number): number | undefined {
   try {
     const uid = /^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
     return uid === undefined ? undefined : Number(uid);

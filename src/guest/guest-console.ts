@@ -1,31 +1,42 @@
-import { lstat, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { GuestConfig } from '../config/config.js';
-import { errnoOf, isError } from '../errors.js';
+import { isError } from '../errors.js';
+import { openDisk } from '../image/open-disk.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
+import { consolesHeldBy } from './console-process.js';
+import { findGuestMain } from './guest-processes.js';
+import { userOf } from './guest-user.js';
 
 /**
- * The path of the console of a guest of the config. Where the guest itself has said it is counts last, and only if that socket
- * belongs to whoever owns the guest's first disk: it could name another user's guest, which would then be told what is meant
- * for this one.
+ * The path of the console of a guest of the config. A umid is looked for at the process that has the guest's disks open, where the
+ * guest has said that it is, and last in the directories for umids; each has to be the guest's user's.
  * @throws what findMconsoleSocket throws
  */
 export async function findGuestConsole(config: GuestConfig): Promise<string> {
-  const { mconsole, toldConsole } = config;
-  try {
-    return await findMconsoleSocket(mconsole);
-  } catch (error) {
-    if (toldConsole === undefined || !isError(error, 'NoMconsoleSocket')) throw error;
-    const told = await findMconsoleSocket(mconsole, toldConsole);
-    if (await isOfOwner(told, config)) return told;
-    throw error;
-  }
+  const { mconsole, toldConsole, disks } = config;
+  if (mconsole.includes('/')) return resolve(mconsole);
+  const files = [];
+  for (const { device, path } of disks) files.push(await identityOf(config.name, device, path));
+  const there = files.filter((file) => file !== undefined);
+  const ownerUid = userOf(config) ?? there[0]?.uid ?? process.geteuid?.() ?? 0;
+  const main = await findGuestMain(there);
+  // What it said may be of the boot before.
+  const first = [...(main === undefined ? [] : consolesHeldBy(main)), ...(toldConsole ? [toldConsole] : [])];
+  return await findMconsoleSocket(mconsole, { first, ownerUid });
 }
 
-async function isOfOwner(socketPath: string, { disks: [disk] }: GuestConfig): Promise<boolean> {
+/** undefined for a disk that can't be used: that is told by whoever needs it. */
+async function identityOf(guest: string, device: string, path: string) {
   try {
-    return disk !== undefined && (await lstat(socketPath)).uid === (await stat(disk.path)).uid;
+    const { handle, ownerUid } = await openDisk(guest, device, path);
+    try {
+      const { dev, ino } = await handle.stat();
+      return { dev, ino, uid: ownerUid };
+    } finally {
+      await handle.close();
+    }
   } catch (error) {
-    if (errnoOf(error) !== undefined) return false;
+    if (isError(error, 'DiskUnusable')) return undefined;
     throw error;
   }
 }

@@ -26,10 +26,8 @@ export interface FileIdentity {
  * @returns undefined when nobody holds any of the disks for writing
  */
 export async function findGuestProcesses(disks: FileIdentity[]): Promise<GuestProcesses | undefined> {
-  const lockHolders = await pidsHolding(lockedBy(disks), disks);
-  const seed = lockHolders.length > 0 ? lockHolders : await pidsHolding(await allPids(), disks);
-  if (seed.length === 0) return undefined;
-  const main = eldest(seed);
+  const main = await findGuestMain(disks);
+  if (main === undefined) return undefined;
   const family = descendants(main, await allPids());
   const holders = await pidsHolding(family, disks);
   const mainStat = readProcessStat(main);
@@ -41,6 +39,14 @@ export async function findGuestProcesses(disks: FileIdentity[]): Promise<GuestPr
       .map(({ pid, startTicks }) => ({ pid, startTicks })),
     ioTasks: await lastingIoTasksOf(main, holders),
   };
+}
+
+/** The process that has the disks open for writing, and runs the guest's kernel; undefined where there is none. */
+export async function findGuestMain(disks: FileIdentity[]): Promise<number | undefined> {
+  if (disks.length === 0) return undefined;
+  const lockHolders = await pidsHolding(lockedBy(disks), disks);
+  const seed = lockHolders.length > 0 ? lockHolders : await pidsHolding(await allPids(), disks);
+  return seed.length === 0 ? undefined : eldest(seed);
 }
 
 /** Absolute path that the guest's process would find under a name that it gave, which may be relative (uml-facts §4). */

@@ -35,6 +35,11 @@ export class Guest {
     }
   }
 
+  /** Whose its console is. */
+  get consoleUid(): number {
+    return this.#client.guestUid;
+  }
+
   get socketPath(): string {
     return this.#client.socketPath;
   }

@@ -5,7 +5,7 @@ import { queryConfig, version } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import { printableLine } from '../mconsole/printable.js';
 import type { ProcessIdentity } from '../process-identity.js';
-import { userOf } from './console-process.js';
+import { effectiveUserOf } from './console-process.js';
 import { type LockedFile, lockedFilesOf, workingDirectoryOf } from './process-files.js';
 import { lookWhetherStopped } from './stop-probe.js';
 
@@ -66,7 +66,7 @@ export async function lookAtGuest(
     problem: answers.problem,
     kernel: answers.kernel,
     pid: main?.pid ?? null,
-    uid: (main && userOf(main.pid)) ?? null,
+    uid: (main && effectiveUserOf(main.pid)) ?? null,
     disks: answers.disks.map(({ device, setting }) => diskOf(device, setting, cwd)),
     lockedFiles: main ? lockedFilesOf(main.pid) : [],
   };

@@ -1,7 +1,8 @@
 import { constants, fstat } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { PathRefused, withDirectoryOf } from '../path/held-directory.js';
 
 /** What changes when a file is replaced, resized or written to. */
 export interface Stamp {
@@ -26,24 +27,30 @@ const fstatAsync = promisify(fstat);
 
 /**
  * Opens a guest's disk for reading (design §10: the guest's side may have put anything in its place). It must be a regular
- * file with one name, of a size that a number can hold; a symlink is not followed and a FIFO not waited for.
+ * file with one name, of a size that a number can hold. No symbolic link is followed on the way to it, and nobody may own a part of the
+ * way but root, ourselves and the disk's owner.
  * @throws DiskUnusable
  */
 export async function openDisk(guest: string, device: string, path: string): Promise<OpenDisk> {
-  const refuse = (problem: string, cause?: unknown) =>
-    new UmlsnapError('DiskUnusable', { guest, device, path, problem }, cause);
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const handle = await open(path, flags).catch((error: unknown) => {
-    throw refuse(openProblem(error), error);
-  });
   try {
-    const stat = await handle.stat({ bigint: true });
-    const problem = statProblem(stat);
-    if (problem !== null) throw refuse(problem);
-    return { device, path, handle, stamp: toStamp(stat), ownerUid: Number(stat.uid) };
+    return await withDirectoryOf(path, async (directory, name) => {
+      const handle = await directory.openFile(name, constants.O_RDONLY);
+      try {
+        const stat = await handle.stat({ bigint: true });
+        const problem = statProblem(stat);
+        if (problem !== null) throw new PathRefused(problem);
+        const ownerUid = Number(stat.uid);
+        directory.requireTrusted(ownerUid);
+        return { device, path, handle, stamp: toStamp(stat), ownerUid };
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
+    });
   } catch (error) {
-    await handle.close();
-    throw error;
+    if (errnoOf(error) === undefined && !(error instanceof PathRefused)) throw error;
+    const problem = errnoOf(error) === 'ENOENT' ? 'it does not exist' : problemOf(error);
+    throw new UmlsnapError('DiskUnusable', { guest, device, path, problem }, error);
   }
 }
 
@@ -76,17 +83,8 @@ interface BigStat {
   ctimeNs: bigint;
 }
 
-function statProblem(stat: { isFile(): boolean; nlink: bigint; size: bigint }): string | null {
-  if (!stat.isFile()) return 'it is not a regular file';
+function statProblem(stat: { nlink: bigint; size: bigint }): string | null {
   if (stat.nlink !== 1n) return `the file has ${stat.nlink} names (hard links), not one`;
   if (stat.size > BigInt(Number.MAX_SAFE_INTEGER)) return `a size of ${stat.size} bytes is not believable`;
   return null;
-}
-
-function openProblem(error: unknown): string {
-  const errno = errnoOf(error);
-  if (errno === 'ELOOP') return 'it is a symbolic link';
-  if (errno === 'ENXIO') return 'it is not a regular file';
-  if (errno === 'ENOENT') return 'it does not exist';
-  return problemOf(error);
 }

@@ -44,6 +44,11 @@ export class MconsoleClient {
   #foreignDatagrams = 0;
   #isClosed = false;
 
+  /** Owner of the socket that we talk to. */
+  get guestUid(): number {
+    return this.#guest.ownerUid;
+  }
+
   private constructor(guest: PinnedSocket, replies: ReplyDirectory) {
     this.socketPath = guest.path;
     this.#guest = guest;

@@ -1,13 +1,11 @@
-import { closeSync, constants, fstatSync, lstatSync, open, openSync, readSync, type Stats } from 'node:fs';
-import { access, lstat } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { access, type FileHandle, lstat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { type HeldDirectory, PathRefused, withDirectoryOf } from '../path/held-directory.js';
 
 /** What fits in sun_path beside its NUL. */
 export const maxSocketPathBytes = 107;
-/** Missing in Node's constants; the same on every architecture that UML exists for. */
-const openAsPath = 0o10000000;
 
 /**
  * A guest's mconsole socket, held by its inode. Requests go to `sendPath`, which leads to that inode and to no other:
@@ -16,15 +14,15 @@ const openAsPath = 0o10000000;
 export class PinnedSocket {
   readonly path: string;
   readonly ownerUid: number;
-  readonly #descriptor: number;
+  readonly #handle: FileHandle;
   readonly #identity: Stats;
   readonly #root: string;
 
-  private constructor(path: string, root: string, descriptor: number, identity: Stats) {
+  private constructor(path: string, root: string, handle: FileHandle, identity: Stats) {
     this.path = path;
     this.#root = root;
     this.ownerUid = identity.uid;
-    this.#descriptor = descriptor;
+    this.#handle = handle;
     this.#identity = identity;
   }
 
@@ -38,23 +36,23 @@ export class PinnedSocket {
     if (lengthBytes > maxSocketPathBytes) {
       throw new UmlsnapError('SocketPathTooLong', { socketPath, lengthBytes, maxBytes: maxSocketPathBytes });
     }
-    const descriptor = await openPath(socketPath);
+    const handle = await pin(socketPath, root);
     try {
-      const identity = fstatSync(descriptor);
+      const identity = await handle.stat();
       if (!identity.isSocket()) throw new UmlsnapError('NotASocket', { socketPath, found: kindOf(identity) });
-      await access(`/proc/self/fd/${descriptor}`, constants.W_OK).catch((error: unknown) => {
+      await access(`/proc/self/fd/${handle.fd}`, constants.W_OK).catch((error: unknown) => {
         throw new UmlsnapError('SocketNotAllowed', { socketPath, cause: problemOf(error) }, error);
       });
-      return new PinnedSocket(socketPath, root, descriptor, identity);
+      return new PinnedSocket(socketPath, root, handle, identity);
     } catch (error) {
-      closeSync(descriptor);
+      await handle.close();
       throw error;
     }
   }
 
   /** Where to send to: short whatever the path's length, and bound to the inode. */
   get sendPath(): string {
-    return `/proc/self/fd/${this.#descriptor}`;
+    return `/proc/self/fd/${this.#handle.fd}`;
   }
 
   /**
@@ -63,9 +61,10 @@ export class PinnedSocket {
    * only a hint: it counts for nothing unless the name then leads to that inode.
    */
   isSender(name: string): boolean {
-    if (name === this.path) return true;
     const path = isAbsolute(name) ? `${this.#root}${name}` : this.#inGuestsDirectory(name);
-    return path !== undefined && this.#isHere(statOrNothing(path));
+    const found = path === undefined ? undefined : statOrNothing(path);
+    // The guest still has a socket whose file is gone: its `go` MUST NOT go unheard.
+    return found === undefined ? name === this.path : this.#isHere(found);
   }
 
   /** True when the path no longer leads to the socket that was pinned: replaced, or gone. */
@@ -80,7 +79,7 @@ export class PinnedSocket {
 
   /** To be called once. */
   close(): void {
-    closeSync(this.#descriptor);
+    void this.#handle.close();
   }
 
   /** The descriptor keeps the inode alive, so its number can't have gone to another file. */
@@ -94,13 +93,24 @@ export class PinnedSocket {
   }
 }
 
-async function openPath(socketPath: string): Promise<number> {
+async function pin(socketPath: string, root: string): Promise<FileHandle> {
   try {
-    return await promisify(open)(socketPath, openAsPath | constants.O_NOFOLLOW);
+    const use = async (directory: HeldDirectory, name: string) => {
+      const handle = await directory.pin(name);
+      try {
+        directory.requireTrusted((await handle.stat()).uid);
+        return handle;
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
+    };
+    return await withDirectoryOf(socketPath, use, root === '' ? {} : { root });
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') {
       throw new UmlsnapError('NoMconsoleSocket', { guest: socketPath, tried: [socketPath] }, error);
     }
+    if (errnoOf(error) === undefined && !(error instanceof PathRefused)) throw error;
     throw new UmlsnapError('SocketNotAllowed', { socketPath, cause: problemOf(error) }, error);
   }
 }

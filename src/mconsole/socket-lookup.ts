@@ -6,28 +6,33 @@ import { errnoOf, UmlsnapError } from '../errors.js';
 /** As the kernel bounds it (uml-facts §6). */
 const maxUmidChars = 63;
 
+export interface LookUp {
+  /** Absolute paths that are looked at before all others, if they are called as the socket of this umid. */
+  first?: string[];
+  /** The user whose the socket has to be: in /tmp/uml, and where the guest said, anybody can have put one. Absent: anybody's. */
+  ownerUid?: number;
+  env?: { HOME?: string | undefined };
+}
+
 /**
  * The path of the mconsole socket of a guest that is named by a path (anything with a slash, taken as it is) or by its
  * umid, which is looked up where UML, `uml_mconsole` and netkit put the sockets (uml-facts §1 and §6).
- * @param told where the guest itself has said its socket is: looked at last, and only if it is called as that of its umid
  * @throws NoMconsoleSocket with all the places looked at, Usage for what can't be a umid
  */
-export async function findMconsoleSocket(
-  nameOrPath: string,
-  told?: string,
-  env: { HOME?: string | undefined } = process.env,
-): Promise<string> {
+export async function findMconsoleSocket(nameOrPath: string, lookUp: LookUp = {}): Promise<string> {
   if (nameOrPath.includes('/')) return resolve(nameOrPath);
   if (!isUmid(nameOrPath)) {
     throw new UmlsnapError('Usage', { problem: `no umid and no socket path: ${JSON.stringify(nameOrPath)}` });
   }
-  const tried = umidDirectories(env.HOME || homedir()).map((directory) =>
-    join(directory, nameOrPath, 'mconsole'),
-  );
-  // It may name any socket of this host, which would then be sent what is meant for a console.
-  if (told?.startsWith('/') && told.endsWith(`/${nameOrPath}/mconsole`)) tried.push(resolve(told));
+  const { first = [], ownerUid, env = process.env } = lookUp;
+  const end = join('/', nameOrPath, 'mconsole');
+  const tried = [
+    // Any socket of this host may be named, which would then be sent what is meant for a console.
+    ...first.filter((path) => path.startsWith('/') && path.endsWith(end)).map((path) => resolve(path)),
+    ...umidDirectories(env.HOME || homedir()).map((directory) => `${directory}${end}`),
+  ];
   for (const path of tried) {
-    if (await isSocket(path)) return path;
+    if (await isSocket(path, ownerUid)) return path;
   }
   throw new UmlsnapError('NoMconsoleSocket', { guest: nameOrPath, tried });
 }
@@ -41,10 +46,11 @@ function isUmid(name: string): boolean {
   return name.length <= maxUmidChars && /^[A-Za-z0-9_][A-Za-z0-9_.:+-]*$/.test(name);
 }
 
-/** Whether there is a socket at this path, for us to see. */
-export async function isSocket(path: string): Promise<boolean> {
+/** Whether there is a socket at this path, for us to see, and of this user's. */
+export async function isSocket(path: string, ownerUid?: number): Promise<boolean> {
   try {
-    return (await lstat(path)).isSocket();
+    const found = await lstat(path);
+    return found.isSocket() && (ownerUid === undefined || found.uid === ownerUid);
   } catch (error) {
     // Not there, not for us to see, or a path of a guest's that no file can have: either way not here.
     if (errnoOf(error) !== undefined) return false;

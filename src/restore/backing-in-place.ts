@@ -1,27 +1,30 @@
-import { type FileHandle, open } from 'node:fs/promises';
-import { errnoOf, UmlsnapError } from '../errors.js';
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { UmlsnapError } from '../errors.js';
 import { sha256OfOpenFile } from '../image/digest.js';
 import type { InPlaceDisk } from './in-place-plan.js';
 import { type RestoreOptions, workOn } from './restore-source.js';
+import { type Place, pathOf } from '../path/held-directory.js';
 
 type WantedBacking = NonNullable<InPlaceDisk['backing']>;
 
 /**
  * Whether the backing file is there as the snapshot knows it. A different one is never replaced: other guests may stand on it.
- * @throws RestoreFailed when a different one is there
+ * @throws RestoreFailed when a different one is there, PathRefused when it is no plain file, or its path not to be trusted
  */
 export async function findBacking(
   snapshot: string,
-  { path, stored }: WantedBacking,
+  place: Place,
+  stored: WantedBacking['stored'],
   options: RestoreOptions,
 ): Promise<'there' | 'missing'> {
-  const handle = await openIfThere(path);
+  const handle = await openIfThere(place);
   if (handle === null) return 'missing';
   try {
     const difference = await compare(handle, stored, options);
     if (difference === null) return 'there';
     const problem = `the backing file there is a different one (${difference}), and other guests may stand on it`;
-    throw new UmlsnapError('RestoreFailed', { snapshot, path, problem });
+    throw new UmlsnapError('RestoreFailed', { snapshot, path: pathOf(place), problem });
   } finally {
     await handle.close();
   }
@@ -43,11 +46,12 @@ async function compare(
   return sha256 === stored.sha256 ? null : 'its content differs';
 }
 
-async function openIfThere(path: string): Promise<FileHandle | null> {
-  try {
-    return await open(path, 'r');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
+async function openIfThere({ directory, name }: Place): Promise<FileHandle | null> {
+  const found = await directory.stat(name);
+  if (found === null) {
+    directory.onlyStranger();
+    return null;
   }
+  directory.requireTrusted(Number(found.uid));
+  return await directory.openFile(name, constants.O_RDONLY);
 }

@@ -1,20 +1,22 @@
-import { link, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { renameToNewName, syncDirectory } from '../image/durable-file.js';
-import type { StagedFile } from './staging.js';
+import { pathOf } from '../path/held-directory.js';
+import { requirePlaced, type StagedFile } from './staging.js';
 import { requireUntouched, type TargetDisk } from './target-disk.js';
 
 /** A staged file and what it takes the place of; null where nothing is. */
 export interface Replacement {
   staged: StagedFile;
   taken: TargetDisk | null;
-  /** Name that the replaced disk gets. */
-  replacedPath: string;
+  /** That the replaced disk gets, in the same directory. */
+  replacedName: string;
 }
 
+/** For words: where the replaced disk is. */
+export const replacedPathOf = ({ staged, replacedName }: Replacement): string =>
+  pathOf({ ...staged.place, name: replacedName });
+
 /**
- * Puts the staged files in their places, all or none; the replaced disks stay, as `replacedPath`. For each disk, in this order:
- * the old one MUST have its second name, durably, before the new one takes the first, so that at every instant `path` is
+ * Puts the staged files in their places, all or none; the replaced disks stay, as `replacedName`. For each disk, in this order:
+ * the old one MUST have its second name, durably, before the new one takes the first, so that at every instant its path is
  * either wholly the old disk or wholly the new one, and the old one has a name.
  * @returns once all of it is durable
  */
@@ -32,23 +34,24 @@ type Undo = () => Promise<void>;
 
 async function replaceOne(
   snapshot: string,
-  { staged, taken, replacedPath }: Replacement,
+  { staged, taken, replacedName }: Replacement,
   undo: Undo[],
 ): Promise<void> {
-  const { path, temporaryPath } = staged;
+  const { directory, name } = staged.place;
   if (taken === null) {
-    await renameToNewName(temporaryPath, path);
-    undo.push(() => rm(path, { force: true }));
+    await directory.renameToNew(staged.temporaryName, name);
+    undo.push(() => directory.unlink(name));
   } else {
     await requireUntouched(snapshot, taken);
-    await link(path, replacedPath);
+    await directory.link(name, replacedName);
     undo.push(async () => {
-      await rename(replacedPath, path);
+      await directory.rename(replacedName, name);
       // Two names of one file: then rename has done nothing, and the second name is still there.
-      await rm(replacedPath, { force: true });
+      await directory.unlink(replacedName);
     });
-    await syncDirectory(dirname(path));
-    await rename(temporaryPath, path);
+    await directory.sync();
+    await directory.rename(staged.temporaryName, name);
   }
-  await syncDirectory(dirname(path));
+  await requirePlaced(staged);
+  await directory.sync();
 }

@@ -1,15 +1,14 @@
-import { rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { compactUtc } from '../clock.js';
-import { errnoOf, UmlsnapError } from '../errors.js';
-import { renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { basename, dirname } from 'node:path';
+import { UmlsnapError } from '../errors.js';
+import { HeldDirectory, type Place, pathOf } from '../path/held-directory.js';
 import { backingFile, diskFile } from '../store/stored-file.js';
 import { findBacking } from './backing-in-place.js';
 import { type InPlaceDisk, type InPlaceTarget, planInPlace } from './in-place-plan.js';
-import { type Replacement, replaceDisks } from './replace-disks.js';
+import { type Replacement, replaceDisks, replacedPathOf } from './replace-disks.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
-import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
+import { about, requirePlaced, type StagedFile, type Staging, withStaging } from './staging.js';
 import { type TargetDisk, takeTargetDisk } from './target-disk.js';
+import { replacedName } from './temporary-name.js';
 
 export interface InPlaceOptions extends RestoreOptions {
   /** Leave the replaced disks as `PATH.before-restore-<time>`; otherwise they are removed once the restore is durable. */
@@ -40,44 +39,63 @@ export async function restoreInPlace(
   const { snapshot } = source.manifest;
   const plan = planInPlace(source, targets);
   const taken = new Map<string, TargetDisk>();
+  const places = new Map<string, Place>();
   try {
+    for (const path of plan.flatMap(({ path, backing }) => (backing ? [path, backing.path] : [path])))
+      places.set(path, await about(snapshot, path, () => placeOf(path)));
     for (const { path } of plan) {
-      const disk = await about(snapshot, path, () => takeTargetDisk(snapshot, path));
+      const disk = await about(snapshot, path, () => takeTargetDisk(snapshot, placed(places, path)));
       if (disk) taken.set(path, disk);
     }
     return await withStaging(options, async (staging) => {
-      const works = await stageAll(source, plan, taken, staging, options);
+      const works = await stageAll(source, plan, places, taken, staging, options);
       options.signal.throwIfAborted();
       return await placeAll(snapshot, works, options);
     });
   } finally {
     for (const disk of taken.values()) await disk.handle.close();
+    for (const { directory } of places.values()) await directory.close();
   }
+}
+
+async function placeOf(path: string): Promise<Place> {
+  return { directory: await HeldDirectory.open(dirname(path)), name: basename(path) };
+}
+
+function placed(places: Map<string, Place>, path: string): Place {
+  const place = places.get(path);
+  if (place === undefined) throw new UmlsnapError('Internal', { problem: `no place for ${path}` });
+  return place;
 }
 
 async function stageAll(
   source: RestoreSource,
   plan: InPlaceDisk[],
+  places: Map<string, Place>,
   taken: Map<string, TargetDisk>,
   staging: Staging,
   options: InPlaceOptions,
 ): Promise<Work[]> {
-  const backings = await stageBackings(source, plan, staging, options);
+  const backings = await stageBackings(source, plan, places, staging, options);
   const works: Work[] = [];
   for (const planned of plan) {
     const { disk, path } = planned;
     const old = taken.get(path) ?? null;
     // A disk that was lost has nobody to inherit from: closed to all but us.
     const look = old === null ? { mode: 0o600 } : { mode: old.mode, owner: old.owner };
+    const place = placed(places, path);
     const staged = await about(source.manifest.snapshot, path, () =>
-      staging.stage(diskFile(source, disk), path, look),
+      staging.stage(diskFile(source, disk), place, look),
     );
-    const replacedPath = `${path}.before-restore-${compactUtc(options.now)}`;
     const backing = planned.backing && {
       path: planned.backing.path,
       staged: backings.get(planned.backing.path) ?? null,
     };
-    works.push({ planned, replacement: { staged, taken: old, replacedPath }, backing });
+    works.push({
+      planned,
+      replacement: { staged, taken: old, replacedName: replacedName(place.name, options.now) },
+      backing,
+    });
   }
   return works;
 }
@@ -86,6 +104,7 @@ async function stageAll(
 async function stageBackings(
   source: RestoreSource,
   plan: InPlaceDisk[],
+  places: Map<string, Place>,
   staging: Staging,
   options: InPlaceOptions,
 ): Promise<Map<string, StagedFile>> {
@@ -95,9 +114,10 @@ async function stageBackings(
     if (backing === null || staged.has(backing.path)) continue;
     const { path, stored } = backing;
     await about(snapshot, path, async () => {
-      if ((await findBacking(snapshot, backing, options)) === 'there') return;
+      const place = placed(places, path);
+      if ((await findBacking(snapshot, place, stored, options)) === 'there') return;
       const look = { mode: 0o600, mtime: new Date(stored.mtime) };
-      staged.set(path, await staging.stage(backingFile(source, stored), path, look));
+      staged.set(path, await staging.stage(backingFile(source, stored), place, look));
     });
   }
   return staged;
@@ -108,32 +128,35 @@ async function placeAll(snapshot: string, works: Work[], options: InPlaceOptions
   const backings = new Map(
     works.flatMap(({ backing }) => (backing?.staged ? [[backing.path, backing.staged]] : [])),
   );
-  for (const { path, temporaryPath } of backings.values()) {
-    await about(snapshot, path, async () => {
-      await renameToNewName(temporaryPath, path);
-      await syncDirectory(dirname(path));
+  for (const staged of backings.values()) {
+    const { directory, name } = staged.place;
+    await about(snapshot, pathOf(staged.place), async () => {
+      await directory.renameToNew(staged.temporaryName, name);
+      await requirePlaced(staged);
+      await directory.sync();
     });
   }
   const replacements = works.map(({ replacement }) => replacement);
-  await about(snapshot, replacements[0]?.staged.path ?? '', () => replaceDisks(snapshot, replacements));
+  await about(snapshot, works[0]?.planned.path ?? '', () => replaceDisks(snapshot, replacements));
   // Only now, when all that replaces them is durable.
   if (!options.keepReplaced) await removeReplaced(snapshot, replacements);
   return works.map((work) => toRestored(work, options.keepReplaced));
 }
 
 async function removeReplaced(snapshot: string, replacements: Replacement[]): Promise<void> {
-  for (const { taken, replacedPath } of replacements) {
-    if (taken === null) continue;
-    await about(snapshot, replacedPath, async () => {
-      await rm(replacedPath);
-      await syncDirectory(dirname(replacedPath));
+  for (const replacement of replacements) {
+    const { directory } = replacement.staged.place;
+    if (replacement.taken === null) continue;
+    await about(snapshot, replacedPathOf(replacement), async () => {
+      await directory.unlink(replacement.replacedName);
+      await directory.sync();
     });
   }
 }
 
 function toRestored({ planned, replacement, backing }: Work, keepReplaced: boolean): RestoredDisk {
   const { device, kind, sizeBytes } = planned.disk;
-  const { staged, taken, replacedPath } = replacement;
+  const { staged, taken } = replacement;
   return {
     device,
     kind,
@@ -141,16 +164,6 @@ function toRestored({ planned, replacement, backing }: Work, keepReplaced: boole
     sizeBytes,
     dataBytes: staged.dataBytes,
     backing: backing && { path: backing.path, state: backing.staged ? 'restored' : 'unchanged' },
-    replacedPath: taken !== null && keepReplaced ? replacedPath : null,
+    replacedPath: taken !== null && keepReplaced ? replacedPathOf(replacement) : null,
   };
-}
-
-/** Gives an error of the file system the path that it is about. */
-async function about<T>(snapshot: string, path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') throw new UmlsnapError('TargetExists', { path }, error);
-    throw restoreFailed(snapshot, path, error);
-  }
 }

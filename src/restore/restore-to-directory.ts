@@ -1,12 +1,11 @@
-import { lstat, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { ensureDirectories, renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { HeldDirectory, pathOf } from '../path/held-directory.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import { backingFile, diskFile } from '../store/stored-file.js';
 import { type DirectoryNames, directoryNames } from './directory-names.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
-import { restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
+import { requirePlaced, restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
 
 /**
  * Restores all disks of a snapshot into a directory, which is made if need be. Checksums are verified while it copies; files
@@ -23,14 +22,19 @@ export async function restoreToDirectory(
   const target = resolve(directory);
   const names = directoryNames(source.manifest);
   try {
-    for (const path of pathsOf(names, target)) await refuseExisting(path);
-    await ensureDirectories(target);
-    return await withStaging(options, async (staging) => {
-      const disks = await stageDisks(source, names, target, staging);
-      await placeAll(disks.flatMap(({ staged }) => staged));
-      await syncDirectory(target);
-      return disks.map(({ restored }) => restored);
-    });
+    const held = await HeldDirectory.open(target, { make: true });
+    try {
+      held.onlyStranger();
+      await refuseExisting(held, names);
+      return await withStaging(options, async (staging) => {
+        const disks = await stageDisks(source, names, held, staging);
+        await placeAll(disks.flatMap(({ staged }) => staged));
+        await held.sync();
+        return disks.map(({ restored }) => restored);
+      });
+    } finally {
+      await held.close();
+    }
   } catch (error) {
     throw restoreFailed(snapshot, target, error);
   }
@@ -44,7 +48,7 @@ interface StagedDisk {
 async function stageDisks(
   source: RestoreSource,
   names: DirectoryNames[],
-  directory: string,
+  directory: HeldDirectory,
   staging: Staging,
 ): Promise<StagedDisk[]> {
   const disks: StagedDisk[] = [];
@@ -52,17 +56,16 @@ async function stageDisks(
   for (const [index, disk] of source.manifest.disks.entries()) {
     const name = names[index];
     if (name === undefined) throw new UmlsnapError('Internal', { problem: `no name for ${disk.device}` });
-    const path = join(directory, name.disk);
-    const file = await staging.stage(diskFile(source, disk), path, { mode: 0o600 });
+    const file = await staging.stage(diskFile(source, disk), { directory, name: name.disk }, { mode: 0o600 });
     const staged = [file];
-    const backingPath = name.backing === null ? null : join(directory, name.backing);
-    if (disk.backing && backingPath !== null && !stagedBackings.has(backingPath)) {
+    const backing = name.backing === null ? null : { directory, name: name.backing };
+    if (disk.backing && backing !== null && !stagedBackings.has(backing.name)) {
       const mtime = new Date(disk.backing.mtime);
       const look = { mode: 0o600, mtime };
-      staged.push(await staging.stage(backingFile(source, disk.backing), backingPath, look));
-      stagedBackings.add(backingPath);
+      staged.push(await staging.stage(backingFile(source, disk.backing), backing, look));
+      stagedBackings.add(backing.name);
     }
-    disks.push({ restored: toRestored(disk, file, backingPath), staged });
+    disks.push({ restored: toRestored(disk, file, backing && pathOf(backing)), staged });
   }
   return disks;
 }
@@ -70,39 +73,39 @@ async function stageDisks(
 function toRestored(disk: ManifestDisk, file: StagedFile, backingPath: string | null): RestoredDisk {
   const { device, kind, sizeBytes } = disk;
   const backing = backingPath === null ? null : { path: backingPath, state: 'restored' as const };
-  return { device, kind, path: file.path, sizeBytes, dataBytes: file.dataBytes, backing, replacedPath: null };
+  return {
+    device,
+    kind,
+    path: pathOf(file.place),
+    sizeBytes,
+    dataBytes: file.dataBytes,
+    backing,
+    replacedPath: null,
+  };
 }
 
 /** Gives the files their names, all of them or none. */
 async function placeAll(files: StagedFile[]): Promise<void> {
-  const placed: string[] = [];
+  const placed: StagedFile[] = [];
   try {
-    for (const { temporaryPath, path } of files) {
-      await renameToNewName(temporaryPath, path);
-      placed.push(path);
+    for (const file of files) {
+      await file.place.directory.renameToNew(file.temporaryName, file.place.name);
+      placed.push(file);
+      await requirePlaced(file);
     }
   } catch (error) {
-    for (const path of placed) await rm(path, { force: true });
+    for (const { place } of placed) await place.directory.unlink(place.name);
     const taken = files[placed.length];
     if (errnoOf(error) === 'EEXIST' && taken)
-      throw new UmlsnapError('TargetExists', { path: taken.path }, error);
+      throw new UmlsnapError('TargetExists', { path: pathOf(taken.place) }, error);
     throw error;
   }
 }
 
-function pathsOf(names: DirectoryNames[], directory: string): string[] {
-  return names.flatMap(({ disk, backing }) =>
-    (backing === null ? [disk] : [disk, backing]).map((name) => join(directory, name)),
-  );
-}
-
-/** lstat: a symlink that leads nowhere is there as well. */
-async function refuseExisting(path: string): Promise<void> {
-  try {
-    await lstat(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
-    throw error;
+/** A symlink that leads nowhere is there as well. */
+async function refuseExisting(directory: HeldDirectory, names: DirectoryNames[]): Promise<void> {
+  for (const name of names.flatMap(({ disk, backing }) => (backing === null ? [disk] : [disk, backing]))) {
+    if ((await directory.stat(name)) === null) continue;
+    throw new UmlsnapError('TargetExists', { path: pathOf({ directory, name }) });
   }
-  throw new UmlsnapError('TargetExists', { path });
 }

@@ -1,11 +1,15 @@
-import { type FileHandle, lstat, open } from 'node:fs/promises';
-import { errnoOf, UmlsnapError } from '../errors.js';
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { UmlsnapError } from '../errors.js';
 import { lockWholeFile } from '../image/linux-calls.js';
+import { PathRefused, type Place, pathOf } from '../path/held-directory.js';
 import { type FileIdentity, findLocker, findOpener } from './file-holder.js';
+import { dropSecondName } from './temporary-name.js';
 
 /** The disk that a restore in place replaces, locked against a guest that would boot from it meanwhile. */
 export interface TargetDisk extends FileIdentity {
-  path: string;
+  place: Place;
+  /** Without setuid, setgid and the like, which no disk needs. */
   mode: number;
   owner: { uid: number; gid: number };
   handle: FileHandle;
@@ -13,36 +17,41 @@ export interface TargetDisk extends FileIdentity {
 
 /**
  * Takes the disk for us: nobody has it open or locked, and until it is released a UML that boots from it is refused by the
- * lock that UML itself takes (uml-facts §4).
+ * lock that UML itself takes (uml-facts §4). Nobody may own a part of its path but root, ourselves and the disk's owner; of a disk that was
+ * lost, whoever owns its directory.
  * @returns null when there is no file
- * @throws TargetInUse, RestoreFailed when it is no plain file
+ * @throws TargetInUse, RestoreFailed, PathRefused when it is no plain file
  */
-export async function takeTargetDisk(snapshot: string, path: string): Promise<TargetDisk | null> {
-  const found = await lookAt(path);
-  if (found === null) return null;
-  if (!found.isFile()) {
-    throw new UmlsnapError('RestoreFailed', {
-      snapshot,
-      path,
-      problem: 'what is there is not a regular file',
-    });
+export async function takeTargetDisk(snapshot: string, place: Place): Promise<TargetDisk | null> {
+  const path = pathOf(place);
+  const { directory, name } = place;
+  const seen = await directory.stat(name);
+  if (seen === null) {
+    directory.onlyStranger();
+    return null;
   }
+  if (seen.nlink === 2n) await dropSecondName(place, seen);
+  const found = (await directory.stat(name)) ?? seen;
+  const owner = { uid: Number(found.uid), gid: Number(found.gid) };
+  directory.requireTrusted(owner.uid);
+  if (found.nlink !== 1n) throw new PathRefused(`it has ${found.nlink} names (hard links), not one`);
   // Before we open it: our own descriptor and lock would be found as well.
   await refuseIfOpen(path, found);
   const locker = await findLocker(found);
   if (locker !== null) throw inUse(path, locker);
-  const handle = await open(path, 'r+');
+  const handle = await directory.openFile(name, constants.O_RDWR);
   try {
+    const { dev, ino } = await handle.stat({ bigint: true });
+    const taken = { place, dev, ino, mode: Number(found.mode) & 0o777, owner, handle };
+    if (dev !== found.dev || ino !== found.ino) throw replaced(snapshot, path);
     // In the time since, somebody may have come.
     if (!lockWholeFile(handle.fd)) throw inUse(path, await findLocker(found));
     await refuseIfOpen(path, found);
+    return taken;
   } catch (error) {
     await handle.close();
     throw error;
   }
-  const { dev, ino } = found;
-  const owner = { uid: Number(found.uid), gid: Number(found.gid) };
-  return { path, dev, ino, mode: Number(found.mode) & 0o7777, owner, handle };
 }
 
 /**
@@ -50,16 +59,15 @@ export async function takeTargetDisk(snapshot: string, path: string): Promise<Ta
  * @throws TargetInUse, RestoreFailed when another file has taken its place
  */
 export async function requireUntouched(snapshot: string, taken: TargetDisk): Promise<void> {
-  const { path } = taken;
-  const found = await lookAt(path);
-  if (found === null || found.ino !== taken.ino || found.dev !== taken.dev) {
-    throw new UmlsnapError('RestoreFailed', {
-      snapshot,
-      path,
-      problem: 'it was replaced during the restore',
-    });
-  }
+  const { directory, name } = taken.place;
+  const path = pathOf(taken.place);
+  const found = await directory.stat(name);
+  if (found === null || found.ino !== taken.ino || found.dev !== taken.dev) throw replaced(snapshot, path);
   await refuseIfOpen(path, taken);
+}
+
+function replaced(snapshot: string, path: string): UmlsnapError {
+  return new UmlsnapError('RestoreFailed', { snapshot, path, problem: 'it was replaced during the restore' });
 }
 
 async function refuseIfOpen(path: string, file: FileIdentity): Promise<void> {
@@ -69,13 +77,4 @@ async function refuseIfOpen(path: string, file: FileIdentity): Promise<void> {
 
 function inUse(path: string, pid: number | null): UmlsnapError<'TargetInUse'> {
   return new UmlsnapError('TargetInUse', { path, pid: pid === 0 ? null : pid });
-}
-
-async function lookAt(path: string) {
-  try {
-    return await lstat(path, { bigint: true });
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  }
 }

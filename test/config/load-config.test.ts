@@ -26,7 +26,13 @@ test('what is left out has the documented defaults', async () => {
     ...{ store: 'local', otherStores: [], keep: {}, labels: {}, requests: [] },
     ...{ timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, catchUp: true, jitterMs: 0 },
     ...{ pauseBudgetMs: 5000, require: 'synced', allowSmp: false, syncTries: 5, settleTimeoutMs: 2000 },
-    ...{ agent: 'auto', notify: `${state}/notify/a.sock`, notifyOwner: null, freezeTimeoutMs: 10_000 },
+    ...{
+      agent: 'auto',
+      notify: `${state}/notify/a.sock`,
+      user: null,
+      notifyOwner: null,
+      freezeTimeoutMs: 10_000,
+    },
     hooks: { before: null, after: null, failed: null, timeoutMs: 60_000 },
     ...{ capture: 'auto', precopyBytesPerSecond: null, precopyTracker: 'auto', pauseTargetMs: 5 },
   });

@@ -107,9 +107,9 @@ const rules: Record<string, string> = {
     fsync disks`,
   'restore-new': `a restore to a new directory is all there, durably, when it is told of
     mkdir new
+    fsync .
     mkdir new/er
     fsync new
-    fsync .
     ${made('new/er/ubd0.img', 'fchmod', 'fsync')}
     ${made('new/er/ubd1.cow', 'fchmod', 'fsync')}
     ${made('new/er/base.img', 'fchmod', 'utimensat', 'fsync')}
@@ -155,12 +155,13 @@ describe.skipIf(why !== undefined)('in the order of its calls', () => {
 
 /** What makes a change to names, to what stands beside a file's content, or either of them durable. */
 const lastingCalls =
-  'fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,fchmod,fchown,utimensat';
+  'openat,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,fchmod,fchown,utimensat';
 
 /**
  * Runs a script of the tests to its end under strace, all of its threads, and gives those of its calls that succeeded, in the
  * order in which they ended: `fsync FILE`, `rename FROM TO`. Paths are relative to `dir`, and what is random in a
- * name is `*`; `fchmod` and the like stand for the first of several in a row on the same file.
+ * name is `*`; `fchmod` and the like stand for the first of several in a row on the same file. A name in a directory that is held by a
+ * descriptor (`/proc/PID/fd/N/NAME`) is told by the path that the descriptor was opened by.
  */
 async function lastingCallsOf(script: URL, args: string[], dir: string): Promise<string[]> {
   const output = join(dir, 'strace.out');
@@ -171,6 +172,7 @@ async function lastingCallsOf(script: URL, args: string[], dir: string): Promise
 
 function callsIn(trace: string, dir: string): string[] {
   const begun = new Map<string, string>();
+  const opened = new Map<string, string>();
   const calls: string[] = [];
   for (const line of trace.split('\n')) {
     const [, thread = '', text = ''] = /^(\d+) +(.*)$/.exec(line) ?? [];
@@ -178,6 +180,8 @@ function callsIn(trace: string, dir: string): string[] {
     const beginning = /^(.*) <unfinished \.\.\.>$/.exec(text)?.[1];
     if (beginning !== undefined) begun.set(thread, beginning);
     const whole = text.replace(/^<\.\.\. \w+ resumed>/, () => begun.get(thread) ?? '');
+    const [, descriptor = '', openedAs = ''] = /^openat\(.*\) += (\d+)<(.*)>$/.exec(whole) ?? [];
+    if (openedAs !== '') opened.set(descriptor, openedAs);
     const [, name, given] = /^(\w+)\((.*)\) += 0$/.exec(whole) ?? [];
     if (name === undefined || given === undefined) continue;
     const isByDescriptor = /^(fsync|fdatasync|fchmod|fchown)$/.test(name) || given.includes(', NULL,');
@@ -186,7 +190,9 @@ function callsIn(trace: string, dir: string): string[] {
     const paths = (isByDescriptor ? /<([^>]*)>/.exec(given)?.slice(1) : quoted()) ?? [];
     const call = [
       name.replace(/^(rename|link|unlink)at2?$/, '$1'),
-      ...paths.map((path) => shortened(path, dir)),
+      ...paths
+        .map((path) => path.replace(/^\/proc\/\d+\/fd\/(\d+)/, (_, held: string) => opened.get(held) ?? '?'))
+        .map((path) => shortened(path, dir)),
     ];
     if (calls.at(-1) !== call.join(' ') || isByDescriptor) calls.push(call.join(' '));
   }

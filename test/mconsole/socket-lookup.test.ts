@@ -18,7 +18,8 @@ async function makeSocket(path: string): Promise<string> {
   return path;
 }
 
-const find = (umid: string, told?: string) => findMconsoleSocket(umid, told, { HOME: home });
+const find = (umid: string, first: string[] = [], ownerUid?: number) =>
+  findMconsoleSocket(umid, { first, env: { HOME: home }, ...(ownerUid !== undefined && { ownerUid }) });
 
 test('a umid is found in /tmp/uml, where guests without a home have their sockets', async () => {
   const umid = `t${randomBytes(6).toString('hex')}`;
@@ -44,14 +45,20 @@ test('a umid that is nowhere is reported with every place that was looked at', a
   await expect(find('nosuch')).rejects.toEqual(error);
 });
 
-test('a umid is found in ~/.uml, and where the guest itself says last, and only for what is called as the socket of its umid', async () => {
+test("a umid's socket is not looked for where somebody else has put one (squatted /tmp/uml/UMID)", async () => {
+  const squatted = await makeSocket(join(home, '.uml/five/mconsole'));
+  const [stranger, owner] = [65_534, process.geteuid?.() ?? 0];
+  await expect(find('five', [squatted], stranger)).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
+  expect(await find('five', [], owner)).toBe(squatted);
+});
+
+test('a umid is found where the guest itself has its socket first, and only at what is called as the socket of its umid', async () => {
   const told = await makeSocket(join(home, 'theirs/.uml/three/mconsole'));
   const stranger = await makeSocket(join(home, 'dev/log'));
-  expect(await find('three', told)).toBe(told);
-  await expect(find('three', stranger)).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
-  await expect(find('other', told)).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
   const ours = await makeSocket(join(home, '.uml/three/mconsole'));
-  expect(await find('three', told)).toBe(ours);
+  expect(await find('three', [told])).toBe(told);
+  expect(await find('three', [stranger])).toBe(ours);
+  await expect(find('other', [told])).rejects.toMatchObject({ code: 'NoMconsoleSocket' });
 });
 
 test('anything with a slash is a path, and is not looked up', async () => {

@@ -162,7 +162,7 @@ describe('a restore in place', () => {
   test('refuses a symbolic link, whose place the disk would take', async () => {
     await rename(root, join(disks, 'elsewhere'));
     await symlink(join(disks, 'elsewhere'), root);
-    await expect(restore()).rejects.toThrow(/not a regular file/);
+    await expect(restore()).rejects.toThrow(/symbolic link/);
   });
 
   test('of a snapshot that was tampered with replaces nothing, not even the disks that are sound (fault 65)', async () => {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { link, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import type { InPlaceTarget } from '../../src/restore/in-place-plan.js';
@@ -51,7 +51,7 @@ beforeAll(async () => {
 async function putOldDisks(): Promise<void> {
   await rm(disks, { recursive: true, force: true });
   await mkdir(disks);
-  for (const { device, path } of targets) await link(join(dir, device), path);
+  for (const { device, path } of targets) await copyFile(join(dir, device), path);
 }
 
 /** Runs a restore to its end or its death, and looks while it stands still after each call that changes something. */

@@ -4,7 +4,7 @@ import { explainError } from '../../error-text.js';
 import { isError, type NotFrozenCause, type UmlsnapError } from '../../errors.js';
 import { type NotificationSource, NotifyListener } from '../../mconsole/notify-listener.js';
 import type { Guest } from '../guest.js';
-import { notifyOwnerOf } from '../notify-owner.js';
+import { notifyOwnerOf } from '../guest-user.js';
 import { AgentExchange } from './agent-exchange.js';
 
 /** An agent that has answered. */
