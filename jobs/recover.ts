@@ -1,8 +1,8 @@
-import { removeDeadDrill } from '../src/drill/drill-place.js';
 import { explainError } from '../src/error-text.js';
-import { isError, isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
+import { removeDeadSocketDirectories } from '../src/path/socket-directory.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Incoming } from '../src/store/incoming.js';
@@ -39,7 +39,6 @@ export interface RecoverStore {
 export interface RecoverHouse {
   history: RecoverHistory;
   stores: RecoverStore[];
-  drillScratch: string;
   /** Where private copies may lie that a killed job has left. */
   scratchPlaces: string[];
 }
@@ -52,7 +51,6 @@ export interface RecoverHouse {
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
   await clearScratch(house.scratchPlaces, recovered);
-  await removeDeadDrill(house.drillScratch, 'umlsnap recover');
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;
@@ -71,9 +69,10 @@ async function clearScratch(places: string[], recovered: Recovered): Promise<voi
     try {
       recovered.scratch.push(...(await removeScratchLeftovers(place)));
     } catch (error) {
-      recovered.problems.push(`scratch directory ${place}: ${problemOf(error)}`);
+      recovered.problems.push(explainError(error));
     }
   }
+  recovered.scratch.push(...(await removeDeadSocketDirectories(new Date())));
 }
 
 /** A store that was never used is not made here, and one that should be there and is not is told. */

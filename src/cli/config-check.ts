@@ -13,6 +13,7 @@ export async function configCheckVerb(context: Context): Promise<ExitCode> {
     return exitCodes.done;
   }
   tell(context.output, `${config.file} is in order. State in ${config.state}.`);
+  for (const { from, to } of config.links) tell(context.output, `  ${from} is a link, and stands for ${to}`);
   for (const guest of Object.values(config.guests)) {
     const schedule = guest.schedule === undefined ? 'by hand only' : `${guest.schedule} (${guest.timezone})`;
     const disks = guest.disks.map(({ device, path }) => `${device}=${path}`).join(' ');

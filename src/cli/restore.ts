@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
 import { allStores } from '../compose.js';
+import { followPath } from '../config/follow-links.js';
 import { UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { RestoredDisk } from '../restore/restore-source.js';
@@ -29,10 +30,11 @@ export async function restoreVerb(
   if ((options.to === undefined) === !options.inPlace) {
     throw new UmlsnapError('Usage', { problem: 'restore needs either --to DIR or --in-place.' });
   }
-  const { path, disk: device = 'ubd0', to } = options;
+  const { path, disk: device = 'ubd0' } = options;
+  const to = options.to === undefined ? undefined : await followPath(resolve(options.to));
   if (path !== undefined) {
     if (to === undefined) throw new UmlsnapError('Usage', { problem: '--path needs --to DIR.' });
-    return await restoreFilesTo(context, { name, path, device, directory: resolve(to) });
+    return await restoreFilesTo(context, { name, path, device, directory: to });
   }
   const config = await configOf(context);
   return await withInterrupt((signal) =>
@@ -40,13 +42,13 @@ export async function restoreVerb(
       const found = await findSnapshot(allStores(config), name, history);
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       const target: RestoreTarget =
-        options.to === undefined
+        to === undefined
           ? {
               to: 'place',
               config: guestOf(config, found.stored.guest),
               keepReplaced: options.keepReplaced ?? false,
             }
-          : { to: 'directory', directory: resolve(options.to) };
+          : { to: 'directory', directory: to };
       const { guest } = found.stored;
       const line = new ProgressLine(context.output);
       const onProgress = (done: { doneBytes: number; totalBytes: number }) =>

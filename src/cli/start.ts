@@ -7,8 +7,9 @@ import {
 } from '../../jobs/recover-at-start.js';
 import { House, withHistoryIfAny, withHouse } from '../compose.js';
 import type { Config } from '../config/config.js';
-import { isHistoryFailure, UmlsnapError } from '../errors.js';
+import { isHistoryFailure, problemOf, UmlsnapError } from '../errors.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { PathRefused, requireOwnPlace } from '../path/held-directory.js';
 import { type RecoveredFreeze, recoverFreezes } from '../pause/recover-freezes.js';
 import { type RecoveredPause, recoverPauses } from '../pause/recover-pauses.js';
 import { warn } from './output.js';
@@ -67,11 +68,22 @@ export async function withStartedHistoryIfAny<T>(
 async function endWhatWasLeft(
   config: Config,
 ): Promise<{ pauses: RecoveredPause[]; freezes: RecoveredFreeze[] }> {
+  await requireOwnState(config.state);
   const pauses = await recoverPauses(config.state);
   for (const found of pauses) {
     if (found.found === 'mayBePaused') warn(`GUEST ${found.guest} MAY STILL BE PAUSED: ${found.problem}`);
   }
   return { pauses, freezes: await recoverFreezes(config.state) };
+}
+
+/** Whoever can change the state directory decides, by a lease, which guest is sent `go`. @throws StateUnusable */
+async function requireOwnState(path: string): Promise<void> {
+  try {
+    await requireOwnPlace(path);
+  } catch (error) {
+    if (!(error instanceof PathRefused)) throw error;
+    throw new UmlsnapError('StateUnusable', { path, problem: problemOf(error) }, error);
+  }
 }
 
 async function settle(history: SqliteHistory | UmlsnapError, pauses: RecoveredPause[]): Promise<Recovered> {

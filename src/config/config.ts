@@ -24,6 +24,14 @@ export interface Config {
   dashboard: DashboardConfig | null;
   stores: Record<string, StoreConfig>;
   guests: Record<string, GuestConfig>;
+  /** Its paths that led through links, which are resolved in all the rest. */
+  links: FollowedLink[];
+}
+
+/** A path of the config file, and where it leads. */
+export interface FollowedLink {
+  from: string;
+  to: string;
 }
 
 export interface ControlConfig {

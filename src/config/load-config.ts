@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { type ConfigProblem, UmlsnapError } from '../errors.js';
 import type { Config } from './config.js';
 import { checkAcross } from './cross-checks.js';
+import { followLinks } from './follow-links.js';
 import { checkKeys } from './key-checks.js';
 import { isPlainObject, type Report } from './report.js';
 import { resolveConfig } from './resolve.js';
@@ -25,7 +26,7 @@ export async function loadConfig(file: string): Promise<Config> {
     checkKeys(yaml.value, report);
     checkAcross(yaml.value, report);
   }
-  if (parsed.success && problems.length === 0) return resolveConfig(path, parsed.data);
+  if (parsed.success && problems.length === 0) return await followLinks(resolveConfig(path, parsed.data));
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   throw new UmlsnapError('ConfigInvalid', { file: path, problems });
 }

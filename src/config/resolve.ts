@@ -28,6 +28,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     verify: resolveVerify(input.verify, timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
+    links: [],
   };
 }
 

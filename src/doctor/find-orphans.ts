@@ -1,9 +1,9 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { staleInstances } from '../capture/tracing/trace-instance.js';
 import { controlSocketPath } from '../control/control-socket.js';
 import type { JobRecord } from '../history/records.js';
+import { findDeadSocketDirectories } from '../path/socket-directory.js';
 import { findFreezeLeases } from '../pause/freeze-lease.js';
 import { readLeases } from '../pause/lease.js';
 import { leaseFacts, planLease } from '../pause/recover-pauses.js';
@@ -73,29 +73,12 @@ export function orphanedSockets(
   return paths.map((path) => removable('socket', `the socket ${path}`, path));
 }
 
-const replyDirectory = /^umlsnap-[A-Za-z0-9]{6}$/;
-/** A process that has just begun has made its directory and bound nothing in it yet. */
-const youngMs = 60_000;
-
-/** The directories for guests' answers (reply-directory.ts) that no process has a socket in any more. */
+/** The directories for sockets of dead processes. */
 export function orphanedScratch(now: Date): Orphan[] {
-  const bound = readFileSync('/proc/net/unix', 'utf8');
-  const bases = [process.env.XDG_RUNTIME_DIR, '/dev/shm', '/run', tmpdir(), '/tmp'];
-  const paths = [...new Set(bases.filter((base) => base !== undefined))].flatMap((base) =>
-    namesIn(base)
-      .filter((name) => replyDirectory.test(name))
-      .map((name) => join(base, name)),
-  );
-  return paths
-    .filter((path) => isForSocketsOnly(path, now) && !bound.includes(`${path}/`))
-    .map((path) => removable('scratch', `the directory ${path}`, path));
-}
-
-function isForSocketsOnly(path: string, now: Date): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (!found?.isDirectory() || found.uid !== process.geteuid?.()) return false;
-  const isOld = now.getTime() - found.mtimeMs > youngMs;
-  return isOld && namesIn(path).every((name) => /^[0-9a-f]{16}$/.test(name));
+  return findDeadSocketDirectories(now).map((path) => ({
+    ...{ kind: 'scratch', mend: 'recover', holdsGuest: false },
+    what: `the directory ${path}`,
+  }));
 }
 
 const removable = (kind: Orphan['kind'], what: string, path: string): Orphan => ({

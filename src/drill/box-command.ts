@@ -68,10 +68,18 @@ function wall(order: BoxOrder): string[] {
     ...['--ro-bind', kernel, kernelInBox],
     // File by file: no directory of the host can be written.
     ...['--dir', '/disks', ...[...new Set(files)].flatMap((path) => ['--bind', path, inBox(path)])],
+    // Those that bwrap makes by itself on the way are closed to all but root.
+    ...ancestorsOf(sharedDirectory).flatMap((path) => ['--perms', '0755', '--dir', path]),
     ...['--ro-bind', sharedDirectory, sharedDirectory],
     ...['--chdir', boxHome, '--clearenv', '--setenv', 'HOME', boxHome, '--setenv', 'TMPDIR', memoryDirectory],
     ...['--setenv', 'PATH', '/usr/bin:/bin'],
   ];
+}
+
+/** `/run/user` of `/run/user/1000`, with those above it first. Pure. */
+function ancestorsOf(path: string): string[] {
+  const names = path.split('/').slice(1, -1);
+  return names.map((_, index) => `/${names.slice(0, index + 1).join('/')}`);
 }
 
 const smallTmpfs = (path: string, sizeBytes: number) => [

@@ -1,20 +1,20 @@
-import { createHash } from 'node:crypto';
-import { chmod, chown, mkdir, rm } from 'node:fs/promises';
-import { errnoOf, isError, problemOf, UmlsnapError } from '../errors.js';
+import { chown, rm } from 'node:fs/promises';
+import { problemOf, UmlsnapError } from '../errors.js';
 import { withLocks } from '../exclusive-lock.js';
+import { makeSocketDirectory, socketBases } from '../path/socket-directory.js';
 import { freeBytesIn, withScratch } from '../restore/filesystems/scratch.js';
 
 /** The directories of a drill, both its own. */
 export interface DrillPlace {
   /** For the copies of the disks; on a disk. */
   scratch: string;
-  /** For our sockets: short, in memory, and seen by the guest under the same name. */
+  /** For our sockets: short, and seen by the guest under the same name. */
   sockets: string;
 }
 
 /**
- * Runs `use` with the directories of a drill, which are gone afterwards. One drill at a time for each scratch directory, so that
- * what is found there was left by one that was killed, and goes first.
+ * Runs `use` with the directories of a drill, which are gone afterwards. One drill at a time for each scratch directory, so
+ * that what is found there was left by one that was killed, and goes first.
  * @throws Busy, ScratchUnusable, DrillImpossible
  */
 export async function withDrillPlace<T>(
@@ -22,10 +22,9 @@ export async function withDrillPlace<T>(
   options: { holder: string; signal?: AbortSignal; wait: boolean },
   use: (place: DrillPlace) => Promise<T>,
 ): Promise<T> {
-  const request = { ...options, keys: [lockKey(scratchRoot)], what: 'A drill' };
-  const sockets = socketsOf(scratchRoot);
+  const request = { ...options, keys: [`drill ${scratchRoot}`], what: 'A drill' };
   return await withLocks(request, async () => {
-    await makeSockets(sockets);
+    const sockets = await makeSockets();
     try {
       return await withScratch(scratchRoot, null, (scratch) => use({ scratch, sockets }));
     } finally {
@@ -34,36 +33,24 @@ export async function withDrillPlace<T>(
   });
 }
 
-/** Removes the sockets that a killed drill has left; its guest died with it. Its copies are scratch as any other. */
-export async function removeDeadDrill(scratchRoot: string, holder: string): Promise<void> {
-  const request = { keys: [lockKey(scratchRoot)], what: 'A drill', holder, wait: false };
-  try {
-    await withLocks(request, () => rm(socketsOf(scratchRoot), { recursive: true, force: true }));
-  } catch (error) {
-    // One is at work: nothing there is dead.
-    if (!isError(error, 'Busy')) throw error;
+/** The longest: of a directory for replies in it. */
+const socketNameBytes = 'umlsnap-4194304-1234567890123-XXXXXX/0123456789abcdef'.length;
+
+/** To be passed by the guest's user. */
+async function makeSockets(): Promise<string> {
+  let failure: unknown;
+  for (const base of socketBases(process.geteuid?.() === 0, socketNameBytes)) {
+    try {
+      return await makeSocketDirectory(base, true);
+    } catch (error) {
+      failure = error;
+    }
   }
-}
-
-const lockKey = (scratchRoot: string) => `drill ${scratchRoot}`;
-
-function socketsOf(scratchRoot: string): string {
-  const name = createHash('sha256').update(scratchRoot).digest('hex').slice(0, 16);
-  return `/dev/shm/umlsnap-drill-${name}`;
-}
-
-/** To be passed by the guest's user; never a directory that is there already, which may be anybody's. */
-async function makeSockets(sockets: string): Promise<void> {
-  try {
-    await rm(sockets, { recursive: true, force: true });
-    await mkdir(sockets, { mode: 0o700 });
-    // Not by `mkdir`: the daemon's umask takes it away (docs/systemd).
-    await chmod(sockets, 0o711);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    const problem = `no place for its sockets: ${problemOf(error)}`;
-    throw new UmlsnapError('DrillImpossible', { problem }, error);
-  }
+  throw new UmlsnapError(
+    'DrillImpossible',
+    { problem: `no place for its sockets: ${problemOf(failure)}` },
+    failure,
+  );
 }
 
 /** Room that stays free for others, and that a guest may need for what it writes while it boots. */

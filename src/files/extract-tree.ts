@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { renameToNewName } from '../image/durable-file.js';
-import { HeldDirectory, PathRefused } from '../path/held-directory.js';
+import { HeldDirectory } from '../path/held-directory.js';
 import { isAlive, ownIdentity } from '../process-identity.js';
 import { freeBytesIn } from '../restore/filesystems/scratch.js';
 import { restoreFailed } from '../restore/staging.js';
@@ -98,7 +98,7 @@ async function withStagingIn<T>(
   for (const name of await directory.names()) {
     const [, pid, startTicks] = stagingName.exec(name) ?? [];
     if (pid === undefined || isAlive({ pid: Number(pid), startTicks: Number(startTicks) })) continue;
-    await removeStaging(directory, name);
+    if (await isOurs(directory, name)) await directory.removeTree(name);
   }
   const { pid, startTicks } = ownIdentity();
   const name = `.umlsnap-files-${pid}-${startTicks}-${randomBytes(4).toString('hex')}`;
@@ -108,17 +108,14 @@ async function withStagingIn<T>(
   } finally {
     await staging.clear();
     await staging.close();
-    await removeStaging(directory, name);
+    // Whoever may write to the directory can have moved it.
+    if (await isOurs(directory, name)) await directory.removeTree(name);
   }
 }
 
-/** What is called as ours and is not only ours stays: others may have put it there. */
-async function removeStaging(directory: HeldDirectory, name: string): Promise<void> {
-  try {
-    await directory.removeTree(name);
-  } catch (error) {
-    if (!(error instanceof PathRefused) && errnoOf(error) !== 'ENOENT') throw error;
-  }
+async function isOurs(directory: HeldDirectory, name: string): Promise<boolean> {
+  const found = await directory.stat(name);
+  return found?.isDirectory() === true && Number(found.uid) === process.geteuid?.();
 }
 
 type Made = Omit<Extracted, 'path'>;

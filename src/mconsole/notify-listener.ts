@@ -1,4 +1,5 @@
-import { lstatSync, rmSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
+import { basename } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { withLocks } from '../exclusive-lock.js';
 import { decodeNotification, maxNotificationBytes, type Notification } from './notification.js';
@@ -46,11 +47,11 @@ export class NotifyListener implements NotificationSource {
     }
     const what = `The notify socket ${socketPath}`;
     return await withLocks({ keys: [`notify ${socketPath}`], holder, what, wait: false }, async () => {
-      const listener = new NotifyListener(socketPath, bindNotifySocket(options));
+      const listener = new NotifyListener(socketPath, await bindNotifySocket(options));
       try {
         return await use(listener);
       } finally {
-        listener.#close();
+        await listener.#close();
       }
     });
   }
@@ -77,7 +78,7 @@ export class NotifyListener implements NotificationSource {
   /** False when the socket's name is gone, or is that of another file: then nobody reaches us any more. */
   isInPlace(): boolean {
     try {
-      const { dev, ino } = lstatSync(this.socketPath);
+      const { dev, ino } = lstatSync(this.socketPath, { bigint: true });
       return dev === this.#bound.file.dev && ino === this.#bound.file.ino;
     } catch (error) {
       if (errnoOf(error) !== undefined) return false;
@@ -85,10 +86,13 @@ export class NotifyListener implements NotificationSource {
     }
   }
 
-  #close(): void {
+  async #close(): Promise<void> {
     this.#takers.clear();
-    const isOurs = this.isInPlace();
-    this.#bound.socket.close();
-    if (isOurs) rmSync(this.socketPath, { force: true });
+    const { socket, file, directory } = this.#bound;
+    const name = basename(this.socketPath);
+    const found = await directory.stat(name);
+    socket.close();
+    if (found?.ino === file.ino && found.dev === file.dev) await directory.unlink(name);
+    await directory.close();
   }
 }

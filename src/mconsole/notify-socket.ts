@@ -1,19 +1,10 @@
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { createSocket, type DatagramError, type DatagramSocket } from 'unix-dgram';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { HeldDirectory } from '../path/held-directory.js';
 
 export interface NotifySocketOptions {
   socketPath: string;
@@ -26,7 +17,9 @@ export interface NotifySocketOptions {
 /** A socket and the file that it is bound to. */
 export interface NotifySocket {
   socket: DatagramSocket;
-  file: { dev: number; ino: number };
+  file: { dev: bigint; ino: bigint };
+  /** Where that lies; to be closed with the socket. */
+  directory: HeldDirectory;
 }
 
 /**
@@ -34,12 +27,18 @@ export interface NotifySocket {
  * is not of us.
  * @throws Busy, NotifyUnusable
  */
-export function bindNotifySocket(options: NotifySocketOptions): NotifySocket {
+export async function bindNotifySocket(options: NotifySocketOptions): Promise<NotifySocket> {
   const { socketPath } = options;
   try {
-    makeDirectory(options);
-    removeStale(socketPath);
-    return bind(options);
+    const directory = await openDirectory(options);
+    try {
+      directory.requireTrusted(options.guestUid ?? null);
+      await removeStale(directory, options);
+      return { ...(await bind(directory, options)), directory };
+    } catch (error) {
+      await directory.close();
+      throw error;
+    }
   } catch (error) {
     if (error instanceof UmlsnapError) throw error;
     throw new UmlsnapError('NotifyUnusable', { socketPath, problem: wordsOf(error) }, error);
@@ -50,92 +49,89 @@ const isForeign = ({ guestUid }: NotifySocketOptions) =>
   guestUid !== undefined && guestUid !== process.geteuid?.();
 
 /** A directory that is there already is somebody's, and left as it is. */
-function makeDirectory(options: NotifySocketOptions): void {
-  const directory = dirname(options.socketPath);
-  const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
-  if (made !== undefined && isForeign(options)) chmodSync(directory, 0o711);
+async function openDirectory(options: NotifySocketOptions): Promise<HeldDirectory> {
+  const path = dirname(options.socketPath);
+  try {
+    return await HeldDirectory.open(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    const made = await HeldDirectory.open(path, { make: true });
+    if (isForeign(options)) await chmod(made.here, 0o711);
+    return made;
+  }
 }
 
-/** @throws Busy when another process listens there; EEXIST for what is no socket, and not ours to remove */
-function removeStale(socketPath: string): void {
-  let isSocket: boolean;
-  try {
-    isSocket = lstatSync(socketPath).isSocket();
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
-    throw error;
-  }
-  if (!isSocket) throw new Error('there is something that is no socket');
-  if (isListenedTo(socketPath)) {
+/** @throws Busy when another process listens there; Error for what is no socket, and not ours to remove */
+async function removeStale(directory: HeldDirectory, { socketPath }: NotifySocketOptions): Promise<void> {
+  const name = basename(socketPath);
+  const found = await directory.stat(name);
+  if (found === null) return;
+  if (!found.isSocket()) throw new Error('there is something that is no socket');
+  if (isListenedTo(directory.at(name))) {
     throw new UmlsnapError('Busy', { what: `The notify socket ${socketPath}`, holder: 'another process' });
   }
-  rmSync(socketPath);
+  await directory.unlink(name);
 }
 
 /** By an empty datagram, which no listener makes anything of: one that nobody reads is refused. */
-function isListenedTo(socketPath: string): boolean {
+function isListenedTo(path: string): boolean {
   const probe = createSocket('unix_dgram');
   let failure: DatagramError | undefined;
-  probe.send(Buffer.alloc(1), 0, 1, socketPath, (error) => {
+  probe.send(Buffer.alloc(1), 0, 1, path, (error) => {
     failure = error;
   });
   probe.close();
   return failure === undefined || getSystemErrorName(failure.code) !== 'ECONNREFUSED';
 }
 
-function bind(options: NotifySocketOptions): NotifySocket {
-  const { socketPath } = options;
+/**
+ * It MUST be bound where only we can enter, and have its owner and mode before it gets its name: nobody can have sent to it before, nor put a
+ * link in its place and be given what that leads to.
+ */
+async function bind(
+  directory: HeldDirectory,
+  options: NotifySocketOptions,
+): Promise<Omit<NotifySocket, 'directory'>> {
+  const privateName = `.umlsnap-${randomBytes(4).toString('hex')}`;
+  const inner = await directory.makeOwn(privateName);
   const socket = createSocket('unix_dgram');
   let failure: unknown;
   socket.on('error', (error) => {
     failure = error;
   });
-  // Nobody else's from the first instant on.
-  const before = process.umask(0o177);
-  socket.bind(socketPath);
-  process.umask(before);
   try {
+    const path = inner.at('socket');
+    socket.bind(path);
     if (failure !== undefined) throw failure;
-    return { socket, file: letGuestIn(options) };
+    await chmod(path, 0o600);
+    await letGuestIn(path, options);
+    const file = await stat(path, { bigint: true });
+    await inner.renameTo('socket', directory, basename(options.socketPath));
+    return { socket, file };
   } catch (error) {
     socket.close();
     throw error;
+  } finally {
+    await inner.clear();
+    await inner.close();
+    await directory.rmdir(privateName);
   }
 }
 
-/** Missing in Node's constants; the same on every architecture that UML exists for. */
-const openAsPath = 0o10000000;
-
-/**
- * Lets the guest's user send. By a descriptor, which leads to the socket itself: in a directory of his he could put a link to
- * any file in its place, and be given that.
- * @returns which file the socket is
- */
-function letGuestIn(options: NotifySocketOptions): NotifySocket['file'] {
-  const { socketPath, guestUid } = options;
-  const descriptor = openSync(socketPath, openAsPath | constants.O_NOFOLLOW);
-  try {
-    const found = fstatSync(descriptor);
-    if (!found.isSocket() || found.uid !== process.geteuid?.())
-      throw new Error('another file was put in its place');
-    const pinned = `/proc/self/fd/${descriptor}`;
-    if (guestUid !== undefined && isForeign(options)) {
-      requireWay(guestUid, dirname(socketPath));
-      if (process.geteuid?.() === 0) chownSync(pinned, guestUid, -1);
-      else chmodSync(pinned, 0o622);
-    }
-    return { dev: found.dev, ino: found.ino };
-  } finally {
-    closeSync(descriptor);
-  }
+async function letGuestIn(path: string, options: NotifySocketOptions): Promise<void> {
+  const { guestUid, socketPath } = options;
+  if (guestUid === undefined || !isForeign(options)) return;
+  await requireWay(guestUid, dirname(socketPath));
+  if (process.geteuid?.() === 0) await chown(path, guestUid, -1);
+  else await chmod(path, 0o622);
 }
 
 /** A guest that can't get to its socket says nothing, as one without an agent does: whoever looks for it MUST be told. */
-function requireWay(guestUid: number, directory: string): void {
-  const { uid, mode } = statSync(directory);
+async function requireWay(guestUid: number, directory: string): Promise<void> {
+  const { uid, mode } = await stat(directory);
   const mayPass = (mode & (uid === guestUid ? 0o100 : 0o001)) !== 0;
   if (!mayPass) throw new Error(`user ${guestUid}, who runs the guest, may not pass ${directory}`);
-  if (dirname(directory) !== directory) requireWay(guestUid, dirname(directory));
+  if (dirname(directory) !== directory) await requireWay(guestUid, dirname(directory));
 }
 
 function wordsOf(error: unknown): string {

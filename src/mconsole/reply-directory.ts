@@ -1,13 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, rmSync } from 'node:fs';
-import { chmod, mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { problemOf, UmlsnapError } from '../errors.js';
-import { maxSocketPathBytes } from './pinned-socket.js';
+import { makeSocketDirectory, socketBases } from '../path/socket-directory.js';
 
 const randomNameBytes = 8;
-const socketNameBytes = '/umlsnap-XXXXXX/'.length + 2 * randomNameBytes;
 
 const leftAtExit = new Set<string>();
 let isExitWatched = false;
@@ -32,21 +29,19 @@ export class ReplyDirectory {
    * @throws StateUnusable when there is no place for it
    */
   static async make(guestUid: number, base?: string): Promise<ReplyDirectory> {
-    let failure = new UmlsnapError('StateUnusable', {
-      path: tmpdir(),
-      problem: 'no place for reply sockets',
-    });
-    for (const place of base === undefined ? basesFor(guestUid) : [base]) {
+    const places = base === undefined ? socketBases(isForeign(guestUid), 2 * randomNameBytes) : [base];
+    let failure: unknown;
+    for (const place of places) {
       try {
-        const path = await mkdtemp(join(place, 'umlsnap-'));
+        const path = await makeSocketDirectory(place, isForeign(guestUid));
         removeAtExit(path);
-        if (isForeign(guestUid)) await chmod(path, 0o711);
         return new ReplyDirectory(path, guestUid);
       } catch (error) {
-        failure = new UmlsnapError('StateUnusable', { path: place, problem: problemOf(error) }, error);
+        failure = error;
       }
     }
-    throw failure;
+    const problem = `no place for reply sockets: ${problemOf(failure)}`;
+    throw new UmlsnapError('StateUnusable', { path: places.join(', '), problem }, failure);
   }
 
   /** A path for one socket, never used before. */
@@ -70,19 +65,6 @@ export class ReplyDirectory {
 
 function isForeign(guestUid: number): boolean {
   return guestUid !== process.geteuid?.() && guestUid !== 0;
-}
-
-/**
- * Each request binds a socket, `go` too: so the places in memory come first, which a full or read-only disk can't take from
- * us while a guest stands still. Another user's guest can't enter our run-time directory, nor perhaps our TMPDIR.
- */
-function basesFor(guestUid: number): string[] {
-  const bases = isForeign(guestUid)
-    ? ['/dev/shm', '/run', '/tmp']
-    : [process.env.XDG_RUNTIME_DIR, '/dev/shm', tmpdir(), '/tmp'];
-  return bases
-    .filter((base) => base !== undefined)
-    .filter((base) => isAbsolute(base) && Buffer.byteLength(base) + socketNameBytes <= maxSocketPathBytes);
 }
 
 function removeAtExit(path: string): void {

@@ -1,16 +1,5 @@
 import { type BigIntStats, constants } from 'node:fs';
-import {
-  type FileHandle,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  rmdir,
-  unlink,
-} from 'node:fs/promises';
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { renameToNewName } from '../image/durable-file.js';
@@ -193,6 +182,18 @@ export class HeldDirectory {
     await rename(this.at(from), this.at(to));
   }
 
+  /** To a name in another directory that is held, in place of what is there. */
+  async renameTo(from: string, directory: HeldDirectory, to: string): Promise<void> {
+    await rename(this.at(from), directory.at(to));
+  }
+
+  /** Of an empty one; where it is gone, or another has its name, nothing. */
+  async rmdir(name: string): Promise<void> {
+    await rmdir(this.at(name)).catch((error: unknown) => {
+      if (!['ENOENT', 'ENOTDIR', 'ENOTEMPTY'].includes(errnoOf(error) ?? '')) throw error;
+    });
+  }
+
   /** @throws EEXIST */
   async renameToNew(from: string, to: string): Promise<void> {
     await renameToNewName(this.at(from), this.at(to));
@@ -206,23 +207,22 @@ export class HeldDirectory {
   }
 
   /**
-   * Removes a directory with all that is in it. It MUST be one into which nobody else can write: what is removed recursively is found by its path.
-   * @throws PathRefused for anything else
+   * Removes a directory with all that is in it, whoever may write there: each level is found by the descriptor of the one above, so that
+   * what is put in its way leads nowhere.
    */
   async removeTree(name: string): Promise<void> {
-    const inner = await this.openDirectory(name);
+    const inner = await this.pin(name);
     try {
-      await inner.clear();
+      await empty(inner);
     } finally {
       await inner.close();
     }
     await rmdir(this.at(name));
   }
 
-  /** Removes all that is in it, as `removeTree`. @throws PathRefused */
+  /** Removes all that is in it, as `removeTree` does. */
   async clear(): Promise<void> {
-    await this.#requireOursAlone();
-    for (const entry of await this.names()) await rm(this.at(entry), { recursive: true, force: true });
+    await empty(this.#handle);
   }
 
   /** Nobody beside root and us can put a name into it, whoever owns what lies above it. */
@@ -248,6 +248,28 @@ export class HeldDirectory {
   }
 }
 
+async function empty(directory: FileHandle): Promise<void> {
+  const here = Buffer.from(`/proc/self/fd/${directory.fd}/`);
+  for (const entry of await readdir(here, { encoding: 'buffer' })) {
+    const path = Buffer.concat([here, entry]);
+    const isDirectory = await unlink(path).then(
+      () => false,
+      (error: unknown) => {
+        if (errnoOf(error) === 'EISDIR') return true;
+        throw error;
+      },
+    );
+    if (!isDirectory) continue;
+    const inner = await open(path, openAsPath | constants.O_NOFOLLOW | constants.O_DIRECTORY);
+    try {
+      await empty(inner);
+    } finally {
+      await inner.close();
+    }
+    await rmdir(path);
+  }
+}
+
 /** Root and ourselves. */
 export function isTrusted(uid: number | bigint): boolean {
   return Number(uid) === 0 || Number(uid) === process.geteuid?.();
@@ -267,6 +289,37 @@ export interface Place {
 
 /** For words. */
 export const pathOf = ({ directory, name }: Place): string => join(directory.path, name);
+
+/**
+ * That a directory is only ours: root and we alone can change what lies there, and its path. What is made below it may then be used by its path.
+ * Of one that is not there yet, what there is of its path.
+ * @throws PathRefused, or Node's errors
+ */
+export async function requireOwnPlace(path: string): Promise<void> {
+  try {
+    const held = await HeldDirectory.openOwn(path);
+    await held.close();
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    const parent = await HeldDirectory.open(await nearestIn(dirname(path)));
+    try {
+      parent.requireTrusted(null);
+    } finally {
+      await parent.close();
+    }
+  }
+}
+
+async function nearestIn(path: string): Promise<string> {
+  const isThere = await lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw error;
+    },
+  );
+  return isThere ? path : await nearestIn(dirname(path));
+}
 
 /** Runs `use` with the directory of a file held, and the file's name in it. @throws as HeldDirectory.open */
 export async function withDirectoryOf<T>(

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { ensureDirectories, ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
+import { PathRefused, requireOwnPlace } from '../path/held-directory.js';
 import { markerPath, type StorePlace } from './layout.js';
 
 /**
@@ -66,6 +67,7 @@ async function requireDirectory(place: StorePlace, expectedId: string | null): P
   }
   if (real !== resolve(place.path)) throw behindLink(place, real);
   if (!(await lstat(place.path)).isDirectory()) throw unusable(place, 'it is not a directory');
+  await requireOurs(place);
   return true;
 }
 
@@ -76,6 +78,17 @@ async function requireParent(place: StorePlace): Promise<void> {
     throw unusable(place, `its parent directory can't be used: ${problemOf(error)}`, error);
   });
   if (real !== undefined && real !== resolve(parent)) throw behindLink(place, real);
+  await requireOurs(place);
+}
+
+/** Whoever can change the store, or its path, would lead root's hand. Below it all is ours, and used by its path. */
+async function requireOurs(place: StorePlace): Promise<void> {
+  try {
+    await requireOwnPlace(place.path);
+  } catch (error) {
+    if (!(error instanceof PathRefused) && errnoOf(error) === undefined) throw error;
+    throw unusable(place, problemOf(error), error);
+  }
 }
 
 /** The store's id; undefined where there is no marker. @throws StoreUnusable */

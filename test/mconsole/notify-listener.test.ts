@@ -1,12 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, lstatSync, renameSync, statSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSocket } from 'unix-dgram';
 import { expect, test } from 'vitest';
 import type { Notification } from '../../src/mconsole/notification.js';
 import { NotifyListener } from '../../src/mconsole/notify-listener.js';
-import { findOpener } from '../../src/restore/file-holder.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
@@ -91,9 +100,8 @@ test.runIf(isRoot && (await canTrace()))(
   'a link put in the place of a socket gives its maker nothing: in his own directory he is free to do that at any moment',
   () =>
     withTempDir(async (own) => {
-      const [socketPath, victim, link] = [join(own, 's'), join(own, 'victim'), join(own, 'link')];
+      const [socketPath, victim] = [join(own, 's'), join(own, 'victim')];
       await writeFile(victim, 'precious', { mode: 0o600 });
-      symlinkSync(victim, link);
       chownSync(own, 12345, -1);
       const script = new URL('./notify-rights-child.ts', import.meta.url);
       const child = startScript(script, [socketPath, '12345']);
@@ -101,14 +109,15 @@ test.runIf(isRoot && (await canTrace()))(
         await child.waitForLine('ready');
         // For as long as it is traced.
         const slowly = 'chown,fchownat,chmod,fchmodat:delay_enter=60000000';
-        const isHeld = async () => {
-          const found = lstatSync(socketPath, { bigint: true, throwIfNoEntry: false });
-          return found !== undefined && (await findOpener(found));
-        };
+        const inTheMaking = () => readdirSync(own).find((name) => name.startsWith('.umlsnap-'));
         await withInjected(child.pid, [slowly], async () => {
           child.go();
-          await waitFor('the socket to be held by its maker', isHeld);
-          renameSync(link, socketPath);
+          const isBound = () => inTheMaking() && existsSync(join(own, inTheMaking() ?? '', 'socket'));
+          await waitFor('the socket to be bound, and to have no rights yet', isBound);
+          const theirs = join(own, inTheMaking() ?? '');
+          renameSync(theirs, join(own, 'moved'));
+          mkdirSync(theirs);
+          symlinkSync(victim, join(theirs, 'socket'));
         });
         await child.waitForLine('listening');
         expect(lstatSync(victim)).toMatchObject({ uid: 0, mode: 0o100600 });

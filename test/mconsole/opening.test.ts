@@ -73,7 +73,7 @@ test.runIf(isRoot)("another user's socket that we may not write to is refused be
 
 test.runIf(isRoot)('a guest that runs as another user than we can answer us', () =>
   withTempDir(async (dir) => {
-    await chmod(dir, 0o777);
+    await chmod(dir, 0o1777);
     await withFakeGuest({ dir, uid: nobody }, ({ socketPath }) => expectAnswer(socketPath));
   }),
 );

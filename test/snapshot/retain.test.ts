@@ -161,7 +161,7 @@ describe('a pin', () => {
 
   async function recovered() {
     const found = await recoverAtStart(history, []);
-    const places = { scratchPlaces: [], drillScratch: join(fresh.dir, 'none') };
+    const places = { scratchPlaces: [] };
     await recover({ history, stores: [store], ...places }, found);
     return found;
   }

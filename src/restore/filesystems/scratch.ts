@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { chown, lstat, mkdir, readdir, rm, statfs } from 'node:fs/promises';
+import { chown, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
+import { HeldDirectory } from '../../path/held-directory.js';
 import { isAlive, ownIdentity } from '../../process-identity.js';
 
 /** Scratch directories: PLACE/PID-STARTTICKS-RANDOM, so that those of dead processes can be told from those in use. */
@@ -20,31 +21,52 @@ export async function withScratch<T>(
   use: (directory: string) => Promise<T>,
 ): Promise<T> {
   const { pid, startTicks } = ownIdentity();
-  const directory = join(place, `${pid}-${startTicks}-${randomBytes(4).toString('hex')}`);
-  await onPlace(place, async () => {
-    await makePlace(place);
-    await removeScratchLeftovers(place);
-    await mkdir(directory, { mode: 0o700 });
-    if (owner) await chown(directory, owner.uid, owner.gid);
-  });
+  const name = `${pid}-${startTicks}-${randomBytes(4).toString('hex')}`;
+  const held = await onPlace(place, () => HeldDirectory.openOwn(place, { make: true }));
   try {
-    return await use(directory);
+    await onPlace(place, async () => {
+      await removeLeftoversIn(held);
+      await held.makeDirectory(name);
+      if (owner) await chown(held.at(name), owner.uid, owner.gid);
+    });
+    try {
+      return await use(join(place, name));
+    } finally {
+      // What has read an image may still be there, and write: it can lead us nowhere.
+      await held.removeTree(name);
+    }
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await held.close();
   }
 }
 
 /**
  * Removes what killed processes have left in this place.
  * @returns the paths that are gone
+ * @throws ScratchUnusable
  */
 export async function removeScratchLeftovers(place: string): Promise<string[]> {
+  return await onPlace(place, async () => {
+    const held = await HeldDirectory.openOwn(place).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return null;
+      throw error;
+    });
+    if (held === null) return [];
+    try {
+      return await removeLeftoversIn(held);
+    } finally {
+      await held.close();
+    }
+  });
+}
+
+async function removeLeftoversIn(held: HeldDirectory): Promise<string[]> {
   const removed: string[] = [];
-  for (const name of await namesIn(place)) {
+  for (const name of await held.names()) {
     const [, pid, startTicks] = scratchName.exec(name) ?? [];
     if (pid === undefined || isAlive({ pid: Number(pid), startTicks: Number(startTicks) })) continue;
-    await rm(join(place, name), { recursive: true, force: true });
-    removed.push(join(place, name));
+    await held.removeTree(name);
+    removed.push(join(held.path, name));
   }
   return removed;
 }
@@ -55,26 +77,9 @@ export async function freeBytesIn(directory: string): Promise<number> {
   return bavail * bsize;
 }
 
-async function namesIn(place: string): Promise<string[]> {
+async function onPlace<T>(place: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await readdir(place);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-/** Somebody else's directory of that name, or a link to one, could be taken away under us. */
-async function makePlace(place: string): Promise<void> {
-  await mkdir(place, { recursive: true, mode: 0o700 });
-  const found = await lstat(place);
-  if (!found.isDirectory() || found.uid !== process.getuid?.())
-    throw new Error('it is not a directory of ours');
-}
-
-async function onPlace(place: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
+    return await work();
   } catch (error) {
     throw new UmlsnapError('ScratchUnusable', { path: place, problem: problemOf(error) }, error);
   }

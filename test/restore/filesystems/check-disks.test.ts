@@ -233,7 +233,7 @@ describe('the private copy', () => {
     await copiedMade('ext4');
     await mkdir(join(dir, 'elsewhere'));
     await symlink(join(dir, 'elsewhere'), join(dir, 'link'));
-    const reason = expect.stringContaining('not a directory of ours');
+    const reason = expect.stringContaining('is a symbolic link');
     const found = await check({ places: { configured: join(dir, 'link'), beside: null, otherwise: dir } });
     expect(found).toMatchObject({ verdict: 'notChecked', reason });
   });
