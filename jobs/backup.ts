@@ -1,7 +1,7 @@
 import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../src/config/config.js';
 import { isError, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { Trigger } from '../src/history/records.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
@@ -106,7 +106,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     run.log.warnings(run.warnings);
     if (!dryRun) {
       run.facts.filled = await fillStores(
-        { config, stores, signal, onProgress: order.onFill },
+        { config, stores, stateDirectory, signal, onProgress: order.onFill },
         { history, journal },
       );
       run.warnings.push(...warningsOf(run.facts.filled as Filled[]));

@@ -27,14 +27,14 @@ import { nearestDirectory } from '../src/doctor/nearest-directory.js';
 import { neededRoom, type RoomUser } from '../src/doctor/needed-room.js';
 import { checkOrphans, type Orphan } from '../src/doctor/orphans.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import { holderOf } from '../src/exclusive-lock.js';
+import { holderOf } from '../src/locks/exclusive-lock.js';
 import { findGuestConsole } from '../src/guest/guest-console.js';
 import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
 import { readProcessStat } from '../src/process-identity.js';
 import type { Incoming } from '../src/store/incoming.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import { type ExaminedGuest, examineGuest } from './examine-guest.js';
-import { storeLock } from './guest-locks.js';
+import { storeLocks } from './guest-locks.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
 export interface DoctorHistory extends CheckableHistory {
@@ -190,10 +190,11 @@ async function findOrphans(house: DoctorHouse, now: Date): Promise<Orphan[]> {
 }
 
 async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
+  const { config } = house;
   const orphans: Orphan[] = [];
   for (const store of house.stores) {
     for (const { guest, directory } of await incomingsOf(house, store)) {
-      if ((await holderOf(storeLock(store.path, guest))) !== undefined) continue;
+      if ((await holderOf(...(await storeLocks(config.state, store.path, guest)))) !== undefined) continue;
       const what = `the incoming copy ${directory}`;
       orphans.push({ kind: 'incoming', what, holdsGuest: false, mend: 'recover' });
     }

@@ -12,7 +12,8 @@ import type { TracingLook } from '../src/doctor/check-tracing.js';
 import type { Finding } from '../src/doctor/finding.js';
 import { lookedAt } from '../src/doctor/looked-at.js';
 import { withOpenDisks } from '../src/doctor/open-disks.js';
-import { holderOf } from '../src/exclusive-lock.js';
+import { isError } from '../src/errors.js';
+import { holderOf } from '../src/locks/exclusive-lock.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
 import { conditionOf } from '../src/guest/guest-condition.js';
 import { syncWords } from '../src/guest/quiesce.js';
@@ -49,7 +50,7 @@ export interface ExaminedGuest {
 export async function examineGuest(examination: GuestExamination): Promise<ExaminedGuest> {
   const { config, stateDirectory, now } = examination;
   const { name } = config;
-  const worker = await holderOf(leaseLock(stateDirectory, name));
+  const worker = await workerOn(name, stateDirectory);
   const condition = await conditionOf(config);
   const next = nextRun(examination);
   const findings = [checkCondition(name, condition, worker)];
@@ -65,6 +66,16 @@ export async function examineGuest(examination: GuestExamination): Promise<Exami
   );
   findings.push(await lookedAt('stopAndGo', name, () => stopAndGo(examination, kernel ?? '', next)));
   return { findings, capture, pid };
+}
+
+/** In a state directory that is closed to us we see no locks: then there may be one. */
+async function workerOn(guest: string, stateDirectory: string): Promise<string | undefined> {
+  try {
+    return await holderOf(leaseLock(stateDirectory, guest));
+  } catch (error) {
+    if (!isError(error, 'StateUnusable')) throw error;
+    return "somebody who can't be seen, for the state directory is closed to us";
+  }
 }
 
 async function examineCapture(

@@ -1,7 +1,7 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import { holderOf, withLocks } from '../src/exclusive-lock.js';
+import { holderOf, withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { ImageProgress } from '../src/image/image-work.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
@@ -13,7 +13,7 @@ import { sizesOf } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { clearStaging } from './clear-staging.js';
 import { recordedRows, restoreSourceOf, type SnapshotIndex, whileReading } from './find-snapshot.js';
-import { storeLock } from './guest-locks.js';
+import { storeLocks } from './guest-locks.js';
 import type { GuestStores } from './guest-stores.js';
 import { type Carriable, carriableFrom, missingIn } from './missing-snapshots.js';
 
@@ -39,6 +39,7 @@ export interface FillProgress extends ImageProgress {
 export interface FillOrder {
   config: GuestConfig;
   stores: GuestStores;
+  stateDirectory: string;
   signal: AbortSignal;
   onProgress?: ((progress: FillProgress) => void) | undefined;
 }
@@ -143,14 +144,14 @@ const patienceMs = 30_000;
 /** @throws Busy */
 async function withPartOf(
   target: Store,
-  { config, signal }: FillOrder,
+  { config, stateDirectory, signal }: FillOrder,
   use: () => Promise<void>,
 ): Promise<void> {
-  const key = storeLock(target.path, config.name);
+  const locks = await storeLocks(stateDirectory, target.path, config.name);
   const what = `Guest ${config.name} in store ${target.name}`;
   const holder = `umlsnap filling ${target.name} (pid ${process.pid})`;
   const patience = AbortSignal.timeout(patienceMs);
-  const lock = { keys: [key], what, holder, wait: true, signal: AbortSignal.any([signal, patience]) };
+  const lock = { locks, what, holder, wait: true, signal: AbortSignal.any([signal, patience]) };
   let isOurs = false;
   try {
     await withLocks(lock, async () => {
@@ -159,6 +160,6 @@ async function withPartOf(
     });
   } catch (error) {
     if (isOurs || !patience.aborted) throw error;
-    throw new UmlsnapError('Busy', { what, holder: (await holderOf(key)) ?? 'another process' });
+    throw new UmlsnapError('Busy', { what, holder: (await holderOf(...locks)) ?? 'another process' });
   }
 }

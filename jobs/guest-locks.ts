@@ -1,10 +1,34 @@
-import { stat } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
 import type { GuestConfig } from '../src/config/config.js';
+import { errnoOf } from '../src/errors.js';
+import type { LockRequest } from '../src/locks/exclusive-lock.js';
+import type { Lock } from '../src/locks/lock.js';
 import { leaseLock } from '../src/pause/lease.js';
+import { guestPartLock, markerPath } from '../src/store/layout.js';
 
-/** Key of the lock under which everything is done that changes a guest's part of a store. */
-export function storeLock(storePath: string, guest: string): string {
-  return `store ${storePath} ${guest}`;
+type PartLock = Exclude<Lock, { on: 'disk' }>;
+
+/** The locks under which everything is done that changes a guest's part of a store: of our state, and of the store if it is there. */
+export async function storeLocks(
+  stateDirectory: string,
+  storePath: string,
+  guest: string,
+): Promise<PartLock[]> {
+  const ours: PartLock = { on: 'state', state: stateDirectory, key: `store ${storePath} ${guest}` };
+  return (await isThere(storePath)) ? [ours, guestPartLock({ path: storePath }, guest)] : [ours];
+}
+
+/** By its marker: under a mount that is away nothing is made. restic's repositories have none. */
+async function isThere(path: string): Promise<boolean> {
+  if (!isAbsolute(path)) return false;
+  try {
+    await access(markerPath({ path }));
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return false;
+  }
 }
 
 /** What is done to a guest, or to its part of a store, under its locks. */
@@ -17,19 +41,13 @@ export type GuestWork = 'backup' | 'dry-run' | 'doctor' | 'prune' | 'restore';
 export async function guestLocks(
   doing: GuestWork,
   config: GuestConfig,
-  storePaths: string[],
+  storePaths: readonly string[],
   stateDirectory: string,
-): Promise<{ keys: string[]; holder: string; what: string }> {
-  const keys = [
-    leaseLock(stateDirectory, config.name),
-    ...storePaths.map((path) => storeLock(path, config.name)),
-  ];
-  for (const disk of config.disks) {
-    // A disk that is not there is the preflight's to complain about.
-    const file = await stat(disk.path).catch(() => undefined);
-    if (file) keys.push(`disk ${file.dev} ${file.ino}`);
-  }
-  return { keys, holder: describeOurselves(doing), what: `Guest ${config.name}` };
+): Promise<Pick<LockRequest, 'locks' | 'holder' | 'what'>> {
+  const ofStores = await Promise.all(storePaths.map((path) => storeLocks(stateDirectory, path, config.name)));
+  const ofDisks = config.disks.map(({ path }): Lock => ({ on: 'disk', path }));
+  const locks = [leaseLock(stateDirectory, config.name), ...ofStores.flat(), ...ofDisks];
+  return { locks, holder: describeOurselves(doing), what: `Guest ${config.name}` };
 }
 
 /** Whether whoever describes himself like this leaves the guest and its disks as they are, and is done soon. */

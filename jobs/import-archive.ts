@@ -1,5 +1,5 @@
 import { isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { ImageContent } from '../src/image/image-content.js';
 import type { ImageWorkOptions } from '../src/image/image-work.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
@@ -10,7 +10,7 @@ import type { ArrivingFile } from '../src/store/receive.js';
 import type { Store } from '../src/store/store.js';
 import type { ArchiveInput } from '../src/store/tar/decompress.js';
 import { type ArchiveEntry, readArchive } from '../src/store/tar/read-archive.js';
-import { storeLock } from './guest-locks.js';
+import { storeLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
 
 /** A store that takes what comes in an archive's order. */
@@ -27,6 +27,7 @@ export interface ImportOrder {
   /** How the archive is called in an error: its path. */
   label: string;
   store: ImportStore;
+  stateDirectory: string;
   signal: AbortSignal;
 }
 
@@ -40,16 +41,16 @@ export interface ImportOrder {
  * in the summary
  */
 export async function importArchive(
-  { input, label, store, signal }: ImportOrder,
+  { input, label, store, stateDirectory, signal }: ImportOrder,
   history: SnapshotHistory & JobHistory,
 ): Promise<JobSummary> {
   try {
     return await readArchive(input, { label, signal }, async ({ manifest, entries }) => {
       const { guest, snapshot } = manifest;
       const what = `Guest ${guest} in store ${store.name}`;
-      const keys = [storeLock(store.path, guest)];
+      const locks = await storeLocks(stateDirectory, store.path, guest);
       const holder = `umlsnap import (pid ${process.pid})`;
-      return await withLocks({ keys, what, holder, wait: false, signal }, () =>
+      return await withLocks({ locks, what, holder, wait: false, signal }, () =>
         recordedJob(history, { kind: 'import', guest, trigger: 'manual' }, async (run) => {
           run.facts = { snapshot, store: store.name };
           await checkStore(store, history);

@@ -1,6 +1,6 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { type NotFrozenCause, UmlsnapError } from '../src/errors.js';
-import { holderOf } from '../src/exclusive-lock.js';
+import { holderOf } from '../src/locks/exclusive-lock.js';
 import { withAgent } from '../src/guest/agent/with-agent.js';
 import { withGuest } from '../src/guest/guest.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
@@ -43,7 +43,7 @@ export async function findAgentNow({ config, stateDirectory, pid, source }: Agen
     return await withGuest(config, (guest) => {
       const holder = `umlsnap (pid ${process.pid})`;
       const signal = AbortSignal.timeout(2 * patienceMs);
-      const search = { guest, pid, holder, patienceMs, socketPatienceMs: 0, mayAsk, signal };
+      const search = { guest, pid, stateDirectory, holder, patienceMs, socketPatienceMs: 0, mayAsk, signal };
       return withAgent<AgentNow>(search, source, async ({ agent, missing }) =>
         agent ? { cause: 'ready', detail: '' } : missing,
       );

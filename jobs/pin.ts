@@ -19,8 +19,9 @@ export interface Pinned {
 export async function pin(
   name: string,
   pinned: boolean,
-  { stores, history }: { stores: Store[]; history: PinHistory },
+  house: { stateDirectory: string; stores: Store[]; history: PinHistory },
 ): Promise<Pinned> {
+  const { stores, history } = house;
   const { snapshot, guest } = (await findSnapshot(stores, name, history)).stored;
-  return { snapshot, ...(await setPinned(stores, { snapshot, guest, pinned }, history)) };
+  return { snapshot, ...(await setPinned(house, { snapshot, guest, pinned }, history)) };
 }

@@ -1,7 +1,7 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { type Retained, type RetainOptions, retain } from '../src/snapshot/retain.js';

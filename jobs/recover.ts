@@ -1,6 +1,6 @@
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import { removeDeadSocketDirectories } from '../src/path/socket-directory.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
@@ -8,7 +8,7 @@ import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Incoming } from '../src/store/incoming.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { storeLock } from './guest-locks.js';
+import { storeLocks } from './guest-locks.js';
 import type { Recovered, StartHistory } from './recover-at-start.js';
 
 export interface RecoverHistory extends StartHistory {
@@ -37,6 +37,7 @@ export interface RecoverStore {
 }
 
 export interface RecoverHouse {
+  stateDirectory: string;
   history: RecoverHistory;
   stores: RecoverStore[];
   /** Where private copies may lie that a killed job has left. */
@@ -54,7 +55,7 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
   for (const store of house.stores) {
     try {
       if (!(await isThere(store, house.history))) continue;
-      await discardLeftovers(store, recovered);
+      await discardLeftovers(house.stateDirectory, store, recovered);
       await store.emptyTrash();
       await rebuildIndex(store, house.history, recovered);
     } catch (error) {
@@ -85,12 +86,16 @@ async function isThere(store: RecoverStore, history: RecoverHistory): Promise<bo
   return true;
 }
 
-async function discardLeftovers(store: RecoverStore, recovered: Recovered): Promise<void> {
+async function discardLeftovers(
+  stateDirectory: string,
+  store: RecoverStore,
+  recovered: Recovered,
+): Promise<void> {
   for (const incoming of (await store.incomings?.()) ?? []) {
-    const keys = [storeLock(store.path, incoming.guest)];
+    const locks = await storeLocks(stateDirectory, store.path, incoming.guest);
     const what = `Guest ${incoming.guest} in store ${store.name}`;
     try {
-      await withLocks({ keys, holder: 'umlsnap recover', what, wait: false }, async () =>
+      await withLocks({ locks, holder: 'umlsnap recover', what, wait: false }, async () =>
         store.discard?.(incoming),
       );
       recovered.discarded.push(`${incoming.guest}/${incoming.job}`);

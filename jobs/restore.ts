@@ -1,6 +1,6 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';

@@ -3,7 +3,7 @@ import { type RoundTrips, wantedRoundTrips } from '../src/doctor/check-stop-and-
 import { withOpenDisks } from '../src/doctor/open-disks.js';
 import { explainError } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
 import { findGuestProcesses } from '../src/guest/guest-processes.js';
 import { probeStopped } from '../src/guest/stop-probe.js';

@@ -1,10 +1,10 @@
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/exclusive-lock.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { Store } from '../src/store/store.js';
-import { storeLock } from './guest-locks.js';
+import { storeLocks } from './guest-locks.js';
 
 export type PinHistory = Pick<SnapshotHistory, 'storeId' | 'recordSnapshot'>;
 
@@ -15,7 +15,7 @@ export type PinHistory = Pick<SnapshotHistory, 'storeId' | 'recordSnapshot'>;
  * @throws NoSuchSnapshot, or what kept the first store from it where it could be done in none; HistoryUnusable, HistoryLocked
  */
 export async function setPinned(
-  stores: Store[],
+  { stores, stateDirectory }: { stores: Store[]; stateDirectory: string },
   { snapshot, guest, pinned }: { snapshot: string; guest: string; pinned: boolean },
   history: PinHistory,
 ): Promise<{ stores: string[]; problems: string[] }> {
@@ -25,10 +25,10 @@ export async function setPinned(
   const pinIn = async (store: Store, isLast: boolean) => {
     try {
       if (!(await store.isMounted(await history.storeId(store.name)))) return;
-      const keys = [storeLock(store.path, guest)];
+      const locks = await storeLocks(stateDirectory, store.path, guest);
       const what = `Guest ${guest} in store ${store.name}`;
       const holder = `umlsnap ${pinned ? 'pin' : 'unpin'} (pid ${process.pid})`;
-      await withLocks({ keys, what, holder, wait: true }, async () => {
+      await withLocks({ locks, what, holder, wait: true }, async () => {
         const manifest = await store.setPinned(snapshot, pinned);
         await history.recordSnapshot(recordOf(store.name, manifest));
       });

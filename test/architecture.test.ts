@@ -10,6 +10,7 @@ const root = resolve(import.meta.dirname, '..');
 const floors = [
   ['src/path/'],
   ['src/history/', 'src/retention/', 'src/image/'],
+  ['src/locks/'],
   ['src/mconsole/', 'src/schedule/', 'src/config/', 'src/run-command.ts'],
   ['src/guest/', 'src/capture/', 'src/store/', 'src/control/', 'src/hooks/', 'src/alerts/'],
   ['src/pause/', 'src/restore/', 'src/dashboard/'],
@@ -21,7 +22,7 @@ const floors = [
 
 /** The ground: files that anyone may use, and that use only each other. */
 const ground = [
-  ...['src/clock.ts', 'src/error-text.ts', 'src/errors.ts', 'src/exclusive-lock.ts', 'src/exit-codes.ts'],
+  ...['src/clock.ts', 'src/error-text.ts', 'src/errors.ts', 'src/exit-codes.ts'],
   ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/box-walls.ts'],
   ...['src/token-bucket.ts', 'src/urgency.ts'],
   ...['src/image/durable-file.ts', 'src/image/last-error.ts', 'src/image/linux-calls.ts'],

@@ -17,9 +17,9 @@ import { LoginCodes } from '../dashboard/login-codes.js';
 import { readToken } from '../dashboard/token-file.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
 import { isError, type UmlsnapError } from '../errors.js';
-import { holderOf } from '../exclusive-lock.js';
 import { conditionOf } from '../guest/guest-condition.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { holderOf } from '../locks/exclusive-lock.js';
 import { leaseLock } from '../pause/lease.js';
 import { version } from './version.js';
 
@@ -57,7 +57,9 @@ export class DaemonDashboard {
       },
       isAtWork: async (guest) => (await holderOf(leaseLock(options.config().state, guest))) !== undefined,
       pin: async (snapshot, pinned) => {
-        await pin(snapshot, pinned, { stores: allStores(options.config()), history: options.history });
+        const config = options.config();
+        const house = { stateDirectory: config.state, stores: allStores(config), history: options.history };
+        await pin(snapshot, pinned, house);
       },
       cancel: (job) => options.works.cancel(job, 'the dashboard'),
       onError: (error) => options.log.warn(explainError(asUmlsnapError(error))),

@@ -1,9 +1,14 @@
-import type { LockRequest } from '../exclusive-lock.js';
+import type { LockRequest } from '../locks/exclusive-lock.js';
+import type { Lock } from '../locks/lock.js';
 
 /** What a daemon holds while it runs: one for each state directory. */
-export function daemonLock(state: string): LockRequest & { keys: [string] } {
+export function daemonLock(state: string) {
+  return { on: 'state', state, key: 'daemon' } as const satisfies Lock;
+}
+
+export function asDaemon(state: string): LockRequest {
   return {
-    keys: [`daemon ${state}`],
+    locks: [daemonLock(state)],
     holder: `umlsnap daemon (pid ${process.pid})`,
     what: `The state directory ${state}`,
     wait: false,

@@ -12,14 +12,14 @@ import { formatSettings, LiveSettings, parseSettings } from '../control/settings
 import { SweepTimer } from '../control/sweep-timer.js';
 import { explainError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
-import { withLocks } from '../exclusive-lock.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
 import { type Context, configOf } from './context.js';
 import { DaemonAlerts } from './daemon-alerts.js';
 import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
-import { daemonLock } from './daemon-lock.js';
+import { asDaemon } from './daemon-lock.js';
 import { logRecovered, openLog } from './daemon-log.js';
 import { timetableOf } from './daemon-timetable.js';
 import { GuestEars } from './guest-ears.js';
@@ -33,7 +33,7 @@ export async function daemonVerb(context: Context, words: string[]): Promise<Exi
   const settings = new LiveSettings(parseSettings(words));
   const config = await configOf(context);
   const log = openLog(context.options, settings);
-  return await withLocks(daemonLock(config.state), () =>
+  return await withLocks(asDaemon(config.state), () =>
     withStartedHouse(config, async (house, recovered) => {
       await recover(house, recovered);
       logRecovered(recovered, log, true);

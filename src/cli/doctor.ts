@@ -9,9 +9,9 @@ import type { RoundTrips } from '../doctor/check-stop-and-go.js';
 import { type Finding, worstLevel } from '../doctor/finding.js';
 import { pluginLine, pluginStatus } from '../doctor/plugin-line.js';
 import { explainError } from '../error-text.js';
-import { UmlsnapError } from '../errors.js';
-import { holderOf } from '../exclusive-lock.js';
+import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { holderOf } from '../locks/exclusive-lock.js';
 import { printableLine } from '../mconsole/printable.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { daemonLock } from './daemon-lock.js';
@@ -82,7 +82,7 @@ async function roundTripsOf(config: Config, guest: GuestConfig, signal: AbortSig
 }
 
 async function lookAtDaemon(config: Config): Promise<DaemonLook> {
-  const isRunning = (await holderOf(daemonLock(config.state).keys[0])) !== undefined;
+  const isRunning = (await holderIfSeen(config.state)) !== undefined;
   const status = isRunning ? await statusOf(config) : null;
   const scheduled = Object.values(config.guests).filter(({ schedule }) => schedule !== undefined);
   return {
@@ -94,6 +94,16 @@ async function lookAtDaemon(config: Config): Promise<DaemonLook> {
     configFile: config.file,
     scheduled: scheduled.map(({ name }) => name),
   };
+}
+
+/** Of a state directory that is closed to us its own check tells. */
+async function holderIfSeen(state: string): Promise<string | undefined> {
+  try {
+    return await holderOf(daemonLock(state));
+  } catch (error) {
+    if (!isError(error, 'StateUnusable')) throw error;
+    return undefined;
+  }
 }
 
 async function statusOf(config: Config): Promise<DaemonStatus | null> {

@@ -11,7 +11,7 @@ import { EventRecorder } from '../guest/event-recorder.js';
 import { notifyOwnerOf } from '../guest/guest-user.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Notification } from '../mconsole/notification.js';
-import { type NotificationSource, NotifyListener } from '../mconsole/notify-listener.js';
+import { listenerLock, type NotificationSource, NotifyListener } from '../mconsole/notify-listener.js';
 import { replyToGuest } from './reply-to-guest.js';
 import { ToldConsoles } from './told-consoles.js';
 
@@ -110,7 +110,13 @@ export class GuestEars {
       try {
         const guestUid = notifyOwnerOf(config) ?? ownerOf(config);
         const holder = `umlsnap daemon (pid ${process.pid})`;
-        const options = { socketPath: config.notify, holder, ...(guestUid !== undefined && { guestUid }) };
+        const lock = listenerLock(this.#options.config().state, config.notify);
+        const options = {
+          socketPath: config.notify,
+          lock,
+          holder,
+          ...(guestUid !== undefined && { guestUid }),
+        };
         await NotifyListener.listenWhile(options, (listener) => {
           const heard = this.#hear(config.name, ear, listener);
           hasTried();

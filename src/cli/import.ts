@@ -19,9 +19,9 @@ export async function importVerb(
   const config = await configOf(context);
   const store = importStore(config, options.store);
   return await withInterrupt((signal) =>
-    withStartedHouse(config, ({ history }) =>
+    withStartedHouse(config, ({ history, stateDirectory }) =>
       withInput(file, async (input, label) => {
-        const summary = await importArchive({ input, label, store, signal }, history);
+        const summary = await importArchive({ input, label, store, stateDirectory, signal }, history);
         if (!summary.error) tell(context.output, `${summary.snapshot} is in store ${store.name}.`);
         return reportSummary(context.output, summary);
       }),

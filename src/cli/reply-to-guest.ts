@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config/config.js';
 import { formatReply } from '../control/guest-reply.js';
 import type { Answer } from '../control/request.js';
-import { holderOf } from '../exclusive-lock.js';
 import { withGuest } from '../guest/guest.js';
+import { holderOf } from '../locks/exclusive-lock.js';
 import { leaseLock } from '../pause/lease.js';
 
 const replyLimitMs = 5000;

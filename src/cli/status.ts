@@ -3,9 +3,9 @@ import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { explainError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
-import { holderOf } from '../exclusive-lock.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { holderOf } from '../locks/exclusive-lock.js';
 import { type Context, configOf } from './context.js';
 import { daemonLock } from './daemon-lock.js';
 import { agentText, formatAge, formatTime } from './format.js';
@@ -29,7 +29,7 @@ export async function statusVerb(context: Context): Promise<ExitCode> {
 }
 
 async function showDaemon({ output }: Context, config: Config): Promise<void> {
-  const holder = await holderOf(daemonLock(config.state).keys[0]);
+  const holder = await holderOf(daemonLock(config.state));
   const pid = /\(pid (\d+)\)/.exec(holder ?? '')?.[1];
   const daemon = { isRunning: holder !== undefined, pid: pid === undefined ? null : Number(pid) };
   emit(output, { type: 'daemon', ...daemon, state: config.state });

@@ -1,8 +1,8 @@
 import { chown, rm } from 'node:fs/promises';
 import { problemOf, UmlsnapError } from '../errors.js';
-import { withLocks } from '../exclusive-lock.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { makeSocketDirectory, socketBases } from '../path/socket-directory.js';
-import { freeBytesIn, withScratch } from '../restore/filesystems/scratch.js';
+import { freeBytesIn, makeScratchPlace, withScratch } from '../restore/filesystems/scratch.js';
 
 /** The directories of a drill, both its own. */
 export interface DrillPlace {
@@ -22,7 +22,10 @@ export async function withDrillPlace<T>(
   options: { holder: string; signal?: AbortSignal; wait: boolean },
   use: (place: DrillPlace) => Promise<T>,
 ): Promise<T> {
-  const request = { ...options, keys: [`drill ${scratchRoot}`], what: 'A drill' };
+  await makeScratchPlace(scratchRoot);
+  // Where there is no room for a lock, there is none for a drill.
+  const lock = { on: 'directory', directory: scratchRoot, key: 'drill', orGoOn: true } as const;
+  const request = { ...options, locks: [lock], what: 'A drill' };
   return await withLocks(request, async () => {
     const sockets = await makeSockets();
     try {

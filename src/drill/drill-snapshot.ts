@@ -82,6 +82,8 @@ async function bootCopies(
   const notifySocket = join(place.sockets, 'notify');
   const listening = {
     socketPath: notifySocket,
+    // Nobody else knows of this socket, whose place is ours alone.
+    lock: { on: 'directory', directory: place.scratch, key: 'notify', orGoOn: true } as const,
     holder: order.holder,
     ...(user !== null && { guestUid: user }),
   };

@@ -14,11 +14,14 @@ const FICLONE = 0x40049409;
 const FICLONERANGE = 0x4020940d;
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
+const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const F_RDLCK = 0;
 const F_WRLCK = 1;
+const F_UNLCK = 2;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 const FALLOC_FL_KEEP_SIZE = 1;
@@ -147,18 +150,34 @@ export async function renameNoReplace(from: string, to: string): Promise<void> {
 }
 
 /**
- * Takes a write lock on the whole file, of the kind that meets the locks UML takes on its disks (fcntl). It belongs to
- * the open file and is gone with its last descriptor, at the latest with this process.
- * @returns false when another process holds a lock
+ * Takes a lock on the whole file, of the kind that meets the locks UML takes on its disks (fcntl), without waiting. It belongs to
+ * the open file and is gone with its last descriptor, at the latest with this process. By the way of threads, for the file may lie
+ * on another host.
+ * @returns false when another open file has a lock that does not go with it
  */
-export function lockWholeFile(fd: number): boolean {
-  // struct flock { s16 type, whence; s64 start, len; s32 pid } with the padding of 64-bit machines.
+export async function tryLockWholeFile(fd: number, kind: 'read' | 'write'): Promise<boolean> {
+  try {
+    const lock = wholeFile(kind === 'read' ? F_RDLCK : F_WRLCK);
+    await callAsync('fcntl(F_OFD_SETLK)', fcntlBuffer, fd, F_OFD_SETLK, lock);
+    return true;
+  } catch (error) {
+    if (['EAGAIN', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
+}
+
+/** Whether `tryLockWholeFile` would be refused to a writer. Takes nothing, so that nobody else is refused by it. */
+export async function isLockedByOthers(fd: number): Promise<boolean> {
+  const lock = wholeFile(F_WRLCK);
+  await callAsync('fcntl(F_OFD_GETLK)', fcntlBuffer, fd, F_OFD_GETLK, lock);
+  return lock.readInt16LE(0) !== F_UNLCK;
+}
+
+/** struct flock { s16 type, whence; s64 start, len; s32 pid } with the padding of 64-bit machines. */
+function wholeFile(type: number): Buffer {
   const lock = Buffer.alloc(32);
-  lock.writeInt16LE(F_WRLCK, 0);
-  if (fcntlBuffer(fd, F_OFD_SETLK, lock) === 0) return true;
-  const error = lastError('fcntl(F_OFD_SETLK)');
-  if (error.code === 'EAGAIN' || error.code === 'EACCES') return false;
-  throw error;
+  lock.writeInt16LE(type, 0);
+  return lock;
 }
 
 /**

@@ -1,7 +1,8 @@
 import { lstatSync } from 'node:fs';
 import { basename } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { withLocks } from '../exclusive-lock.js';
+import { withLocks } from '../locks/exclusive-lock.js';
+import type { Lock } from '../locks/lock.js';
 import { decodeNotification, maxNotificationBytes, type Notification } from './notification.js';
 import { bindNotifySocket, type NotifySocket, type NotifySocketOptions } from './notify-socket.js';
 import { maxSocketPathBytes } from './pinned-socket.js';
@@ -16,6 +17,11 @@ export interface NotificationSource {
 export interface Dropped {
   malformed: number;
   tooLarge: number;
+}
+
+/** Whoever of a state directory listens at a socket holds this. */
+export function listenerLock(state: string, socketPath: string): Lock {
+  return { on: 'state', state, key: `notify ${socketPath}` };
 }
 
 /** Listens on the notify socket of one guest, and reads whatever comes as it comes. */
@@ -34,19 +40,20 @@ export class NotifyListener implements NotificationSource {
   /**
    * Runs `use` while we listen. The socket MUST be read until it is gone: a guest whose notifications nobody reads stands
    * still after about eleven of them (uml-facts, fact 7). Afterwards the name is gone as well, and the guest goes on.
-   * @throws SocketPathTooLong, Busy when somebody else listens, NotifyUnusable
+   * @param options its `lock` is held, so that two of us don't take the socket from each other
+   * @throws SocketPathTooLong, Busy when somebody else listens, NotifyUnusable, and what `withLocks` throws
    */
   static async listenWhile<T>(
-    options: NotifySocketOptions,
+    options: NotifySocketOptions & { lock: Lock },
     use: (listener: NotifyListener) => Promise<T>,
   ): Promise<T> {
-    const { socketPath, holder } = options;
+    const { socketPath, holder, lock } = options;
     const lengthBytes = Buffer.byteLength(socketPath);
     if (lengthBytes > maxSocketPathBytes) {
       throw new UmlsnapError('SocketPathTooLong', { socketPath, lengthBytes, maxBytes: maxSocketPathBytes });
     }
     const what = `The notify socket ${socketPath}`;
-    return await withLocks({ keys: [`notify ${socketPath}`], holder, what, wait: false }, async () => {
+    return await withLocks({ locks: [lock], holder, what, wait: false }, async () => {
       const listener = new NotifyListener(socketPath, await bindNotifySocket(options));
       try {
         return await use(listener);

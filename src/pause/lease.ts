@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import type { Lock } from '../locks/lock.js';
 import { bootId } from '../process-identity.js';
 import { writeLeaseFile } from './lease-file.js';
 
@@ -121,8 +122,8 @@ export async function readLease(file: string): Promise<FoundLease> {
 }
 
 /** Guests have one lease at a time: whoever works on it holds this lock, which is part of the lock on the guest. */
-export function leaseLock(stateDirectory: string, guest: string): string {
-  return `state ${stateDirectory} ${guest}`;
+export function leaseLock(stateDirectory: string, guest: string) {
+  return { on: 'state', state: stateDirectory, key: `guest ${guest}` } as const satisfies Lock;
 }
 
 function isLeaseOf(file: string, pause: string): boolean {

@@ -1,8 +1,8 @@
 import { explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
-import { withLocks } from '../exclusive-lock.js';
 import { newNonce } from '../guest/agent/agent-exchange.js';
 import { formatOrder } from '../guest/agent/agent-messages.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { log, sysrq } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import { printableLine } from '../mconsole/printable.js';
@@ -52,10 +52,10 @@ async function recoverLocked(
 ): Promise<RecoveredFreeze | null> {
   if ('damaged' in found) return unreadable(found.file, found.damaged);
   const { guest } = found.lease;
-  const keys = [leaseLock(stateDirectory, guest)];
+  const locks = [leaseLock(stateDirectory, guest)];
   const holder = `umlsnap recover (pid ${process.pid})`;
   try {
-    return await withLocks({ keys, what: `Guest ${guest}`, holder, wait: false }, async () => {
+    return await withLocks({ locks, what: `Guest ${guest}`, holder, wait: false }, async () => {
       const reread = readFreezeLease(found.file);
       return reread && (await recoverFreeze(reread));
     });

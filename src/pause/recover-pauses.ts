@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainError } from '../error-text.js';
 import { isError } from '../errors.js';
-import { withLocks } from '../exclusive-lock.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { bootId, isAlive, isHeld, type ProcessIdentity } from '../process-identity.js';
 import {
   type FoundLease,
@@ -91,11 +91,11 @@ async function recoverLocked(
   const way: Way = { guestIsOurs: false, patienceMs };
   if ('damaged' in found) return unreadable(found.file, found.damaged);
   const { file, lease } = found;
-  const keys = [leaseLock(stateDirectory, lease.guest)];
+  const locks = [leaseLock(stateDirectory, lease.guest)];
   const what = `Guest ${lease.guest}`;
   try {
     return await withLocks(
-      { keys, what, holder: `umlsnap recover (pid ${process.pid})`, wait: false },
+      { locks, what, holder: `umlsnap recover (pid ${process.pid})`, wait: false },
       async () => {
         const reread = await readLeaseIfAny(file);
         return reread && (await recoverPause(reread, way));

@@ -18,13 +18,13 @@ export async function findOpener(file: FileIdentity): Promise<number | null> {
 
 /**
  * The pid of a process that holds a lock on the file by /proc/locks, where those of other users' processes are seen too; 0 when
- * the lock has no pid (an OFD lock), null when there is none.
+ * the lock has no pid (an OFD lock), null when there is none. A flock, as ours on the guest's disks, is nobody's who boots from it.
  */
 export async function findLocker(file: FileIdentity): Promise<number | null> {
   const lines = (await readFile('/proc/locks', 'utf8')).split('\n');
   for (const line of lines) {
     const [, type, , , pid, place = ''] = line.trim().split(/\s+/);
-    if (type === 'LEASE' || type === 'DELEG' || !isPlaceOf(place, file)) continue;
+    if (!['POSIX', 'OFDLCK'].includes(type ?? '') || !isPlaceOf(place, file)) continue;
     return Math.max(0, Number(pid));
   }
   return null;

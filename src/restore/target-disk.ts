@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { UmlsnapError } from '../errors.js';
-import { lockWholeFile } from '../image/linux-calls.js';
+import { tryLockWholeFile } from '../image/linux-calls.js';
 import { PathRefused, type Place, pathOf } from '../path/held-directory.js';
 import { type FileIdentity, findLocker, findOpener } from './file-holder.js';
 import { dropSecondName } from './temporary-name.js';
@@ -45,7 +45,7 @@ export async function takeTargetDisk(snapshot: string, place: Place): Promise<Ta
     const taken = { place, dev, ino, mode: Number(found.mode) & 0o777, owner, handle };
     if (dev !== found.dev || ino !== found.ino) throw replaced(snapshot, path);
     // In the time since, somebody may have come.
-    if (!lockWholeFile(handle.fd)) throw inUse(path, await findLocker(found));
+    if (!(await tryLockWholeFile(handle.fd, 'write'))) throw inUse(path, await findLocker(found));
     await refuseIfOpen(path, found);
     return taken;
   } catch (error) {

@@ -26,7 +26,13 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
       await checkStore(store, history);
       await discardLeftovers(store, config.name);
       const { pid } = processes.main;
-      const search = { guest, pid, holder: `umlsnap job ${job}`, signal };
+      const search = {
+        guest,
+        pid,
+        stateDirectory: order.stateDirectory,
+        holder: `umlsnap job ${job}`,
+        signal,
+      };
       const listener = (await ports.notifications?.()) ?? null;
       const ears = { guest: config.name, log, history: listener ? null : history };
       return await withAgent(search, listener, (found, source) =>

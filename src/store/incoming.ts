@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { withLocks } from '../exclusive-lock.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { ensureDirectory } from '../image/durable-file.js';
 import {
   backingsLock,

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { UmlsnapError } from '../errors.js';
-import type { LockRequest } from '../exclusive-lock.js';
+import type { LockRequest } from '../locks/exclusive-lock.js';
+import type { Lock } from '../locks/lock.js';
 
 /**
  * Where everything lies in a directory store:
@@ -10,6 +11,7 @@ import type { LockRequest } from '../exclusive-lock.js';
  *     STORE/GUEST/.incoming-JOB/                  a snapshot in the making, never listed
  *     STORE/.backing/SHA256.img                   backing files, once each; SHA256.json remembers where they came from
  *     STORE/.trash/                               what is being removed
+ *     STORE/.locks/                               what its jobs lock, of whatever host or state they are
  *     STORE/.scratch/                             private copies of a verification, while it is at work
  *
  * Names of guests and jobs never begin with a dot, so that nothing of theirs can meet what is ours.
@@ -32,8 +34,9 @@ const backingEntry = /^(?:([0-9a-f]{64})\.(?:img|json)|\.([0-9a-f]{64})\.[0-9a-f
 
 export const manifestName = 'manifest.json';
 
-export const markerPath = (place: StorePlace) => join(place.path, '.umlsnap-store');
+export const markerPath = (place: Pick<StorePlace, 'path'>) => join(place.path, '.umlsnap-store');
 export const backingDirectory = (place: StorePlace) => join(place.path, '.backing');
+const lockDirectory = (place: Pick<StorePlace, 'path'>) => join(place.path, '.locks');
 export const scratchDirectory = (place: Pick<StorePlace, 'path'>) => join(place.path, '.scratch');
 export const trashDirectory = (place: StorePlace) => join(place.path, '.trash');
 
@@ -90,7 +93,17 @@ export const isTrashedFile = (entry: string) =>
  */
 export function backingsLock(place: StorePlace): LockRequest {
   const what = `The backing files of store ${place.name}`;
-  return { keys: [`backings ${place.path}`], holder: `umlsnap (pid ${process.pid})`, what, wait: true };
+  const lock = { on: 'directory', directory: lockDirectory(place), key: 'backings', orGoOn: false } as const;
+  return { locks: [lock], holder: `umlsnap (pid ${process.pid})`, what, wait: true };
+}
+
+/**
+ * Held, beside the state's, by whoever changes a guest's part of a store: other states and hosts may work in it too. Where it can't
+ * be had (the store is away, or read-only, or of a kind without such files), the state's excludes alone.
+ */
+export function guestPartLock(place: Pick<StorePlace, 'path'>, guest: string) {
+  const directory = lockDirectory(place);
+  return { on: 'directory', directory, key: `guest ${guest}`, orGoOn: true } as const satisfies Lock;
 }
 
 /** @throws Internal */

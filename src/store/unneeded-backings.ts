@@ -1,7 +1,7 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { withLocks } from '../exclusive-lock.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { directoriesIn, findIncomings } from './incoming.js';
 import {
   backingDirectory,

@@ -127,7 +127,8 @@ describe('an archive that is not whole', () => {
   const importIt = (path: string): Promise<{ code: string } | null> =>
     withOpen(path, 'r', async (handle) => {
       const input = { from: 'file' as const, fd: handle.fd, sizeBytes: (await handle.stat()).size };
-      const order = { input, label: path, store: other, signal: new AbortController().signal };
+      const { signal } = new AbortController();
+      const order = { input, label: path, store: other, stateDirectory: scene.state, signal };
       return (await scene.withHistory((history) => importArchive(order, history))).error;
     }).catch((error) => error);
 

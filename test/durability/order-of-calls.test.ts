@@ -43,6 +43,7 @@ const rules: Record<string, string> = {
   begin: `a guest has its part of the store, durably, before anything is written there
     mkdir store/debian
     fsync store
+    mkdir store/.locks
     mkdir ${incoming}`,
   backing: `a backing file is durable, its times too, before a manifest speaks of it
     mkdir store/.backing

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { NotifyListener } from '../../src/mconsole/notify-listener.js';
+import { listenerLock, NotifyListener } from '../../src/mconsole/notify-listener.js';
 import { captureChild } from '../capture/traced.js';
 import type { RunningCli } from '../support/cli.js';
 import { killInPause } from '../support/held-job.js';
@@ -188,7 +188,8 @@ test('an agent that was started anew while the disks were copied freezes all the
 });
 
 test('an agent that somebody else listens to when a snapshot begins freezes when he has heard enough', async () => {
-  const options = { socketPath: scene.notifySocket, holder: 'umlsnap (pid 1)' };
+  const lock = listenerLock(scene.state, scene.notifySocket);
+  const options = { socketPath: scene.notifySocket, lock, holder: 'umlsnap (pid 1)' };
   const { cli } = await NotifyListener.listenWhile(options, async () => {
     const cli = await startUntilSent('proc cmdline', '--require', 'frozen');
     // It tries to listen several times meanwhile.

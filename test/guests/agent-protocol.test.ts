@@ -1,7 +1,7 @@
 import { aroundEach, describe, expect, test } from 'vitest';
 import { AgentExchange, newNonce } from '../../src/guest/agent/agent-exchange.js';
 import { parseAnswer } from '../../src/guest/agent/agent-messages.js';
-import { NotifyListener } from '../../src/mconsole/notify-listener.js';
+import { listenerLock, NotifyListener } from '../../src/mconsole/notify-listener.js';
 import { setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -13,8 +13,10 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
   /** Every answer since the test began. */
   let heard: string[] = [];
 
-  aroundEach((runTest) =>
-    NotifyListener.listenWhile({ socketPath: scene.notifySocket, holder: 'this test' }, async (listener) => {
+  aroundEach((runTest) => {
+    const lock = listenerLock(scene.state, scene.notifySocket);
+    const options = { socketPath: scene.notifySocket, lock, holder: 'this test' };
+    return NotifyListener.listenWhile(options, async (listener) => {
       listener.subscribe((notification) => {
         if (notification.type === 'message') heard.push(notification.text);
       });
@@ -24,8 +26,8 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
       heard = [];
       await runTest();
       await expectWritable();
-    }),
-  );
+    });
+  });
   const runOfAgent = (isOther = (_: string) => true) =>
     waitFor('the agent', async () => {
       const ping = await exchange.ping(2000);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Finding } from '../../src/doctor/finding.js';
 import type { Orphan } from '../../src/doctor/orphans.js';
-import { withLocks } from '../../src/exclusive-lock.js';
+import { withLocks } from '../../src/locks/exclusive-lock.js';
 import { leaseLock, writeLease } from '../../src/pause/lease.js';
 import { readProcessStat } from '../../src/process-identity.js';
 import { runCli } from '../support/cli.js';
@@ -116,8 +116,8 @@ test.skipIf(!isRoot)(
 );
 
 test('a guest that somebody works on is asked nothing, and is no trouble', async () => {
-  const keys = [leaseLock(scene.state, 'debian')];
-  const lock = { keys, holder: 'umlsnap snapshot (pid 1)', what: 'Guest debian', wait: false };
+  const locks = [leaseLock(scene.state, 'debian')];
+  const lock = { locks, holder: 'umlsnap snapshot (pid 1)', what: 'Guest debian', wait: false };
   const { findings, of, troubles } = await withLocks(lock, () => doctor());
   expect(troubles).toEqual([]);
   expect(of('guest')?.what).toContain('umlsnap snapshot (pid 1)');

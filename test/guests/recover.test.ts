@@ -8,6 +8,7 @@ import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../sup
 import { runTool } from '../support/run-tool.js';
 import { expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
+import { whileFlocked } from '../support/while-flocked.js';
 
 /** What a killed job leaves behind, and what `recover` makes of it; what it can't put right it says, and does it the next time. */
 
@@ -64,6 +65,16 @@ test('after kill -9 of a snapshot together with its guardian the guest stands st
   await killInPause(scene);
   expect(await recovered({ resumed: ['debian'] })).toMatchObject({ endedBy: 'recover' });
 });
+
+test.runIf(process.getuid?.() === 0)(
+  'who may only read a disk, and locks it, keeps its guest neither from being resumed nor from being backed up',
+  () =>
+    whileFlocked(scene.guest.disks[0]?.path ?? '', { uid: 65534 }, async () => {
+      await killInPause(scene);
+      expect(await recovered({ resumed: ['debian'] })).toMatchObject({ endedBy: 'recover' });
+      expect(await scene.snapshot()).toMatchObject({ exitCode: 0, stderr: '' });
+    }),
+);
 
 test('recover leaves the incoming copy, the lease and the paused guest of a job at work alone', async () => {
   const cli = await startHeldInPause(scene.proxy, () => scene.startSnapshot());

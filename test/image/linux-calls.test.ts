@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { lockWholeFile, renameNoReplace } from '../../src/image/linux-calls.js';
+import { isLockedByOthers, renameNoReplace, tryLockWholeFile } from '../../src/image/linux-calls.js';
 import { withTempDir } from '../support/temp-dir.js';
 
 test('a rename that must not replace leaves alone even an empty directory, and gives each of many at once its own answer', () =>
@@ -38,17 +38,22 @@ test("the lock on a whole file is refused while a UML holds its own, and keeps a
     const path = join(dir, 'disk');
     await writeFile(path, 'disk');
     const file = await open(path, 'r+');
-    const asUml = async (meanwhile = () => {}) => {
+    const asUml = async (meanwhile = async () => {}) => {
       const uml = spawn('perl', ['-e', lockLikeUml, path], { stdio: ['pipe', 'pipe', 'inherit'] });
       const said = String((await once(uml.stdout, 'data'))[0]);
-      meanwhile();
+      await meanwhile();
       uml.stdin.end();
       await once(uml, 'exit');
       return said;
     };
     try {
-      expect(await asUml(() => expect(lockWholeFile(file.fd)).toBe(false))).toBe('locked\n');
-      expect(lockWholeFile(file.fd)).toBe(true);
+      const refused = async () => {
+        expect(await tryLockWholeFile(file.fd, 'write')).toBe(false);
+        expect(await isLockedByOthers(file.fd)).toBe(true);
+      };
+      expect(await asUml(refused)).toBe('locked\n');
+      expect(await isLockedByOthers(file.fd)).toBe(false);
+      expect(await tryLockWholeFile(file.fd, 'write')).toBe(true);
       expect(await asUml()).toBe('refused\n');
     } finally {
       await file.close();

@@ -4,7 +4,7 @@ import { guestLocks } from '../../jobs/guest-locks.js';
 import { withHouse } from '../../src/compose.js';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { withLocks } from '../../src/exclusive-lock.js';
+import { withLocks } from '../../src/locks/exclusive-lock.js';
 import { setScene } from '../support/scene.js';
 
 /** Which work on its guest a backup that is due waits for. The guest does not run: a backup that gets its turn says so. */

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { createSocket } from 'unix-dgram';
 import { expect, test } from 'vitest';
 import type { Notification } from '../../src/mconsole/notification.js';
-import { NotifyListener } from '../../src/mconsole/notify-listener.js';
+import { listenerLock, NotifyListener } from '../../src/mconsole/notify-listener.js';
 import { canTrace, withInjected } from '../capture/traced.js';
 import { startScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
@@ -30,7 +30,10 @@ const path = join(dir, 'n', 'one.sock');
 const send = (...datagrams: Buffer[]) => sendTo(path, ...datagrams);
 
 const listen = <T>(use: (listener: NotifyListener) => Promise<T>, more = {}) =>
-  NotifyListener.listenWhile({ socketPath: path, holder: 'this test', ...more }, use);
+  NotifyListener.listenWhile(
+    { socketPath: path, lock: listenerLock(join(dir, 'state'), path), holder: 'this test', ...more },
+    use,
+  );
 
 const untilGarbageIsHeard = async (listener: NotifyListener) => {
   await send(Buffer.from('garbage'));

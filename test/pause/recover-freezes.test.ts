@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { withLocks } from '../../src/exclusive-lock.js';
+import { withLocks } from '../../src/locks/exclusive-lock.js';
 import { type FreezeLease, freezeLeaseFile, writeFreezeLease } from '../../src/pause/freeze-lease.js';
 import { leaseLock } from '../../src/pause/lease.js';
 import { recoverFreezes } from '../../src/pause/recover-freezes.js';
@@ -49,7 +49,7 @@ describe('a freeze lease that was left', () => {
 
   test('of a guest that somebody works on is his own', async () => {
     await leave({ bootId: 'another boot' });
-    const lock = { keys: [leaseLock(state, 'one')], holder: 'a job', what: 'Guest one', wait: false };
+    const lock = { locks: [leaseLock(state, 'one')], holder: 'a job', what: 'Guest one', wait: false };
     expect(await withLocks(lock, () => recoverFreezes(state))).toEqual([]);
     expect(existsSync(file)).toBe(true);
   });

@@ -86,7 +86,7 @@ async function expectGoodAndFinished(state: string): Promise<number> {
   expect(contents).toEqual([neededBacking]);
   // A row that the history was not told to close is closed by recover, as at every start of a daemon.
   const recovered = { discarded: [], indexed: [], forgotten: [], problems: [] } as unknown as Recovered;
-  const places = { scratchPlaces: [] };
+  const places = { stateDirectory: join(store.path, '.state'), scratchPlaces: [] };
   await recover({ history, stores: [store], ...places }, recovered);
   expect(await rows()).toEqual(kept);
   history.close();

@@ -161,7 +161,7 @@ describe('a pin', () => {
 
   async function recovered() {
     const found = await recoverAtStart(history, []);
-    const places = { scratchPlaces: [] };
+    const places = { stateDirectory: join(fresh.dir, 'state'), scratchPlaces: [] };
     await recover({ history, stores: [store], ...places }, found);
     return found;
   }

@@ -25,9 +25,16 @@ interface Exit {
 /**
  * A real process that runs one of our scripts, to be killed, traced or raced against; the caller ends it.
  * @param script a URL relative to the caller's `import.meta.url`
+ * @param through a program, and its arguments, that becomes it
  */
-export function startScript(script: URL, args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [builtScript(script), ...args], { env: { ...process.env, ...env } });
+export function startScript(
+  script: URL,
+  args: string[],
+  env: Record<string, string> = {},
+  through: string[] = [],
+) {
+  const [program = '', ...rest] = [...through, process.execPath, builtScript(script), ...args];
+  const child = spawn(program, rest, { env: { ...process.env, ...env } });
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
   const stderr = heard(child.stderr);

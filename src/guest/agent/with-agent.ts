@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainError } from '../../error-text.js';
 import { isError, type NotFrozenCause, type UmlsnapError } from '../../errors.js';
-import { type NotificationSource, NotifyListener } from '../../mconsole/notify-listener.js';
+import { listenerLock, type NotificationSource, NotifyListener } from '../../mconsole/notify-listener.js';
 import type { Guest } from '../guest.js';
 import { notifyOwnerOf } from '../guest-user.js';
 import { AgentExchange } from './agent-exchange.js';
@@ -23,6 +23,7 @@ export interface AgentSearch {
   guest: Guest;
   /** Of the guest's main process. */
   pid: number;
+  stateDirectory: string;
   /** Who we are, for whoever wants to listen as well. */
   holder: string;
   /** How long the agent may take to answer. */
@@ -48,7 +49,7 @@ export async function withAgent<T>(
   listener: NotificationSource | null,
   use: (found: FoundAgent, source: NotificationSource | null) => Promise<T>,
 ): Promise<T> {
-  const { guest, holder, pid } = search;
+  const { guest, holder, pid, stateDirectory } = search;
   const unfit = await whyNotAsked(guest);
   if (unfit) return await use({ agent: null, missing: unfit }, listener);
   if (listener) return await use(await findAgent(search, listener), listener);
@@ -56,7 +57,9 @@ export async function withAgent<T>(
   for (const startedMs = performance.now(); ; ) {
     try {
       const guestUid = notifyOwnerOf(guest.config) ?? statSync(`/proc/${pid}`).uid;
-      const options = { socketPath: guest.config.notify, holder, guestUid };
+      const socketPath = guest.config.notify;
+      const lock = listenerLock(stateDirectory, socketPath);
+      const options = { socketPath, lock, holder, guestUid };
       return await NotifyListener.listenWhile(options, async (own) => {
         isListening = true;
         return await use(await findAgent(search, own), own);

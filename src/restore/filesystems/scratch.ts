@@ -71,6 +71,11 @@ async function removeLeftoversIn(held: HeldDirectory): Promise<string[]> {
   return removed;
 }
 
+/** Makes the place, if need be: only ours. @throws ScratchUnusable */
+export async function makeScratchPlace(place: string): Promise<void> {
+  await onPlace(place, async () => (await HeldDirectory.openOwn(place, { make: true })).close());
+}
+
 /** Bytes that an ordinary user may still write there. */
 export async function freeBytesIn(directory: string): Promise<number> {
   const { bavail, bsize } = await statfs(directory);
