@@ -14,6 +14,7 @@ import { type Listening, withPageServer } from '../dashboard/http/page-server.js
 import { addDashboard } from '../dashboard/http/routes.js';
 import { Keys } from '../dashboard/keys.js';
 import { LoginCodes } from '../dashboard/login-codes.js';
+import { Sessions } from '../dashboard/sessions.js';
 import { readToken } from '../dashboard/token-file.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
 import { isError, type UmlsnapError } from '../errors.js';
@@ -38,6 +39,7 @@ export class DaemonDashboard {
   readonly #config: DashboardConfig;
   readonly #dashboard: Dashboard;
   readonly #codes = new LoginCodes(() => performance.now());
+  readonly #sessions = new Sessions((id) => this.#dashboard.feed.dismiss(id));
   /** Why there is no address. */
   #problem: UmlsnapError | undefined;
   #keys: Keys;
@@ -72,16 +74,12 @@ export class DaemonDashboard {
     let isListening = false;
     try {
       this.#keys = new Keys(readToken(this.#config.tokenFile));
-      return await withPageServer(
-        this.#config,
-        (listening) => this.#partsFor('tcp', listening.port),
-        (listening) => {
-          isListening = true;
-          this.#listening = listening;
-          log.info({ url: this.#url(), login: 'umlsnap ctl dashboard' }, 'dashboard');
-          return use();
-        },
-      );
+      return await withPageServer(this.#config, this.#partsFor('tcp'), (listening) => {
+        isListening = true;
+        this.#listening = listening;
+        log.info({ url: this.#url(), login: 'umlsnap ctl dashboard' }, 'dashboard');
+        return use();
+      });
     } catch (error) {
       if (isListening || !isError(error, 'DashboardUnusable')) throw error;
       this.#problem = error;
@@ -99,13 +97,12 @@ export class DaemonDashboard {
       const url = this.#url();
       return { url, loginUrl: `${url}login?code=${this.#codes.make()}`, scrapeToken: this.#keys.scrapeToken };
     });
-    addDashboard(app, this.#partsFor('socket', 0));
+    addDashboard(app, this.#partsFor('socket'));
   };
 
-  #partsFor(via: 'socket' | 'tcp', port: number): RouteParts {
+  #partsFor(via: 'socket' | 'tcp'): RouteParts {
     return {
-      ...{ dashboard: this.#dashboard, keys: this.#keys, codes: this.#codes, via },
-      cookieName: `umlsnap_${port}`,
+      ...{ dashboard: this.#dashboard, keys: this.#keys, codes: this.#codes, sessions: this.#sessions, via },
       rules: () => this.#options.config().dashboard ?? this.#config,
     };
   }

@@ -31,6 +31,14 @@ export type Access =
   | { may: null; because: 'host' | 'origin' | 'login' };
 
 /**
+ * Whether somebody may be logged in under this name. `localhost` is also ::1, where another user may listen on our port: a browser
+ * that asks there shows him its cookie. Nobody but us is at our address.
+ */
+export function maySessionBeAt(host: string | undefined): boolean {
+  return !/^(.*\.)?localhost(:\d*)?$/i.test(host ?? '');
+}
+
+/**
  * Decides about a request. Names that are not ours are refused, and what changes something MUST come from a page of ours, on
  * the socket too: see browser-guard.ts.
  */

@@ -14,6 +14,11 @@ export class Html {
   toString(): string {
     return this.#text;
   }
+
+  /** With what it leads to below another path than `/`. Text has no quotes of its own: this finds what we wrote, and no word of a guest. */
+  below(path: string): Html {
+    return new Html(this.#text.replace(/ (href|src|action|formaction|data-base)="\//g, ` $1="${path}`));
+  }
 }
 
 /** What may stand in a template: nothing for null, undefined and false, and lists one after the other. */

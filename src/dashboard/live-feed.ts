@@ -1,8 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import type { BoardWatcher, JobBoard, RunningJob } from '../control/job-board.js';
 
-/** Viewers at a time; each is a connection that stays. */
-const maxViewers = 64;
+/** At a time; each is a connection that stays. */
+const maxStreams = 64;
+const maxStreamsOfOne = 16;
 /** A viewer that reads nothing may have so much waiting for it; then it is let go, and comes back by itself. */
 const maxUnreadBytes = 256 * 1024;
 /** Often enough for a proxy that ends what is silent. */
@@ -13,7 +14,7 @@ const heartbeatMs = 20_000;
  * a page may show something else now. What a page shows of it, it asks for.
  */
 export class LiveFeed {
-  readonly #viewers = new Set<ServerResponse>();
+  readonly #viewers = new Map<ServerResponse, string | null>();
   readonly #onViewer: () => void;
   readonly #endWatch: () => void;
   readonly #heartbeat: NodeJS.Timeout;
@@ -30,14 +31,19 @@ export class LiveFeed {
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs).unref();
   }
 
-  /** @returns false: there are viewers enough */
-  join(response: ServerResponse): boolean {
-    if (this.#viewers.size >= maxViewers) return false;
+  /**
+   * @param viewer who it is; null: a stranger, and all of them together are as one, beside those who are known
+   * @returns false: that one has streams enough, or all who are known have
+   */
+  join(response: ServerResponse, viewer: string | null): boolean {
+    const viewers = [...this.#viewers.values()];
+    if (viewers.filter((one) => one === viewer).length >= maxStreamsOfOne) return false;
+    if (viewer !== null && viewers.filter((one) => one !== null).length >= maxStreams) return false;
     response.on('error', () => response.destroy());
     response.once('close', () => this.#viewers.delete(response));
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
     response.write('retry: 3000\n\n');
-    this.#viewers.add(response);
+    this.#viewers.set(response, viewer);
     this.#onViewer();
     return true;
   }
@@ -46,10 +52,15 @@ export class LiveFeed {
     this.#send('changed', { guest });
   }
 
+  /** Ends what somebody has open who may not look any more, also where they don't read. */
+  dismiss(viewer: string): void {
+    for (const [response, of] of this.#viewers) if (of === viewer) response.destroy();
+  }
+
   close(): void {
     clearInterval(this.#heartbeat);
     this.#endWatch();
-    for (const viewer of this.#viewers) viewer.end();
+    for (const response of this.#viewers.keys()) response.end();
   }
 
   #changedBy({ guest }: RunningJob): void {
@@ -68,10 +79,10 @@ export class LiveFeed {
   }
 
   #write(text: string): void {
-    for (const viewer of this.#viewers) {
-      if (viewer.destroyed || viewer.writableEnded) continue;
-      viewer.write(text);
-      if (viewer.writableLength > maxUnreadBytes) viewer.destroy();
+    for (const response of this.#viewers.keys()) {
+      if (response.destroyed || response.writableEnded) continue;
+      response.write(text);
+      if (response.writableLength > maxUnreadBytes) response.destroy();
     }
   }
 }

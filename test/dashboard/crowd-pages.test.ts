@@ -14,19 +14,20 @@ import {
   withPage,
 } from './browser.js';
 import { type Crowd, failing, late, makeCrowd, withoutSnapshot } from './crowd.js';
-import { DashboardOfTests, formTokenIn } from './daemon-of-tests.js';
+import { withListener } from './stranger.js';
+import { DashboardOfTests, formTokenIn, type Login, loginIn } from './daemon-of-tests.js';
 
 /** A daemon with 300 guests and a long history: who gets to see it, and how it looks in a browser. */
 
 let dir: string;
 let crowd: Crowd;
 let dashboard: DashboardOfTests;
-let cookie: string;
+let session: Login;
 beforeAll(async () => {
   dir = await makeTempDir();
   crowd = await makeCrowd(dir, { guests: 300, jobsPerGuest: 20, jobsWithPhases: 5 });
   dashboard = await DashboardOfTests.start(crowd);
-  cookie = await dashboard.logIn();
+  session = await dashboard.logIn();
 }, 120_000);
 afterAll(async () => {
   await dashboard?.daemon.end();
@@ -34,7 +35,8 @@ afterAll(async () => {
 });
 
 const named = (index: number) => crowd.names[index] ?? '';
-const read = (path: string) => dashboard.ask(path, { headers: { cookie } });
+const read = (path: string, { cookie, path: below } = session) =>
+  dashboard.ask(below + path, { headers: { cookie } });
 
 describe('whoever gets to the port', () => {
   test('sees nothing without a login, and is told how to get one', async () => {
@@ -50,9 +52,18 @@ describe('whoever gets to the port', () => {
     const { pathname, search } = new URL(await dashboard.loginUrl());
     const { status, headers } = await dashboard.ask(pathname + search);
     expect(status).toBe(303);
-    expect(String(headers['set-cookie'])).toMatch(/; Path=\/; HttpOnly; SameSite=Strict; Max-Age=604800$/);
+    const attributes = /; Path=\/s\/[\w-]{22}\/; HttpOnly; SameSite=Strict; Max-Age=604800$/;
+    expect(String(headers['set-cookie'])).toMatch(attributes);
     expect(await dashboard.ask(pathname + search)).toMatchObject({ status: 401 });
-    expect(await read('/')).toMatchObject({ status: 200 });
+    const made = loginIn(headers);
+    expect(await read('', made)).toMatchObject({ status: 200 });
+    // Neither the path nor the cookie is worth anything alone, or with that of another session.
+    for (const { cookie, path } of [
+      { ...made, cookie: '' },
+      { ...made, path: '/' },
+      { ...made, path: session.path },
+    ])
+      expect(await read('', { cookie, path })).toMatchObject({ status: 401 });
   });
 
   test('logs in by the token of the file, and by no other; with that for Prometheus it gets the metrics, and nothing else', async () => {
@@ -70,14 +81,25 @@ describe('whoever gets to the port', () => {
   });
 
   test('is refused under a name that is not ours, also with a cookie, and on the socket', async () => {
-    const headers = { cookie, host: 'evil.example' };
-    expect(await dashboard.ask('/', { headers })).toMatchObject({ status: 421 });
+    const headers = { cookie: session.cookie, host: 'evil.example' };
+    expect(await dashboard.ask(session.path, { headers })).toMatchObject({ status: 421 });
     for (const path of ['/', '/status'])
       expect(await dashboard.ask(path, { headers, bySocket: true })).toMatchObject({ status: 400 });
   });
 
+  test('is not logged in by the name localhost, which is another user’s at ::1: no cookie is made there, and none is taken', async () => {
+    const { pathname, search } = new URL(await dashboard.loginUrl());
+    for (const host of ['localhost', 'LOCALHOST:8460', 'x.localhost']) {
+      const headers = { host, cookie: session.cookie };
+      expect(await dashboard.ask(pathname + search, { headers })).toMatchObject({ status: 421 });
+      expect(await dashboard.press('/login', { token: 'x' }, { headers })).toMatchObject({ status: 421 });
+      expect(await dashboard.ask(session.path, { headers })).toMatchObject({ status: 401 });
+    }
+    expect(await dashboard.ask(pathname + search)).toMatchObject({ status: 303 });
+  });
+
   test('gets every answer with a policy that allows nothing from elsewhere', async () => {
-    const answers = [await read('/'), await dashboard.ask('/login'), await read('/guests/none')];
+    const answers = [await read(''), await dashboard.ask('/login'), await read('guests/none')];
     for (const { headers, body } of answers) {
       expect(headers).toMatchObject({
         'content-security-policy': expect.stringMatching(/^default-src 'none'; .*frame-ancestors 'none'$/),
@@ -93,7 +115,7 @@ describe('the first page', () => {
   const rowsIn = (body: string) => [...body.matchAll(/<tr id="g-([^"]+)">/g)].map(([, name]) => name);
 
   test('says what is not well, the worst first, in less than 150 KiB for 300 guests', async () => {
-    const { body } = await read('/');
+    const { body } = await read('');
     expect(Buffer.byteLength(body)).toBeLessThan(150 * 1024);
     expect(body).toContain('3 of 300 guests need attention.');
     const rows = rowsIn(body);
@@ -108,7 +130,7 @@ describe('the first page', () => {
   });
 
   test('is asked for again in parts by its script', async () => {
-    const { body } = await read('/rows?guest=web-001&guest=db-002&guest=nobody');
+    const { body } = await read('rows?guest=web-001&guest=db-002&guest=nobody');
     expect(rowsIn(body).sort()).toEqual(['db-002', 'web-001']);
     expect(body).toContain('id="verdict"');
   });
@@ -117,8 +139,8 @@ describe('the first page', () => {
 describe('a button', () => {
   type Fields = Record<string, string>;
   const press = (fields: Fields, headers: Fields) =>
-    dashboard.press('/guests/web-001/snapshot', fields, { headers });
-  const formOf = async () => formTokenIn(await read('/guests/web-001'));
+    dashboard.press(`${session.path}guests/web-001/snapshot`, fields, { headers });
+  const formOf = async () => formTokenIn(await read('guests/web-001'));
 
   /** What the page that an answer leads to says, once that is done. */
   async function outcomeAt(
@@ -131,28 +153,32 @@ describe('a button', () => {
   }
 
   test('does nothing without the token of a form, or with that of another session', async () => {
+    const { cookie } = session;
     const other = await dashboard.logIn();
-    const form = await formOf();
+    const [form, othersForm] = [await formOf(), formTokenIn(await read('guests/web-001', other))];
     expect(form).not.toBe('');
-    const jobs = async () => (await read('/guests/web-001')).body.match(/href="\/jobs\//g)?.length;
+    const jobs = async () => (await read('guests/web-001')).body.match(/href="\S*\/jobs\//g)?.length;
     const before = await jobs();
     const refused: [Fields, Fields][] = [
       [{}, { cookie }],
       [{ form: 'x' }, { cookie }],
-      [{ form }, { cookie: other }],
+      [{ form: othersForm }, { cookie }],
       [{ form }, { cookie, origin: 'http://evil.example' }],
       [{ form }, { cookie, 'sec-fetch-site': 'cross-site' }],
     ];
     for (const given of refused) expect((await press(...given)).status).toBe(403);
-    expect((await press({ form }, {})).status).toBe(401);
+    for (const headers of [{}, { cookie: other.cookie }])
+      expect((await press({ form }, headers)).status).toBe(401);
     expect(await jobs()).toBe(before);
   });
 
   test('does what it says, and the next page tells what it came to', async () => {
+    const { cookie } = session;
     const pressed = await press({ form: await formOf() }, { cookie, origin: dashboard.url.origin });
     expect(pressed.status).toBe(303);
     const failed = /A snapshot of web-001 failed: .*no management console/;
-    expect(await outcomeAt(pressed, read)).toMatch(failed);
+    const ask = (path: string) => dashboard.ask(path, { headers: { cookie } });
+    expect(await outcomeAt(pressed, ask)).toMatch(failed);
   });
 
   test('works on the socket without a login, and not for a page of another site', async () => {
@@ -173,21 +199,21 @@ describe('in Chromium', () => {
   }, 120_000);
   afterAll(() => chromium?.close());
 
-  const visit = (options: BrowserContextOptions, use: (page: Page) => Promise<void>) =>
+  /** @param use is told where the pages of its session are */
+  const visit = (options: BrowserContextOptions, use: (page: Page, url: string) => Promise<void>) =>
     withPage(chromium.browser, { viewport: desktop, ...options }, async (page, context) => {
-      await context.addCookies([await dashboard.browserCookie()]);
-      await use(page);
+      await use(page, await dashboard.logInBrowser(context));
     });
 
   test('every page is in order on a desktop and on a phone, in light and in dark colours', async () => {
-    await visit({}, async (page) => {
+    await visit({}, async (page, url) => {
       const complaints = complaintsOf(page);
-      const { body } = await read('/guests/web-001');
-      const job = /href="(\/jobs\/[^"]+)"/.exec(body)?.[1] ?? '';
-      for (const path of ['/', '/guests/web-001', job, '/login']) {
-        await page.goto(dashboard.url.origin + path);
+      const { body } = await read('guests/web-001');
+      const job = /href="[^"]*\/(jobs\/[^"]+)"/.exec(body)?.[1] ?? '';
+      for (const path of ['', 'guests/web-001', job, 'login']) {
+        await page.goto(url + path);
         // Three hundred rows are alike to axe, and take it long: the worst and some others are looked at.
-        if (path === '/') {
+        if (path === '') {
           await page.fill('#find', 'b-00');
           await page.evaluate(`for (const row of document.querySelectorAll('#guests tbody tr'))
             if (row.offsetParent === null) row.remove()`);
@@ -227,11 +253,31 @@ describe('in Chromium', () => {
     });
   });
 
+  test('shows its cookie to no other port, wherever a page of another user leads it, and tells it no path', async () => {
+    await withListener(async (listener) => {
+      await visit({}, async (page, url) => {
+        const { pathname } = new URL(url);
+        const other = `http://${dashboard.url.hostname}:${listener.port}`;
+        await page.goto(url);
+        await page.evaluate(`location.href = '${other}/from-our-page'`);
+        await page.waitForURL('**/from-our-page');
+        for (const path of ['/', '/s/', '/login', '/guests/web-001', '/s/x/']) await page.goto(other + path);
+        const seen = listener.seen().filter((line) => !line.startsWith('/favicon'));
+        expect(seen).toHaveLength(6);
+        for (const words of ['umlsnap', pathname]) expect(seen.join('\n')).not.toContain(words);
+        // The cookie is there all the while, and a visitor who knows no path is led to the session by what this port alone gets.
+        await page.goto(dashboard.url.href);
+        await page.waitForURL(url);
+        await page.locator('#guests').waitFor();
+      });
+    });
+  });
+
   test('pages without a script have everything, buttons included', async () => {
-    await visit({ javaScriptEnabled: false }, async (page) => {
-      await page.goto(dashboard.url.href);
+    await visit({ javaScriptEnabled: false }, async (page, url) => {
+      await page.goto(url);
       expect(await page.locator('#guests tbody tr').count()).toBe(300);
-      await page.goto(`${dashboard.url.href}guests/db-002`);
+      await page.goto(`${url}guests/db-002`);
       await page.click('text=Snapshot now');
       await page.waitForURL('**/guests/db-002?errand=*');
       await waitFor('the errand to end', async () => {

@@ -13,6 +13,7 @@ interface CrowdOptions {
   jobsPerGuest: number;
   /** Of each guest's newest jobs, so many have their phases. */
   jobsWithPhases: number;
+  dashboard?: { readWithoutToken: boolean };
 }
 
 export type Crowd = Awaited<ReturnType<typeof makeCrowd>>;
@@ -36,7 +37,7 @@ export async function makeCrowd(dir: string, options: CrowdOptions) {
   await mkdir(dir, { recursive: true });
   const config = {
     state,
-    dashboard: { listen: '127.0.0.1:0' },
+    dashboard: { listen: '127.0.0.1:0', ...options.dashboard },
     stores: { local: { type: 'directory', path: join(dir, 'store') } },
     defaults: { timezone: 'UTC', schedule: `15 ${hour} * * *`, catchUp: false, keep: { daily: 14 } },
     guests: Object.fromEntries(names.map((name) => [name, guestOf(join(dir, name))])),

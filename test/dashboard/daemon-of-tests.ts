@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import type { BrowserContext } from 'playwright-core';
 import type { CliResult } from '../support/cli.js';
 import type { Scene } from '../support/scene.js';
 import { TestDaemon } from '../support/test-daemon.js';
@@ -21,6 +22,12 @@ interface AskOptions {
   body?: string;
   /** Over the control socket in place of the port. */
   bySocket?: boolean;
+}
+
+export interface Login {
+  cookie: string;
+  /** Below it are the pages of the session, and to them alone a browser shows its cookie. */
+  path: string;
 }
 
 /** A daemon with its dashboard, and whoever asks it. */
@@ -67,18 +74,29 @@ export class DashboardOfTests {
     return (await this.ctl('dashboard')).stdout.trim();
   }
 
-  /** The cookie of a new session, by the token of the file. */
-  async logIn(): Promise<string> {
-    const token = (await readFile(join(this.house.state, 'dashboard.token'), 'utf8')).trim();
-    const { headers } = await this.press('/login', { token });
-    return String(headers['set-cookie']).split(';')[0] ?? '';
+  /** A new session, by the token of the file. */
+  async logIn(): Promise<Login> {
+    const { headers } = await this.press('/login', { token: await this.token() });
+    return loginIn(headers);
   }
 
-  /** The same for a browser. */
-  async browserCookie(): Promise<{ name: string; value: string; url: string }> {
-    const [name = '', value = ''] = (await this.logIn()).split('=');
-    return { name, value, url: this.url.href };
+  async token(): Promise<string> {
+    return (await readFile(join(this.house.state, 'dashboard.token'), 'utf8')).trim();
   }
+
+  /** Has a browser show the cookie of a new session. @returns where its pages are */
+  async logInBrowser(context: BrowserContext): Promise<string> {
+    const { cookie, path } = await this.logIn();
+    const [name = '', value = ''] = cookie.split('=');
+    await context.addCookies([{ name, value, domain: this.url.hostname, path, sameSite: 'Strict' }]);
+    return this.url.origin + path;
+  }
+}
+
+/** What an answer to a login says. */
+export function loginIn(headers: Asked['headers']): Login {
+  const [, cookie = '', path = ''] = /^([^;]+); Path=([^;]+);/.exec(String(headers['set-cookie'])) ?? [];
+  return { cookie, path };
 }
 
 /** What a page's forms show. */

@@ -1,36 +1,38 @@
 import { chmod, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Keys } from '../../src/dashboard/keys.js';
 import { LoginCodes } from '../../src/dashboard/login-codes.js';
+import { type Session, Sessions, sessionMs } from '../../src/dashboard/sessions.js';
 import { readToken } from '../../src/dashboard/token-file.js';
 import { withTempDir } from '../support/temp-dir.js';
 
 const keys = new Keys('a'.repeat(43));
-const now = new Date('2026-11-28T00:00:00Z');
-const later = new Date('2026-11-29T00:00:00Z');
-
-describe('a cookie', () => {
-  const session = keys.newSession(later);
-
-  test('is good until its time, for whoever has the same secret', () => {
-    expect(new Keys('a'.repeat(43)).isSession(session, now)).toBe(true);
-    expect(keys.isSession(session, later)).toBe(false);
-    expect(new Keys('b'.repeat(43)).isSession(session, now)).toBe(false);
+describe('a session', () => {
+  test('is open to whoever has its secret, until it is ended, by its time or by others after it', () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const ended: string[] = [];
+    const sessions = new Sessions((id) => ended.push(id));
+    const [one, other] = [sessions.begin(), sessions.begin()];
+    const isOpen = ({ id, secret }: Session) => sessions.isOpen(id, ['of another daemon', secret]);
+    expect([one, other].map(isOpen)).toEqual([true, true]);
+    for (const secret of [other.secret, one.id, '', one.secret.slice(1)])
+      expect(sessions.isOpen(one.id, [secret])).toBe(false);
+    sessions.end(one.id);
+    expect([one, other].map(isOpen)).toEqual([false, true]);
+    vi.advanceTimersByTime(sessionMs);
+    expect(isOpen(other)).toBe(false);
+    const oldest = sessions.begin();
+    for (let count = 0; count < 256; count++) sessions.begin();
+    expect(isOpen(oldest)).toBe(false);
+    expect(ended).toEqual([one.id, other.id, oldest.id]);
   });
 
-  test('can be changed in no place, not to live longer either', () => {
-    const changed = [...session].map((letter, index) =>
-      [session.slice(0, index), letter === 'z' ? 'y' : 'z', session.slice(index + 1)].join(''),
-    );
-    for (const other of [...changed, `z${session}`, '']) expect(keys.isSession(other, now)).toBe(false);
-  });
-
-  test('is not what a form shows, and a form of one is none of another', () => {
-    const form = keys.formToken(session);
-    expect(keys.isFormToken(form, session)).toBe(true);
-    for (const other of [undefined, keys.newSession(later)])
-      expect(keys.isFormToken(form, other)).toBe(false);
+  test('has forms that are none of another', () => {
+    const form = keys.formToken('a');
+    expect(keys.isFormToken(form, 'a')).toBe(true);
+    for (const other of [undefined, 'b']) expect(keys.isFormToken(form, other)).toBe(false);
     expect(keys.isFormToken('', undefined)).toBe(false);
   });
 });

@@ -29,8 +29,7 @@ afterAll(async () => {
 /** Of the guest's page, each in a context of its own, with a session of its own. */
 const visit = (use: (page: Page) => Promise<void>) =>
   withPage(chromium.browser, { viewport: desktop }, async (page, context) => {
-    await context.addCookies([await dashboard.browserCookie()]);
-    await page.goto(`${dashboard.url.href}guests/debian`);
+    await page.goto(`${await dashboard.logInBrowser(context)}guests/debian`);
     await use(page);
   });
 

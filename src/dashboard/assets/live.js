@@ -4,6 +4,14 @@ const settleMs = 400;
 const refreshMs = 60_000;
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
+/** Where a session's pages are. That is kept for this port alone: a cookie would tell it to every port of the host. */
+const base = document.body.dataset.base;
+const lastBase = localStorage.getItem('base') ?? '';
+if (base !== '/') localStorage.setItem('base', base);
+else if (location.pathname.startsWith('/s/')) localStorage.removeItem('base');
+else if (location.pathname !== '/login' && /^\/s\/[\w-]+\/$/.test(lastBase))
+  location.replace(lastBase + location.pathname.slice(1));
+
 const parser = new DOMParser();
 const table = document.getElementById('guests');
 const live = document.getElementById('live');
@@ -35,7 +43,7 @@ const fetchPage = async (url) => {
 /** Of many guests the whole page is less to ask for. */
 const urlOfChanges = () => {
   if (!table || changed.has('*') || changed.size > 40) return location.href;
-  return `/rows?${[...changed].map((guest) => `guest=${encodeURIComponent(guest)}`).join('&')}`;
+  return `${base}rows?${[...changed].map((guest) => `guest=${encodeURIComponent(guest)}`).join('&')}`;
 };
 
 const refresh = async () => {
@@ -61,7 +69,9 @@ const soon = (afterMs = settleMs) => {
 };
 
 const isAbout = (guest) =>
-  table !== null || location.pathname.startsWith('/jobs/') || location.pathname === `/guests/${guest}`;
+  table !== null ||
+  location.pathname.startsWith(`${base}jobs/`) ||
+  location.pathname === `${base}guests/${guest}`;
 
 const onChanged = (event) => {
   const { guest } = JSON.parse(event.data);
@@ -99,7 +109,7 @@ if (find && table && table.tBodies[0].rows.length > 8) {
 }
 
 if (document.querySelector('#verdict, [data-live]')) {
-  const source = new EventSource('/events');
+  const source = new EventSource(`${base}events`);
   source.addEventListener('job', onJob);
   source.addEventListener('changed', onChanged);
   source.addEventListener('open', () => {

@@ -7,13 +7,14 @@ import type { FrontDesk, RouteParts } from './front-desk.js';
 
 export function addButtons(scope: FastifyInstance, desk: FrontDesk, { dashboard }: RouteParts): void {
   type Pressed = FastifyRequest<{ Params: Record<string, string>; Body: unknown }>;
+  /** @param press gives where to go then, from the first page on */
   const button = (path: string, press: (request: Pressed) => Promise<string>) =>
     scope.post<{ Params: Record<string, string>; Body: unknown }>(path, async (request, reply) => {
       desk.requireForm(request);
-      return await reply.redirect(await press(request), 303);
+      return await reply.redirect(desk.pathFor(request) + (await press(request)), 303);
     });
   const { errands } = dashboard;
-  const guestPath = (guest: string, { id }: Errand) => `/guests/${encodeURIComponent(guest)}?errand=${id}`;
+  const guestPath = (guest: string, { id }: Errand) => `guests/${encodeURIComponent(guest)}?errand=${id}`;
   button('/guests/:guest/snapshot', async (request) => {
     const { guest = '' } = request.params;
     dashboard.requireGuest(guest);
@@ -42,7 +43,7 @@ export function addButtons(scope: FastifyInstance, desk: FrontDesk, { dashboard 
   }
   button('/jobs/:job/cancel', async ({ params: { job = '' } }) => {
     dashboard.cancel(job);
-    return `/jobs/${encodeURIComponent(job)}`;
+    return `jobs/${encodeURIComponent(job)}`;
   });
 }
 

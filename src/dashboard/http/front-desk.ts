@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Way } from '../../control/browser-guard.js';
 import { hearOut } from '../../control/hear-out.js';
@@ -5,7 +6,14 @@ import { peerPid } from '../../control/peer-pid.js';
 import type { Requester } from '../../control/request.js';
 import { asUmlsnapError, explainError } from '../../error-text.js';
 import { UmlsnapError } from '../../errors.js';
-import { type AccessRules, decideAccess, type Rights } from '../access.js';
+import {
+  type Access,
+  type AccessRules,
+  type Caller,
+  decideAccess,
+  maySessionBeAt,
+  type Rights,
+} from '../access.js';
 import type { Dashboard } from '../dashboard.js';
 import type { Errand } from '../errands.js';
 import type { Html } from '../html.js';
@@ -13,53 +21,46 @@ import type { Keys } from '../keys.js';
 import type { LoginCodes } from '../login-codes.js';
 import { messagePage, type View } from '../pages/layout.js';
 import { loginPage } from '../pages/login-page.js';
+import type { Sessions } from '../sessions.js';
+import { Rations } from './rations.js';
+import { Refused, refusals } from './refusals.js';
 
 export interface RouteParts {
   dashboard: Dashboard;
   keys: Keys;
   codes: LoginCodes;
+  sessions: Sessions;
   via: Way;
   rules(): AccessRules;
-  /** Tells cookies of several daemons on one host apart. */
-  cookieName: string;
 }
 
-/** Thrown for a request that may not do what it asks for. */
-class Refused extends Error {
-  readonly because: 'host' | 'origin' | 'login' | 'form' | 'rights';
+export const cookieName = 'umlsnap';
+/** Below it are a session's pages, and to them alone goes its cookie. */
+export const sessionPath = (id: string) => `/s/${id}/`;
 
-  constructor(because: Refused['because']) {
-    super(because);
-    this.because = because;
-  }
-}
-
-const refusals: Record<Refused['because'], { status: number; text: string }> = {
-  host: {
-    status: 421,
-    text: 'This daemon is not known by the name that you asked for. Use its address, or add the name to dashboard.hosts.',
-  },
-  origin: { status: 403, text: 'This was asked for by a page of another site. Nothing was done.' },
-  form: {
-    status: 403,
-    text: 'This form is too old, or not one of ours. Nothing was done: load the page again.',
-  },
-  rights: { status: 403, text: 'This token is for metrics only.' },
-  login: { status: 401, text: 'Log in first: umlsnap ctl dashboard prints a link.' },
-};
+type Decided = Access & Pick<Caller, 'proves'>;
 
 /** Knows who asks, and says no. */
 export class FrontDesk {
   readonly #parts: RouteParts;
+  readonly #onTrusted: (request: IncomingMessage) => void;
+  readonly #rations = new Rations();
+  /** Decided once for each request: a wrong token counts. */
+  readonly #decided = new WeakMap<FastifyRequest, Decided>();
 
-  constructor(parts: RouteParts) {
+  /** @param onTrusted told of each request by somebody who may press buttons */
+  constructor(parts: RouteParts, onTrusted: (request: IncomingMessage) => void) {
     this.#parts = parts;
+    this.#onTrusted = onTrusted;
   }
 
   /** What a page is shown with, for whoever may see it. */
   viewFor(request: FastifyRequest, needed: Rights): View {
-    const rights = this.require(request, needed);
-    const session = this.#session(request);
+    return this.#view(request, this.require(request, needed));
+  }
+
+  #view(request: FastifyRequest, rights: Rights): View {
+    const session = this.sessionOf(request);
     const formToken = rights === 'act' ? this.#parts.keys.formToken(session) : null;
     return { ...this.strangersView(), formToken, isLoggedIn: session !== undefined };
   }
@@ -72,8 +73,13 @@ export class FrontDesk {
     const access = this.#access(request);
     if (access.may === null) throw new Refused(access.because);
     const order: Rights[] = ['scrape', 'read', 'act'];
-    if (order.indexOf(access.may) >= order.indexOf(needed)) return access.may;
-    throw new Refused(access.may === 'scrape' ? 'rights' : 'login');
+    if (order.indexOf(access.may) < order.indexOf(needed))
+      throw new Refused(access.may === 'scrape' ? 'rights' : 'login');
+    // Who shows the token for metrics is no stranger, also where strangers may read.
+    const ration = access.proves === 'scrape' ? 'scrape' : 'read';
+    if (access.may === 'act') this.#onTrusted(request.raw);
+    else if (!this.#rations.take(ration)) throw new Refused(ration);
+    return access.may;
   }
 
   /** For what strangers may see: under a name of ours, from a page of ours. */
@@ -82,12 +88,18 @@ export class FrontDesk {
     if (access.may === null && access.because !== 'login') throw new Refused(access.because);
   }
 
+  /** For logging in: under a name that leads to nobody but us. */
+  requireNameForSessions(request: FastifyRequest): void {
+    this.requireOurName(request);
+    if (!this.#maySessionBeAt(request)) throw new Refused('localhost');
+  }
+
   /** What changes something needs the token of a form of ours; a program with a token of its own has no forms. */
   requireForm(request: FastifyRequest): void {
     this.require(request, 'act');
     if (this.#bearer(request) !== undefined) return;
     const token = request.body instanceof URLSearchParams ? (request.body.get('form') ?? '') : '';
-    if (!this.#parts.keys.isFormToken(token, this.#session(request))) throw new Refused('form');
+    if (!this.#parts.keys.isFormToken(token, this.sessionOf(request))) throw new Refused('form');
   }
 
   requester(request: FastifyRequest): Requester {
@@ -98,10 +110,38 @@ export class FrontDesk {
     return typeof value === 'string' ? this.#parts.dashboard.errands.find(Number(value)) : undefined;
   }
 
-  message(request: FastifyRequest, title: string, text: string): Html {
+  /** Who looks at a live feed; null: a stranger. */
+  viewerOf(request: FastifyRequest): string | null {
+    if (this.#parts.via === 'socket') return `pid ${peerPid(request.raw.socket)}`;
+    return this.#access(request).may === 'act' ? (this.sessionOf(request) ?? 'token') : null;
+  }
+
+  /** Where the pages are that whoever asks gets links to. */
+  pathFor(request: FastifyRequest): string {
+    const session = this.sessionOf(request);
+    return session === undefined ? '/' : sessionPath(session);
+  }
+
+  async sendPage(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    status: number,
+    page: Html,
+  ): Promise<FastifyReply> {
+    const text = page.below(this.pathFor(request)).toString();
+    return await reply.code(status).type('text/html; charset=utf-8').send(text);
+  }
+
+  async sendMessage(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    status: number,
+    title: string,
+    text: string,
+  ): Promise<FastifyReply> {
     const access = this.#access(request);
-    const view = access.may === null ? this.strangersView() : this.viewFor(request, access.may);
-    return messagePage(view, title, text);
+    const view = access.may === null ? this.strangersView() : this.#view(request, access.may);
+    return await this.sendPage(request, reply, status, messagePage(view, title, text));
   }
 
   async sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -114,7 +154,7 @@ export class FrontDesk {
     const status = isTheirs ? statusCode : (statusOf[error.code] ?? 500);
     if (status === 413) await hearOut(request.raw);
     const title = status === 404 ? 'Not here' : 'That went wrong';
-    return await sendPage(reply, status, this.message(request, title, explainError(error)));
+    return await this.sendMessage(request, reply, status, title, explainError(error));
   }
 
   async #sendRefusal(
@@ -126,49 +166,66 @@ export class FrontDesk {
     const wantsPage = request.headers.accept?.includes('text/html') === true;
     if (!wantsPage) return await reply.code(status).type('text/plain; charset=utf-8').send(`${text}\n`);
     const view = this.strangersView();
-    return await sendPage(
-      reply,
-      status,
-      because === 'login' ? loginPage(view, null) : messagePage(view, 'Refused', text),
-    );
+    const isAtLogin = because === 'login' && this.#maySessionBeAt(request);
+    const says = because === 'login' ? refusals.localhost.text : text;
+    const page = isAtLogin ? loginPage(view, null) : messagePage(view, 'Refused', says);
+    return await this.sendPage(request, reply, status, page);
   }
 
-  #access(request: FastifyRequest) {
+  #access(request: FastifyRequest): Decided {
+    const decided = this.#decided.get(request) ?? this.#decide(request);
+    this.#decided.set(request, decided);
+    return decided;
+  }
+
+  #decide(request: FastifyRequest): Decided {
     const { host, origin } = request.headers;
     const fetchSite = [request.headers['sec-fetch-site']].flat()[0];
     const { via, rules } = this.#parts;
-    return decideAccess(
-      { via, method: request.method, host, origin, fetchSite, proves: this.#proves(request) },
-      rules(),
-    );
+    const proves = this.#proves(request);
+    const caller = { via, method: request.method, host, origin, fetchSite, proves };
+    return { ...decideAccess(caller, rules()), proves };
   }
 
   #proves(request: FastifyRequest): 'act' | 'scrape' | null {
     const bearer = this.#bearer(request);
-    if (bearer !== undefined) return this.#parts.keys.whatProves(bearer);
-    return this.#session(request) === undefined ? null : 'act';
+    if (bearer !== undefined) return this.whatProves(bearer);
+    return this.sessionOf(request) === undefined ? null : 'act';
   }
 
   #bearer({ headers: { authorization } }: FastifyRequest): string | undefined {
     return /^Bearer (\S{1,4096})$/i.exec(authorization ?? '')?.[1];
   }
 
-  /** The cookie, if it is good. */
-  #session({ headers: { cookie } }: FastifyRequest): string | undefined {
-    const { cookieName, keys } = this.#parts;
-    const now = new Date();
-    return (cookie ?? '')
+  /**
+   * What a token proves. After many wrong ones none is looked at for a while, except for the one for metrics: we made that, and
+   * nobody guesses it.
+   */
+  whatProves(token: string): 'act' | 'scrape' | null {
+    const proves = this.#parts.keys.whatProves(token);
+    if (proves === 'scrape') return proves;
+    if (!this.#rations.has('tries')) throw new Refused('tries');
+    if (proves === null) this.#rations.take('tries');
+    return proves;
+  }
+
+  /** The session below whose path it asks, if it shows the cookie. */
+  sessionOf(request: FastifyRequest): string | undefined {
+    const { session } = request.params as Record<string, string | undefined>;
+    if (session === undefined || !this.#maySessionBeAt(request)) return undefined;
+    const secrets = (request.headers.cookie ?? '')
       .split(/; */)
       .filter((pair) => pair.startsWith(`${cookieName}=`))
-      .map((pair) => pair.slice(cookieName.length + 1))
-      .find((value) => keys.isSession(value, now));
+      .map((pair) => pair.slice(cookieName.length + 1));
+    return this.#parts.sessions.isOpen(session, secrets) ? session : undefined;
+  }
+
+  /** The socket's users got there without a name. */
+  #maySessionBeAt({ headers: { host } }: FastifyRequest): boolean {
+    return this.#parts.via === 'socket' || maySessionBeAt(host);
   }
 }
 
 const statusOf: Partial<Record<UmlsnapError['code'], number>> = {
   ...{ Usage: 400, NoSuchGuest: 404, NoSuchJob: 404, NoSuchSnapshot: 404, HistoryLocked: 503 },
 };
-
-export async function sendPage(reply: FastifyReply, status: number, page: Html): Promise<FastifyReply> {
-  return await reply.code(status).type('text/html; charset=utf-8').send(page.toString());
-}

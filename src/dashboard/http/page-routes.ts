@@ -6,7 +6,7 @@ import { changedRows, firstPage } from '../pages/first-page.js';
 import { guestPage } from '../pages/guest-page.js';
 import { jobPage } from '../pages/job-page.js';
 import type { View } from '../pages/layout.js';
-import { type FrontDesk, type RouteParts, sendPage } from './front-desk.js';
+import type { FrontDesk, RouteParts } from './front-desk.js';
 import { headers } from './headers.js';
 
 /** What is only looked at. */
@@ -19,7 +19,7 @@ export function addPages(scope: FastifyInstance, desk: FrontDesk, { dashboard }:
   const page = (path: string, render: (request: Reading, view: View) => Promise<Html>) =>
     scope.get<Query & { Params: Record<string, string> }>(path, async (request, reply) => {
       const view = desk.viewFor(request, 'read');
-      return await sendPage(reply, 200, await render(request, view));
+      return await desk.sendPage(request, reply, 200, await render(request, view));
     });
   const progressOf = (guest: string) => dashboard.progressOf(guest);
   page('/', async (_request, view) => firstPage(view, await dashboard.overview(), progressOf));
@@ -43,14 +43,13 @@ export function addPages(scope: FastifyInstance, desk: FrontDesk, { dashboard }:
     desk.require(request, 'read');
     reply.hijack();
     for (const [name, value] of Object.entries(headers)) reply.raw.setHeader(name, value);
-    if (dashboard.feed.join(reply.raw)) return;
+    if (dashboard.feed.join(reply.raw, desk.viewerOf(request))) return;
     reply.raw.writeHead(503, { 'retry-after': '30' }).end();
   });
   scope.get<{ Params: { name: string } }>('/assets/:name', async (request, reply) => {
     desk.requireOurName(request);
     const asset = assetNamed(request.params.name);
-    if (!asset)
-      return await sendPage(reply, 404, desk.message(request, 'Not here', 'There is no such file.'));
+    if (!asset) return await desk.sendMessage(request, reply, 404, 'Not here', 'There is no such file.');
     reply.header('cache-control', 'public, max-age=31536000, immutable').type(asset.type);
     return await reply.send(asset.bytes);
   });

@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
+import { Connections } from './connections.js';
 import type { RouteParts } from './front-desk.js';
 import { addDashboard } from './routes.js';
 
@@ -11,24 +12,28 @@ export interface Listening {
 }
 
 const maxBodyBytes = 16 * 1024;
-const maxConnections = 256;
-/** For a whole request to arrive. */
-const requestPatienceMs = 10_000;
+/** More than wait to be accepted (node's 511): those who came at once don't push each other out before they are heard. */
+const maxConnections = 512;
+/** For a whole request to arrive; node looks by a clock of its own, that is slow unless told. */
+const requestPatienceMs = 8000;
+const lookEveryMs = 1000;
 /** For viewers to read what they asked for at the end. */
 const farewellMs = 1000;
 
 /**
  * Runs `use` while the pages can be had at an address; afterwards nobody is connected to it any more.
- * @param partsAt what is served there, once it is known which port it is
  * @throws DashboardUnusable before `use`
  */
 export async function withPageServer<T>(
   at: Listening,
-  partsAt: (listening: Listening) => RouteParts,
+  parts: RouteParts,
   use: (listening: Listening) => Promise<T>,
 ): Promise<T> {
-  const server = createServer({ headersTimeout: requestPatienceMs, requestTimeout: requestPatienceMs });
-  server.maxConnections = maxConnections;
+  const server = createServer({
+    ...{ headersTimeout: requestPatienceMs, requestTimeout: requestPatienceMs },
+    connectionsCheckingInterval: lookEveryMs,
+  });
+  const connections = new Connections(server, maxConnections);
   const listening = await listen(server, at);
   const app = fastify({
     bodyLimit: maxBodyBytes,
@@ -37,8 +42,7 @@ export async function withPageServer<T>(
       return server;
     },
   });
-  const parts = partsAt(listening);
-  addDashboard(app, parts);
+  addDashboard(app, parts, ({ socket }) => connections.keep(socket));
   await app.ready();
   try {
     return await use(listening);

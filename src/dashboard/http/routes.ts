@@ -1,14 +1,23 @@
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { addButtons } from './button-routes.js';
-import { FrontDesk, type RouteParts } from './front-desk.js';
+import { FrontDesk, type RouteParts, sessionPath } from './front-desk.js';
 import { headers } from './headers.js';
 import { addLogin } from './login-routes.js';
 import { addPages } from './page-routes.js';
 
-/** Adds the dashboard to a server, in a scope of its own: forms are not JSON, and its errors are pages. */
-export function addDashboard(app: FastifyInstance, parts: RouteParts): void {
+/**
+ * Adds the dashboard to a server, in a scope of its own: forms are not JSON, and its errors are pages. All of it is there twice, for
+ * whoever shows no cookie, and below the path of each session.
+ * @param onTrusted told of each request by somebody who may press buttons
+ */
+export function addDashboard(
+  app: FastifyInstance,
+  parts: RouteParts,
+  onTrusted: (request: IncomingMessage) => void = () => {},
+): void {
   app.register(async (scope) => {
-    const desk = new FrontDesk(parts);
+    const desk = new FrontDesk(parts, onTrusted);
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser(
       'application/x-www-form-urlencoded',
@@ -20,8 +29,14 @@ export function addDashboard(app: FastifyInstance, parts: RouteParts): void {
         if (!reply.hasHeader(name)) reply.header(name, value);
     });
     scope.setErrorHandler((thrown, request, reply) => desk.sendError(thrown, request, reply));
-    addPages(scope, desk, parts);
-    addButtons(scope, desk, parts);
-    addLogin(scope, desk, parts);
+    for (const prefix of ['', sessionPath(':session').slice(0, -1)])
+      scope.register(
+        async (place) => {
+          addPages(place, desk, parts);
+          addButtons(place, desk, parts);
+          addLogin(place, desk, parts);
+        },
+        { prefix },
+      );
   });
 }

@@ -26,7 +26,7 @@ export function layout(view: View, title: string, main: Html): Html {
 <link rel="stylesheet" href="${assetUrl('style.css')}">
 <script src="${assetUrl('live.js')}" defer></script>
 </head>
-<body>
+<body data-base="/">
 <a class="skip" href="#main">To the content</a>
 <header class="site"><a class="name" href="/">umlsnap</a> <span class="host">${view.hostName}</span>
 <nav aria-label="Site">${accessLinks(view)}</nav></header>
