@@ -1,4 +1,5 @@
-import { chmodSync, chownSync, lstatSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, readFileSync, rmSync } from 'node:fs';
+import { chmod, chown, stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -30,43 +31,41 @@ export async function listenOn(server: Server, { socketPath, group }: SocketRigh
     const groupId = group === null ? null : groupIdOf(group, readFileSync('/etc/group', 'utf8'));
     await removeStale(socketPath);
     await bind(server, socketPath);
-    if (groupId !== null) letGroupIn(socketPath, groupId);
+    if (groupId !== null) await letGroupIn(socketPath, groupId);
   } catch (error) {
     if (error instanceof UmlsnapError) throw error;
     throw new UmlsnapError('ControlUnusable', { socketPath, problem: problemOf(error) }, error);
   }
 }
 
-/** Binds it with no rights for others from the first instant on: Node binds a path before `listen` returns. */
+/**
+ * Others MUST NOT be able to connect from the first instant on, which takes the right to write. The mask stays: put back, it could meet what another
+ * task is about to make, and nothing of ours is for others to write to.
+ */
 async function bind(server: Server, socketPath: string): Promise<void> {
-  const before = process.umask(0o177);
-  let listening: Promise<void>;
-  try {
-    listening = new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(socketPath, () => {
-        server.off('error', reject);
-        resolve();
-      });
+  process.umask(process.umask() | 0o022);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socketPath, () => {
+      server.off('error', reject);
+      resolve();
     });
-  } finally {
-    process.umask(before);
-  }
-  await listening;
+  });
+  await chmod(socketPath, 0o600);
 }
 
 /** The group MUST be set before it has any rights, which would be the old group's otherwise. */
-function letGroupIn(socketPath: string, groupId: number): void {
-  chownSync(socketPath, -1, groupId);
-  chmodSync(socketPath, 0o660);
+async function letGroupIn(socketPath: string, groupId: number): Promise<void> {
+  await chown(socketPath, -1, groupId);
+  await chmod(socketPath, 0o660);
   const directory = dirname(socketPath);
-  const { mode, gid } = statSync(directory);
+  const { mode, gid } = await stat(directory);
   const isOpenToAll = (mode & 0o001) !== 0;
   const isOpenToAnotherGroup = gid !== groupId && (mode & 0o070) !== 0;
   if (isOpenToAll || isOpenToAnotherGroup) return;
-  chownSync(directory, -1, groupId);
+  await chown(directory, -1, groupId);
   // To be passed through, and not to be listed.
-  chmodSync(directory, (mode & 0o7777) | 0o010);
+  await chmod(directory, (mode & 0o7777) | 0o010);
 }
 
 /** The number of a group by /etc/group. @throws Error when it is not there */

@@ -1,8 +1,10 @@
 import type { GuestConfig } from '../config/config.js';
+import { explainError } from '../error-text.js';
 import { isError } from '../errors.js';
 import type { Guest } from '../guest/guest.js';
 import { checkDiskClaim } from '../guest/guest-disks.js';
 import { findGuestProcesses } from '../guest/guest-processes.js';
+import { requireOneUser } from '../guest/guest-user.js';
 import { type Finding, fine, trouble } from './finding.js';
 import type { OpenDisks } from './open-disks.js';
 
@@ -24,6 +26,11 @@ export async function checkDisks(config: GuestConfig, guest: Guest, disks: OpenD
     });
   }
   try {
+    requireOneUser(
+      guest,
+      disks.map(({ image }) => image),
+      processes.main.pid,
+    );
     for (const { config: disk, image, backing } of disks) {
       const claim = { guest: config.name, disk, reported: await guest.diskOf(disk.device) };
       const files = {
@@ -34,6 +41,15 @@ export async function checkDisks(config: GuestConfig, guest: Guest, disks: OpenD
     }
     return fine(about, `Has the disks of the config open: ${facts.disks.join(' ')}.`, facts);
   } catch (error) {
+    if (isError(error, 'GuestOfSeveralUsers')) {
+      return trouble(about, {
+        level: 'critical',
+        what: explainError(error),
+        means: 'It is not backed up.',
+        mend: `chown what is not the guest's user's, or set guests.${config.name}.user in the config.`,
+        facts: { ...facts, ...error.facts },
+      });
+    }
     if (!isError(error, 'DiskMismatch')) throw error;
     const { device, configured, reported, problem } = error.facts;
     return trouble(about, {

@@ -1,29 +1,33 @@
 import { readFileSync } from 'node:fs';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
-
-/** What belongs to a guest, and whose it is. */
-export interface Belonging {
-  what: string;
-  uid: number;
-}
+import { effectiveUserOf } from './console-process.js';
+import type { Guest } from './guest.js';
 
 /**
  * All of a guest is one user's: two users' parts put together would be one user's guest stopped for the other one's backup, or one's disk
  * restored to the other. Where the config names the user, the disks may be anybody's whom their place admits.
- * @param parts the console, and the process that holds the disks
+ * @param disks as they were opened
+ * @param pid of the guest's main process
  * @throws GuestOfSeveralUsers, NoSuchUser
  */
-export function requireOneUser(config: GuestConfig, disks: Belonging[], parts: Belonging[]): void {
-  const named = userOf(config);
-  const owned = named === undefined ? [...disks, ...parts] : parts;
-  const user = named ?? disks[0]?.uid;
+export function requireOneUser(
+  { config, socketPath, consoleUid }: Guest,
+  disks: readonly { path: string; ownerUid: number }[],
+  pid: number,
+): void {
+  const ofDisks = disks.map(({ path, ownerUid }) => ({ what: path, uid: ownerUid }));
+  // Gone by now: whoever asks it next says so.
+  const processUid = effectiveUserOf(pid) ?? consoleUid;
+  const ofGuest = [
+    { what: socketPath, uid: consoleUid },
+    { what: `process ${pid}`, uid: processUid },
+  ];
+  const user = userOf(config) ?? ofDisks[0]?.uid;
+  const owned = config.user === null ? [...ofDisks, ...ofGuest] : ofGuest;
   if (owned.every(({ uid }) => uid === user)) return;
-  throw new UmlsnapError('GuestOfSeveralUsers', {
-    guest: config.name,
-    named: config.user,
-    parts: [...disks, ...parts],
-  });
+  const parts = [...ofDisks, ...ofGuest];
+  throw new UmlsnapError('GuestOfSeveralUsers', { guest: config.name, named: config.user, parts });
 }
 
 /** The number of the user whom the config names as the guest's; undefined where it names none. @throws NoSuchUser */

@@ -16,6 +16,7 @@ const maxSocketPathBytes = 107;
 const ownName = /^umlsnap-(\d{1,10})-(\d{1,19})-[A-Za-z0-9]{6}$/;
 /** As versions before called theirs: their processes can't be told by that. */
 const formerName = /^umlsnap-([A-Za-z0-9]{6}|drill-[0-9a-f]{16})$/;
+const formerContent = /^([0-9a-f]{16}|notify|umlsnap-[A-Za-z0-9]{6})$/;
 const nameBytes = 'umlsnap-4194304-1234567890123-XXXXXX/'.length;
 
 /**
@@ -83,7 +84,10 @@ function isDead(path: string, now: Date): boolean {
     return false;
   const found = lstatSync(path, { throwIfNoEntry: false });
   const isOurs = found?.isDirectory() === true && found.uid === process.geteuid?.();
-  return isOurs && (!isFormer || now.getTime() - found.mtimeMs > youngMs);
+  if (!isOurs || !isFormer) return isOurs;
+  // A name that somebody may have thought of as well.
+  const holdsSockets = namesIn(path).every((name) => formerContent.test(name));
+  return holdsSockets && now.getTime() - found.mtimeMs > youngMs;
 }
 
 function namesIn(directory: string): string[] {

@@ -5,11 +5,10 @@ import { probeReflink } from '../capture/probe-reflink.js';
 import { probeTracing } from '../capture/tracing/probe-tracing.js';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
-import { effectiveUserOf } from '../guest/console-process.js';
 import type { Guest } from '../guest/guest.js';
 import { checkDiskClaim } from '../guest/guest-disks.js';
 import { findGuestProcesses, type GuestProcesses } from '../guest/guest-processes.js';
-import { type Belonging, requireOneUser } from '../guest/guest-user.js';
+import { requireOneUser } from '../guest/guest-user.js';
 import { probeStopped } from '../guest/stop-probe.js';
 import { countDataBytes } from '../image/sparse-copy.js';
 import type { Incoming } from '../store/incoming.js';
@@ -35,7 +34,11 @@ export async function checkGuest(guest: Guest, disks: SourceDisk[]): Promise<Che
   if (!processes || processes.ioTasks.length === 0) {
     throw new UmlsnapError('GuestProcessNotFound', { guest: name, diskPath: config.disks[0]?.path ?? '' });
   }
-  requireOneUser(config, ...belongingsOf(guest, disks, processes.main.pid));
+  requireOneUser(
+    guest,
+    disks.map(({ image }) => image),
+    processes.main.pid,
+  );
   if (probeStopped(processes.main) === 'stopped')
     throw new UmlsnapError('GuestAlreadyStopped', { guest: name });
   const cpus = await guest.cpuCount();
@@ -45,14 +48,6 @@ export async function checkGuest(guest: Guest, disks: SourceDisk[]): Promise<Che
   await checkSysrq(guest);
   for (const disk of disks) await checkDisk(guest, processes, disk);
   return { kernel, processes, cpus };
-}
-
-function belongingsOf(guest: Guest, disks: SourceDisk[], pid: number): [Belonging[], Belonging[]] {
-  const ofDisks = disks.map(({ image }) => ({ what: image.path, uid: image.ownerUid }));
-  const ofGuest = { what: guest.socketPath, uid: guest.consoleUid };
-  // Gone by now: whoever asks it next says so.
-  const processUid = effectiveUserOf(pid) ?? guest.consoleUid;
-  return [ofDisks, [ofGuest, { what: `its process ${pid}`, uid: processUid }]];
 }
 
 /** Bit of kernel.sysrq that allows sync (uml-facts §2). */

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
@@ -12,6 +12,7 @@ import { checkState } from '../../src/doctor/check-state.js';
 import { checkSyslog } from '../../src/doctor/check-syslog.js';
 import { orphanedScratch, orphanedSockets } from '../../src/doctor/find-orphans.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { removeDeadSocketDirectories } from '../../src/path/socket-directory.js';
 import { withOpen } from '../image/make-image.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
@@ -88,10 +89,10 @@ test('a directory for answers is an orphan when no socket is bound in it any mor
     vi.unstubAllEnvs();
     await once(server.close(), 'close');
   });
-  const found = (at: number) =>
-    orphanedScratch(new Date(at))
-      .map(({ mend }) => mend)
-      .filter((mend) => mend !== 'recover' && mend.remove.startsWith(dir));
+  const found = (at: number) => orphanedScratch(new Date(at)).filter(({ what }) => what.includes(runtime));
+  const ofUs = { kind: 'scratch', what: `the directory ${left}`, mend: 'recover', holdsGuest: false };
   expect(found(Date.now())).toEqual([]);
-  expect(found(Date.now() + 120_000)).toEqual([{ remove: left }]);
+  expect(found(Date.now() + 120_000)).toEqual([ofUs]);
+  await removeDeadSocketDirectories(new Date(Date.now() + 120_000));
+  expect((await readdir(runtime)).sort()).toEqual(['umlsnap-aaaaaa', 'umlsnap-cccccc']);
 });

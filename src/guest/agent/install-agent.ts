@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, lstat, mkdir, open, readFile, readlink, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
+import { isTrusted, othersMayWrite, PathRefused, requireOwnPlace } from '../../path/held-directory.js';
 import { agentPath, type InitSetup, initSetups, readAgentScript } from './agent-script.js';
 
 export interface InstalledAgent {
@@ -19,6 +20,9 @@ export interface InstalledAgent {
 export async function installAgent(givenRoot: string): Promise<InstalledAgent> {
   const root = await realpath(givenRoot).catch(() => givenRoot);
   if (!(await isDirectory(root))) throw refused(root, root, 'it is no directory');
+  await requireOwnPlace(root).catch((error: unknown) => {
+    throw error instanceof PathRefused ? refused(root, root, problemOf(error)) : error;
+  });
   if (!(await isDirectory(join(root, 'etc')))) throw refused(root, root, 'it has no /etc: is it a root?');
   const present: InitSetup[] = [];
   for (const setup of initSetups) if (await hasInit(root, setup)) present.push(setup);
@@ -110,6 +114,7 @@ async function makeDirectories(root: string, path: string): Promise<string> {
   let reached = root;
   for (const name of path.split('/').filter(Boolean)) {
     const next = join(reached, name);
+    await requireNobodyElses(root, reached);
     const found = await lstat(next).catch((error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
@@ -119,7 +124,19 @@ async function makeDirectories(root: string, path: string): Promise<string> {
     else if (found !== undefined && !found.isDirectory()) throw refused(root, next, 'it is no directory');
     else reached = next;
   }
+  await requireNobodyElses(root, reached);
   return reached;
+}
+
+/** Another user of this host, the guest's root among them, would lead our hand by what he puts there meanwhile. */
+async function requireNobodyElses(root: string, directory: string): Promise<void> {
+  const found = await lstat(directory, { bigint: true });
+  if (isTrusted(found.uid) && !othersMayWrite(found)) return;
+  throw refused(
+    root,
+    directory,
+    `it belongs to user ${found.uid}, or others may write to it: run this as that user`,
+  );
 }
 
 /** Merged roots have links such as /sbin to usr/sbin: one plain step down, and never up or out. */
