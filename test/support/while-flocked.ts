@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { withOpen } from '../image/make-image.js';
 
 const flockAndWait = `
-  open(my $file, "<&=", 3) or die; flock($file, 6) or die "refused";
-  $^F = 3; print "held\\n"; close STDOUT; exec(@ARGV) if @ARGV; <STDIN>;
+  BEGIN { $^F = 3 } open(my $file, "<&=", 3) or die; flock($file, 6) or die "refused";
+  print "held\\n"; close STDOUT; exec(@ARGV) if @ARGV; <STDIN>;
 `;
 
 /** Runs `use` while a process of this user, who may read no more than the file, holds a flock on it; as the program that it turns into. */
