@@ -54,7 +54,7 @@ export const manualSections: ManualText = {
         ['/etc/umlsnap/config.yaml', "The system's config."],
         [
           '/var/lib/umlsnap, ~/.local/state/umlsnap',
-          'The state directory, of root and of others: history.db, leases, sockets.',
+          'The state directory, of root and of others: history.db, leases, locks, sockets.',
         ],
         [
           'STORE/GUEST/TIME/manifest.json',

@@ -51,7 +51,7 @@ async function recoverLocked(
   stateDirectory: string,
 ): Promise<RecoveredFreeze | null> {
   if ('damaged' in found) return unreadable(found.file, found.damaged);
-  const { guest } = found.lease;
+  const { guest, orchestrator } = found.lease;
   const locks = [leaseLock(stateDirectory, guest)];
   const holder = `umlsnap recover (pid ${process.pid})`;
   try {
@@ -61,6 +61,8 @@ async function recoverLocked(
     });
   } catch (error) {
     if (isError(error, 'Busy')) return null;
+    // Where no lock can be had, no job can begin either, but one may be at work.
+    if (isError(error, 'StateUnusable')) return isAlive(orchestrator) ? null : await recoverFreeze(found);
     throw error;
   }
 }

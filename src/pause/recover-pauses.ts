@@ -81,7 +81,8 @@ export async function recoverPauses(
 
 /**
  * With the guest's lock, so that no job begins on the guest meanwhile and finds our `go` in its pause. Whoever holds it is
- * at work and deals with the lease himself, unless he is stopped.
+ * at work and deals with the lease himself, unless he is stopped. Where it can't be had at all, no job can begin either, and the
+ * guest MUST run all the same.
  */
 async function recoverLocked(
   found: FoundLease,
@@ -102,6 +103,7 @@ async function recoverLocked(
       },
     );
   } catch (error) {
+    if (isError(error, 'StateUnusable')) return await recoverPause(found, way);
     if (!isError(error, 'Busy')) throw error;
     return isHeld(lease.orchestrator) ? await recoverPause(found, way) : { found: 'inProgress', file, lease };
   }

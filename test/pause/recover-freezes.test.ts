@@ -54,6 +54,14 @@ describe('a freeze lease that was left', () => {
     expect(existsSync(file)).toBe(true);
   });
 
+  test('is dealt with where no lock can be had, unless its job lives', async () => {
+    await leave({ bootId: 'another boot' });
+    await writeFile(join(state, 'locks'), 'in its place');
+    expect(await recoverFreezes(state)).toEqual([]);
+    await leave({ bootId: 'another boot', orchestrator: { pid: process.pid, startTicks: 1 } });
+    expect(await recoverFreezes(state)).toEqual([{ found: 'gone', guest: 'one' }]);
+  });
+
   test('that can not be read is told and left', async () => {
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, '{');

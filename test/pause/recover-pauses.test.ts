@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { leaseFile, writeLease } from '../../src/pause/lease.js';
@@ -47,6 +47,15 @@ describe('recover', () => {
     expect(await recoverPauses(dir)).toMatchObject([
       { found: 'over', end: { endedBy: 'recover' }, resumedByUs: true },
     ]);
+    expect(fake.isPaused()).toBe(false);
+  });
+
+  test('resumes one where no lock can be had: on a disk that is full, no job can begin beside it', async () => {
+    await lease();
+    rmSync(join(dir, 'locks'), { recursive: true, force: true });
+    writeFileSync(join(dir, 'locks'), 'in its place');
+    const found = await recoverPauses(dir).finally(() => rmSync(join(dir, 'locks')));
+    expect(found).toMatchObject([{ found: 'over', resumedByUs: true }]);
     expect(fake.isPaused()).toBe(false);
   });
 
