@@ -17,6 +17,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { contentOfFile } from '../../src/image/read-content.js';
+import { withLocks } from '../../src/locks/exclusive-lock.js';
 import type { InPlaceTarget } from '../../src/restore/in-place-plan.js';
 import { restoreInPlace } from '../../src/restore/restore-in-place.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
@@ -75,11 +76,13 @@ async function expectOld(...names: string[]) {
 }
 
 describe('a restore in place', () => {
-  test('replaces the disk and passes on its owner and mode', async () => {
+  test('replaces the disk, which its job has locked, and passes on its owner and mode', async () => {
+    const locks = [{ on: 'disk', path: root } as const];
+    const lock = { locks, holder: 'its job', what: 'The disk', wait: false };
     const asRoot = process.getuid?.() === 0;
     if (asRoot) await chown(root, 1234, 4321);
     await chmod(root, 0o640);
-    await restore();
+    await withLocks(lock, () => restore());
     await expectRestored();
     const { uid, gid, mode } = await stat(root);
     expect(mode & 0o7777).toBe(0o640);
