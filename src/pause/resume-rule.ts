@@ -12,14 +12,35 @@ export interface PauseState {
   /** Some `go` of ours was answered as having resumed the guest, at whatever time it was sent. */
   resumedOnce: boolean;
   guestGone: boolean;
+  /**
+   * How requests get to the guest. `dead`: nobody listens at the socket that we hold. That is so when the guest has rebooted, and
+   * our stop is gone with it; or a relay before its console has died, and the guest may stand paused all the same.
+   */
+  way: 'open' | 'dead' | 'noPlaceForAnswers';
+  /** How often in a row the guest was seen running while its way was dead. */
+  seenRunning: number;
 }
 
-export const stopSent: PauseState = { stop: 'outstanding', go: 'none', resumedOnce: false, guestGone: false };
+export const stopSent: PauseState = {
+  ...{ stop: 'outstanding', go: 'none', resumedOnce: false, guestGone: false, way: 'open', seenRunning: 0 },
+};
+
+/**
+ * A paused guest may be seen running while it answers somebody. It MUST NOT be called gone for that, since nobody would resume it.
+ * The looks are as far apart as the `go`s: these take most of a second, in which there is nobody to send a `go` to.
+ */
+export const looksUntilGone = 8;
 
 export type PauseEvent =
   | { type: 'stopAnswered'; answer: 'stopped' | 'alreadyStopped' }
   | { type: 'goAnswered'; answer: 'resumed' | 'notStopped'; sentAfterStopAnswer: boolean }
-  | { type: 'guestGone' };
+  | { type: 'guestGone' }
+  | { type: 'socketDead' }
+  | { type: 'noPlaceForAnswers' }
+  /** From the host, while the way is dead. */
+  | { type: 'looked'; sign: 'stopped' | 'running' | 'unknown' }
+  /** The client, another one or the old one, is to be asked again. */
+  | { type: 'wayToTry' };
 
 /** How a pause ended. `others`: somebody else had resumed the guest before our `go`. */
 export type PauseOver = 'resumed' | 'others' | 'notOurs' | 'gone';
@@ -37,7 +58,24 @@ export function afterEvent(state: PauseState, event: PauseEvent): PauseState {
       };
     case 'guestGone':
       return { ...state, guestGone: true };
+    case 'socketDead':
+      return { ...state, way: 'dead' };
+    case 'noPlaceForAnswers':
+      return state.way === 'dead' ? state : { ...state, way: 'noPlaceForAnswers' };
+    case 'looked': {
+      // A guest that has a stop before it may stand still later. A host that does not tell has not said that the guest runs.
+      const isNoSign = state.stop === 'outstanding' || event.sign !== 'running';
+      const seenRunning = isNoSign ? 0 : state.seenRunning + 1;
+      return { ...state, seenRunning, guestGone: state.guestGone || seenRunning >= looksUntilGone };
+    }
+    case 'wayToTry':
+      return { ...state, way: 'open' };
   }
+}
+
+/** Whether another client is to be opened: not for a guest that seems to have rebooted, until it is known whether it has. */
+export function wantsNewClient({ way, seenRunning }: PauseState): boolean {
+  return way !== 'open' && seenRunning === 0;
 }
 
 /** How the pause ended, or undefined while `go` has to be sent again. */

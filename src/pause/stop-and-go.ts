@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isError } from '../errors.js';
-import { probeStopped } from '../guest/stop-probe.js';
+import { probeStopped, type StopSign } from '../guest/stop-probe.js';
 import { readGoAnswer, readStopAnswer } from '../mconsole/commands.js';
-import { type Ask, MconsoleClient } from '../mconsole/mconsole-client.js';
-import { isAlive, type ProcessIdentity } from '../process-identity.js';
+import type { Ask, MconsoleClient } from '../mconsole/mconsole-client.js';
+import { isAlive, isHeld, type ProcessIdentity } from '../process-identity.js';
 import { Doorbell } from './doorbell.js';
+import { PauseClients } from './pause-clients.js';
 import {
   afterEvent,
   type PauseEvent,
@@ -12,6 +13,7 @@ import {
   type PauseState,
   pauseOver,
   stopSent,
+  wantsNewClient,
 } from './resume-rule.js';
 
 export interface PausableGuest {
@@ -31,6 +33,8 @@ const firstRetryMs = 5;
 const lastRetryMs = 250;
 /** Unanswered requests that are still listened for, the oldest always: a guest that wakes up late is resumed by that one. */
 const maxOpenAsks = 8;
+/** With one more of them for a moment, the question of a proof, a new client, and a look into /proc. */
+const reservedDescriptors = maxOpenAsks + 4;
 const barrierTimeoutMs = 250;
 const barrierGapMs = 50;
 
@@ -40,25 +44,24 @@ const barrierGapMs = 50;
  */
 export class StopAndGo {
   readonly #guest: PausableGuest;
-  #client: MconsoleClient;
+  readonly #clients: PauseClients;
   #state: PauseState = stopSent;
   #stopAsk: Ask | undefined;
   #goAsks: Ask[] = [];
   #stoppedAtMs: number | undefined;
   #resumedAtMs: number | undefined;
-  #socketDead = false;
-  #cannotAsk = false;
-  readonly #formerClients: MconsoleClient[] = [];
   readonly #news = new Doorbell();
 
-  private constructor(guest: PausableGuest, client: MconsoleClient) {
+  private constructor(guest: PausableGuest, clients: PauseClients) {
     this.#guest = guest;
-    this.#client = client;
+    this.#clients = clients;
   }
 
-  /** @throws the errors of MconsoleClient.open */
+  /** @throws the errors of MconsoleClient.open; EMFILE, ENFILE where there are too few descriptors for all that may be needed */
   static async open(guest: PausableGuest): Promise<StopAndGo> {
-    return new StopAndGo(guest, await MconsoleClient.open(guest.socketPath));
+    const opened = await StopAndGo.takeOver(guest, false);
+    opened.#clients.reserve(reservedDescriptors);
+    return opened;
   }
 
   /**
@@ -67,14 +70,14 @@ export class StopAndGo {
    * @throws the errors of MconsoleClient.open
    */
   static async takeOver(guest: PausableGuest, stopWasAnswered: boolean): Promise<StopAndGo> {
-    const taken = await StopAndGo.open(guest);
+    const taken = new StopAndGo(guest, await PauseClients.open(guest.socketPath));
     if (stopWasAnswered) taken.#state = { ...stopSent, stop: 'stopped' };
     return taken;
   }
 
   /** Sends one harmless request by the way that `stop` and `go` will take, so that it is not new to us then. */
   async rehearse(waitMs: number): Promise<void> {
-    const ask = this.#client.ask('version');
+    const ask = this.#clients.current.ask('version');
     const timer = setTimeout(() => ask.abandon(), waitMs);
     await ask.answered.finally(() => clearTimeout(timer));
   }
@@ -90,14 +93,16 @@ export class StopAndGo {
     this.#stoppedAtMs = undefined;
     this.#resumedAtMs = undefined;
     // Its own, and that of the `go` after it.
-    this.#client.bindAhead(2);
-    this.#stopAsk = this.#client.ask('stop');
+    const client = this.#clients.current;
+    client.bindAhead(2);
+    this.#stopAsk = client.ask('stop');
     readStopAnswer(this.#stopAsk.answered).then((answer) => {
       this.#stoppedAtMs = performance.now();
       this.#apply({ type: 'stopAnswered', answer });
-    }, this.#onNoAnswer);
+    }, this.#noAnswerTo(client));
     const deadlineMs = performance.now() + waitMs;
-    while (this.#state.stop === 'outstanding' && !this.#socketDead && performance.now() < deadlineMs) {
+    const isAwaited = () => this.#state.stop === 'outstanding' && this.#state.way === 'open';
+    while (isAwaited() && performance.now() < deadlineMs) {
       await this.#news.wait(deadlineMs - performance.now());
     }
     return this.#state.stop === 'outstanding' ? 'unanswered' : this.#state.stop;
@@ -112,11 +117,10 @@ export class StopAndGo {
     this.#dropUnsentStop();
     if (this.#state.stop === 'refused') return this.#finish(isAlive(this.#guest.main) ? 'notOurs' : 'gone');
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, lastRetryMs)) {
-      void this.#sendGo();
-      await this.#news.wait(retryMs);
+      if (this.#state.way === 'open') void this.#sendGo();
+      await this.#untilNextGo(retryMs);
       if (!isAlive(this.#guest.main)) this.#apply({ type: 'guestGone' });
-      if (this.#socketDead) await this.#reopenOrGiveUp();
-      if (this.#cannotAsk) await this.#reopen();
+      await this.#mendWay();
       const waitedMs = performance.now() - startedMs;
       if (
         this.#state.stop === 'outstanding' &&
@@ -128,6 +132,21 @@ export class StopAndGo {
       await this.#hearOutEarlierGos();
       const over = pauseOver(this.#state);
       if (over) return this.#finish(over);
+      // Not before: the socket of the first `go` was bound before the stop.
+      this.#clients.useReserve();
+    }
+  }
+
+  /**
+   * Each `go`, and each look at a dead socket, has its time: only the stop's own answer, after which the next `go` counts, and
+   * the end of the pause cut it short. Whatever else rings MUST NOT, or a dead socket or a quick answer would have us spin.
+   */
+  async #untilNextGo(retryMs: number): Promise<void> {
+    const { stop } = this.#state;
+    const deadlineMs = performance.now() + retryMs;
+    const isQuiet = () => this.#state.stop === stop && pauseOver(this.#state) === undefined;
+    while (isQuiet() && performance.now() < deadlineMs) {
+      await this.#news.wait(deadlineMs - performance.now());
     }
   }
 
@@ -144,11 +163,12 @@ export class StopAndGo {
 
   close(): void {
     this.#abandonAll();
-    for (const client of [this.#client, ...this.#formerClients]) client.close();
+    this.#clients.close();
   }
 
   #finish(over: PauseOver): PauseResult {
     this.#abandonAll();
+    this.#clients.startAnew();
     return { over, pausedMs: over === 'resumed' ? this.#measuredMs() : null };
   }
 
@@ -169,7 +189,8 @@ export class StopAndGo {
   /** @returns its answer, undefined when none came: it is heard, and counts, however late it is */
   #sendGo() {
     const sentAfterStopAnswer = this.#state.stop !== 'outstanding';
-    const ask = this.#client.ask('go');
+    const client = this.#clients.current;
+    const ask = client.ask('go');
     this.#goAsks.push(ask);
     if (this.#goAsks.length > maxOpenAsks) this.#goAsks.splice(1, 1)[0]?.abandon();
     return readGoAnswer(ask.answered)
@@ -177,47 +198,41 @@ export class StopAndGo {
         if (answer === 'resumed') this.#resumedAtMs = performance.now();
         this.#apply({ type: 'goAnswered', answer, sentAfterStopAnswer });
         return answer;
-      }, this.#onNoAnswer)
+      }, this.#noAnswerTo(client))
       .finally(() => {
         this.#goAsks = this.#goAsks.filter((open) => open !== ask);
       });
   }
 
-  /**
-   * What is no answer changes nothing; that nobody listens any more has to be looked into. Only that MUST ring: a `go` that
-   * we gave up for a newer one would wake us to send yet another at once, and those would push out each other's answers.
-   */
-  readonly #onNoAnswer = (error: unknown): undefined => {
-    // Nowhere to bind a socket for the answer: a new client looks for another place.
-    if (isError(error, 'StateUnusable')) this.#cannotAsk = true;
-    if (!isError(error, 'GuestSocketDead')) return;
-    this.#socketDead = true;
-    this.#news.ring();
-  };
-
-  /**
-   * The socket that we pinned is closed. A guest that rebooted has dropped our stop with it; a guest behind a relay
-   * that died may stand paused all the same, and answers at the path again when the relay is back.
-   */
-  async #reopenOrGiveUp(): Promise<void> {
-    this.#socketDead = false;
-    if (probeStopped(this.#guest.main) !== 'stopped') {
-      this.#apply({ type: 'guestGone' });
-      return;
-    }
-    await this.#reopen();
+  /** What is no answer changes nothing, unless it says that there is no way to the guest by the client that is asked now. */
+  #noAnswerTo(client: MconsoleClient): (error: unknown) => undefined {
+    return (error) => {
+      if (client !== this.#clients.current) return;
+      if (isError(error, 'StateUnusable')) this.#apply({ type: 'noPlaceForAnswers' });
+      if (isError(error, 'GuestSocketDead')) this.#apply({ type: 'socketDead' });
+    };
   }
 
-  async #reopen(): Promise<void> {
-    this.#cannotAsk = false;
+  /** One look, or one try: the pace is that of the `go`s. */
+  async #mendWay(): Promise<void> {
+    const { way } = this.#state;
+    if (way === 'open' || pauseOver(this.#state)) return;
+    if (way === 'dead') {
+      this.#clients.dropOther();
+      this.#apply({ type: 'looked', sign: this.#look() });
+    }
+    if (!wantsNewClient(this.#state)) return;
+    const isRenewed = await this.#clients.renew();
+    // Where there was no place for answers, there may be one again by now.
+    if (isRenewed || way === 'noPlaceForAnswers') this.#apply({ type: 'wayToTry' });
+  }
+
+  #look(): StopSign {
     try {
-      const client = await MconsoleClient.open(this.#guest.socketPath);
-      // Not closed yet: the answer to `stop` may still come to it.
-      this.#formerClients.push(this.#client);
-      this.#client = client;
+      // One that is held by a signal or a debugger sleeps in neither way.
+      return isHeld(this.#guest.main) ? 'unknown' : probeStopped(this.#guest.main);
     } catch {
-      // Not possible yet: the next `go` fails as this one did, and we look again.
-      await sleep(lastRetryMs);
+      return 'unknown';
     }
   }
 
@@ -236,7 +251,7 @@ export class StopAndGo {
 
   async #roundFindsRunning(): Promise<boolean> {
     try {
-      await this.#client.request('proc uptime', { timeoutMs: barrierTimeoutMs });
+      await this.#clients.current.request('proc uptime', { timeoutMs: barrierTimeoutMs });
     } catch {
       // No answer is no proof.
       return false;

@@ -1,7 +1,9 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
 import { captureChild } from '../capture/traced.js';
-import { letCapture, letGoIntoCapture, startHeld, startHeldInCapture } from '../support/held-job.js';
+import { letCapture, startHeldInCapture } from '../support/held-job.js';
 import { withMconsoleProxy } from '../support/mconsole-proxy.js';
 import {
   capturesAtOnce,
@@ -80,20 +82,37 @@ test.each<[string, typeof startHeldAtStop, typeof panic, look?: typeof expectLef
     }),
 );
 
-test('a relay before its console that dies while a guest is paused: it is resumed as soon as there is one again', () =>
+test('a relay before its console that dies while a guest is paused: the guardian does not spin, and resumes it when there is one again', () =>
   withScene(holdable, async (scene) => {
-    const job = await startHeld(scene, ['--budget', '5s']);
-    await letGoIntoCapture(job);
-    const { cli } = job;
-    await scene.proxy.close();
+    const cli = await startPaused(scene);
+    await scene.proxy.kill();
+    const [guardian = 0] = scene.guardians();
+    const before = { reads: readCalls(guardian), atMs: performance.now() };
+    letCapture(cli);
+    await sleep(1000);
+    const filesSoFar = openFiles(guardian);
+    await sleep(2000);
+    expect(isPaused(scene.guest.pid)).toBe(true);
+    // A client, its socket and a file of /proc come and go.
+    expect(openFiles(guardian)).toBeLessThanOrEqual(filesSoFar + 3);
+    // Some eight for each `go` or look, of which there are eight in the first second, and then four in each.
+    const tries = 8 + (performance.now() - before.atMs) / 250;
+    expect(readCalls(guardian) - before.reads).toBeLessThan(50 * tries);
     const paths = { listenPath: scene.proxy.socketPath, guestSocketPath: scene.guest.socketPath };
     await withMconsoleProxy(paths, async () => {
+      await waitFor('the guest to run', () => !isPaused(scene.guest.pid));
       const { summary } = resultOf(await cli.exited);
       expect(summary).toMatchObject({ status: 'failed', resumed: true, snapshot: null });
       await expectRuns(scene.guest);
       await expectNothingLeft(scene);
     });
   }));
+
+const openFiles = (pid: number) => readdirSync(`/proc/${pid}/fd`).length;
+const readCalls = (pid: number) =>
+  Number(/^syscr: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1]);
+const isPaused = (pid: number) =>
+  readFileSync(`/proc/${pid}/wchan`, 'utf8').includes('wait_for_more_packets');
 
 test('a guest that reboots in the middle of the job is another guest: nothing of it counts (fault 6)', () =>
   withScene(

@@ -6,7 +6,6 @@ import { killAnywhere } from '../campaign/kill-anywhere.js';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
-import { readOrNothing } from '../support/guest-processes.js';
 import { letGoIntoCapture, startHeld, startHeldInCapture } from '../support/held-job.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import type { What } from '../support/mconsole-proxy-messages.js';
@@ -122,9 +121,6 @@ async function standStill(pid: number): Promise<void> {
   await waitFor('the process to stand still', () => readProcessStat(pid)?.state === 'T');
 }
 
-const guardians = () =>
-  scene.processes().filter((pid) => readOrNothing(`/proc/${pid}/cmdline`).includes('guardian-process'));
-
 test('a guest that somebody stops between the preflight and our stop is left stopped (fault 7)', async () => {
   const startedAtMs = monotonicMs();
   const cli = await startUntilHeld('stop', 'request');
@@ -160,7 +156,7 @@ describe('a guest that is SIGSTOPped with our stop in its queue', () => {
     const summary = expectFailed(resultOf(await cli.exited), 'GuestMayBePaused', 20);
     expect(summary.resumed).toBe(false);
     await waitFor('all but the guardian to end', () => scene.processes().length === 1);
-    expect(guardians()).toHaveLength(1);
+    expect(scene.guardians()).toHaveLength(1);
     expect(await scene.leases()).toHaveLength(1);
     process.kill(scene.guest.pid, 'SIGCONT');
     await waitFor('the guardian to end', () => scene.processes().length === 0);
@@ -183,7 +179,7 @@ describe('while the guest is paused', () => {
   test('the guardian that is killed is noticed at once, and the guest resumed (fault 47)', async () => {
     const cli = await whilePaused();
     const killedAtMs = monotonicMs();
-    for (const pid of guardians()) process.kill(pid, 'SIGKILL');
+    for (const pid of scene.guardians()) process.kill(pid, 'SIGKILL');
     expectFailed(resultOf(await cli.exited), 'GuardianFailed');
     await expectResumedAtOnce(killedAtMs);
   });

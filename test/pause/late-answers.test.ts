@@ -1,9 +1,13 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { withGuardian } from '../../src/pause/guardian.js';
 import { StopAndGo } from '../../src/pause/stop-and-go.js';
 import { type FakeGuest, withFakeGuest } from '../fixtures/fake-guest.js';
 import { fillQueue, withOwnGuest } from '../mconsole/with-client.js';
-import { type MconsoleProxy, withMconsoleProxy } from '../support/mconsole-proxy.js';
+import { type MconsoleProxy, startMconsoleProxy, withMconsoleProxy } from '../support/mconsole-proxy.js';
+import { runTool } from '../support/run-tool.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectSettled, identityOf, sayTo, withGuardedFake, wordsTo } from './paused-fake.js';
@@ -89,6 +93,40 @@ test('a go that is given up for a newer one does not bring forth yet another at 
     }
   });
 });
+
+test('a guardian that is given no further descriptor resumes a guest whose stop it never saw answered, by a relay that died and came back', () =>
+  withTempDir((dir) =>
+    withFakeGuest({ dir: join(dir, 'g') }, async (fake) => {
+      const paths = { listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath };
+      const relay = await startMconsoleProxy(paths);
+      const guarded = {
+        guest: 'debian',
+        socketPath: relay.socketPath,
+        main: identityOf(fake),
+        leaseFile: join(dir, 'l'),
+      };
+      await withGuardian({ ...guarded, proveStopAfterMs: 300 }, async (guardian) => {
+        await relay.hold('stop', 'answer');
+        const pausing = guardian.pause('job.1', 1000).catch((error) => error);
+        await relay.untilHeld('stop', 'answer');
+        const { pid } = guardian.identity;
+        // Far above its own there may be one that it got from the shell of the tests.
+        const own = readdirSync(`/proc/${pid}/fd`)
+          .map(Number)
+          .filter((fd) => fd < 100);
+        const limit = Math.max(...own) + 1;
+        await runTool('prlimit', [`--pid=${pid}`, `--nofile=${limit}:${limit}`]);
+        await relay.kill();
+        // By then it has asked in vain.
+        await sleep(2000);
+        expect(fake.isPaused()).toBe(true);
+        await withMconsoleProxy(paths, async () => {
+          await waitFor('the guest to run', () => !fake.isPaused());
+          expect(await pausing).toMatchObject({ code: 'StopUnanswered' });
+        });
+      });
+    }),
+  ));
 
 test('the budget runs from before the request: the time that its answer took is no part of the next', () => {
   const late = { on: 'stop', fault: { kind: 'delayAnswer', delayMs: 1000 } } as const;

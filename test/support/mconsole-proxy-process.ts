@@ -33,6 +33,8 @@ function bind(path: string, take: (datagram: Buffer, senderPath: string) => void
   socket.on('error', (error) => {
     throw error;
   });
+  // Of a proxy that was killed here.
+  rmSync(path, { force: true });
   socket.bind(path);
   return socket;
 }

@@ -30,13 +30,13 @@ export async function withMconsoleProxy<T>(
  * a path: `uml_mconsole`, which is bound to an abstract name, gets no answer through it.
  */
 export async function startMconsoleProxy(paths: ProxyPaths) {
-  const { ask, close } = startProcess(paths);
+  const { ask, close, kill } = startProcess(paths);
   await ask('look');
   /** All that passed or was kept from passing, in order. */
   const events = async () => (await ask('look')).events;
   const rule = async (given: Rule) => void (await ask({ rule: given }));
   return {
-    ...{ socketPath: paths.listenPath, events, close },
+    ...{ socketPath: paths.listenPath, events, close, kill },
     /** Of each pause, the ms from `stop` answered to `go` answered, as they were passed to the client. */
     pauses: async () => {
       const answers = (await events()).filter(({ what, passedOn }) => what === 'answer' && passedOn);
@@ -108,7 +108,13 @@ function startProcess({ listenPath, guestSocketPath }: ProxyPaths) {
     child.disconnect();
     await exited;
   };
-  return { ask, close };
+  /** Its socket's name stays, and nobody listens there. */
+  const kill = async () => {
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exited;
+  };
+  return { ask, close, kill };
 }
 
 /** Pure: the pauses that these answers show, each from the first `stop` that succeeded to the first `go` that did. */

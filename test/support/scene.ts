@@ -280,6 +280,12 @@ export class Scene {
     return pids().filter((pid) => readOrNothing(`/proc/${pid}/environ`).includes(mark));
   }
 
+  guardians(): number[] {
+    return this.processes().filter((pid) =>
+      readOrNothing(`/proc/${pid}/cmdline`).includes('guardian-process'),
+    );
+  }
+
   /**
    * Kills every command that runs and all that it started, as if at one instant: none of them sees another one die, and
    * does something about it.
