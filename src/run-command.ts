@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
+import { childEnvironment } from './child-environment.js';
 import { UmlsnapError } from './errors.js';
 import { LineSplitter } from './line-splitter.js';
 
@@ -15,7 +16,7 @@ export interface CommandOptions {
   timeoutMs: number | null;
   /** Its standard input; nothing when absent. */
   input?: string | Uint8Array | undefined;
-  /** Its whole environment; ours when absent. */
+  /** Its whole environment; what every child gets when absent. */
   env?: NodeJS.ProcessEnv | undefined;
   cwd?: string | undefined;
   /** Run as this user and group, without any further group: both or none of them. */
@@ -147,10 +148,10 @@ async function spawn(
 ) {
   // Not at the start of every verb: loading it takes longer than most of them.
   const { execa } = await import('execa');
-  const { input, env, cwd, uid, gid } = options;
+  const { input, env = childEnvironment(), cwd, uid, gid } = options;
   const child = execa(file, args, {
     stdio: [input === undefined ? 'ignore' : Buffer.from(input), 'pipe', 'pipe'],
-    ...(env === undefined ? {} : { env, extendEnv: false }),
+    ...{ env, extendEnv: false },
     ...(cwd === undefined ? {} : { cwd }),
     ...(uid === undefined ? {} : { uid }),
     ...(gid === undefined ? {} : { gid }),

@@ -1,3 +1,4 @@
+import { childEnvironment } from '../child-environment.js';
 import type { AlertConfig } from '../config/alert-config.js';
 import { isError, problemOf, UmlsnapError } from '../errors.js';
 import { runCommand } from '../run-command.js';
@@ -17,7 +18,7 @@ export async function sendAlert(
 ): Promise<void> {
   switch (way.by) {
     case 'command': {
-      const env = { ...process.env, ...environmentOf(alert) };
+      const env = childEnvironment(environmentOf(alert), true);
       const input = `${JSON.stringify(alert)}\n`;
       await run('command', way.command, { input, env }, signal);
       return;

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { childEnvironment } from '../child-environment.js';
 
 /** A killed process that still does not end sits in a system call of a dead disk. Nothing of ours depends on it. */
 const endLimitMs = 2_000;
@@ -48,15 +49,14 @@ export function startKillableChild<Order extends object, Word extends object>(
 }
 
 function forkChild(entry: string, fds: number[]): ChildProcess {
-  // No NODE_OPTIONS of ours: what they load may take long, and a debugger would hold the child.
-  const { NODE_OPTIONS: _, ...env } = process.env;
   return fork(entry, [], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...fds],
     // Carries bigints and maps.
     serialization: 'advanced',
     // Functions are compiled when they are loaded, not when the guest stands still.
     execArgv: ['--no-lazy'],
-    env,
+    // No NODE_OPTIONS of ours: what they load may take long, and a debugger would hold the child.
+    env: childEnvironment(),
   });
 }
 

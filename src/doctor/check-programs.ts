@@ -1,5 +1,6 @@
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
+import { searchPath } from '../child-environment.js';
 import type { Config } from '../config/config.js';
 import { type Finding, fine, trouble } from './finding.js';
 
@@ -47,7 +48,7 @@ const programs: Program[] = [
 ];
 
 /** The programs that features call: one that this config needs must be there. */
-export function checkPrograms(config: Config, path = process.env.PATH ?? ''): Finding {
+export function checkPrograms(config: Config, path = searchPath()): Finding {
   const missing = programs.filter(({ name }) => !isInstalled(name, path));
   const needed = missing.filter((program) => program.isNeeded(config));
   const facts = { missing: missing.map(({ name }) => name), needed: needed.map(({ name }) => name) };
@@ -65,11 +66,8 @@ export function checkPrograms(config: Config, path = process.env.PATH ?? ''): Fi
   return fine(about, `Not installed, and not needed by this config: ${list(missing)}.`, facts);
 }
 
-/** Where programs of administrators lie, though a user's PATH may lack them. */
-const furtherPlaces = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
-
 function isInstalled(name: string, path: string): boolean {
-  return [...path.split(':').filter(Boolean), ...furtherPlaces].some((directory) => {
+  return path.split(':').some((directory) => {
     try {
       accessSync(join(directory, name), constants.X_OK);
       return true;

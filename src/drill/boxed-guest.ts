@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { searchPath } from '../child-environment.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { type BoxOrder, boxCommand, boxHome, boxUmid } from './box-command.js';
 import type { ConsoleWatch } from './console-watch.js';
@@ -32,7 +33,8 @@ export async function withBoxedGuest<T>(
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     cwd: '/',
-    env: boxEnvironment(),
+    // Nothing of ours is the guest's business; bwrap itself is looked for on this path.
+    env: { PATH: searchPath() },
   });
   const closed = new Promise<void>((resolve) => void child.once('close', () => resolve()));
   child.stdout?.on('data', (bytes: Buffer) => watch.takeConsole(bytes));
@@ -44,11 +46,6 @@ export async function withBoxedGuest<T>(
   } finally {
     await endBox(child, closed);
   }
-}
-
-/** None of our environment is the guest's business; bwrap itself is looked for on this path. */
-function boxEnvironment(): NodeJS.ProcessEnv {
-  return { PATH: process.env.PATH ?? '/usr/bin:/bin' };
 }
 
 async function started(child: ChildProcess): Promise<void> {

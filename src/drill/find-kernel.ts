@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { access, realpath, stat } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
+import { searchPath } from '../child-environment.js';
 import { problemOf, UmlsnapError } from '../errors.js';
 
 /** As Debian calls it, and as a kernel's own `make` does. */
@@ -20,11 +21,8 @@ export async function findKernel(configured: string | null): Promise<string> {
       throw new UmlsnapError('DrillImpossible', { problem }, error);
     }
   }
-  const directories = (process.env.PATH ?? '/usr/bin')
-    .split(delimiter)
-    .filter((path) => path.startsWith('/'));
   for (const name of usualNames) {
-    for (const directory of directories) {
+    for (const directory of searchPath().split(':')) {
       const found = await executable(join(directory, name)).catch(() => null);
       if (found !== null) return found;
     }

@@ -1,3 +1,4 @@
+import { childEnvironment } from '../child-environment.js';
 import type { HooksConfig } from '../config/alert-config.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { runCommand } from '../run-command.js';
@@ -17,8 +18,8 @@ export interface HookFacts {
 const maxOutputBytes = 64 * 1024;
 
 /**
- * Runs the host's own program for this moment of a job, if the config has one: by its arguments, without a shell, with our
- * environment and what it is told. Never while a guest is paused.
+ * Runs the host's own program for this moment of a job, if the config has one: by its arguments, without a shell, with what
+ * programs of the config get and what it is told. Never while a guest is paused.
  * @throws HookFailed, or the signal's reason
  */
 export async function runHook(
@@ -31,7 +32,7 @@ export async function runHook(
   if (argv === null) return;
   const timeoutMs = Math.min(hooks.timeoutMs, options.limitMs ?? Number.POSITIVE_INFINITY);
   try {
-    const env = { ...process.env, ...environmentOf(name, facts) };
+    const env = childEnvironment(environmentOf(name, facts), true);
     await runCommand(argv, { ...options, timeoutMs, env, maxOutputBytes });
   } catch (error) {
     if (!isError(error, 'CommandFailed')) throw error;

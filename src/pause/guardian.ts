@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { childEnvironment } from '../child-environment.js';
 import { type GuestState, problemOf, UmlsnapError } from '../errors.js';
 import { processEntry } from '../process-entry.js';
 import { isHeld, type ProcessIdentity, readProcessStat } from '../process-identity.js';
@@ -65,6 +66,8 @@ export class Guardian {
       detached: true,
       stdio: ['pipe', 'pipe', 'ignore'],
       cwd: '/',
+      // Nothing that the caller's environment would load into it.
+      env: childEnvironment(),
     });
     child.unref();
     const failed = (problem: string) =>

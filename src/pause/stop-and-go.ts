@@ -33,8 +33,8 @@ const firstRetryMs = 5;
 const lastRetryMs = 250;
 /** Unanswered requests that are still listened for, the oldest always: a guest that wakes up late is resumed by that one. */
 const maxOpenAsks = 8;
-/** With one more of them for a moment, the question of a proof, a new client, and a look into /proc. */
-const reservedDescriptors = maxOpenAsks + 4;
+/** With one more of them for a moment, the question of a proof, a new client and the walk to its socket, and a look into /proc. */
+const reservedDescriptors = maxOpenAsks + 6;
 const barrierTimeoutMs = 250;
 const barrierGapMs = 50;
 

@@ -20,8 +20,11 @@ import { type BootOptions, bootGuest, type RealGuest } from './real-guest.js';
 import { makeTempDir, removeTempDir } from './temp-dir.js';
 import { waitFor } from './wait-for.js';
 
-/** Every process of a scene's commands carries it, guardians and captures too: that is how those left over are found. */
-const sceneVariable = 'UMLSNAP_TEST_SCENE';
+/**
+ * Every process of a scene's commands carries it, guardians and captures too: that is how those left over are found. By the name
+ * of a locale, which is passed on to every child.
+ */
+const sceneVariable = 'LC_UMLSNAP_TEST_SCENE';
 
 export interface SceneOptions {
   /** How its guest `debian` boots, silent and on 64 MiB by default; null: it has none. */

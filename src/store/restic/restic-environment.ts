@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
+import { childEnvironment } from '../../child-environment.js';
 import type { ResticStoreConfig } from '../../config/store-config.js';
 import { isError, problemOf, UmlsnapError } from '../../errors.js';
 import { runCommand } from '../../run-command.js';
@@ -19,20 +20,20 @@ const passwordTimeoutMs = 60_000;
 const minSecretChars = 8;
 
 /**
- * The environment of restic: ours without what is meant for another restic, then the config's file, then what the config says.
+ * The environment of restic: what leads to its place, but nothing that is meant for another restic (RESTIC_*), then the config's
+ * file, then what the config says.
  * @throws StoreUnusable when the password or the file can't be had
  */
 export async function resticAccess(
   config: ResticStoreConfig,
   signal: AbortSignal | undefined,
 ): Promise<ResticAccess> {
-  const ours = Object.entries(process.env).filter(([name]) => !name.startsWith('RESTIC_'));
   const { RESTIC_PASSWORD: _, RESTIC_PASSWORD_COMMAND: __, ...fromFile } = await readEnvironment(config);
   const password = await passwordOf(config, signal);
   const further = Object.values(fromFile).filter((value) => value.length >= minSecretChars);
   return {
     env: {
-      ...Object.fromEntries(ours),
+      ...childEnvironment({}, true),
       ...fromFile,
       RESTIC_REPOSITORY: config.repository,
       ...(config.passwordFile === null ? {} : { RESTIC_PASSWORD_FILE: config.passwordFile }),
@@ -68,7 +69,9 @@ async function passwordOf(
   const [file, ...args] = passwordCommand ?? [];
   if (file === undefined) return undefined;
   try {
-    const { stdout } = await runCommand([file, ...args], { timeoutMs: passwordTimeoutMs, signal });
+    const { stdout } = await runCommand([file, ...args], {
+      ...{ env: childEnvironment({}, true), timeoutMs: passwordTimeoutMs, signal },
+    });
     const password = stdout.split('\n')[0]?.replace(/\r$/, '') ?? '';
     if (password !== '') return password;
     throw unusable({ passwordCommand, ...config }, 'its passwordCommand gave no password');

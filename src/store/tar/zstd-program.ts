@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { childEnvironment } from '../../child-environment.js';
 import { UmlsnapError } from '../../errors.js';
 
 /** The `zstd` program. Standard input or output that is a number is a descriptor that it reads or writes by itself. */
@@ -33,10 +34,18 @@ const errnoByText: [string, string][] = [
   ['File too large', 'EFBIG'],
 ];
 
+/** Its words are read. */
+const environment = () => ({ env: childEnvironment({ LC_ALL: 'C' }), extendEnv: false });
+
 /** Whether the program can be run here. */
 export async function isZstdThere(): Promise<boolean> {
   const { execa } = await import('execa');
-  const { failed } = await execa('zstd', ['--version'], { stdin: 'ignore', reject: false, timeout: 10_000 });
+  const { failed } = await execa('zstd', ['--version'], {
+    ...environment(),
+    stdin: 'ignore',
+    reject: false,
+    timeout: 10_000,
+  });
   return !failed;
 }
 
@@ -50,7 +59,7 @@ export async function startZstd(args: string[], { stdin, stdout, signal }: ZstdP
     stderr: 'pipe',
     buffer: { stdout: false, stderr: true },
     maxBuffer: { stderr: stderrMaxBytes },
-    env: { LC_ALL: 'C', ZSTD_CLEVEL: undefined, ZSTD_NBTHREADS: undefined },
+    ...environment(),
     reject: false,
     forceKillAfterDelay: false,
     killSignal: 'SIGKILL',

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { startKillableChild } from '../src/capture/killable-child.js';
+import { childEnvironment, searchPath } from '../src/child-environment.js';
+import { processEntry } from '../src/process-entry.js';
+import { runCommand } from '../src/run-command.js';
+import { withGuardedFake } from './pause/paused-fake.js';
+import { tempDirOfFile } from './support/temp-dir-of-file.js';
+import { waitFor } from './support/wait-for.js';
+
+const dir = tempDirOfFile();
+const before = { ...process.env };
+
+afterAll(() => {
+  process.env = before;
+});
+
+/** What loads itself into a process, or keeps one from being what it is. */
+async function setWhatLoads(): Promise<void> {
+  const loaded = join(dir, 'loaded.cjs');
+  await writeFile(loaded, '');
+  Object.assign(process.env, {
+    ...{ NODE_OPTIONS: `--require ${loaded}`, LD_PRELOAD: join(dir, 'none.so'), BASH_ENV: loaded },
+    ...{
+      LC_TIME: 'C',
+      TZ: 'UTC',
+      AWS_SECRET_ACCESS_KEY: 'key',
+      http_proxy: 'http://proxy',
+      RESTIC_PASSWORD: 'other',
+    },
+  });
+}
+
+const passedOn = /^(?:PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|XDG_\w+|NODE_CHANNEL_\w+)$/;
+
+function expectOurMaking(environ: string): void {
+  const names = environ.split(/[\0\n]/).flatMap((line) => /^\w+(?==)/.exec(line) ?? []);
+  expect(names.filter((name) => !passedOn.test(name))).toEqual([]);
+  expect(names).toEqual(expect.arrayContaining(['PATH', 'LC_TIME', 'TZ']));
+}
+
+const environOf = (pid = 0) =>
+  waitFor('its environment', () => readFileSync(`/proc/${pid}/environ`, 'utf8') || null);
+
+test('nothing that is set where we were started loads itself into the guardian, a capture child or a program', async () => {
+  await setWhatLoads();
+  await withGuardedFake({}, async ({ guardian }) => expectOurMaking(await environOf(guardian.identity.pid)));
+  const child = startKillableChild(processEntry('capture-child'), [], 'ubd0');
+  expectOurMaking(await environOf(child.pid));
+  await child.end();
+  expectOurMaking((await runCommand(['env'], { timeoutMs: 30_000 })).stdout);
+});
+
+test('programs that reach other places get the keys to them besides, but nothing that loads or is for another restic', () => {
+  const given = Object.keys(childEnvironment({ UMLSNAP_HOOK: 'before' }, true)).filter(
+    (name) => !passedOn.test(name),
+  );
+  expect(given).toEqual(expect.arrayContaining(['UMLSNAP_HOOK', 'AWS_SECRET_ACCESS_KEY', 'http_proxy']));
+  const never = ['NODE_OPTIONS', 'LD_PRELOAD', 'BASH_ENV', 'RESTIC_PASSWORD'];
+  expect(given.filter((name) => never.includes(name))).toEqual([]);
+});
+
+test('programs of administrators are found from cron too, and none in the directory that we are in', () => {
+  const further = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin';
+  for (const path of ['', '.::bin', '/usr/bin:/bin'])
+    expect(searchPath(path)).toBe(`/usr/bin:/bin:${further}`);
+  expect(searchPath('.:/sbin:/opt/bin')).toBe('/sbin:/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin');
+});
