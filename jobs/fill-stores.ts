@@ -132,7 +132,7 @@ async function carry(
       filled.carriedBytes += sizesOf(kept).storedBytes;
     } catch (error) {
       // One that is bad where it lies: the others are not.
-      if (!isError(error, 'SnapshotDamaged')) throw error;
+      if (!isError(error, 'SnapshotDamaged') && !isError(error, 'TooLarge')) throw error;
       filled.problems.push(explainError(error));
     }
   }

@@ -1,6 +1,7 @@
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
+import { requireBelievable } from '../src/store/largest-snapshot.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
@@ -8,7 +9,7 @@ import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshot
 /** A store of any kind, to read from. */
 export type ReadableStore = Pick<
   Store,
-  'name' | 'path' | 'isMounted' | 'read' | 'openFile' | 'openBacking'
+  'name' | 'path' | 'largestSnapshotBytes' | 'isMounted' | 'read' | 'openFile' | 'openBacking'
 > & {
   /** Where a removal is kept from what is being read. */
   whileReading?<T>(stored: StoredSnapshot, use: () => Promise<T>): Promise<T>;
@@ -83,7 +84,7 @@ export async function recordedRows(
 /**
  * A snapshot as something to restore from.
  * @param rows the history's rows, if there is a history: a manifest that is not the recorded one is not trusted
- * @throws SnapshotDamaged
+ * @throws SnapshotDamaged, TooLarge
  */
 export function restoreSourceOf<S extends ReadableStore>(
   { store, stored }: FoundSnapshot<S>,
@@ -98,6 +99,7 @@ export function restoreSourceOf<S extends ReadableStore>(
     const problem = 'its manifest is not the one that the history has recorded';
     throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
   }
+  requireBelievable(sound.manifest, store.largestSnapshotBytes);
   return {
     manifest: sound.manifest,
     openFile: (file) => store.openFile(sound, file),

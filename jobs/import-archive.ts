@@ -14,7 +14,7 @@ import { storeLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
 
 /** A store that takes what comes in an archive's order. */
-export type ImportStore = Pick<Store, 'name' | 'path' | 'prepare'> & {
+export type ImportStore = Pick<Store, 'name' | 'path' | 'largestSnapshotBytes' | 'prepare'> & {
   receiveFiles(
     manifest: Manifest,
     files: AsyncIterable<ArrivingFile>,
@@ -37,7 +37,7 @@ export interface ImportOrder {
  * 2. the job stands in the history;
  * 3. every file is read once, as it comes, and checked; then the archive has to end as one that is whole;
  * 4. only then is the snapshot sealed, and the history follows.
- * @throws SnapshotDamaged, ImportFailed (the archive can't be read), Busy, HistoryUnusable, HistoryLocked; any other failure is
+ * @throws SnapshotDamaged, TooLarge, ImportFailed (the archive can't be read), Busy, HistoryUnusable, HistoryLocked; any other failure is
  * in the summary
  */
 export async function importArchive(
@@ -45,20 +45,25 @@ export async function importArchive(
   history: SnapshotHistory & JobHistory,
 ): Promise<JobSummary> {
   try {
-    return await readArchive(input, { label, signal }, async ({ manifest, entries }) => {
-      const { guest, snapshot } = manifest;
-      const what = `Guest ${guest} in store ${store.name}`;
-      const locks = await storeLocks(stateDirectory, store.path, guest);
-      const holder = `umlsnap import (pid ${process.pid})`;
-      return await withLocks({ locks, what, holder, wait: false, signal }, () =>
-        recordedJob(history, { kind: 'import', guest, trigger: 'manual' }, async (run) => {
-          run.facts = { snapshot, store: store.name };
-          await checkStore(store, history);
-          const kept = await store.receiveFiles(manifest, arriving(entries), { signal });
-          await history.recordSnapshot(recordOf(store.name, kept));
-        }),
-      );
-    });
+    const { largestSnapshotBytes } = store;
+    return await readArchive(
+      input,
+      { label, signal, largestSnapshotBytes },
+      async ({ manifest, entries }) => {
+        const { guest, snapshot } = manifest;
+        const what = `Guest ${guest} in store ${store.name}`;
+        const locks = await storeLocks(stateDirectory, store.path, guest);
+        const holder = `umlsnap import (pid ${process.pid})`;
+        return await withLocks({ locks, what, holder, wait: false, signal }, () =>
+          recordedJob(history, { kind: 'import', guest, trigger: 'manual' }, async (run) => {
+            run.facts = { snapshot, store: store.name };
+            await checkStore(store, history);
+            const kept = await store.receiveFiles(manifest, arriving(entries), { signal });
+            await history.recordSnapshot(recordOf(store.name, kept));
+          }),
+        );
+      },
+    );
   } catch (error) {
     if (error instanceof UmlsnapError || isHistoryFailure(error) || signal.aborted) throw error;
     throw new UmlsnapError('ImportFailed', { file: label, problem: problemOf(error) }, error);

@@ -104,21 +104,24 @@ async function withHistoryOrWhyNot<T>(
  */
 export function allStores(config: Config): Store[] {
   return Object.values(config.stores).flatMap((store) =>
-    store.type === 'directory' ? [buildStore(store)] : [stagingStore(config, store), buildStore(store)],
+    store.type === 'directory'
+      ? [buildStore(config, store)]
+      : [stagingStore(config, store), buildStore(config, store)],
   );
 }
 
 /** @throws NoSuchStore */
 export function storesOf(config: Config, { store: first, otherStores }: GuestConfig): GuestStores {
   const store = storeConfigNamed(config, first);
-  const others = otherStores.map((name) => buildStore(storeConfigNamed(config, name)));
+  const others = otherStores.map((name) => buildStore(config, storeConfigNamed(config, name)));
   if (store.type === 'directory') {
-    return { capturedInto: new DirectoryStore(store), isStaging: false, filled: others };
+    const capturedInto = new DirectoryStore(store, config.largestSnapshotBytes);
+    return { capturedInto, isStaging: false, filled: others };
   }
   return {
     capturedInto: stagingStore(config, store),
     isStaging: true,
-    filled: [buildStore(store), ...others],
+    filled: [buildStore(config, store), ...others],
   };
 }
 
@@ -131,7 +134,7 @@ export function importStore(config: Config, name: string | undefined): Directory
     name === undefined
       ? Object.values(config.stores).find(({ type }) => type === 'directory')
       : storeConfigNamed(config, name);
-  if (store?.type === 'directory') return new DirectoryStore(store);
+  if (store?.type === 'directory') return new DirectoryStore(store, config.largestSnapshotBytes);
   const problem =
     store === undefined
       ? 'import needs a store that is a directory, and the config has none.'
@@ -147,9 +150,12 @@ export function waitsFor(store: Store): string | undefined {
 }
 
 /** Its name can't be one of the config's: these have no slash. */
-function stagingStore({ state }: Config, { name, staging: path }: ArchiveStoreConfig): DirectoryStore {
-  const isOurs = path.startsWith(`${state}/`);
-  return new DirectoryStore({ name: `${name}${stagingSuffix}`, path, makesParents: isOurs });
+function stagingStore(
+  { state, largestSnapshotBytes }: Config,
+  { name, staging: path }: ArchiveStoreConfig,
+): DirectoryStore {
+  const place = { name: `${name}${stagingSuffix}`, path, makesParents: path.startsWith(`${state}/`) };
+  return new DirectoryStore(place, largestSnapshotBytes);
 }
 
 function storeConfigNamed({ stores }: Config, name: string): StoreConfig {
@@ -160,14 +166,14 @@ function storeConfigNamed({ stores }: Config, name: string): StoreConfig {
 
 type ArchiveStoreConfig = TarStoreConfig | ResticStoreConfig;
 
-function buildStore(store: StoreConfig): Store {
+function buildStore({ largestSnapshotBytes }: Config, store: StoreConfig): Store {
   switch (store.type) {
     case 'directory':
-      return new DirectoryStore(store);
+      return new DirectoryStore(store, largestSnapshotBytes);
     case 'tar':
-      return new TarStore(store);
+      return new TarStore(store, largestSnapshotBytes);
     case 'restic':
-      return new ResticStore(store);
+      return new ResticStore(store, undefined, largestSnapshotBytes);
   }
 }
 

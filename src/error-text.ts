@@ -13,6 +13,7 @@ import {
 type Texts = { [C in ErrorCode]: (facts: FactsByCode[C]) => string };
 
 const mib = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
+const tib = (bytes: number) => (bytes < 2 ** 40 ? mib(bytes) : `${(bytes / 2 ** 40).toFixed(3)} TiB`);
 const ms = (value: number) => `${Math.round(value)} ms`;
 /** What somebody else said may be a whole sentence already. */
 const closed = (text: string) => (/[.!?]$/.test(text) ? text : `${text}.`);
@@ -103,6 +104,8 @@ const texts: Texts = {
     `The guest refused \`${f.command}\`: ${f.text || 'no reason given'} (${f.err}). Look with \`umlsnap mconsole GUEST help\` at what its console takes.`,
   ReplyMalformed: (f) =>
     `${f.socketPath} answered \`${f.command}\` with something that is no mconsole reply: ${closed(f.problem)} Is it a UML management console? Look with \`umlsnap discover\` which socket is.`,
+  TooLarge: (f) =>
+    `${f.what} ${tib(f.sizeBytes)} together, holes included, and the config allows ${tib(f.largestBytes)} (largestSnapshot): nothing was read. If that size is a real one, raise largestSnapshot.`,
   GuestAlreadyStopped: (f) =>
     `Guest ${f.guest} is stopped already, and not by us: somebody did that on purpose, so we leave it stopped. Resume it with \`umlsnap mconsole ${f.guest} go\`.`,
   GuestProcessNotFound: (f) =>

@@ -79,6 +79,7 @@ export interface FactsByCode {
   CommandRefused: { command: string; err: number; text: string };
   ReplyMalformed: { socketPath: string; command: string; problem: string };
   // preflight
+  TooLarge: { what: string; sizeBytes: number; largestBytes: number };
   GuestAlreadyStopped: { guest: string };
   GuestProcessNotFound: { guest: string; diskPath: string };
   GuestHasSeveralCpus: { guest: string; cpus: number };

@@ -34,6 +34,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   GuestSocketDead: [{ socketPath: '/run/m', command: 'version' }],
   CommandRefused: ['Unknown command', ''].map((text) => ({ command: 'dance', err: 1, text })),
   ReplyMalformed: [{ socketPath: '/run/m', command: 'version', problem: 'it is too short' }],
+  TooLarge: [2 ** 20, 2 ** 42].map((largestBytes) => ({ what: 'It has', sizeBytes: 2 ** 43, largestBytes })),
   GuestAlreadyStopped: [{ guest: 'debian' }],
   GuestProcessNotFound: [{ guest: 'debian', diskPath: '/d.img' }],
   GuestHasSeveralCpus: [{ guest: 'debian', cpus: 2 }],

@@ -15,6 +15,8 @@ export interface Config {
   state: string;
   /** How many guests may be worked on at the same time by the daemon. */
   concurrency: number;
+  /** What is larger than that, holes included, is no snapshot: neither taken nor read. */
+  largestSnapshotBytes: number;
   control: ControlConfig;
   /** Who is told when something goes wrong. */
   alerts: AlertConfig[];

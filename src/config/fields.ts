@@ -4,7 +4,7 @@ import type { CaptureChoice, GuestConfig, TrackerChoice } from './config.js';
 import { isTimezone, problemOfCronExpression } from './cron-expression.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { requestNames } from './request-names.js';
-import { formatRate, parseRate } from './size.js';
+import { formatRate, formatSize, parseRate, parseSize } from './size.js';
 
 /**
  * The values that stand in the config, each with what makes it a good one and its unit. What a transform takes can't be seen
@@ -146,6 +146,16 @@ export const rateField = rateInput.transform((value, context): number => {
   if (bytesPerSecond === null) return refuse(context, 'must be a rate with its unit, such as 50MiB/s');
   if (bytesPerSecond >= lowestBytesPerSecond) return bytesPerSecond;
   return refuse(context, `must be ${formatRate(lowestBytesPerSecond)} or more`);
+});
+
+const sizeInput = z.string().meta({ pattern: String.raw`^\d+(\.\d+)?(B|[kKMGT]B|[KMGT]iB)$` });
+const lowestLargestBytes = 2 ** 20;
+
+export const largestSnapshotField = sizeInput.transform((value, context): number => {
+  const sizeBytes = parseSize(value);
+  if (sizeBytes === null) return refuse(context, 'must be a size with its unit, such as 4TiB');
+  if (sizeBytes >= lowestLargestBytes) return sizeBytes;
+  return refuse(context, `must be ${formatSize(lowestLargestBytes)} or more`);
 });
 
 function oneOfField<T extends string>(known: T[]) {

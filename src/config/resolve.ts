@@ -5,6 +5,7 @@ import type { Config, DiskConfig, GuestConfig, StoreConfig } from './config.js';
 import { resolveDashboard } from './dashboard-fields.js';
 import { resolveDrill } from './drill-fields.js';
 import type { ConfigInput, GuestInput } from './schema.js';
+import { defaultLargestSnapshotBytes } from './store-config.js';
 import { resolveStore } from './store-fields.js';
 import { resolveVerify } from './verify-fields.js';
 
@@ -21,6 +22,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     file,
     state,
     concurrency: input.concurrency ?? 2,
+    largestSnapshotBytes: input.largestSnapshot ?? defaultLargestSnapshotBytes,
     alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
     dashboard: resolveDashboard(input.dashboard, join(state, 'dashboard.token')),

@@ -11,6 +11,7 @@ import {
   jitterField,
   keepField,
   labelsField,
+  largestSnapshotField,
   mconsoleField,
   notifyField,
   pathField,
@@ -73,6 +74,7 @@ export const controlSchema = z.strictObject({ group: groupField.exactOptional() 
 export const configSchema = z.strictObject({
   state: pathField.exactOptional(),
   concurrency: z.int().min(1).max(64).exactOptional(),
+  largestSnapshot: largestSnapshotField.exactOptional(),
   control: controlSchema.exactOptional(),
   dashboard: dashboardField.exactOptional(),
   alerts: z.array(alertSchema).max(32).exactOptional(),

@@ -8,6 +8,12 @@ export interface DirectoryStoreConfig {
   path: string;
 }
 
+/**
+ * The disks of any guest that was heard of, and a few hours of hashing zeros: whoever forges a snapshot can have as much work
+ * done for a few KiB, and no more.
+ */
+export const defaultLargestSnapshotBytes = 4 * 2 ** 40;
+
 export type Compression = 'zstd' | 'gzip' | 'none';
 
 /** One archive for each snapshot, in a directory. */

@@ -14,6 +14,7 @@ import type { SweepLedger } from './sweep-memory.js';
 export interface SnapshotStore {
   readonly name: string;
   readonly path: string;
+  readonly largestSnapshotBytes: number;
   prepare(expectedId: string | null): Promise<{ id: string; created: boolean }>;
   free(): Promise<{ bytes: number; inodes: number }>;
   begin(guest: string, job: string): Promise<Incoming>;

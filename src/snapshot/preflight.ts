@@ -12,6 +12,7 @@ import { requireOneUser } from '../guest/guest-user.js';
 import { probeStopped } from '../guest/stop-probe.js';
 import { countDataBytes } from '../image/sparse-copy.js';
 import type { Incoming } from '../store/incoming.js';
+import { requireNotTooLarge } from '../store/largest-snapshot.js';
 import type { SnapshotHistory, SnapshotStore } from './ports.js';
 import type { SourceDisk } from './source-disks.js';
 
@@ -80,6 +81,16 @@ export async function checkStore(
   const { id } = await store.prepare(known);
   // After the marker is durable: an id that is known MUST have a store that carries it.
   if (known === null) await history.rememberStore(store.name, id);
+}
+
+/** A snapshot that could not be restored is not taken. @throws TooLarge */
+export async function checkSizes(guest: string, disks: SourceDisk[], store: SnapshotStore): Promise<void> {
+  const sizes = new Map<string, number>();
+  for (const { config, image, backing } of disks) {
+    sizes.set(config.path, image.stamp.sizeBytes);
+    if (backing) sizes.set(backing.path, (await backing.handle.stat()).size);
+  }
+  requireNotTooLarge(`The disks of guest ${guest} have`, [...sizes.values()], store.largestSnapshotBytes);
 }
 
 export type CapturePlan = Extract<ChosenCapture, { method: string }> & { dataBytes: number };

@@ -6,7 +6,7 @@ import { copyDisks } from './copy-disks.js';
 import { Freezing } from './freezing.js';
 import { keepSnapshot } from './keep-snapshot.js';
 import type { SnapshotStore } from './ports.js';
-import { type CapturePlan, checkGuest, checkStore, planCapture } from './preflight.js';
+import { type CapturePlan, checkGuest, checkSizes, checkStore, planCapture } from './preflight.js';
 import { withIncoming } from './scopes.js';
 import type { SnapshotOrder, SnapshotPorts, SnapshotTaken } from './snapshot-order.js';
 import { withSourceDisks } from './source-disks.js';
@@ -22,6 +22,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
   await journal.enter('preflight');
   return await withGuest(config, (guest) =>
     withSourceDisks(config, async (disks) => {
+      await checkSizes(config.name, disks, store);
       const { kernel, processes, cpus } = await checkGuest(guest, disks);
       await checkStore(store, history);
       await discardLeftovers(store, config.name);

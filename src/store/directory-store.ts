@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { defaultLargestSnapshotBytes } from '../config/store-config.js';
 import { UmlsnapError } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
 import type { ImageContent } from '../image/image-content.js';
@@ -36,9 +37,14 @@ import { type BackingSweep, type BackingSweepOptions, sweepBackings } from './un
 export class DirectoryStore implements Store {
   readonly type = 'directory';
   readonly #place: StorePlace;
+  readonly largestSnapshotBytes: number;
 
-  constructor({ name, path, makesParents = false }: StorePlace) {
+  constructor(
+    { name, path, makesParents = false }: StorePlace,
+    largestSnapshotBytes = defaultLargestSnapshotBytes,
+  ) {
     this.#place = { name, path, makesParents };
+    this.largestSnapshotBytes = largestSnapshotBytes;
   }
 
   get name(): string {

@@ -23,6 +23,8 @@ export interface Store {
   readonly type: 'directory' | 'tar' | 'restic';
   /** For people, and for locks: a directory, or restic's repository. */
   readonly path: string;
+  /** Of what says that it is larger, nothing is read: see `requireBelievable`. */
+  readonly largestSnapshotBytes: number;
   /** As `DirectoryStore.prepare`: proves that the store is there, and the one that the history remembers. */
   prepare(expectedId: string | null): Promise<{ id: string; created: boolean }>;
   /** False where no store was ever made and none is expected. Makes nothing. */

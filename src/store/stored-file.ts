@@ -49,6 +49,8 @@ export async function withStoredFile<T>(
     throw error;
   });
   try {
+    // Before it is read: a file on a share may be another one than a moment ago, of any size.
+    if (content.from === 'file') requireSize(stored, (await content.handle.stat()).size);
     return await use(content);
   } finally {
     await content.close();
@@ -111,12 +113,15 @@ function digestOf({ dataSha256 }: Pick<StoredFile, 'dataSha256'>): 'whole' | 'da
  * @throws SnapshotDamaged
  */
 function requireSound(stored: StoredFile, read: { sizeBytes: number } & Digests): void {
-  if (read.sizeBytes !== stored.sizeBytes) {
-    throw damaged(stored, `has ${read.sizeBytes} bytes where the manifest says ${stored.sizeBytes}`);
-  }
+  requireSize(stored, read.sizeBytes);
   const matches =
     stored.dataSha256 === undefined ? read.sha256 === stored.sha256 : read.dataSha256 === stored.dataSha256;
   if (!matches) throw damaged(stored, 'does not match its checksum');
+}
+
+function requireSize(stored: StoredFile, foundBytes: number): void {
+  if (foundBytes === stored.sizeBytes) return;
+  throw damaged(stored, `has ${foundBytes} bytes where the manifest says ${stored.sizeBytes}`);
 }
 
 function damaged(stored: StoredFile, what: string, cause?: unknown): UmlsnapError<'SnapshotDamaged'> {

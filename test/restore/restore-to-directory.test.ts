@@ -79,12 +79,22 @@ describe('a restore to a directory', () => {
 
   test('that is aborted leaves nothing', async () => {
     const source = await storeSnapshot(store, [raw('ubd0')]);
-    // Work for an hour; that it does not match its manifest would only be seen at the end.
+    // Work for an hour; that it is not what its manifest says would only be seen at the end.
+    const disks = source.manifest.disks.map((disk) => ({ ...disk, sizeBytes: 2 ** 42 }));
     await truncate(join(store, 'ubd0.img'), 2 ** 42);
     const cut = new AbortController();
     const onProgress = () => cut.abort(new Error('enough'));
-    const restoring = restoreToDirectory(source, target, { signal: cut.signal, onProgress });
+    const long = { ...source, manifest: { ...source.manifest, disks } };
+    const restoring = restoreToDirectory(long, target, { signal: cut.signal, onProgress });
     await expect(restoring).rejects.toThrow('enough');
+    expect(await readdir(target)).toEqual([]);
+  });
+
+  test('of a file that has become terabytes since it was listed reads none of it', async () => {
+    const source = await storeSnapshot(store, [raw('ubd0')]);
+    await truncate(join(store, 'ubd0.img'), 2 ** 42);
+    const restoring = restoreToDirectory(source, target, { signal });
+    await expect(restoring).rejects.toMatchObject({ code: 'SnapshotDamaged' });
     expect(await readdir(target)).toEqual([]);
   });
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { ResticStoreConfig } from '../../config/store-config.js';
+import { defaultLargestSnapshotBytes, type ResticStoreConfig } from '../../config/store-config.js';
 import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
@@ -33,8 +33,14 @@ export class ResticStore implements Store {
   readonly #catalogue: ResticCatalogue;
   readonly #work: string;
   readonly #staging: string;
+  readonly largestSnapshotBytes: number;
 
-  constructor(config: ResticStoreConfig, patience: PatienceLimits = defaultPatience) {
+  constructor(
+    config: ResticStoreConfig,
+    patience: PatienceLimits = defaultPatience,
+    largestSnapshotBytes = defaultLargestSnapshotBytes,
+  ) {
+    this.largestSnapshotBytes = largestSnapshotBytes;
     this.#restic = new ResticProgram(config, patience);
     this.#staging = config.staging;
     // A name that a directory store leaves alone that may be made of the staging.

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { extract, type Header } from 'tar-stream';
 import { problemOf, UmlsnapError } from '../../errors.js';
 import type { ImagePiece } from '../../image/image-content.js';
+import { requireBelievable, requireNotTooLarge } from '../largest-snapshot.js';
 import { manifestName, splitSnapshotName } from '../layout.js';
 import { type Manifest, parseManifest } from '../manifest.js';
 import { type ArchiveFile, archiveFiles } from './archive-files.js';
@@ -42,6 +43,8 @@ export interface ReadArchiveOptions {
   label: string;
   /** The manifest must be this snapshot's; without it, that of any will do. */
   snapshot?: string;
+  /** Of an archive from anywhere: it is left as soon as it says that it holds more. */
+  largestSnapshotBytes?: number;
 }
 
 /** A manifest of 16 disks is far smaller. */
@@ -49,11 +52,14 @@ const maxManifestBytes = 1024 * 1024;
 /** Headers, padding and maps of one entry: a map's line has at most 34 characters. */
 const maxOverheadBytes = 34 * maxRegions + 16 * 1024 * 1024;
 
+/** A compressor's headers, for data that it can't make smaller: less than a thousandth. */
+const mostBytesOf = (tarBytes: number) => tarBytes + tarBytes / 1024;
+
 /**
  * Lets `use` read a snapshot's archive as it comes, compressed or not: made by `writeArchive`, or by GNU tar or bsdtar from the
  * same files, the manifest first. An archive is believed in nothing: it can have no entry but the manifest's files, once each,
- * nothing larger than the manifest says, and no end before the last of them. Bounded memory.
- * @throws SnapshotDamaged, CommandFailed (zstd is needed and not there), Node's errors of reading, the signal's reason
+ * nothing larger than the manifest says, no more bytes than that takes, and no end before the last of them. Bounded memory.
+ * @throws SnapshotDamaged, TooLarge, CommandFailed (zstd is needed and not there), Node's errors of reading, the signal's reason
  */
 export async function readArchive<T>(
   input: ArchiveInput,
@@ -71,8 +77,11 @@ export async function readArchive<T>(
 /** For those whose scope is not one function's: whoever opened it closes it. @throws as `readArchive` */
 export async function openArchive(
   input: ArchiveInput,
-  { signal, label, snapshot }: ReadArchiveOptions,
+  { signal, label, snapshot, largestSnapshotBytes = Infinity }: ReadArchiveOptions,
 ): Promise<OpenArchive & { close(): Promise<void> }> {
+  const fileBytes = input.from === 'file' ? input.sizeBytes : 0;
+  // Before its manifest is known too: what no decompressor gives anything for may come first, and be a hole of the file.
+  requireNotTooLarge(`${label} has`, [fileBytes], mostBytesOf(largestSnapshotBytes + maxOverheadBytes));
   const bytes = await openTarBytes(input, signal);
   const budget = new ByteBudget(maxManifestBytes + maxOverheadBytes);
   const entries = tarEntries(budget.counted(bytes.chunks, signal));
@@ -83,8 +92,10 @@ export async function openArchive(
   try {
     const text = await readManifestEntry(label, entries);
     const manifest = parseAnyManifest(text, label, snapshot);
+    requireBelievable(manifest, largestSnapshotBytes);
     const files = archiveFiles(manifest);
     budget.allow(files.reduce((sum, file) => sum + file.sizeBytes + maxOverheadBytes, 0));
+    if (fileBytes > mostBytesOf(budget.totalBytes)) throw new BadCompression(beyondManifest);
     const manifestSha256 = createHash('sha256').update(text).digest('hex');
     return { manifest, manifestSha256, entries: imagesOf(manifest.snapshot, files, entries), close };
   } catch (error) {
@@ -98,23 +109,26 @@ interface TarEntry {
   body: AsyncIterable<Buffer>;
 }
 
+const beyondManifest = 'there is more in it than its manifest speaks of';
+
 /** No archive of good will has more bytes than this, whatever it claims to be compressed from. */
 class ByteBudget {
-  #left: number;
+  totalBytes: number;
+  #takenBytes = 0;
 
   constructor(bytes: number) {
-    this.#left = bytes;
+    this.totalBytes = bytes;
   }
 
   allow(bytes: number): void {
-    this.#left += bytes;
+    this.totalBytes += bytes;
   }
 
   async *counted(chunks: AsyncIterable<Buffer>, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
     for await (const chunk of chunks) {
       signal?.throwIfAborted();
-      this.#left -= chunk.length;
-      if (this.#left < 0) throw new BadCompression('there is more in it than its manifest speaks of');
+      this.#takenBytes += chunk.length;
+      if (this.#takenBytes > this.totalBytes) throw new BadCompression(beyondManifest);
       yield chunk;
     }
   }

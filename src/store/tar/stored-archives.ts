@@ -98,16 +98,21 @@ async function readManifest(snapshot: string, { path, compression }: FoundArchiv
   }
 }
 
-/** Our own archives need no decompressor for their heads; others are decompressed as far as the manifest goes. */
+/**
+ * Our own archives need no decompressor for their heads; others are decompressed as far as the manifest goes. It is in the first
+ * bytes of all of them: what comes before it may be gigabytes that hold nothing, and those are not waited for.
+ */
 async function headOf(file: FileHandle): Promise<ArchiveInput> {
-  const { size } = await file.stat();
-  const head = await readStart(file, Math.min(headBytes, size));
-  const frameBytes = storedFrameBytes(head);
-  if (frameBytes === null || frameBytes > maxHeadBytes) return { from: 'file', fd: file.fd, sizeBytes: size };
-  const frame = frameBytes <= head.length ? head : await readStart(file, Math.min(frameBytes, size));
-  const content = readStoredFrame(frame);
-  if (content === null) return { from: 'file', fd: file.fd, sizeBytes: size };
-  return { from: 'stream', bytes: once(content) };
+  const head = await readStart(file, headBytes);
+  const frameBytes = storedFrameBytes(head) ?? Infinity;
+  const frame =
+    frameBytes <= head.length || frameBytes > maxHeadBytes ? head : await readStart(file, frameBytes);
+  const content = frameBytes > maxHeadBytes ? null : readStoredFrame(frame);
+  if (content !== null) return { from: 'stream', bytes: once(content) };
+  return {
+    from: 'stream',
+    bytes: file.createReadStream({ start: 0, end: maxHeadBytes - 1, autoClose: false }),
+  };
 }
 
 async function* once(content: Buffer): AsyncGenerator<Buffer> {

@@ -1,4 +1,8 @@
-import type { Compression, TarStoreConfig } from '../../config/store-config.js';
+import {
+  type Compression,
+  defaultLargestSnapshotBytes,
+  type TarStoreConfig,
+} from '../../config/store-config.js';
 import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
@@ -24,10 +28,15 @@ export class TarStore implements Store {
   readonly type = 'tar';
   readonly #place: StorePlace;
   readonly #compression: Compression;
+  readonly largestSnapshotBytes: number;
 
-  constructor({ name, path, compression }: Pick<TarStoreConfig, 'name' | 'path' | 'compression'>) {
+  constructor(
+    { name, path, compression }: Pick<TarStoreConfig, 'name' | 'path' | 'compression'>,
+    largestSnapshotBytes = defaultLargestSnapshotBytes,
+  ) {
     this.#place = { name, path };
     this.#compression = compression;
+    this.largestSnapshotBytes = largestSnapshotBytes;
   }
 
   get name(): string {

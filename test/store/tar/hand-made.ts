@@ -22,4 +22,5 @@ export const manifestEntry = (manifest: Manifest): Entry => ({
   body: formatManifest(manifest),
 });
 
-export const zstdOf = (bytes: Buffer) => execFileSync('zstd', ['-qc'], { input: bytes, maxBuffer: 2 ** 30 });
+export const zstdOf = (bytes: Buffer, ...how: string[]) =>
+  execFileSync('zstd', ['-qc', ...how], { input: bytes, maxBuffer: 2 ** 30 });

@@ -139,6 +139,11 @@ describe('a hostile archive (fault 70)', () => {
     expect(await refusal(bytes)).toMatch(/more in it than its manifest speaks of/);
   });
 
+  test('for which zstd would need gigabytes of memory is refused', async () => {
+    const whole = await tarOf([manifestEntry(await manifestOfSmall()), { name: 'ubd0.img', body: image }]);
+    expect(await refusal(zstdOf(whole, '--ultra', '--long=31'))).toMatch(/compression is damaged: .*memory/i);
+  });
+
   test('is left in the middle without a zstd that lives on', async () => {
     const path = join(scene.dir, 'long.zst');
     await writeFile(path, zstdOf(Buffer.alloc(64 * 2 ** 20)));
