@@ -39,6 +39,7 @@ interface Import {
   isTypeOnly: boolean;
 }
 
+const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const files = ['src', 'jobs'].flatMap((top) =>
   readdirSync(join(root, top), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
@@ -49,7 +50,7 @@ const show = ({ from, to }: Import) => `${from} imports ${to}`;
 
 function importsOf(from: string): Import[] {
   const found: Import[] = [];
-  collect(parseAst(readFileSync(join(root, from), 'utf8'), { lang: 'ts' }), (specifier, isTypeOnly) => {
+  collect(parseAst(read(from), { lang: 'ts' }), (specifier, isTypeOnly) => {
     if (!specifier.startsWith('.')) return;
     const to = relative(root, resolve(root, dirname(from), specifier)).replace(/\.js$/, '.ts');
     found.push({ from, to, isTypeOnly });
@@ -138,6 +139,14 @@ describe('the layout of the house', () => {
   test('no imports run in a circle', () => {
     const seen = new Set<string>();
     for (const file of files) expect(cycleFrom(file, seen)).toBeUndefined();
+  });
+
+  test('one file alone writes to a terminal, so that no word of a guest gets there as it is', () => {
+    const talk = files.filter((file) =>
+      /process\.std(?:out|err)\.write|(?<!#)\bconsole\.(?:log|error|warn|info)\(/.test(read(file)),
+    );
+    // The guardian's standard output is a pipe to the job.
+    expect(talk.sort()).toEqual(['src/cli/output.ts', 'src/pause/guardian-process.ts']);
   });
 
   test('nothing is called utils', () => {

@@ -7,6 +7,7 @@ import { fishCompletion } from './completion/fish.js';
 import { type NameKind, nameKinds, namesFor } from './completion/names.js';
 import { zshCompletion } from './completion/zsh.js';
 import type { Context } from './context.js';
+import { say } from './output.js';
 
 const writers: Record<string, (model: ProgramModel) => string> = {
   bash: bashCompletion,
@@ -21,7 +22,7 @@ export function completionVerb(program: Command, shell: string): ExitCode {
     const known = Object.keys(writers).join(', ');
     throw new UmlsnapError('Usage', { problem: `completion ${shell}: choose one of ${known}.` });
   }
-  process.stdout.write(write(modelOf(program)));
+  say(write(modelOf(program)).trimEnd());
   return exitCodes.done;
 }
 
@@ -29,6 +30,6 @@ export function completionVerb(program: Command, shell: string): ExitCode {
 export async function completeVerb(context: Context, kind: string): Promise<ExitCode> {
   const known: NameKind | undefined = nameKinds.find((one) => one === kind);
   if (!known) return exitCodes.usage;
-  for (const name of await namesFor(known, context.options.config)) process.stdout.write(`${name}\n`);
+  for (const name of await namesFor(known, context.options.config)) say(name);
   return exitCodes.done;
 }

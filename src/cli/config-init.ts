@@ -9,7 +9,7 @@ import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ownFile } from '../process-entry.js';
 import type { Context } from './context.js';
-import { emit, tell, warn } from './output.js';
+import { emit, say, tell, warn } from './output.js';
 
 /** `umlsnap config init [--write FILE]`: a config for the guests that run here; never in the place of another file. */
 export async function configInitVerb(context: Context, options: { write?: string }): Promise<ExitCode> {
@@ -18,7 +18,7 @@ export async function configInitVerb(context: Context, options: { write?: string
   if (leftOut > 0) warn(`warning: ${leftOut} more sockets were not looked at: there are too many.`);
   if (options.write === undefined) {
     emit(context.output, { type: 'config', text });
-    if (!context.output.json) process.stdout.write(text);
+    if (!context.output.json) say(text.trimEnd());
     return exitCodes.done;
   }
   const file = resolve(options.write);

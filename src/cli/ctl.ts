@@ -4,6 +4,7 @@ import type { RequestBody } from '../control/request-body.js';
 import { formatSettings, parseSettings } from '../control/settings.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { printableJson } from '../mconsole/printable.js';
 import { type Context, configOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
 import { emit, reportError, tell, warn } from './output.js';
@@ -80,5 +81,5 @@ async function sendRequest(
 function print(context: Context, object: Record<string, unknown>): void {
   if (object.type === 'error') reportError(context.output, errorIn(object));
   else if (context.output.json) emit(context.output, object);
-  else tell(context.output, JSON.stringify(object));
+  else tell(context.output, printableJson(object));
 }

@@ -1,18 +1,17 @@
-import { type Logger, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import type { Recovered } from '../../jobs/recover-at-start.js';
 import type { LiveSettings } from '../control/settings.js';
 import { syslogStream } from '../control/syslog.js';
+import { escapeInJson, printable } from '../mconsole/printable.js';
 import type { GlobalOptions } from './context.js';
 import type { ShownProgress } from './progress-line.js';
 
 /** The daemon's log on stderr; errors go to syslog as well. It says more while `debug` is on. */
-export function openLog(options: GlobalOptions, settings: LiveSettings): Logger {
+export async function openLog(options: GlobalOptions, settings: LiveSettings): Promise<Logger> {
   const quiet = options.verbose ? 'debug' : options.quiet ? 'warn' : 'info';
   const levelOf = ({ debug }: { debug: boolean }) => (debug ? 'debug' : quiet);
   const isForPeople = process.stderr.isTTY && !options.json;
-  const stderr = isForPeople
-    ? pino.transport({ target: 'pino-pretty', options: { destination: 2, translateTime: 'SYS:HH:MM:ss' } })
-    : pino.destination({ dest: 2, sync: true });
+  const stderr = isForPeople ? await prettyLog() : jsonLog();
   const log = pino(
     { level: levelOf(settings.current), base: null, timestamp: stdTimeFunctions.isoTime },
     pino.multistream([
@@ -24,6 +23,20 @@ export function openLog(options: GlobalOptions, settings: LiveSettings): Logger 
     log.level = levelOf(now);
   });
   return log;
+}
+
+function jsonLog(): DestinationStream {
+  const stderr = pino.destination({ dest: 2, sync: true });
+  return { write: (line) => void stderr.write(escapeInJson(line)) };
+}
+
+/** What it makes of a line has colours of its own: what guests have said is made harmless before. */
+async function prettyLog(): Promise<DestinationStream> {
+  // Here and not at the top: a daemon has no terminal. And no transport of pino's, which would be a file beside ours.
+  const { default: pinoPretty } = await import('pino-pretty');
+  const pretty = pinoPretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss' });
+  const harmless = (_: string, value: unknown) => (typeof value === 'string' ? printable(value) : value);
+  return { write: (line) => void pretty.write(`${JSON.stringify(JSON.parse(line, harmless))}\n`) };
 }
 
 /** What was found and put right; nothing when there was nothing, unless it is asked for at a start. */

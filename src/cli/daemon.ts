@@ -32,7 +32,7 @@ import { withStartedHouse } from './start.js';
 export async function daemonVerb(context: Context, words: string[]): Promise<ExitCode> {
   const settings = new LiveSettings(parseSettings(words));
   const config = await configOf(context);
-  const log = openLog(context.options, settings);
+  const log = await openLog(context.options, settings);
   return await withLocks(asDaemon(config.state), () =>
     withStartedHouse(config, async (house, recovered) => {
       await recover(house, recovered);

@@ -1,6 +1,5 @@
 import { type Finding, type Level, worstLevel } from '../doctor/finding.js';
-import { printable } from '../mconsole/printable.js';
-import { emit, type Output, tell, warn } from './output.js';
+import { emit, oneLine, type Output, tell, warn } from './output.js';
 
 const levels: Level[] = ['critical', 'warning', 'unknown', 'ok'];
 const titles: Record<Level, string> = {
@@ -47,7 +46,7 @@ function groupsOf(findings: readonly Finding[]): Map<string, Finding[]> {
 /** What it means and how to mend it stand below, where there is something to mend. Some of it is in a guest's own words. */
 function linesOf({ level, check, what, means, mend }: Finding): string {
   const row = (left: string, middle: string, text: string) =>
-    `  ${left.padEnd(9)} ${middle.padEnd(10)} ${printable(text).replaceAll('\n', ' ')}`;
+    `  ${left.padEnd(9)} ${middle.padEnd(10)} ${oneLine(text)}`;
   const rows = [row(titles[level], check, what)];
   if (means !== null) rows.push(row('', '  means', means), row('', '  mend', mend));
   return rows.join('\n');

@@ -17,6 +17,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { daemonLock } from './daemon-lock.js';
 import { printFindings } from './doctor-report.js';
 import { withInterrupt } from './interrupt.js';
+import { say } from './output.js';
 import { statusByDaemon } from './status-by-daemon.js';
 
 export interface DoctorOptions {
@@ -44,10 +45,10 @@ export async function doctorVerb(
 async function asPlugin(examineAll: () => Promise<Finding[]>): Promise<ExitCode> {
   try {
     const findings = await examineAll();
-    process.stdout.write(`${pluginLine(findings)}\n`);
+    say(pluginLine(findings));
     return pluginStatus(worstLevel(findings.map(({ level }) => level)));
   } catch (error) {
-    process.stdout.write(`UMLSNAP UNKNOWN - ${printableLine(explainError(error)).replaceAll('|', '/')}\n`);
+    say(`UMLSNAP UNKNOWN - ${printableLine(explainError(error)).replaceAll('|', '/')}`);
     return pluginStatus('unknown');
   }
 }

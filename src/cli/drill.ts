@@ -3,7 +3,6 @@ import { findSnapshot } from '../../jobs/find-snapshot.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { allStores } from '../compose.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { printable } from '../mconsole/printable.js';
 import { type Context, configOf } from './context.js';
 import { formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
@@ -47,7 +46,6 @@ function tellSteps({ output }: Context, summary: JobSummary): void {
     ({ step, tookMs, outcome }) => `${step} ${formatMs(tookMs)}${outcome === 'done' ? '' : ', in vain'}`,
   );
   if (told.length > 0) tell(output, told.join('; '));
-  if (summary.drill === 'failed')
-    for (const line of summary.console as string[]) tell(output, `| ${printable(line)}`);
+  if (summary.drill === 'failed') for (const line of summary.console as string[]) tell(output, `| ${line}`);
   if (!summary.error) tell(output, `${summary.snapshot} was booted and lives.`);
 }

@@ -3,7 +3,7 @@ import { whatFailedWhere } from '../history/records.js';
 import { type Context, configOf } from './context.js';
 import { formatMs, formatTime } from './format.js';
 import { limitOf } from './limit.js';
-import { printRows } from './output.js';
+import { printRows, say } from './output.js';
 import { withStartedHouse } from './start.js';
 
 /** `umlsnap history [GUEST]`: jobs, newest first. Also of guests that the config no longer has. */
@@ -17,7 +17,7 @@ export async function historyVerb(
   return await withStartedHouse(config, async ({ history }) => {
     const jobs = await history.jobs({ limit, ...(guest !== undefined && { guest }) });
     if (jobs.length === 0 && !context.output.json) {
-      process.stdout.write('No jobs yet.\n');
+      say('No jobs yet.');
       return exitCodes.done;
     }
     printRows(context.output, jobs, {

@@ -9,7 +9,7 @@ import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { printRows, warn } from './output.js';
+import { printRows, say, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
 import { resultText } from './verification.js';
 
@@ -161,7 +161,7 @@ function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
 
 function print(context: Context, rows: ListedRow[]): void {
   if (rows.length === 0 && !context.output.json) {
-    process.stdout.write('No snapshots.\n');
+    say('No snapshots.');
     return;
   }
   printRows(context.output, rows, {

@@ -1,11 +1,10 @@
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { findGuestConsole } from '../guest/guest-console.js';
-import { printable } from '../mconsole/printable.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ConsoleSession } from './console-session.js';
 import { runConsole } from './console-terminal.js';
 import { type Context, configIfAny } from './context.js';
-import { emit } from './output.js';
+import { emit, say } from './output.js';
 
 /**
  * `umlsnap mconsole GUEST [COMMAND...]`: any mconsole command by hand, or without one the console itself. GUEST is of the
@@ -25,6 +24,6 @@ export async function mconsoleVerb(context: Context, guest: string, command: str
   const text = [said, added].filter((part) => part !== null).join('');
   emit(context.output, { type: 'summary', kind: 'mconsole', guest, command: line, text });
   const isSilent = context.output.json || (said === null && added === null);
-  if (!isSilent) process.stdout.write(`${printable(text).replace(/\n$/, '')}\n`);
+  if (!isSilent) say(text.replace(/\n$/, ''));
   return exitCodes.done;
 }

@@ -2,9 +2,12 @@ import Table from 'cli-table3';
 import { exitCodeOfSummary, type JobSummary } from '../../jobs/recorded-job.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
 import { type ExitCode, exitCodeOf } from '../exit-codes.js';
-import { printable } from '../mconsole/printable.js';
+import { printable, printableJson } from '../mconsole/printable.js';
 
-/** How a command speaks: tables and sentences for people, one JSON object a line for programs. */
+/**
+ * How a command speaks: tables and sentences for people, one JSON object a line for programs. Whatever it says MUST go through here:
+ * much of it is in the words of a guest, of a share or of a file's name, and none of that may act on a terminal.
+ */
 export interface Output {
   readonly json: boolean;
   readonly quiet: boolean;
@@ -12,15 +15,28 @@ export interface Output {
 
 /** One object on stdout, for programs only. */
 export function emit(output: Output, object: object): void {
-  if (output.json) process.stdout.write(`${JSON.stringify(object)}\n`);
+  if (output.json) process.stdout.write(`${printableJson(object)}\n`);
 }
 
 /** A sentence on stdout, for people only. */
 export function tell(output: Output, text: string): void {
-  if (!output.json && !output.quiet) process.stdout.write(`${text}\n`);
+  if (!output.json && !output.quiet) say(text);
 }
 
-/** What people must see whatever they asked for: on stderr. Some of it is in a guest's own words. */
+/** What was asked for, on stdout: for people, where that has been seen to, or for a shell. */
+export function say(text: string): void {
+  process.stdout.write(`${printable(text)}\n`);
+}
+
+/** A line of progress on stderr, in the place of the line before it or below that. */
+export function sayProgress(text: string, isOver: boolean): void {
+  process.stderr.write(`${isOver ? '\x1b[1A\x1b[2K' : ''}${oneLine(text)}\n`);
+}
+
+/** What stands in a line with other things makes none of its own. */
+export const oneLine = (text: string) => printable(text).replaceAll('\n', ' ');
+
+/** What people must see whatever they asked for: on stderr. */
 export function warn(text: string): void {
   process.stderr.write(`umlsnap: ${printable(text)}\n`);
 }
@@ -46,8 +62,8 @@ export function printRows<T extends object>(
       ...{ right: '', 'right-mid': '', middle: '' },
     },
   });
-  for (const row of rows) table.push(titles.map((title) => printable(columns[title]?.(row) ?? '')));
-  process.stdout.write(`${table.toString()}\n`);
+  for (const row of rows) table.push(titles.map((title) => oneLine(columns[title]?.(row) ?? '')));
+  say(table.toString());
 }
 
 /** Tells of a failure, and returns the exit code that goes with it. */

@@ -1,5 +1,5 @@
 import { formatBytes } from './format.js';
-import { emit, type Output } from './output.js';
+import { emit, type Output, sayProgress } from './output.js';
 import { ProgressPace } from './progress-pace.js';
 
 /** How far a job is, whoever does it: the phase that it is in, and how much of its bytes are done. */
@@ -31,10 +31,10 @@ export class ProgressLine {
     const { guest, phase, store, doneBytes, totalBytes } = progress;
     const about = `${guest}: ${phase}${store === undefined ? '' : ` ${store}`}`;
     // Over the line before: a terminal is no log.
-    const over = this.#lineOf === about ? '\x1b[1A\x1b[2K' : '';
+    const isOver = this.#lineOf === about;
     this.#lineOf = about;
-    if (doneBytes === undefined || totalBytes === undefined) process.stderr.write(`${over}${about}\n`);
-    else process.stderr.write(`${over}${about} ${this.#bar(about, doneBytes, totalBytes)}\n`);
+    const isCounted = doneBytes !== undefined && totalBytes !== undefined;
+    sayProgress(isCounted ? `${about} ${this.#bar(about, doneBytes, totalBytes)}` : about, isOver);
   };
 
   #bar(about: string, doneBytes: number, totalBytes: number): string {

@@ -11,11 +11,10 @@ import {
   whatFailedWhere,
 } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
-import { printable } from '../mconsole/printable.js';
 import type { Manifest } from '../store/manifest.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { emit, printRows } from './output.js';
+import { emit, oneLine, printRows, say } from './output.js';
 import { withStartedHouse } from './start.js';
 import { describeFilesystem, resultText } from './verification.js';
 
@@ -104,7 +103,7 @@ function printManifest(
 }
 
 function printLines(lines: (string | undefined)[][]): void {
-  for (const [key, value] of lines) process.stdout.write(`${`${key}`.padEnd(12)} ${printable(`${value}`)}\n`);
+  for (const [key, value] of lines) say(`${`${key}`.padEnd(12)} ${oneLine(`${value}`)}`);
 }
 
 /** What a checker of a filesystem said is shown where it found something. */
@@ -123,7 +122,7 @@ function printVerification(verified: VerificationRecord | null): void {
       printLines(output.split('\n').map((line) => ['', `| ${line}`]));
     }
   }
-  process.stdout.write('\n');
+  say('');
 }
 
 function showJob(context: Context, job: JobWithDetails): void {
@@ -132,9 +131,9 @@ function showJob(context: Context, job: JobWithDetails): void {
     return;
   }
   const { status, guest, kind, startedAt, error } = job;
-  process.stdout.write(`job ${job.job}: ${kind} of ${guest ?? '-'}, ${formatTime(startedAt)}, ${status}\n`);
-  if (error) process.stdout.write(`${whatFailedWhere(error)}: ${printable(error.message)}\n`);
-  for (const warning of job.warnings) process.stdout.write(`warning: ${printable(warning)}\n`);
+  say(`job ${job.job}: ${kind} of ${guest ?? '-'}, ${formatTime(startedAt)}, ${status}`);
+  if (error) say(`${whatFailedWhere(error)}: ${error.message}`);
+  for (const warning of job.warnings) say(`warning: ${warning}`);
   printRows(context.output, job.phases, {
     phase: (phase) => phase.phase,
     started: (phase) => phase.startedAt.slice(11, 23),
@@ -146,11 +145,10 @@ function showJob(context: Context, job: JobWithDetails): void {
   // Of a drill: what its guest said at the end.
   const console = job.summary?.console;
   if (!Array.isArray(console)) return;
-  for (const line of console) process.stdout.write(`| ${printable(String(line))}\n`);
+  for (const line of console) say(`| ${line}`);
 }
 
 function printLog(log: JobLogLine[]): void {
-  if (log.length > 0) process.stdout.write('\n');
-  for (const { at, level, text } of log)
-    process.stdout.write(`${at.slice(11, 23)}  ${level.padEnd(5)}  ${printable(text)}\n`);
+  if (log.length > 0) say('');
+  for (const { at, level, text } of log) say(`${at.slice(11, 23)}  ${level.padEnd(5)}  ${text}`);
 }

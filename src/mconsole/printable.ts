@@ -13,7 +13,17 @@ export function printable(text: string): string {
   return stripVTControlCharacters(text).replace(unsafe, '');
 }
 
-/** The same on one line, so that a guest can't write a line of its own into a log. */
+/** JSON of it that is as harmless on a terminal, and loses nothing: whoever parses it has the text as it was. */
+export function printableJson(value: unknown): string {
+  return escapeInJson(JSON.stringify(value));
+}
+
+/** The same for a text that is JSON already. */
+export function escapeInJson(json: string): string {
+  return json.replace(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** As `printable`, on one line, so that a guest can't write a line of its own into a log. */
 export function printableLine(text: string): string {
   return printable(text).replace(/\s+/g, ' ').trim();
 }

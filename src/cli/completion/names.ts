@@ -4,6 +4,7 @@ import { findConfigFile } from '../../config/find-config-file.js';
 import { entriesOf, isPlainObject } from '../../config/report.js';
 import { readYamlFile } from '../../config/yaml-file.js';
 import { UmlsnapError } from '../../errors.js';
+import { isGuestDirectory } from '../../store/layout.js';
 
 export const nameKinds = ['guests', 'snapshots', 'stores'] as const;
 export type NameKind = (typeof nameKinds)[number];
@@ -40,7 +41,8 @@ async function rawConfig(configFile: string | undefined): Promise<Record<string,
 /** `STORE/GUEST/20261121T031500Z`: see store/layout.ts. */
 function snapshotsIn(store: string): string[] {
   return namesIn(store).flatMap((guest) =>
-    guest.startsWith('.')
+    // Whoever else may write to a store makes names there: none of them is offered that no guest has.
+    !isGuestDirectory(guest)
       ? []
       : namesIn(join(store, guest))
           .map((name) => /^\d{8}T\d{6}Z/.exec(name)?.[0])

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isError, UmlsnapError } from '../../errors.js';
+import { printable } from '../../mconsole/printable.js';
 import { runCommand } from '../../run-command.js';
 
 /**
@@ -98,13 +99,13 @@ class KeptOutput {
   #isCut = false;
 
   readonly take = (line: string): void => {
-    const printable = line.replace(/[^\P{Cc}\t]/gu, '?').trimEnd();
-    if (printable === '') return;
-    if (this.#last === '' && this.#first.length + printable.length < keptChars.first) {
-      this.#first += `${printable}\n`;
+    const kept = printable(line).trimEnd();
+    if (kept === '') return;
+    if (this.#last === '' && this.#first.length + kept.length < keptChars.first) {
+      this.#first += `${kept}\n`;
       return;
     }
-    const last = `${this.#last}${printable}\n`;
+    const last = `${this.#last}${kept}\n`;
     this.#isCut ||= last.length > keptChars.last;
     this.#last = last.slice(-keptChars.last);
   };
