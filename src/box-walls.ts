@@ -20,16 +20,19 @@ export async function rootLinks(): Promise<RootEntry[]> {
   return entries;
 }
 
+/** Where bwrap MUST find the filter of `boxFilter`: without it there is no box. */
+export const filterDescriptor = 3;
+
 /**
- * What every box of bubblewrap begins with here: no process, no network and no name of others, nothing left of it when we are gone,
- * and of the host's files only `/usr` without `/usr/local`. Pure.
+ * What every box of bubblewrap begins with here: no process, no network and no name of others, no system call but those that the filter
+ * lets through, nothing left of it when we are gone, and of the host's files only `/usr` without `/usr/local`. Pure.
  * @param user null: we are not root, and have a user namespace instead
  */
 export function boxWalls(user: number | null, entries: readonly RootEntry[]): string[] {
   const alone = ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts'];
   return [
     ...(user === null ? ['--unshare-user'] : []),
-    ...[...alone, '--die-with-parent', '--new-session'],
+    ...[...alone, '--die-with-parent', '--new-session', '--seccomp', String(filterDescriptor)],
     ...['--ro-bind', '/usr', '/usr', '--tmpfs', '/usr/local'],
     ...entries.flatMap(({ path, linkTo }) =>
       linkTo === null ? ['--ro-bind', path, path] : ['--symlink', linkTo, path],

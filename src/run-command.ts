@@ -16,6 +16,8 @@ export interface CommandOptions {
   timeoutMs: number | null;
   /** Its standard input; nothing when absent. */
   input?: string | Uint8Array | undefined;
+  /** What it finds to read at its descriptor 3, which it does not have when absent. */
+  atDescriptor3?: Uint8Array | undefined;
   /** Its whole environment; what every child gets when absent. */
   env?: NodeJS.ProcessEnv | undefined;
   cwd?: string | undefined;
@@ -148,9 +150,9 @@ async function spawn(
 ) {
   // Not at the start of every verb: loading it takes longer than most of them.
   const { execa } = await import('execa');
-  const { input, env = childEnvironment(), cwd, uid, gid } = options;
+  const { input, atDescriptor3, env = childEnvironment(), cwd, uid, gid } = options;
   const child = execa(file, args, {
-    stdio: [input === undefined ? 'ignore' : Buffer.from(input), 'pipe', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : Buffer.from(input), 'pipe', 'pipe', atDescriptor3 ?? 'ignore'],
     ...{ env, extendEnv: false },
     ...(cwd === undefined ? {} : { cwd }),
     ...(uid === undefined ? {} : { uid }),

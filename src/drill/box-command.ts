@@ -25,6 +25,8 @@ export interface BoxOrder {
   rootEntries: RootEntry[];
 }
 
+/** Where bwrap tells the number of the first process in the box. */
+export const infoDescriptor = 4;
 /** Where the guest has its own files: `/h/.uml/drill/mconsole` is its console. */
 export const boxHome = '/h';
 export const boxUmid = 'drill';
@@ -45,7 +47,7 @@ const maxOpenFiles = 256;
 /**
  * The command that boots the guest of a snapshot in a box: a file system of its own that holds the kernel, the system's
  * programs (read-only) and copies of the disks; no network, not even the host's abstract sockets; no other process to be
- * seen; no right that could be gained; bounds on memory, files, processes and time. UML brings `hostfs`: a root in the guest sees
+ * seen; no right that could be gained and few system calls to gain it by; bounds on memory, files, processes and time. UML brings `hostfs`: a root in the guest sees
  * what the kernel's process sees, which is why there is nothing to be seen. When bwrap ends, or whoever started it, all that is
  * in the box is killed. Pure.
  */
@@ -60,7 +62,7 @@ function wall(order: BoxOrder): string[] {
   );
   return [
     ...boxWalls(user, rootEntries),
-    ...['--info-fd', '3'],
+    ...['--info-fd', String(infoDescriptor)],
     ...['--proc', '/proc', '--dev', '/dev'],
     // The guest's memory is a file in it: this is what bounds it, whatever the kernel is made to do.
     ...smallTmpfs(memoryDirectory, memoryFileBytes(order)),

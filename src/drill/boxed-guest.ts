@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Readable } from 'node:stream';
+import { constants } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { boxFilter } from '../box-filter.js';
+import { filterDescriptor } from '../box-walls.js';
 import { searchPath } from '../child-environment.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
-import { type BoxOrder, boxCommand, boxHome, boxUmid } from './box-command.js';
+import { type BoxOrder, boxCommand, boxHome, boxUmid, infoDescriptor } from './box-command.js';
 import type { ConsoleWatch } from './console-watch.js';
 
 /** The guest of a drill, in its box. */
@@ -22,22 +25,28 @@ const maxInfoChars = 4096;
 /**
  * Boots a guest in a box for as long as `use` takes; whatever happens to us, nothing of the box outlives that: bwrap ends with
  * its parent, the first process of the box with bwrap, and all others with the first.
- * @throws DrillImpossible when there is no bwrap
+ * @throws DrillImpossible when there is no bwrap, or no box for this machine
  */
 export async function withBoxedGuest<T>(
   order: BoxOrder,
   watch: ConsoleWatch,
   use: (guest: BoxedGuest) => Promise<T>,
 ): Promise<T> {
+  const filter = boxFilter('guest', process.arch);
+  if (filter === null)
+    throw new UmlsnapError('DrillImpossible', { problem: `there is no box for ${process.arch}` });
   const { command, args } = boxCommand(order);
   const child = spawn(command, args, {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
     cwd: '/',
     // Nothing of ours is the guest's business; bwrap itself is looked for on this path.
     env: { PATH: searchPath() },
   });
   const closed = new Promise<void>((resolve) => void child.once('close', () => resolve()));
   child.stdout?.on('data', (bytes: Buffer) => watch.takeConsole(bytes));
+  const toRead = child.stdio[filterDescriptor] as Writable | undefined;
+  // A bwrap that ends without reading it says by itself what is wrong.
+  toRead?.on('error', () => {}).end(filter);
   // Its kernel's early words come this way, and those of whatever kept the box from being made.
   child.stderr?.on('data', (bytes: Buffer) => watch.takeConsole(bytes));
   try {
@@ -62,7 +71,7 @@ async function started(child: ChildProcess): Promise<void> {
 
 function describe(child: ChildProcess): BoxedGuest {
   let info = '';
-  const pipe = child.stdio[3] as Readable;
+  const pipe = child.stdio[infoDescriptor] as Readable;
   pipe.on('data', (bytes: Buffer) => {
     info = (info + bytes.toString()).slice(0, maxInfoChars);
   });
@@ -78,13 +87,15 @@ function describe(child: ChildProcess): BoxedGuest {
   };
 }
 
+const endedBySignal = (number: number) => `its kernel was ended by signal ${number}`;
+/** A kernel for another architecture, such as a 32-bit one: the box's filter knows its calls not. */
+export const endOfForeignKernel = endedBySignal(constants.signals.SIGSYS);
+
 function wordsOfEnd({ exitCode, signalCode }: ChildProcess): string | null {
   if (signalCode !== null) return `its kernel was ended by ${signalCode}`;
   if (exitCode === null) return null;
   // bwrap gives a signal's number as a shell does.
-  return exitCode > 128
-    ? `its kernel was ended by signal ${exitCode - 128}`
-    : `its kernel exited with ${exitCode}`;
+  return exitCode > 128 ? endedBySignal(exitCode - 128) : `its kernel exited with ${exitCode}`;
 }
 
 /** `close` comes when the last process that could still write to the console is gone. */

@@ -8,7 +8,7 @@ import type { RestoredDisk, RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
 import type { Accident } from './accident.js';
 import type { BoxDisk, BoxOrder } from './box-command.js';
-import { withBoxedGuest } from './boxed-guest.js';
+import { endOfForeignKernel, withBoxedGuest } from './boxed-guest.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
 import { type DrillPlace, giveTo, requireRoom, withDrillPlace } from './drill-place.js';
 import { findKernel } from './find-kernel.js';
@@ -147,6 +147,10 @@ async function boxDisk({ device, path, backing, sizeBytes }: RestoredDisk): Prom
 /** What kept the box or the kernel in it from being started says nothing of the snapshot. */
 function boxProblem(error: unknown, tail: string): UmlsnapError | null {
   if (!(error instanceof NoLife) || error.accident.failure !== 'kernelDidNotStart') return null;
+  if (error.accident.detail.startsWith(endOfForeignKernel)) {
+    const problem = `the kernel is not made for ${process.arch}: no box lets its calls through`;
+    return new UmlsnapError('DrillImpossible', { problem }, error);
+  }
   const lastLine = tail.trimEnd().split('\n').at(-1) ?? '';
   if (!/^(?:bwrap|setpriv|setarch|prlimit): /.test(lastLine)) return null;
   return new UmlsnapError('DrillImpossible', { problem: lastLine.slice(0, 400) }, error);

@@ -1,4 +1,5 @@
 import { realpath } from 'node:fs/promises';
+import { boxFilter } from '../box-filter.js';
 import { boxWalls, rootLinks } from '../box-walls.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { runCommand } from '../run-command.js';
@@ -38,6 +39,9 @@ export async function runInToolBox(
   const path = await realpath(`/usr/sbin/${program}`).catch((error: unknown) => {
     throw new UmlsnapError('FilesImpossible', { problem: `${program} is not installed (e2fsprogs)` }, error);
   });
+  const filter = boxFilter('tool', process.arch);
+  if (filter === null)
+    throw new UmlsnapError('FilesImpossible', { problem: `there is no box for ${process.arch}` });
   const argv = [
     ...(await wall(box)),
     ...bounds(box),
@@ -47,6 +51,7 @@ export async function runInToolBox(
   try {
     const { stdout } = await runCommand(['bwrap', ...argv], {
       ...options,
+      atDescriptor3: filter,
       timeoutMs: limitMs,
       maxOutputBytes,
     });
