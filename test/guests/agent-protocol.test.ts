@@ -88,6 +88,8 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
       `freeze nonce=bad run=00000000 job=j limit=9 timer=9`,
       ...['freeze', 'ping nonce=$(reboot)', `* nonce=bad run=${run}`],
     ];
+    // What the kernel says may hold words of anybody's.
+    await scene.guest.mconsole(`log no such file: ;umlsnap agent 1 ping nonce=quoted\n`);
     for (const order of malformed) await scene.guest.mconsole(`log umlsnap agent 1 ${order}\n`);
     expect(await exchange.ping(10_000)).toEqual({ agent: 'ready', run });
     expect(saidSoFar()).toEqual(['pong']);
@@ -150,6 +152,39 @@ describe.each(['busybox', 'dash'] as const)('the agent under %s', (shell) => {
       await sh(mend);
     }
     expect(await freezeAndThaw()).toEqual({ told: bothFrozen, thawed: 'held' });
+  });
+
+  // Busybox as a shell has a fsfreeze of its own.
+  test.runIf(shell === 'dash')(
+    'refuses a freeze whose timer was over before the last filesystem was frozen, and leaves none of them so',
+    async () => {
+      const slow = '#!/bin/sh\\n[ "$*" != "--freeze /" ] || sleep 2\\nexec busybox fsfreeze "$@"\\n';
+      await sh(`printf '${slow}' > /tmp/slow; chmod 755 /tmp/slow; ln -sf /tmp/slow /bin/fsfreeze`);
+      // The timer is still there when it has nothing more to thaw.
+      const hook = '/etc/umlsnap/thaw.d/10-slow';
+      await sh(`mkdir -p /etc/umlsnap/thaw.d; printf '#!/bin/sh\\nsleep 3\\n' > ${hook}; chmod 755 ${hook}`);
+      try {
+        const told = await exchange.freeze(newNonce(), { ...freezing(), timerMs: 1000 });
+        expect(told).toMatchObject({
+          frozen: false,
+          refusal: { why: 'late', text: expect.stringMatching('timer') },
+        });
+        await expectWritable();
+      } finally {
+        await sh(`ln -sf busybox /bin/fsfreeze; rm ${hook}`);
+      }
+    },
+  );
+
+  test('is not held up by a FUSE filesystem that nobody serves, whatever it says that it lies on', async () => {
+    const module = '/lib/uml/modules/$(uname -r)/kernel/fs/fuse/fuse.ko';
+    await sh(`mkdir -p /tmp/usr /tmp/fuse; mount -t hostfs none /tmp/usr -o /usr; insmod /tmp/usr${module}; umount /tmp/usr
+      mknod /tmp/dev-fuse c 10 229`);
+    const options = 'fd=3,rootmode=40000,user_id=0,group_id=0';
+    await sh(`(exec 3<> /tmp/dev-fuse; mount -t fuse -o ${options} /dev/ubdb /tmp/fuse; exec sleep 600) > /dev/null 2>&1 &
+      while ! grep -q ' /tmp/fuse fuse ' /proc/mounts; do nap 0.1; done`);
+    expect(await freezeAndThaw()).toEqual({ told: bothFrozen, thawed: 'held' });
+    await sh("kill $(ps | grep 'sleep 600' | grep -v grep | awk '{ print $1 }'); umount -l /tmp/fuse");
   });
 
   test('freezes the rest where a filesystem that it does not see is mounted read-only', async () => {
