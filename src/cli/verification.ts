@@ -18,7 +18,7 @@ export function describeFilesystem({ disk, type, verdict, reason }: FilesystemRe
   const why = reason === null ? '' : `: ${reason}`;
   switch (verdict) {
     case 'sound':
-      return `${disk}: ${type} is sound`;
+      return `${disk}: ${type} is sound${why}`;
     case 'bad':
       return `${disk}: ${type} IS NOT SOUND${why}`;
     case 'unproven':

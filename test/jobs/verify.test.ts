@@ -21,7 +21,7 @@ import { makeImage } from '../image/make-image.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
 import { type ImageWish, sealSparse } from '../store/sparse-snapshots.js';
-import { childRunning } from '../support/guest-processes.js';
+import { boxedRunning } from '../support/guest-processes.js';
 import { roundsOr } from '../support/rounds.js';
 import { runTool } from '../support/run-tool.js';
 import { Scene } from '../support/scene.js';
@@ -266,7 +266,7 @@ test.skipIf(untraceable)(
     // Its checker stands still as soon as it is one.
     const through = throughInjected('execve:signal=STOP', '/usr/sbin/e2fsck');
     const running = scene.start(['verify', snapshot], { through });
-    const checker = await waitFor('a checker at work', () => childRunning('e2fsck', running.pid));
+    const checker = await waitFor('a checker at work', () => boxedRunning('e2fsck', running.pid));
     running.kill('SIGKILL');
     await running.exited;
     await waitFor('the checker to end with us', () => readProcessStat(checker) === undefined);

@@ -30,6 +30,13 @@ export function childRunning(program: string, parent = process.pid): number | un
   });
 }
 
+/** The same for one in a box: bwrap is the child, and again the first process in the box. */
+export function boxedRunning(program: string, parent = process.pid): number | undefined {
+  const maker = childRunning('bwrap', parent);
+  const first = maker && childRunning('bwrap', maker);
+  return first && childRunning(program, first);
+}
+
 /** Ends every process of the session by its pid, and returns when none is left. */
 export async function killSession(sessionId: number): Promise<void> {
   const noneIsLeft = () => {

@@ -1,19 +1,22 @@
 import { constants } from 'node:fs';
 import { access, readFile } from 'node:fs/promises';
+import { constants as ofProcesses } from 'node:os';
 import { join } from 'node:path';
 import { isError, UmlsnapError } from '../../errors.js';
 import { printable } from '../../mconsole/printable.js';
 import { runCommand } from '../../run-command.js';
+import { type CheckerBox, checkerEnvironment, searched } from './checker-box.js';
 
 /**
  * Programs that read what a guest has written, and may have been fed to make them do what the guest wants: as a user that owns
- * nothing but the copy, without new privileges, within limits, at the lowest priority, and ended with us.
+ * nothing but the copy, in a box where there is one, without new privileges, within limits, at the lowest priority, and ended with us.
  */
 export interface CheckerOptions {
   /** Its working directory: the copy lies there. */
   directory: string;
   /** null: as ourselves, who are not root. */
   user: { uid: number; gid: number } | null;
+  box: CheckerBox;
   /** The largest file that it may write; null: no limit, for a checker that wants to set this by itself, and ends where it may not. */
   fileBytes: number | null;
   signal: AbortSignal;
@@ -31,7 +34,6 @@ const timeLimitMs = 2 * 60 * 60_000;
 const keptChars = { first: 1500, last: 3000 };
 /** A line that is longer ends the run: nothing that we start writes one. */
 const maxLineBytes = 256 * 1024;
-const searched = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/usr/bin', '/bin', '/usr/local/bin'];
 /** Of the programs that confine it, when the next one can't be run: no checker has these. */
 const notStarted = [126, 127];
 const anyExitCode = Array.from({ length: 256 }, (_, code) => code);
@@ -44,18 +46,20 @@ export async function runChecker(
   const file = await findProgram(program);
   if (file === undefined) return { ended: 'otherwise', reason: `${program} is not installed`, output: '' };
   const output = new KeptOutput();
-  const { directory, user, signal } = options;
+  const { directory, user, box, signal } = options;
   try {
     const { exitCode } = await runCommand([...confinement(options), file, ...args], {
       ...{ signal, cwd: directory, timeoutMs: timeLimitMs, maxOutputBytes: maxLineBytes },
-      env: { PATH: searched.join(':'), LC_ALL: 'C', HOME: '/nonexistent' },
-      ...(user && { uid: user.uid, gid: user.gid }),
+      env: checkerEnvironment,
+      // As root we make a box without a namespace for users; the checker becomes its user in it.
+      ...(box.is === 'there' ? { atDescriptor3: box.filter } : user && { uid: user.uid, gid: user.gid }),
       okExitCodes: anyExitCode,
       onLine: output.take,
       onErrorLine: output.take,
     });
-    if (!notStarted.includes(exitCode)) return { ended: 'byItself', exitCode, output: output.text() };
-    return { ended: 'otherwise', reason: `${program} could not be started`, output: output.text() };
+    const reason = reasonOfEnd(program, exitCode);
+    if (reason === null) return { ended: 'byItself', exitCode, output: output.text() };
+    return { ended: 'otherwise', reason, output: output.text() };
   } catch (error) {
     signal.throwIfAborted();
     if (!isError(error, 'CommandFailed')) throw error;
@@ -67,14 +71,26 @@ export async function runChecker(
   }
 }
 
-/** Each of them becomes the next, so that what is ended is the checker itself. */
-function confinement({ fileBytes }: CheckerOptions): [string, ...string[]] {
+/** null: it was its own. */
+function reasonOfEnd(program: string, exitCode: number): string | null {
+  if (notStarted.includes(exitCode)) return `${program} could not be started`;
+  // bwrap gives a signal's number as a shell does.
+  const [name] = Object.entries(ofProcesses.signals).find(([, number]) => exitCode === 128 + number) ?? [];
+  return name === undefined ? null : `${program}: it was ended by ${name}`;
+}
+
+/** Each of them but the box becomes the next, so that what is ended is the checker itself; or the box, and all in it. */
+function confinement({ fileBytes, box, user }: CheckerOptions): [string, ...string[]] {
   const limits = [
     ...[`--as=${memoryBytes}`, `--cpu=${timeLimitMs / 1000}`, '--core=0', '--nofile=64'],
     ...(fileBytes === null ? [] : [`--fsize=${fileBytes}`]),
   ];
+  const identity = user === null ? [] : [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups'];
+  const inBox = [...identity, '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs'];
   return [
-    ...(['setpriv', '--no-new-privs', '--pdeathsig', 'KILL', '--'] as const),
+    ...(box.is === 'there'
+      ? ([...box.command, 'setpriv', ...inBox, '--'] as const)
+      : (['setpriv', '--no-new-privs', '--pdeathsig', 'KILL', '--'] as const)),
     ...['ionice', '-t', '-c', '3', 'nice', '-n', '10'],
     ...['prlimit', ...limits, '--'],
   ];

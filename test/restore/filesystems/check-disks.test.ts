@@ -5,6 +5,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import type { FilesystemRecord } from '../../../src/history/records.js';
 import type { ImageContent } from '../../../src/image/image-content.js';
 import { checkFilesystem } from '../../../src/restore/filesystems/check-filesystem.js';
+import { checkerBox } from '../../../src/restore/filesystems/checker-box.js';
 import { runChecker } from '../../../src/restore/filesystems/checker-process.js';
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
 import type { RestoreSource } from '../../../src/restore/restore-source.js';
@@ -13,7 +14,7 @@ import { bytesOf } from '../../store/capture-of-tests.js';
 import { storeAt } from '../../store/fresh-store.js';
 import { contentIn, type ImageWish, sealSparse } from '../../store/sparse-snapshots.js';
 import { withInjected } from '../../capture/traced.js';
-import { childRunning, readOrNothing } from '../../support/guest-processes.js';
+import { boxedRunning, readOrNothing } from '../../support/guest-processes.js';
 import { debugfs } from '../../support/inspect-image.js';
 import { canLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { runTool, tryTool } from '../../support/run-tool.js';
@@ -282,9 +283,34 @@ function asStream(bytes: Buffer): ImageContent {
   return { from: 'stream', pieces: pieces(), close: async () => {} };
 }
 
+async function inBox(command: [string, ...string[]]) {
+  const { signal } = new AbortController();
+  const box = await checkerBox(dir, null, signal);
+  return await runChecker(command, { directory: dir, user: null, box, fileBytes: 1, signal });
+}
+
 describe('a checker', () => {
+  test('sees of the host the system’s programs and its copy, and nothing else', async () => {
+    const seen = await inBox(['sh', '-c', 'ls -d /* && ls']);
+    const words = 'output' in seen ? seen.output.split(/\s+/) : [];
+    expect(words).toEqual(expect.arrayContaining(['/usr', '/check', 'given']));
+    for (const word of ['/etc', '/home', '/root', '/proc', '/tmp', '/var']) expect(words).not.toContain(word);
+  });
+
+  test('works without a box where there can be none, and that is said', async () => {
+    await copiedMade('ext4');
+    const { arch } = process;
+    Object.defineProperty(process, 'arch', { value: 'riscv64' });
+    try {
+      const reason = expect.stringMatching(/in no box: .*riscv64/);
+      expect(await check()).toMatchObject({ verdict: 'sound', reason });
+    } finally {
+      Object.defineProperty(process, 'arch', { value: arch });
+    }
+  });
+
   const lookAtIt = () => {
-    const pid = childRunning('e2fsck') ?? 0;
+    const pid = boxedRunning('e2fsck') ?? 0;
     const read = (name: string) => readOrNothing(`/proc/${pid}/${name}`);
     const [environ, status, limits] = [read('environ'), read('status'), read('limits')];
     return status === '' || limits === '' ? undefined : { pid, environ, status, limits };
@@ -306,14 +332,16 @@ describe('a checker', () => {
     };
     const { checking, seen } = await withInjected(process.pid, held, givenUp, '/usr/sbin/e2fsck');
     await expect(checking).rejects.toThrow('enough');
-    expect(lookAtIt()).toBeUndefined();
+    await waitFor('its end', () => readOrNothing(`/proc/${seen.pid}/status`) === '');
     expect(await readdir(join(dir, 'scratch'))).toEqual([]);
     const [uid, gid] = await Promise.all(['-u', '-g'].map((which) => runTool('id', [which, 'nobody'])));
     expect(seen.status).toMatch(new RegExp(`^Uid:(\\t${String(uid).trim()}){4}$`, 'm'));
     expect(seen.status).toMatch(new RegExp(`^Gid:(\\t${String(gid).trim()}){4}$`, 'm'));
     expect(seen.status).toMatch(/^Groups:\s*$/m);
     expect(seen.status).toMatch(/^CapEff:\t0+$/m);
+    expect(seen.status).toMatch(/^CapBnd:\t0+$/m);
     expect(seen.status).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(seen.status).toMatch(/^Seccomp:\t2$/m);
     expect(seen.limits).toMatch(/^Max address space +4294967296 /m);
     expect(seen.limits).toMatch(/^Max core file size +0 /m);
     expect(seen.limits).toMatch(new RegExp(`^Max file size +${32 * 2 ** 20} `, 'm'));
@@ -344,9 +372,9 @@ describe('a checker that can not work', () => {
     ['it is not installed', ['fsck.nothing', './file'], 'fsck.nothing is not installed'],
     // As setpriv, prlimit and their kin say that there is nothing to run: for e2fsck, the exit code would mean errors.
     ['what confines it does not let it', ['env', 'no-such-program'], 'env could not be started'],
+    ['a signal ends it', ['sh', '-c', 'kill -SEGV $$'], 'sh: it was ended by SIGSEGV'],
   ])('because %s leaves the filesystem unchecked, and says so', async (_, command, reason) => {
-    const options = { directory: dir, user: null, fileBytes: 1, signal: new AbortController().signal };
-    expect(await runChecker(command, options)).toMatchObject({ ended: 'otherwise', reason });
+    expect(await inBox(command)).toMatchObject({ ended: 'otherwise', reason });
   });
 
   test.each([
