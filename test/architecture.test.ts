@@ -33,6 +33,24 @@ const strangers = ['src/capture/', 'src/store/', 'src/history/', 'src/retention/
 /** Plain records: as types they may be imported by anyone above. */
 const openRecords = 'src/history/records.ts';
 
+/** What opens or changes a file by its path, of which only the last component could be guarded. */
+const byPath =
+  /^(open|rm|rmdir|unlink|rename|link|symlink|mkdir|mkdtemp|copyFile|cp|writeFile|appendFile|createWriteStream|truncate|l?chown|l?chmod|l?utimes)(Sync)?$/;
+/** Who works on what other users of the host can change: guests' disks and consoles, and wherever is restored to. */
+const amongOthers = ['src/guest/', 'src/image/', 'src/mconsole/', 'src/restore/', 'src/files/', 'src/drill/'];
+amongOthers.push('src/snapshot/', 'src/doctor/', 'src/pause/', 'jobs/');
+/** Of those, what works below a directory that is only ours, or on a descriptor, by /proc. */
+const inOwnPlaces = new Set([
+  ...['src/image/durable-file.ts', 'src/image/digest.ts', 'src/pause/lease.ts', 'src/pause/freeze-lease.ts'],
+  ...['src/pause/lease-file.ts', 'src/pause/guardian-process.ts', 'src/pause/pause-clients.ts'],
+  ...['src/restore/filesystems/scratch.ts', 'src/restore/filesystems/private-copy.ts'],
+  ...['src/restore/filesystems/check-disks.ts', 'src/files/ext-image.ts', 'src/files/with-ext-image.ts'],
+  ...['src/files/extract-tree.ts', 'src/files/place-tree.ts', 'src/drill/drill-place.ts'],
+  ...['src/mconsole/reply-directory.ts', 'src/mconsole/reply-socket.ts', 'src/mconsole/notify-socket.ts'],
+  // The pid file, of which nothing is believed; /proc; a root that has to be only ours.
+  ...['src/mconsole/pinned-socket.ts', 'src/guest/kept-file.ts', 'src/guest/agent/install-agent.ts'],
+]);
+
 interface Import {
   from: string;
   to: string;
@@ -147,6 +165,20 @@ describe('the layout of the house', () => {
     );
     // The guardian's standard output is a pipe to the job.
     expect(talk.sort()).toEqual(['src/cli/output.ts', 'src/pause/guardian-process.ts']);
+  });
+
+  test('nothing that others can change is opened, replaced or removed by its path (HeldDirectory is for that)', () => {
+    const found = files.flatMap((file) => {
+      const text = readFileSync(join(root, file), 'utf8');
+      const lists = [...text.matchAll(/import \{([^}]*)\} from 'node:fs(?:\/promises)?'/g)].map(
+        ([, list = '']) => list,
+      );
+      const names = lists.flatMap((list) => list.split(',')).map((name) => name.trim().split(' ')[0] ?? '');
+      return names.filter((name) => byPath.test(name)).map((name) => ({ file, name }));
+    });
+    expect(found.map(({ file }) => file)).toEqual(expect.arrayContaining([...inOwnPlaces]));
+    const foreign = found.filter(({ file }) => amongOthers.some((place) => file.startsWith(place)));
+    expect(foreign.filter(({ file }) => !inOwnPlaces.has(file))).toEqual([]);
   });
 
   test('nothing is called utils', () => {

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
 import { effectiveUserOf } from './console-process.js';
-import type { Guest } from './guest.js';
 
 /**
  * All of a guest is one user's: two users' parts put together would be one user's guest stopped for the other one's backup, or one's disk
@@ -12,7 +11,7 @@ import type { Guest } from './guest.js';
  * @throws GuestOfSeveralUsers, NoSuchUser
  */
 export function requireOneUser(
-  { config, socketPath, consoleUid }: Guest,
+  { config, socketPath, consoleUid }: { config: GuestConfig; socketPath: string; consoleUid: number },
   disks: readonly { path: string; ownerUid: number }[],
   pid: number,
 ): void {
