@@ -19,7 +19,7 @@ import { type Attempt, type Lockable, noLock } from './lock.js';
 /** @returns undefined where there is no such file: that is the preflight's to complain about */
 export async function diskLock(path: string): Promise<Lockable | undefined> {
   const found = await lookAt(path);
-  return found && { identity: `disk ${found.dev} ${found.ino}`, take: () => take(path) };
+  return found && { identity: `2 disk ${found.dev} ${found.ino}`, take: () => take(path) };
 }
 
 async function take(path: string): Promise<Attempt> {

@@ -39,7 +39,7 @@ export async function lockFile(
   const path = join(directory, nameOf(key));
   const owner = { uid: Number(found.uid), gid: Number(found.gid) };
   return {
-    identity: `file ${found.dev} ${found.ino} ${nameOf(key)}`,
+    identity: `1 file ${found.dev} ${found.ino} ${nameOf(key)}`,
     take: (words) => take(path, owner, words),
   };
 }

@@ -14,7 +14,10 @@ export const lockDirectory = (state: string) => join(state, 'locks');
 
 /** A lock whose place has been found. */
 export interface Lockable {
-  /** The same for all who mean this lock, however they spell its path: several are taken in the order of these. */
+  /**
+   * The same for all who mean this lock, however they spell its path: several are taken in the order of these. Disks come last, as
+   * a disk's holder has no words of his own.
+   */
   identity: string;
   take(words: string): Promise<Attempt>;
 }

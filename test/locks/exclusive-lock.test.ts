@@ -211,6 +211,11 @@ describe('a disk', () => {
     }
   });
 
+  test('locked by a job of our own state is told in the words of that job', async () => {
+    await otherHolds(locks, 'umlsnap prune (pid 7)');
+    await expect(take(locks.toReversed(), taken)).rejects.toMatchObject(busy('umlsnap prune (pid 7)'));
+  });
+
   test('that is not there, or is no file, is not locked', async () => {
     const odd = [join(dir, 'missing.img'), dir, '/dev/null'].map((path): Lock => ({ on: 'disk', path }));
     expect(await take([...locks, ...odd], taken)).toBe('taken');
