@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, lchown, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSocket } from 'unix-dgram';
 import { describe, expect, test } from 'vitest';
@@ -117,15 +117,29 @@ describe
     test('a removal takes nothing from a directory of root', () =>
       withVictim(async ({ own, victim }) => {
         const held = await HeldDirectory.open(own);
-        await whileItChanges(join(own, 'tree/*'), join(own, 'link'), async () => {
-          for (let n = 0; n < 30; n++) await mkdir(join(own, `tree/${n}`), { recursive: true });
-          await chown(join(own, 'tree'), neighbour, neighbour);
-          await held.removeTree('tree');
-          // The link went with the tree, and a directory of it has the link's place.
-          if ((await held.stat('link'))?.isSymbolicLink()) return;
-          await held.removeTree('link');
-          await symlink(victim, join(own, 'link'));
-          throw new PathRefused('they changed places');
+        let swaps = 0;
+        const removeOnce = async () => {
+          const names = ['tree', ...Array.from({ length: 30 }, (_, n) => `tree/${n}`)];
+          for (const name of names) {
+            await mkdir(join(own, name)).catch(ifErrno);
+            await lchown(join(own, name), neighbour, neighbour).catch(ifErrno);
+          }
+          await held.removeTree('tree').catch(ifErrno);
+          // The link went with the tree, or lies in it: what has its place is a directory of it.
+          if ((await held.stat('link'))?.isDirectory()) {
+            swaps += 1;
+            await held.removeTree('link').catch(ifErrno);
+          }
+          if ((await held.stat('link')) === null) await symlink(victim, join(own, 'link'));
+        };
+        await whileSwapped(join(own, 'tree/*'), join(own, 'link'), async () => {
+          const untilMs = performance.now() + atLeastMs;
+          while (performance.now() < untilMs || swaps === 0) await removeOnce();
         }).finally(() => held.close());
       }));
   });
+
+/** Whoever swaps what is being removed can keep it from being removed. */
+function ifErrno(error: unknown): void {
+  if (errnoOf(error) === undefined) throw error;
+}

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import {
   chmod,
   chown,
+  link,
   mkdir,
   open,
   readdir,
@@ -23,6 +24,7 @@ import { restoreInPlace } from '../../src/restore/restore-in-place.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { sha256sum } from '../image/make-image.js';
 import { canLoopMount, withLoopFilesystem } from '../support/loop-filesystem.js';
+import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { storeSnapshot } from './stored-snapshot.js';
 
@@ -76,12 +78,12 @@ async function expectOld(...names: string[]) {
 }
 
 describe('a restore in place', () => {
-  test('replaces the disk, which its job has locked, and passes on its owner and mode', async () => {
+  test('replaces the disk, which its job has locked, and passes on its owner and mode, but no right to run as somebody else', async () => {
     const locks = [{ on: 'disk', path: root } as const];
     const lock = { locks, holder: 'its job', what: 'The disk', wait: false };
     const asRoot = process.getuid?.() === 0;
     if (asRoot) await chown(root, 1234, 4321);
-    await chmod(root, 0o640);
+    await chmod(root, 0o6640);
     await withLocks(lock, () => restore());
     await expectRestored();
     const { uid, gid, mode } = await stat(root);
@@ -160,6 +162,20 @@ describe('a restore in place', () => {
       ...{ code: 'RestoreFailed', facts: { problem: expect.stringMatching(/not all on .*base.img/) } },
     });
     await expectOld();
+  });
+
+  test('refuses a disk that has a second name, under which it may be anything', async () => {
+    await link(root, join(disks, 'other'));
+    await expect(restore()).rejects.toThrow(/2 names/);
+    await expectOld('other');
+  });
+
+  test('refuses a FIFO or a device in the place of a backing file, and does not wait for it', async () => {
+    await runTool('mkfifo', [base]);
+    await expect(restore([ofCow()])).rejects.toThrow(/not a regular file/);
+    await rm(base);
+    await symlink('/dev/zero', base);
+    await expect(restore([ofCow()])).rejects.toThrow(/symbolic link/);
   });
 
   test('refuses a symbolic link, whose place the disk would take', async () => {
