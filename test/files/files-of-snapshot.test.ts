@@ -1,5 +1,17 @@
-import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { findSnapshot, restoreSourceOf } from '../../jobs/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
@@ -11,6 +23,7 @@ import { findFile } from '../../src/files/find-file.js';
 import { listFiles } from '../../src/files/list-files.js';
 import { withExtImage } from '../../src/files/with-ext-image.js';
 import { sha256sum, withOpen } from '../image/make-image.js';
+import { neighbour, whileSwapped } from '../neighbours/swapper.js';
 import { debugfs } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
@@ -79,9 +92,9 @@ const whyNoneIn = (...asked: Parameters<typeof namesIn>) =>
   );
 
 let restores = 0;
-async function restored(path: string, snapshot = 'debian@latest') {
+async function restored(path: string, snapshot = 'debian@latest', given?: string) {
   restores += 1;
-  const directory = scene.path(`out-${restores}`);
+  const directory = given ?? scene.path(`out-${restores}`);
   const order = { ...(await filesOf(snapshot)), path, directory };
   const { status, warnings, error } = await scene.withHistory((history) => restoreFiles(order, history));
   return { directory, status, warnings: warnings.join('\n'), error: error?.message };
@@ -206,3 +219,31 @@ describe('an image that its guest has made to harm whoever reads it', () => {
     expect(await readdir(join(scene.state, 'scratch')).catch(() => [])).toEqual([]);
   });
 });
+
+test.runIf(isRoot)(
+  "restored into another user's directory are staged where he leads nobody, whatever he swaps",
+  async () => {
+    const [own, victim] = [scene.path('own'), scene.path('victim')];
+    for (const above of [dirname(own), dirname(dirname(own))]) await chmod(above, 0o711);
+    await mkdir(victim, { mode: 0o700 });
+    for (const path of [own, join(own, 'to')]) {
+      await mkdir(path);
+      await chown(path, neighbour, neighbour);
+    }
+    // In one directory, where he needs no right to what he renames.
+    const link = join(own, 'to/link');
+    let swaps = 0;
+    await whileSwapped(join(own, 'to/.umlsnap-files-*'), link, async () => {
+      for (const untilMs = performance.now() + 10_000; performance.now() < untilMs || swaps === 0; ) {
+        await rm(link, { recursive: true, force: true });
+        await symlink(victim, link);
+        const { status } = await restored('/etc/deep', 'debian@latest', join(own, 'to'));
+        if ((await lstat(link)).isDirectory()) swaps += 1;
+        if (status !== 'success') continue;
+        expect(large.equals(await readFile(join(own, 'to/deep/er/large')))).toBe(true);
+        await rm(join(own, 'to/deep'), { recursive: true });
+      }
+    });
+    expect(await readdir(victim)).toEqual([]);
+  },
+);
