@@ -63,8 +63,10 @@ export class PinnedSocket {
   isSender(name: string): boolean {
     const path = isAbsolute(name) ? `${this.#root}${name}` : this.#inGuestsDirectory(name);
     const found = path === undefined ? undefined : statOrNothing(path);
-    // The guest still has a socket whose file is gone: its `go` MUST NOT go unheard.
-    return found === undefined ? name === this.path : this.#isHere(found);
+    if (this.#isHere(found)) return true;
+    // The guest still has the socket whose file was removed or replaced: its answer to `go` MUST NOT go unheard. Nobody but its own
+    // user, and root, can have put another one there, and reach ours from it.
+    return name === this.path && (found === undefined || found.uid === this.ownerUid);
   }
 
   /** True when the path no longer leads to the socket that was pinned: replaced, or gone. */

@@ -85,7 +85,13 @@ async function expectGoodAndFinished(state: string): Promise<number> {
   const contents = (await readdir(join(store.path, '.backing'))).filter((name) => name.endsWith('.img'));
   expect(contents).toEqual([neededBacking]);
   // A row that the history was not told to close is closed by recover, as at every start of a daemon.
-  const recovered = { discarded: [], indexed: [], forgotten: [], problems: [] } as unknown as Recovered;
+  const recovered = {
+    scratch: [],
+    discarded: [],
+    indexed: [],
+    forgotten: [],
+    problems: [],
+  } as unknown as Recovered;
   const places = { stateDirectory: join(store.path, '.state'), scratchPlaces: [] };
   await recover({ history, stores: [store], ...places }, recovered);
   expect(await rows()).toEqual(kept);
