@@ -57,7 +57,11 @@ function buildApp(parts: ControlParts): FastifyInstance {
     forceCloseConnections: 'idle',
     serverFactory: (handler) => {
       const server = createServer(
-        { headersTimeout: requestPatienceMs, requestTimeout: requestPatienceMs },
+        {
+          ...{ headersTimeout: requestPatienceMs, requestTimeout: requestPatienceMs },
+          // Node looks every half minute otherwise, however short the patience is.
+          connectionsCheckingInterval: 1000,
+        },
         (request, response) => void handler(request, response),
       );
       server.maxConnections = maxConnections;

@@ -151,9 +151,11 @@ export class HeldDirectory {
     return await open(this.at(name), 'wx+', 0o600);
   }
 
-  /** Makes a directory, 0700, and its name durable. */
+  /** Makes a directory, 0700, and its name durable. Somebody of us may have been faster. */
   async makeDirectory(name: string): Promise<void> {
-    await mkdir(this.at(name), { mode: 0o700 });
+    await mkdir(this.at(name), { mode: 0o700 }).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
     await this.sync();
   }
 
@@ -211,7 +213,7 @@ export class HeldDirectory {
    * what is put in its way leads nowhere.
    */
   async removeTree(name: string): Promise<void> {
-    const inner = await this.pin(name);
+    const inner = await openItself(this.at(name));
     try {
       await empty(inner);
     } finally {
@@ -248,6 +250,11 @@ export class HeldDirectory {
   }
 }
 
+/** A directory, never what a link leads to. */
+function openItself(path: string | Buffer): Promise<FileHandle> {
+  return open(path, openAsPath | constants.O_NOFOLLOW | constants.O_DIRECTORY);
+}
+
 async function empty(directory: FileHandle): Promise<void> {
   const here = Buffer.from(`/proc/self/fd/${directory.fd}/`);
   for (const entry of await readdir(here, { encoding: 'buffer' })) {
@@ -260,7 +267,7 @@ async function empty(directory: FileHandle): Promise<void> {
       },
     );
     if (!isDirectory) continue;
-    const inner = await open(path, openAsPath | constants.O_NOFOLLOW | constants.O_DIRECTORY);
+    const inner = await openItself(path);
     try {
       await empty(inner);
     } finally {

@@ -50,7 +50,7 @@ export async function makeSocketDirectory(base: string, isForOthers: boolean): P
 /** A process that has just begun has made its directory and bound nothing in it yet. */
 const youngMs = 60_000;
 
-/** Those that dead processes of our user have left. */
+/** Those that dead processes of our user have left: of such a name anybody can have made one. */
 export function findDeadSocketDirectories(now: Date): string[] {
   const bound = readFileSync('/proc/net/unix', 'utf8');
   const bases = new Set([...socketBases(true, 0), ...socketBases(false, 0)]);
@@ -59,11 +59,7 @@ export function findDeadSocketDirectories(now: Date): string[] {
     .filter((path) => isDead(path, now) && !bound.includes(`${path}/`));
 }
 
-/**
- * Removes what `findDeadSocketDirectories` finds. Anybody can have made a directory of such a name: only what nobody else can write to is
- * removed, by its descriptor.
- * @returns the paths that are gone
- */
+/** Removes what `findDeadSocketDirectories` finds. @returns the paths that are gone */
 export async function removeDeadSocketDirectories(now: Date): Promise<string[]> {
   const removed: string[] = [];
   for (const path of findDeadSocketDirectories(now)) {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chown, mkdir, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { neighbour } from '../neighbours/swapper.js';
+import { asNeighbour, neighbour } from '../neighbours/swapper.js';
 import { heard } from '../support/heard.js';
 import { expectRuns, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
@@ -39,13 +39,6 @@ async function squat<T>(path: string, use: (said: () => string) => Promise<T>): 
   const script = `use IO::Socket::UNIX; $| = 1;
     my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die; print "listening\\n";
     while (defined $s->recv(my $d, 600)) { print "got ", substr($d, 12), "\\n" }`;
-  const asNeighbour = [
-    `--reuid=${neighbour}`,
-    `--regid=${neighbour}`,
-    '--clear-groups',
-    '--pdeathsig',
-    'KILL',
-  ];
   const squatter = spawn('setpriv', [...asNeighbour, 'perl', '-e', script, path], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -13,15 +13,13 @@ const script = `
   for (;;) { syscall(${renameat2Number}, -100, $_, -100, $other, 2) for glob $pattern }
 `;
 
+/** Before a command that is to be his; it ends with us. */
+export const asNeighbour = [
+  ...[`--reuid=${neighbour}`, `--regid=${neighbour}`, '--clear-groups', '--pdeathsig', 'KILL'],
+];
+
 /** A program of the neighbour's, while `use` runs: what is at `path`, a pattern, and at `other` change places all the time. */
 export async function whileSwapped<T>(path: string, other: string, use: () => Promise<T>): Promise<T> {
-  const asNeighbour = [
-    `--reuid=${neighbour}`,
-    `--regid=${neighbour}`,
-    '--clear-groups',
-    '--pdeathsig',
-    'KILL',
-  ];
   const swapper = spawn('setpriv', [...asNeighbour, 'perl', '-e', script, path, other], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
