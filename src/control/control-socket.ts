@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { refuseDescriptors } from '../mconsole/refuse-descriptors.js';
 
 /** Where a daemon of this state directory listens. */
 export function controlSocketPath(stateDirectory: string): string {
@@ -51,6 +52,8 @@ async function bind(server: Server, socketPath: string): Promise<void> {
       resolve();
     });
   });
+  // Node has no other way to the descriptor.
+  refuseDescriptors((server as unknown as { _handle: { fd: number } })._handle.fd);
   await chmod(socketPath, 0o600);
 }
 

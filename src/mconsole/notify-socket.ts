@@ -5,6 +5,7 @@ import { getSystemErrorName } from 'node:util';
 import { createSocket, type DatagramError, type DatagramSocket } from 'unix-dgram';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { HeldDirectory } from '../path/held-directory.js';
+import { refuseDescriptors } from './refuse-descriptors.js';
 
 export interface NotifySocketOptions {
   socketPath: string;
@@ -101,6 +102,7 @@ async function bind(
   });
   try {
     const path = inner.at('socket');
+    refuseDescriptors(socket.fd);
     socket.bind(path);
     if (failure !== undefined) throw failure;
     await chmod(path, 0o600);

@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import { createSocket, type DatagramError, type DatagramSocket } from 'unix-dgram';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { errnoNameOf } from './datagram-error.js';
+import { refuseDescriptors } from './refuse-descriptors.js';
 import type { ReplyDirectory } from './reply-directory.js';
 
 /** A socket that one answer is to come to. */
@@ -66,6 +67,7 @@ function boundTo(path: string): DatagramSocket {
   socket.on('error', (error) => {
     failure = error;
   });
+  refuseDescriptors(socket.fd);
   socket.bind(path);
   if (failure === undefined) return socket;
   socket.close();

@@ -11,6 +11,7 @@ declare module 'unix-dgram' {
   }
 
   export interface DatagramSocket {
+    readonly fd: number;
     /** An `error` without a listener is thrown by `bind`. Paths over 107 bytes are cut without a word. */
     bind(path: string): void;
     send(
