@@ -11,14 +11,16 @@ interface FlockedFile {
 }
 
 /**
- * Of the processes that hold a flock on the file, the first that counts (disk-lock.ts), as its command line; undefined when
- * none does.
+ * Of the processes that hold a flock on the file, the first that counts (disk-lock.ts), as its command line, or by its name;
+ * undefined when none does.
  */
 export async function wordsOfFlockHolder(file: FlockedFile): Promise<string | undefined> {
-  const trusted = [0, process.geteuid?.() ?? 0, Number(file.uid)];
+  const ours = [0, process.geteuid?.() ?? 0];
   for (const pid of await lockers(file)) {
-    if (!(await isOf(pid, trusted)) || !(await isHolding(pid, file))) continue;
-    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(goneOrForbidden(''));
+    if (!(await isOf(pid, [...ours, Number(file.uid)])) || !(await isHolding(pid, file))) continue;
+    // The command line lies in the memory of the process: another user's can be without end, or keep whoever reads it for ever.
+    const named = (await isOf(pid, ours)) ? 'cmdline' : 'comm';
+    const command = await readFile(`/proc/${pid}/${named}`, 'utf8').catch(goneOrForbidden(''));
     const words = command.replaceAll('\0', ' ').trim().slice(0, 180);
     return wordsOf(`${words || 'another process'} (pid ${pid})`);
   }
