@@ -1,4 +1,4 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { findConfigFile } from '../../src/config/find-config-file.js';
@@ -401,3 +401,17 @@ test('the command line wins over the environment, and that over the home directo
   await expect(find(missing)).rejects.toMatchObject(expected);
   await expect(find(undefined, { UMLSNAP_CONFIG: missing })).rejects.toMatchObject(expected);
 });
+
+test.runIf(process.getuid?.() === 0)(
+  "root with another user's home has not that user's config, whose programs would run as root",
+  async () => {
+    const home = await temporaryDirectory();
+    const file = join(home, '.config/umlsnap/config.yaml');
+    await mkdir(join(home, '.config/umlsnap'), { recursive: true });
+    await writeFile(file, '');
+    expect(await findConfigFile(undefined, { HOME: home })).toBe(file);
+    await chown(home, 65534, 65534);
+    const found = findConfigFile(undefined, { HOME: home });
+    expect(await found.catch(({ facts }) => facts.tried)).not.toContain(file);
+  },
+);
