@@ -4,6 +4,7 @@ import { errnoOf } from '../errors.js';
 import { goneOrForbidden, type ProcessIdentity, readProcessStat } from '../process-identity.js';
 import { boundSocketsSeenBy, listBoundSockets } from './bound-sockets.js';
 import { eldest } from './guest-processes.js';
+import { lowestDescriptorsOf } from './process-files.js';
 import type { BoundSocket } from './unix-diag.js';
 
 /** An mconsole socket and the process behind it, as the host sees them. */
@@ -21,13 +22,13 @@ export function listHeldConsoles(): HeldConsole[] {
 
 /**
  * The main process of the guest that listens at this socket. It is the one that holds the very socket that the file is
- * bound to: a pid file is no evidence, for anyone may write one.
+ * bound to, and is the file's owner's: a pid file is no evidence, for anyone may write one.
  * @returns undefined when there is none, when its files are closed to us, or when it can't be told from another
  */
 export function findConsoleProcess(socketPath: string): ProcessIdentity | undefined {
   const file = statOf(socketPath);
   if (!file) return undefined;
-  const atThisFile = heldSockets(basename(socketPath)).filter(
+  const atThisFile = heldSockets(basename(socketPath), file.uid).filter(
     (held) => held.file.dev === file.dev && held.file.ino === file.ino,
   );
   return atThisFile.length === 1 ? atThisFile[0]?.main : undefined;
@@ -45,9 +46,10 @@ interface HeldSocket extends HeldConsole {
   file: Stats;
 }
 
-function heldSockets(name: string): HeldSocket[] {
+/** @param ofUser only by processes of this user: with what others have open, they could hold us up */
+function heldSockets(name: string, ofUser?: number): HeldSocket[] {
   const bound = listBoundSockets().filter(({ path }) => basename(path) === name);
-  const holders = holdersOf(new Set(bound.map(({ inode }) => inode)));
+  const holders = holdersOf(new Set(bound.map(({ inode }) => inode)), ofUser);
   return bound.flatMap((socket) => {
     const main = mainOf(holders.get(socket.inode) ?? []);
     const socketPath = pathOf(socket, main);
@@ -85,9 +87,10 @@ function mainOf(pids: number[]): ProcessIdentity | undefined {
   return stat && { pid: stat.pid, startTicks: stat.startTicks };
 }
 
-function holdersOf(inodes: Set<number>): Map<number, number[]> {
+function holdersOf(inodes: Set<number>, ofUser: number | undefined): Map<number, number[]> {
   const holders = new Map<number, number[]>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    if (ofUser !== undefined && effectiveUserOf(Number(pid)) !== ofUser) continue;
     for (const inode of socketsOf(pid)) {
       if (inodes.has(inode)) holders.set(inode, [...(holders.get(inode) ?? []), Number(pid)]);
     }
@@ -96,13 +99,7 @@ function holdersOf(inodes: Set<number>): Map<number, number[]> {
 }
 
 function socketsOf(pid: string): Set<number> {
-  let descriptors: string[];
-  try {
-    descriptors = readdirSync(`/proc/${pid}/fd`);
-  } catch (error) {
-    descriptors = goneOrForbidden<string[]>([])(error);
-  }
-  const links = descriptors.map((fd) => linkAt(`/proc/${pid}/fd/${fd}`) ?? '');
+  const links = lowestDescriptorsOf(pid).map((fd) => linkAt(`/proc/${pid}/fd/${fd}`) ?? '');
   return new Set(links.flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []).map(Number));
 }
 

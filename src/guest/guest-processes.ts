@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { goneOrForbidden, ownIdentity, type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { lowestDescriptorsOf } from './process-files.js';
 
 /** A guest as the host sees it: the process that runs its kernel, and the tasks that write its disks. */
 export interface GuestProcesses {
@@ -81,8 +82,7 @@ async function pidsHolding(pids: number[], disks: FileIdentity[]): Promise<numbe
 }
 
 async function holdsForWriting(pid: number, disks: FileIdentity[]): Promise<boolean> {
-  const fds = await readdir(`/proc/${pid}/fd`).catch(goneOrForbidden<string[]>([]));
-  for (const fd of fds) {
+  for (const fd of lowestDescriptorsOf(pid)) {
     const file = await stat(`/proc/${pid}/fd/${fd}`).catch(goneOrForbidden(undefined));
     if (!file || !disks.some((disk) => disk.ino === file.ino && disk.dev === file.dev)) continue;
     const info = await readFile(`/proc/${pid}/fdinfo/${fd}`, 'utf8').catch(goneOrForbidden(''));

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { opendirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { printableLine } from '../mconsole/printable.js';
 import { goneOrForbidden } from '../process-identity.js';
 
@@ -10,6 +10,7 @@ export interface LockedFile {
 }
 
 const maxFiles = 64;
+const descriptorsLookedAt = 1024;
 
 /** From /proc alone: the files themselves, which may lie anywhere, are not touched. Empty where they are closed to us. */
 export function lockedFilesOf(pid: number): LockedFile[] {
@@ -22,6 +23,26 @@ export function lockedFilesOf(pid: number): LockedFile[] {
     if (found.length >= maxFiles) break;
   }
   return found;
+}
+
+/**
+ * Of a process's descriptors the lowest, among which are those that a guest has had since its boot: its console, its disks. Whoever
+ * has a million of them, and many processes that share them, MUST NOT hold us up with all. None where they are closed to us.
+ */
+export function lowestDescriptorsOf(pid: number | string): string[] {
+  const names = orNothing(() => {
+    const directory = opendirSync(`/proc/${pid}/fd`);
+    try {
+      const found: string[] = [];
+      for (let entry = directory.readSync(); entry; entry = directory.readSync()) {
+        if (found.push(entry.name) >= descriptorsLookedAt) break;
+      }
+      return found;
+    } finally {
+      directory.closeSync();
+    }
+  });
+  return names ?? [];
 }
 
 export function workingDirectoryOf(pid: number): string | undefined {

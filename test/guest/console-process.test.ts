@@ -1,9 +1,11 @@
+import { chownSync, closeSync, openSync } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSocket, type DatagramSocket } from 'unix-dgram';
 import { afterEach, describe, expect, test } from 'vitest';
 import { listBoundSockets, parseProcNetUnix } from '../../src/guest/bound-sockets.js';
 import { findConsoleProcess, listHeldConsoles } from '../../src/guest/console-process.js';
+import { lowestDescriptorsOf } from '../../src/guest/process-files.js';
 import { withOwnGuest } from '../mconsole/with-client.js';
 import { withTempDir } from '../support/temp-dir.js';
 
@@ -44,6 +46,20 @@ describe('the process behind a console', () => {
       await writeFile(file, '');
       expect(findConsoleProcess(file)).toBeUndefined();
     }));
+
+  test.runIf(process.getuid?.() === 0)(
+    'is looked for among its owner`s, and by low descriptors: others have as many as they like',
+    () =>
+      withOwnGuest({}, async (_, guest) => {
+        chownSync(guest.socketPath, 12345, 12345);
+        expect(findConsoleProcess(guest.socketPath)).toBeUndefined();
+        const many = Array.from({ length: 1500 }, () => openSync('/dev/null', 'r'));
+        const looked = lowestDescriptorsOf(process.pid).map(Number);
+        for (const fd of many) closeSync(fd);
+        expect(looked).toHaveLength(1024);
+        expect(Math.max(...looked)).toBeLessThan(Math.max(...many));
+      }),
+  );
 });
 
 test('a name with newlines in it is one socket, and forges no other', () =>
