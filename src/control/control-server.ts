@@ -3,6 +3,7 @@ import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import { asUmlsnapError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { isChange, isFromOurPage, isOurName } from './browser-guard.js';
+import { Connections } from './connections.js';
 import { listenOn, type SocketRights } from './control-socket.js';
 import type { DaemonStatus } from './daemon-status.js';
 import type { JobBoard } from './job-board.js';
@@ -52,6 +53,7 @@ export async function withControlServer<T>(parts: ControlParts, use: () => Promi
 }
 
 function buildApp(parts: ControlParts): FastifyInstance {
+  let connections: Connections | undefined;
   const app = fastify({
     bodyLimit: maxBodyBytes,
     forceCloseConnections: 'idle',
@@ -64,7 +66,7 @@ function buildApp(parts: ControlParts): FastifyInstance {
         },
         (request, response) => void handler(request, response),
       );
-      server.maxConnections = maxConnections;
+      connections = new Connections(server, maxConnections);
       return server;
     },
   });
@@ -76,6 +78,8 @@ function buildApp(parts: ControlParts): FastifyInstance {
     if (isOurName(caller.host, 'socket', []) && (!isChange(method) || isFromOurPage(caller))) return;
     throw new UmlsnapError('Usage', { problem: 'a page of another site has no business here.' });
   });
+  // Not sooner: a request that never comes to its end is none.
+  app.addHook('preHandler', async ({ raw }) => connections?.keep(raw.socket));
   app.setErrorHandler(async (thrown, request, reply) => {
     const { statusCode, message } = thrown as { statusCode?: number; message: string };
     // Fastify's own: a body that is too large, or no JSON.

@@ -217,12 +217,18 @@ test('clients that hang keep nobody else waiting, and the end neither', async ()
   const body = JSON.stringify({ type: 1, id: 9, text: 'debian' });
   const head = `POST /requests HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
   await serve(async () => {
+    const asked = ask({ type: 1, id: 8, text: 'debian' });
+    await untilHeld();
     for (const words of ['', 'GET /sta', `${head}\r\n{`]) await hang(words);
     await hang(`${head}Accept: application/x-ndjson\r\n\r\n${body}`);
-    await untilHeld();
+    await waitFor('both requests to be at work', () => held.heldCount > 1);
+    expect((await curl('/settings')).code).toBe(200);
+    // More than there is room for.
+    for (let count = 0; count < 300; count++) await hang('');
     expect((await curl('/settings')).code).toBe(200);
     held.letGo();
     await waitFor('the request to be answered', () => held.events.includes('answered'));
+    expect((await asked).code).toBe(200);
   });
   expect(existsSync(socketPath)).toBe(false);
   for (const socket of open) socket.destroy();

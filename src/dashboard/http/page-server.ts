@@ -1,8 +1,8 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
+import { Connections } from '../../control/connections.js';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
-import { Connections } from './connections.js';
 import type { RouteParts } from './front-desk.js';
 import { addDashboard } from './routes.js';
 

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 
 /**
  * Keeps a server's connections to a number, and lets nobody be shut out by others that hold theirs: whoever comes takes the place of
- * the one that has waited longest, since it came or was last answered. Whoever is logged in and has a request under way, a
+ * the one that has waited longest, since it came or was last answered. Whoever may ask and has a request under way, a
  * live feed among them, MUST keep theirs.
  */
 export class Connections {
