@@ -5,8 +5,10 @@ import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
 import { HeldDirectory } from '../../path/held-directory.js';
 import { isAlive, ownIdentity } from '../../process-identity.js';
 
-/** Scratch directories: PLACE/PID-STARTTICKS-RANDOM, so that those of dead processes can be told from those in use. */
+/** Scratch directories: PLACE/PID-STARTTICKS-RANDOM/own, so that those of dead processes can be told from those in use. */
 
+/** Its owner's. Other programs may run as that user: what is above it lets nobody in but us. */
+const ownName = 'own';
 const scratchName = /^(\d{1,10})-(\d{1,19})-[0-9a-f]{8}$/;
 
 /**
@@ -26,11 +28,16 @@ export async function withScratch<T>(
   try {
     await onPlace(place, async () => {
       await removeLeftoversIn(held);
-      await held.makeDirectory(name);
-      if (owner) await chown(held.at(name), owner.uid, owner.gid);
+      const closed = await held.makeOwn(name);
+      try {
+        await closed.makeDirectory(ownName);
+        if (owner) await chown(closed.at(ownName), owner.uid, owner.gid);
+      } finally {
+        await closed.close();
+      }
     });
     try {
-      return await use(join(place, name));
+      return await use(join(place, name, ownName));
     } finally {
       // What has read an image may still be there, and write: it can lead us nowhere.
       await held.removeTree(name);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { FilesystemRecord } from '../../../src/history/records.js';
@@ -8,6 +8,7 @@ import { checkFilesystem } from '../../../src/restore/filesystems/check-filesyst
 import { checkerBox } from '../../../src/restore/filesystems/checker-box.js';
 import { runChecker } from '../../../src/restore/filesystems/checker-process.js';
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
+import { withScratch } from '../../../src/restore/filesystems/scratch.js';
 import type { RestoreSource } from '../../../src/restore/restore-source.js';
 import { sha256sum, withOpen } from '../../image/make-image.js';
 import { bytesOf } from '../../store/capture-of-tests.js';
@@ -228,6 +229,20 @@ describe('the private copy', () => {
       expect(found).toMatchObject({ verdict: 'notChecked', reason });
       expect(await readdir(scratch)).toEqual([]);
     });
+  });
+
+  test('is out of reach for other programs of the checkers’ user, also in a place that lets anybody in', async (context) => {
+    if (!isRoot) return context.skip('needs root');
+    const place = join(dir, 'scratch');
+    for (const path of [dir, place]) await mkdir(path, { recursive: true }).then(() => chmod(path, 0o755));
+    const own = { uid: 65_534, gid: 65_534 };
+    await withScratch(place, own, async (scratch) => {
+      expect(await stat(scratch)).toMatchObject(own);
+      const asOwner = ['--reuid=65534', '--regid=65534', '--clear-groups'];
+      expect(await tryTool('setpriv', [...asOwner, 'ls', place])).toMatchObject({ exitCode: 0 });
+      expect(await tryTool('setpriv', [...asOwner, 'ls', scratch])).not.toMatchObject({ exitCode: 0 });
+    });
+    expect(await readdir(place)).toEqual([]);
   });
 
   test('is not made in a place that others could change under us', async () => {
