@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compression } from '../../config/store-config.js';
 import { errnoOf } from '../../errors.js';
@@ -82,6 +82,8 @@ export async function findIncoming(place: StorePlace, guest: string): Promise<st
 
 async function entriesOf(directory: string): Promise<Set<string>> {
   try {
+    // A link in the place of a guest leads to what is none of ours.
+    if (!(await lstat(directory)).isDirectory()) return new Set();
     const entries = await readdir(directory, { withFileTypes: true });
     return new Set(entries.filter((entry) => entry.isFile()).map((entry) => entry.name));
   } catch (error) {

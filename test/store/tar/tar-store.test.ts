@@ -1,4 +1,4 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { recordOf } from '../../../src/snapshot/describe-snapshot.js';
@@ -77,6 +77,25 @@ test('a store of archives leaves alone what is none of its own, and lists as dam
   expect((await store.read('small@latest')).snapshot).toBe(small);
   await store.emptyTrash();
   expect((await readdir(directory)).length).toBe(7);
+});
+
+test('a store of archives never follows a link that whoever serves it has put in the place of a pin, or of a guest', async () => {
+  await receiveSmall();
+  const outside = join(scene.dir, 'outside');
+  await mkdir(outside);
+  const mark = join(directory, '20261121T031500Z.pinned');
+  await symlink(join(outside, 'nologin'), mark);
+  await expect(store.setPinned(small, true)).rejects.toMatchObject({ code: 'StoreUnusable' });
+  await rm(mark);
+  await runTool('mkfifo', [mark]);
+  await expect(store.setPinned(small, true)).rejects.toMatchObject({ code: 'StoreUnusable' });
+  await rm(mark);
+  await rename(directory, join(outside, 'small'));
+  await symlink(join(outside, 'small'), directory);
+  await expect(store.setPinned(small, true)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
+  await expect(store.moveToTrash(small)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
+  expect(await readdir(outside)).toEqual(['small']);
+  expect(await readdir(join(outside, 'small'))).toEqual(['20261121T031500Z.tar.zst']);
 });
 
 test('a store of archives pins without writing the archive anew, and tells the history the same as whoever reads', async () => {
