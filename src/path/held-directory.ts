@@ -210,16 +210,10 @@ export class HeldDirectory {
 
   /**
    * Removes a directory with all that is in it, whoever may write there: each level is found by the descriptor of the one above, so that
-   * what is put in its way leads nowhere.
+   * what is put in its way leads nowhere. What another removal takes at the same time is gone as well.
    */
   async removeTree(name: string): Promise<void> {
-    const inner = await openItself(this.at(name));
-    try {
-      await empty(inner);
-    } finally {
-      await inner.close();
-    }
-    await rmdir(this.at(name));
+    await removeDirectory(this.at(name));
   }
 
   /** Removes all that is in it, as `removeTree` does. */
@@ -250,31 +244,33 @@ export class HeldDirectory {
   }
 }
 
-/** A directory, never what a link leads to. */
-function openItself(path: string | Buffer): Promise<FileHandle> {
-  return open(path, openAsPath | constants.O_NOFOLLOW | constants.O_DIRECTORY);
-}
-
 async function empty(directory: FileHandle): Promise<void> {
   const here = Buffer.from(`/proc/self/fd/${directory.fd}/`);
-  for (const entry of await readdir(here, { encoding: 'buffer' })) {
+  for (const entry of (await unlessGone(readdir(here, { encoding: 'buffer' }))) ?? []) {
     const path = Buffer.concat([here, entry]);
-    const isDirectory = await unlink(path).then(
-      () => false,
-      (error: unknown) => {
-        if (errnoOf(error) === 'EISDIR') return true;
-        throw error;
-      },
-    );
-    if (!isDirectory) continue;
-    const inner = await openItself(path);
-    try {
-      await empty(inner);
-    } finally {
-      await inner.close();
-    }
-    await rmdir(path);
+    await unlessGone(unlink(path)).catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'EISDIR') throw error;
+      await removeDirectory(path);
+    });
   }
+}
+
+async function removeDirectory(path: string | Buffer): Promise<void> {
+  const directory = await unlessGone(open(path, openAsPath | constants.O_NOFOLLOW | constants.O_DIRECTORY));
+  if (directory === null) return;
+  try {
+    await empty(directory);
+  } finally {
+    await directory.close();
+  }
+  await unlessGone(rmdir(path));
+}
+
+async function unlessGone<T>(work: Promise<T>): Promise<T | null> {
+  return await work.catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  });
 }
 
 /** Root and ourselves. */

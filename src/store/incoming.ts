@@ -1,8 +1,10 @@
 import type { Dirent } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '../errors.js';
 import { withLocks } from '../locks/exclusive-lock.js';
 import { ensureDirectory } from '../image/durable-file.js';
+import { withDirectoryOf } from '../path/held-directory.js';
 import {
   backingsLock,
   guestDirectory,
@@ -30,8 +32,13 @@ export async function makeIncoming(place: StorePlace, guest: string, job: string
   return incoming;
 }
 
+/** By descriptors: whoever serves the share that the store is on could lead us elsewhere meanwhile. */
 export async function discardIncoming(incoming: Incoming): Promise<void> {
-  await rm(incoming.directory, { recursive: true, force: true });
+  await withDirectoryOf(incoming.directory, (guest, name) => guest.removeTree(name)).catch(
+    (error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    },
+  );
 }
 
 /** Every incoming copy in the store, whoever works on it; never follows a link. */

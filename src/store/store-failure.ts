@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { PathRefused } from '../path/held-directory.js';
 import type { StorePlace } from './layout.js';
 
 /** Room in a store's filesystem, for a process without root's reserve. */
@@ -19,7 +20,7 @@ export async function freeRoom(place: StorePlace): Promise<FreeRoom> {
 
 /**
  * Runs work on the store's files and gives what the filesystem says against it its name.
- * @throws StoreTooFull (ENOSPC, EDQUOT), StoreUnusable (any other errno); all else as it is
+ * @throws StoreTooFull (ENOSPC, EDQUOT), StoreUnusable (any other errno, and a path that is not walked); all else as it is
  */
 export async function onStore<T>(place: StorePlace, neededBytes: number, work: () => Promise<T>): Promise<T> {
   try {
@@ -31,7 +32,7 @@ export async function onStore<T>(place: StorePlace, neededBytes: number, work: (
 
 async function storeFailure(place: StorePlace, neededBytes: number, error: unknown): Promise<unknown> {
   const errno = errnoOf(error);
-  if (error instanceof UmlsnapError || errno === undefined) return error;
+  if (error instanceof UmlsnapError || (errno === undefined && !(error instanceof PathRefused))) return error;
   const { name: store, path } = place;
   if (errno !== 'ENOSPC' && errno !== 'EDQUOT') {
     return new UmlsnapError('StoreUnusable', { store, path, problem: problemOf(error) }, error);

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, readdir, rm } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { ensureDirectory, renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { HeldDirectory } from '../path/held-directory.js';
 import { unlessRead } from './hold.js';
 import {
   isManifestLeftover,
@@ -47,14 +48,21 @@ export async function deleteTrash(
   place: StorePlace,
   snapshotsAre: 'directory' | 'file' = 'directory',
 ): Promise<void> {
-  const trash = trashDirectory(place);
-  for (const entry of await entriesOf(trash)) {
-    const path = join(trash, entry);
+  const path = trashDirectory(place);
+  // A link in the place of the trash would lead us to what others have.
+  if ((await kindOf(path)) !== 'directory') return;
+  // Held: whoever serves a share could put one there meanwhile.
+  const trash = await HeldDirectory.open(path);
+  try {
     // Somebody else may be emptying it as well.
-    if (isTrashedSnapshot(entry) && (await kindOf(path)) === snapshotsAre) {
-      await rm(path, { recursive: true, force: true });
+    for (const entry of await trash.names()) {
+      const kind = await kindOf(trash.at(entry));
+      const isSnapshot = isTrashedSnapshot(entry) && kind === snapshotsAre;
+      if (isSnapshot && kind === 'directory') await trash.removeTree(entry);
+      else if (isSnapshot || (isTrashedFile(entry) && kind === 'file')) await trash.unlink(entry);
     }
-    if (isTrashedFile(entry) && (await kindOf(path)) === 'file') await rm(path, { force: true });
+  } finally {
+    await trash.close();
   }
 }
 
@@ -85,9 +93,4 @@ async function kindOf(path: string): Promise<'directory' | 'file' | 'other'> {
   });
   if (found?.isDirectory()) return 'directory';
   return found?.isFile() ? 'file' : 'other';
-}
-
-/** A link in the place of the trash would lead us to what others have. */
-async function entriesOf(path: string): Promise<string[]> {
-  return (await kindOf(path)) === 'directory' ? await readdir(path) : [];
 }

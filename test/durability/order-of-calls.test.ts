@@ -162,7 +162,7 @@ const lastingCalls =
  * Runs a script of the tests to its end under strace, all of its threads, and gives those of its calls that succeeded, in the
  * order in which they ended: `fsync FILE`, `rename FROM TO`. Paths are relative to `dir`, and what is random in a
  * name is `*`; `fchmod` and the like stand for the first of several in a row on the same file. A name in a directory that is held by a
- * descriptor (`/proc/PID/fd/N/NAME`) is told by the path that the descriptor was opened by.
+ * descriptor (`/proc/PID/fd/N/NAME`, or `self`) is told by the path that the descriptor was opened by.
  */
 async function lastingCallsOf(script: URL, args: string[], dir: string): Promise<string[]> {
   const output = join(dir, 'strace.out');
@@ -192,7 +192,9 @@ function callsIn(trace: string, dir: string): string[] {
     const call = [
       name.replace(/^(rename|link|unlink)at2?$/, '$1'),
       ...paths
-        .map((path) => path.replace(/^\/proc\/\d+\/fd\/(\d+)/, (_, held: string) => opened.get(held) ?? '?'))
+        .map((path) =>
+          path.replace(/^\/proc\/(?:self|\d+)\/fd\/(\d+)/, (_, held: string) => opened.get(held) ?? '?'),
+        )
         .map((path) => shortened(path, dir)),
     ];
     if (calls.at(-1) !== call.join(' ') || isByDescriptor) calls.push(call.join(' '));

@@ -1,5 +1,5 @@
-import { chmod, chown, lchown, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, chown, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { createSocket } from 'unix-dgram';
 import { describe, expect, test } from 'vitest';
 import { errnoOf, UmlsnapError } from '../../src/errors.js';
@@ -8,6 +8,8 @@ import { PinnedSocket } from '../../src/mconsole/pinned-socket.js';
 import { HeldDirectory, PathRefused } from '../../src/path/held-directory.js';
 import { restoreInPlace } from '../../src/restore/restore-in-place.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
+import { discardIncoming, findIncomings } from '../../src/store/incoming.js';
+import { deleteTrash } from '../../src/store/trash.js';
 import { storeSnapshot } from '../restore/stored-snapshot.js';
 import { withTempDir } from '../support/temp-dir.js';
 import { neighbour, whileSwapped } from './swapper.js';
@@ -54,6 +56,13 @@ async function whileItChanges(pattern: string, other: string, work: () => Promis
     }
   });
 }
+
+/** False where the filesystem says no, as it does while others are at work. */
+const went = (work: Promise<unknown>) =>
+  work.then(
+    () => true,
+    (error: unknown) => (errnoOf(error) === undefined ? expect.fail(String(error)) : false),
+  );
 
 async function ownImage(path: string): Promise<void> {
   await writeFile(path, 'his own');
@@ -114,32 +123,43 @@ describe
         );
       }));
 
-    test('a removal takes nothing from a directory of root', () =>
-      withVictim(async ({ own, victim }) => {
+    // Of the last two the neighbour stands for whoever serves the share that the store is on.
+    test.each([
+      ['what is in a directory of his', 'tree', (held: HeldDirectory) => held.removeTree('tree')],
+      [
+        'what is in the trash of a store',
+        '.trash/debian@20260102T030405Z.0123abcd',
+        ({ path }: HeldDirectory) => deleteTrash({ name: 'local', path }),
+      ],
+      [
+        'a snapshot in the making',
+        'debian/.incoming-job',
+        async ({ path }: HeldDirectory) => {
+          for (const incoming of await findIncomings({ name: 'local', path }))
+            await discardIncoming(incoming);
+        },
+      ],
+    ])('a removal of %s takes nothing from a directory of root', (_, tree, remove) =>
+      withVictim(async ({ own, dir, victim }) => {
+        const [made, link] = [join(dir, 'made'), join(own, 'link')];
+        await mkdir(join(own, dirname(tree)), { recursive: true });
         const held = await HeldDirectory.open(own);
-        let swaps = 0;
-        const removeOnce = async () => {
-          const names = ['tree', ...Array.from({ length: 30 }, (_, n) => `tree/${n}`)];
-          for (const name of names) {
-            await mkdir(join(own, name)).catch(ifErrno);
-            await lchown(join(own, name), neighbour, neighbour).catch(ifErrno);
-          }
-          await held.removeTree('tree').catch(ifErrno);
-          // The link went with the tree, or lies in it: what has its place is a directory of it.
-          if ((await held.stat('link'))?.isDirectory()) {
-            swaps += 1;
-            await held.removeTree('link').catch(ifErrno);
-          }
-          if ((await held.stat('link')) === null) await symlink(victim, join(own, 'link'));
-        };
-        await whileSwapped(join(own, 'tree/*'), join(own, 'link'), async () => {
+        await whileSwapped(join(own, tree, '*'), link, async () => {
           const untilMs = performance.now() + atLeastMs;
-          while (performance.now() < untilMs || swaps === 0) await removeOnce();
+          for (let removed = 0; performance.now() < untilMs || removed === 0; ) {
+            for (let n = 0; n < 30; n++) {
+              await mkdir(join(made, String(n), 'deeper'), { recursive: true });
+              await chown(join(made, String(n)), neighbour, neighbour);
+            }
+            await chown(made, neighbour, neighbour);
+            // What a removal that was refused has left is still there.
+            await went(rename(made, join(own, tree)));
+            if (await went(remove(held))) removed += 1;
+            // It went with the tree, and a directory of it may have its place.
+            if ((await held.stat('link'))?.isSymbolicLink()) continue;
+            if (await went(held.removeTree('link'))) await went(symlink(victim, link));
+          }
         }).finally(() => held.close());
-      }));
+      }),
+    );
   });
-
-/** Whoever swaps what is being removed can keep it from being removed. */
-function ifErrno(error: unknown): void {
-  if (errnoOf(error) === undefined) throw error;
-}
