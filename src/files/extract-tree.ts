@@ -89,13 +89,14 @@ const stagingName = /^\.umlsnap-files-(\d{1,10})-(\d{1,19})(?:-[0-9a-f]{8})?$/;
 
 /**
  * A directory beside the target, on its disk, that only we can enter: it is found by its descriptor, so that whoever may write to the target's
- * directory can move it, and lead us nowhere. What a killed one left there goes first.
+ * directory can move it, and lead us nowhere. What a killed one left there goes first, except in another user's directory: he could give
+ * that name to any directory of root's that lies in one of his.
  */
 async function withStagingIn<T>(
   directory: HeldDirectory,
   use: (staging: HeldDirectory) => Promise<T>,
 ): Promise<T> {
-  for (const name of await directory.names()) {
+  for (const name of directory.onlyStranger() === null ? await directory.names() : []) {
     const [, pid, startTicks] = stagingName.exec(name) ?? [];
     if (pid === undefined || isAlive({ pid: Number(pid), startTicks: Number(startTicks) })) continue;
     if (await isOurs(directory, name)) await directory.removeTree(name);
@@ -109,7 +110,7 @@ async function withStagingIn<T>(
     await staging.clear();
     await staging.close();
     // Whoever may write to the directory can have moved it.
-    if (await isOurs(directory, name)) await directory.removeTree(name);
+    if (await isOurs(directory, name)) await directory.rmdir(name);
   }
 }
 

@@ -139,6 +139,17 @@ describe('the files of a snapshot', () => {
     expect((await run(1, ...order)).stderr).toContain('exists already');
   });
 
+  test('come back into a directory of another user, who can have nothing of root’s removed by the name of a leftover', async (context) => {
+    if (!isRoot) return context.skip('needs root');
+    const [his, left] = [scene.path('his'), '.umlsnap-files-4194303-1-0badcafe'];
+    await mkdir(join(his, left), { recursive: true });
+    await writeFile(join(his, left, 'precious'), '');
+    await chown(his, 65_534, 65_534);
+    await run(0, 'restore', 'debian@latest', '--path', '/usr/bin/tool', '--to', his);
+    expect((await readdir(his)).sort()).toEqual([left, 'tool']);
+    expect(await readdir(join(his, left))).toEqual(['precious']);
+  });
+
   test('come back as the whole disk, by its name: links as links, and what the host should not have is left out', async () => {
     const { directory, status, warnings } = await restored('/');
     expect(status).toBe('warning');
