@@ -1,5 +1,5 @@
 import { existsSync, lstatSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readAgentScript } from '../../src/guest/agent/agent-script.js';
@@ -63,6 +63,15 @@ test.each([
   await expect(installAgent(root)).rejects.toMatchObject(refused);
   expect(existsSync(join(dir, 'outside/umlsnap-agent'))).toBe(false);
   expect(existsSync('/tmp/umlsnap-agent')).toBe(false);
+});
+
+test('a link whose way leads through a directory of another user is refused: he could lead it elsewhere', async (context) => {
+  if (process.getuid?.() !== 0) return context.skip('needs root');
+  await mkdir(join(root, 'usr/his/bin'), { recursive: true });
+  await chown(join(root, 'usr/his'), 65_534, 65_534);
+  await symlink('his/bin', join(root, 'usr/sbin'));
+  await expect(installAgent(root)).rejects.toMatchObject(refused);
+  expect(existsSync(join(root, 'usr/his/bin/umlsnap-agent'))).toBe(false);
 });
 
 test('a link in the place of the agent is replaced, and what it leads to is left alone', async () => {

@@ -150,6 +150,7 @@ async function followOnce(root: string, from: string, link: string): Promise<str
     const isPlain = name !== '' && name !== '.' && name !== '..';
     if (!isPlain || !(await lstat(reached).catch(() => undefined))?.isDirectory())
       throw refused(root, link, `it is a symbolic link to ${target}`);
+    await requireNobodyElses(root, reached);
   }
   return reached;
 }
