@@ -1,6 +1,9 @@
 import { readdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import * as z from 'zod';
+import { followPath } from '../../config/follow-links.js';
 import { errnoOf, isError, problemOf, UmlsnapError } from '../../errors.js';
+import { PathRefused, requireOwnPlace } from '../../path/held-directory.js';
 import { parseJson } from './restic-entries.js';
 import { failureOf } from './restic-failure.js';
 import { localDirectory } from './restic-place.js';
@@ -16,6 +19,7 @@ export async function findRepository(
   restic: ResticProgram,
   expectedId: string | null,
 ): Promise<string | undefined> {
+  await requireOwnDirectory(restic);
   let text: string;
   try {
     text = await restic.run(['cat', 'config', '--quiet', '--no-lock', '--no-cache']);
@@ -55,6 +59,17 @@ export async function prepareRepository(
   const id = await findRepository(restic, expectedId);
   if (id !== undefined) return { id, created };
   throw unusable(restic, 'it was removed at once');
+}
+
+/** restic follows links: whoever can change a repository on this host, or its path, would lead root's hand. */
+async function requireOwnDirectory(restic: ResticProgram): Promise<void> {
+  const directory = localDirectory(restic.place.path);
+  if (directory === undefined) return;
+  await requireOwnPlace(await followPath(resolve(directory))).catch((error: unknown) => {
+    // What else is wrong with it, restic says.
+    if (error instanceof PathRefused) throw unusable(restic, problemOf(error));
+    if (errnoOf(error) === undefined) throw error;
+  });
 }
 
 /** restic would put a repository between whatever lies there. */

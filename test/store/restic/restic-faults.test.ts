@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { copyFile, mkdir, readdir, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises';
+import {
+  chown,
+  copyFile,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { verify } from '../../../jobs/verify.js';
@@ -252,6 +263,14 @@ test('what is not ours stays in the repository, and is neither listed nor remove
   expect(await count()).toBe(3);
   expect(await restic(config, 'dump', 'latest', file)).toBe('of somebody else');
   expect(await repositoryBytes()).toBeLessThan(dataBytes / 2);
+});
+
+test('a repository on this host that is another user’s is not touched: he could lead restic’s hand', async (context) => {
+  if (process.getuid?.() !== 0) return context.skip('needs root');
+  await useFresh('nothing');
+  await chown(config.repository, 65_534, 65_534);
+  await expect(storeOf(config).prepare(null)).rejects.toMatchObject(unusable(/belongs to user 65534/));
+  await expect(storeOf(config).isMounted(null)).rejects.toMatchObject(unusable(/belongs to user 65534/));
 });
 
 test('a kill while it is pinned leaves it once in the list, pinned, and its removal removes all of it', async () => {
