@@ -278,9 +278,12 @@ export function isTrusted(uid: number | bigint): boolean {
   return Number(uid) === 0 || Number(uid) === process.geteuid?.();
 }
 
-/** Whether others than its owner can put a name into a directory. */
+/**
+ * Whether others than its owner can put a name into a directory. A group of one's own is none of others (umask 002); of root's directories it
+ * counts all the same, for those bits are also where an access list shows.
+ */
 export function othersMayWrite({ gid, mode }: Pick<BigIntStats, 'gid' | 'mode'>): boolean {
-  const isOwnGroup = gid === 0n || Number(gid) === process.getegid?.();
+  const isOwnGroup = process.geteuid?.() !== 0 && (gid === 0n || Number(gid) === process.getegid?.());
   return (mode & 0o002n) !== 0n || ((mode & 0o020n) !== 0n && !isOwnGroup);
 }
 

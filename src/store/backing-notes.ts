@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
-import { lstat, readdir, readFile } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
 import type { Stamp } from '../image/open-disk.js';
+import { readSmallFile } from '../path/small-file.js';
 import type { ManifestDisk } from './manifest.js';
 
 /** `SHA256.json` beside `SHA256.img`: which files of this host were seen to have this content. */
@@ -76,11 +77,8 @@ function sourceOf(stamp: Stamp, sourcePath: string): Source {
 
 /** A note only saves work: one that can't be read says nothing, and is written anew. */
 async function readNote(directory: string, sha256: string): Promise<Note> {
-  const flag = constants.O_RDONLY | constants.O_NOFOLLOW;
   try {
-    return noteSchema.parse(
-      JSON.parse(await readFile(join(directory, `${sha256}.json`), { encoding: 'utf8', flag })),
-    );
+    return noteSchema.parse(JSON.parse(await readSmallFile(join(directory, `${sha256}.json`))));
   } catch {
     return { sources: [] };
   }

@@ -1,11 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, link, lstat, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { access, link, lstat, readdir, realpath, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { ensureDirectories, ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
 import { PathRefused, requireOwnPlace } from '../path/held-directory.js';
+import { readSmallFile } from '../path/small-file.js';
 import { markerPath, type StorePlace } from './layout.js';
 
 /**
@@ -95,10 +96,7 @@ async function requireOurs(place: StorePlace): Promise<void> {
 export async function readMarker(place: StorePlace): Promise<string | undefined> {
   let text: string;
   try {
-    text = await readFile(markerPath(place), {
-      encoding: 'utf8',
-      flag: constants.O_RDONLY | constants.O_NOFOLLOW,
-    });
+    text = await readSmallFile(markerPath(place));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw unusable(place, `its marker file can't be read: ${problemOf(error)}`, error);

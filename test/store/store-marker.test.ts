@@ -1,4 +1,4 @@
-import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory-store.js';
@@ -60,7 +60,7 @@ it('a directory below our own state is made with the directories above it, and i
   await expect(behind).rejects.toMatchObject({ code: 'StoreUnusable' });
 });
 
-it('a directory that can be no store is left as it is and told why: something else in it, a link, a file, no parent, a damaged marker', async () => {
+it('a directory that can be no store is left as it is and told why: something else in it, a link, a file, no parent, a damaged marker, one that is a FIFO or endless, or open to others', async () => {
   await mkdir(join(dir, 'real'));
   await symlink(join(dir, 'real'), join(dir, 'link'));
   await writeFile(join(dir, 'file'), '');
@@ -68,6 +68,10 @@ it('a directory that can be no store is left as it is and told why: something el
   await writeFile(join(dir, 'full/thesis.tex'), 'years of work');
   await mkdir(join(dir, 'damaged'));
   await writeFile(join(dir, 'damaged/.umlsnap-store'), '{"format":');
+  for (const name of ['waiting', 'endless', 'open']) await mkdir(join(dir, name));
+  await runTool('mkfifo', [join(dir, 'waiting/.umlsnap-store')]);
+  await writeFile(join(dir, 'endless/.umlsnap-store'), Buffer.alloc(300_000, ' '));
+  await chmod(join(dir, 'open'), 0o1777);
   const before = await readdir(dir, { recursive: true });
   const cases: [string, RegExp][] = [
     ['full', /not empty \(thesis\.tex/],
@@ -77,6 +81,9 @@ it('a directory that can be no store is left as it is and told why: something el
     ['file/store', /ENOTDIR|not a directory/],
     ['absent/store', /parent directory/],
     ['damaged', /marker file is damaged/],
+    ['waiting', /marker file can't be read: it is not a regular file/],
+    ['endless', /marker file can't be read: it is larger than/],
+    ['open', /can be written to by others/],
   ];
   for (const [name, problem] of cases) {
     const refused = refusal(join(dir, name), 'StoreUnusable', problem);
