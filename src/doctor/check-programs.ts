@@ -42,6 +42,14 @@ const programs: Program[] = [
     isNeeded: () => false,
   },
   {
+    ...{
+      name: 'bwrap',
+      package: 'bubblewrap',
+      feature: 'drills, files out of a snapshot, a box for checkers',
+    },
+    isNeeded: () => false,
+  },
+  {
     ...{ name: 'linux.uml', package: 'user-mode-linux', feature: 'drills, which boot a snapshot' },
     isNeeded: () => false,
   },

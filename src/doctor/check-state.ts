@@ -1,12 +1,13 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { errnoOf } from '../errors.js';
+import { PathRefused, requireOwnPlace } from '../path/held-directory.js';
 import { type Finding, fine, trouble } from './finding.js';
 import { nearestDirectory } from './nearest-directory.js';
 
 const about = { check: 'state', about: null } as const;
 
 /** The directory of history, leases and sockets: there or possible, ours to write, and nobody else's. */
-export function checkState(path: string): Finding {
+export async function checkState(path: string): Promise<Finding> {
   const found = statSync(path, { throwIfNoEntry: false });
   const place = found ? path : nearestDirectory(path);
   const problem = problemOfWriting(place);
@@ -19,16 +20,22 @@ export function checkState(path: string): Finding {
       facts: { path, problem },
     });
   }
+  try {
+    await requireOwnPlace(path);
+  } catch (error) {
+    if (!(error instanceof PathRefused)) throw error;
+    return trouble(about, {
+      level: 'critical',
+      what: `The state directory ${path} is not only ours: ${error.message}.`,
+      means:
+        'A lease that somebody else has put there decides which guest is sent `go`: nothing begins with it.',
+      mend: 'Give it, and what is above it, to the user that runs umlsnap or to root, and take from others the right to write there.',
+      facts: { path },
+    });
+  }
   if (!found) return fine(about, `The state directory ${path} will be made by the first command.`, { path });
   const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
-  if ((found.mode & 0o022) === 0) return fine(about, `State in ${path}, mode ${mode}.`, { path, mode });
-  return trouble(about, {
-    level: 'critical',
-    what: `The state directory ${path} has mode ${mode}: others may write into it.`,
-    means: 'A lease that somebody else has put there decides which guest is sent `go`.',
-    mend: `chmod go-w ${path}`,
-    facts: { path, mode },
-  });
+  return fine(about, `State in ${path}, mode ${mode}.`, { path, mode });
 }
 
 function problemOfWriting(path: string): string | null {
