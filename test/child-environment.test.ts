@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { startKillableChild } from '../src/capture/killable-child.js';
 import { childEnvironment, searchPath } from '../src/child-environment.js';
 import { processEntry } from '../src/process-entry.js';
@@ -11,26 +11,19 @@ import { tempDirOfFile } from './support/temp-dir-of-file.js';
 import { waitFor } from './support/wait-for.js';
 
 const dir = tempDirOfFile();
-const before = { ...process.env };
-
-afterAll(() => {
-  process.env = before;
-});
+/** Not only of this object: threads and children of later tests begin with what the process has. */
+afterAll(() => vi.unstubAllEnvs());
 
 /** What loads itself into a process, or keeps one from being what it is. */
 async function setWhatLoads(): Promise<void> {
   const loaded = join(dir, 'loaded.cjs');
   await writeFile(loaded, '');
-  Object.assign(process.env, {
+  const set = {
     ...{ NODE_OPTIONS: `--require ${loaded}`, LD_PRELOAD: join(dir, 'none.so'), BASH_ENV: loaded },
-    ...{
-      LC_TIME: 'C',
-      TZ: 'UTC',
-      AWS_SECRET_ACCESS_KEY: 'key',
-      http_proxy: 'http://proxy',
-      RESTIC_PASSWORD: 'other',
-    },
-  });
+    ...{ LC_TIME: 'C', TZ: 'UTC', AWS_SECRET_ACCESS_KEY: 'key', http_proxy: 'http://proxy' },
+    RESTIC_PASSWORD: 'other',
+  };
+  for (const [name, value] of Object.entries(set)) vi.stubEnv(name, value);
 }
 
 const passedOn = /^(?:PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|XDG_\w+|NODE_CHANNEL_\w+)$/;
