@@ -1,7 +1,7 @@
 import { lstat, readlink, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { isTrusted, othersMayWrite } from '../path/held-directory.js';
+import { isTrusted, othersMayRename } from '../path/held-directory.js';
 import type { Config, FollowedLink, GuestConfig, StoreConfig } from './config.js';
 
 /** As the kernel bounds it. */
@@ -94,7 +94,6 @@ export async function followPath(path: string): Promise<string> {
 /** Whether nobody but root and us can make a link there, nor lead its path elsewhere. */
 async function isClosed(directory: string): Promise<boolean> {
   const found = await stat(directory, { bigint: true });
-  const isSticky = (found.mode & 0o1000n) !== 0n;
-  if (!isTrusted(found.uid) || (othersMayWrite(found) && !isSticky)) return false;
+  if (!isTrusted(found.uid) || othersMayRename(found)) return false;
   return directory === '/' || (await isClosed(dirname(directory)));
 }

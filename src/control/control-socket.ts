@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { refuseDescriptors } from '../mconsole/refuse-descriptors.js';
+import { maxSocketPathBytes } from '../path/socket-directory.js';
 
 /** Where a daemon of this state directory listens. */
 export function controlSocketPath(stateDirectory: string): string {
@@ -17,17 +18,14 @@ export interface SocketRights {
   group: string | null;
 }
 
-/** As in pinned-socket.ts: a longer path is cut by the kernel's interface without a word. */
-const maxPathBytes = 107;
-
 /**
  * Has the server listen on its socket, which nobody but its owner, and the group if there is one, can ever have connected to.
  * @throws SocketPathTooLong, ControlUnusable
  */
 export async function listenOn(server: Server, { socketPath, group }: SocketRights): Promise<void> {
   const lengthBytes = Buffer.byteLength(socketPath);
-  if (lengthBytes > maxPathBytes)
-    throw new UmlsnapError('SocketPathTooLong', { socketPath, lengthBytes, maxBytes: maxPathBytes });
+  if (lengthBytes > maxSocketPathBytes)
+    throw new UmlsnapError('SocketPathTooLong', { socketPath, lengthBytes, maxBytes: maxSocketPathBytes });
   try {
     const groupId = group === null ? null : groupIdOf(group, readFileSync('/etc/group', 'utf8'));
     await removeStale(socketPath);

@@ -41,19 +41,11 @@ const socketNameBytes = 'umlsnap-4194304-1234567890123-XXXXXX/0123456789abcdef'.
 
 /** To be passed by the guest's user. */
 async function makeSockets(): Promise<string> {
-  let failure: unknown;
-  for (const base of socketBases(process.geteuid?.() === 0, socketNameBytes)) {
-    try {
-      return await makeSocketDirectory(base, true);
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw new UmlsnapError(
-    'DrillImpossible',
-    { problem: `no place for its sockets: ${problemOf(failure)}` },
-    failure,
-  );
+  const bases = socketBases(process.geteuid?.() === 0, socketNameBytes);
+  return await makeSocketDirectory(bases, true).catch((error: unknown) => {
+    const problem = `no place for its sockets: ${problemOf(error)}`;
+    throw new UmlsnapError('DrillImpossible', { problem }, error);
+  });
 }
 
 /** Room that stays free for others, and that a guest may need for what it writes while it boots. */

@@ -3,9 +3,9 @@ import { basename } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { withLocks } from '../locks/exclusive-lock.js';
 import type { Lock } from '../locks/lock.js';
+import { maxSocketPathBytes } from '../path/socket-directory.js';
 import { decodeNotification, maxNotificationBytes, type Notification } from './notification.js';
 import { bindNotifySocket, type NotifySocket, type NotifySocketOptions } from './notify-socket.js';
-import { maxSocketPathBytes } from './pinned-socket.js';
 
 /** Where notifications of one guest come from: a socket of ours, or somebody who holds it already. */
 export interface NotificationSource {

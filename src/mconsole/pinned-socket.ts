@@ -3,9 +3,7 @@ import { access, type FileHandle, lstat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type HeldDirectory, PathRefused, withDirectoryOf } from '../path/held-directory.js';
-
-/** What fits in sun_path beside its NUL. */
-export const maxSocketPathBytes = 107;
+import { maxSocketPathBytes } from '../path/socket-directory.js';
 
 /**
  * A guest's mconsole socket, held by its inode. Requests go to `sendPath`, which leads to that inode and to no other:

@@ -30,18 +30,12 @@ export class ReplyDirectory {
    */
   static async make(guestUid: number, base?: string): Promise<ReplyDirectory> {
     const places = base === undefined ? socketBases(isForeign(guestUid), 2 * randomNameBytes) : [base];
-    let failure: unknown;
-    for (const place of places) {
-      try {
-        const path = await makeSocketDirectory(place, isForeign(guestUid));
-        removeAtExit(path);
-        return new ReplyDirectory(path, guestUid);
-      } catch (error) {
-        failure = error;
-      }
-    }
-    const problem = `no place for reply sockets: ${problemOf(failure)}`;
-    throw new UmlsnapError('StateUnusable', { path: places.join(', '), problem }, failure);
+    const path = await makeSocketDirectory(places, isForeign(guestUid)).catch((error: unknown) => {
+      const problem = `no place for reply sockets: ${problemOf(error)}`;
+      throw new UmlsnapError('StateUnusable', { path: places.join(', '), problem }, error);
+    });
+    removeAtExit(path);
+    return new ReplyDirectory(path, guestUid);
   }
 
   /** A path for one socket, never used before. */

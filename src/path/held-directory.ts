@@ -69,9 +69,8 @@ export class HeldDirectory {
       const found = await handle.stat({ bigint: true });
       if (found.isSymbolicLink()) throw new PathRefused(`${path} is a symbolic link`);
       if (!found.isDirectory()) throw new PathRefused(`${path} is not a directory`);
-      const isSticky = (found.mode & 0o1000n) !== 0n;
       // A directory of somebody else's is his to open to whom he likes: it is he who is to be trusted, or not.
-      if (isTrusted(found.uid) && othersMayWrite(found) && !isSticky) {
+      if (isTrusted(found.uid) && othersMayRename(found)) {
         const problem =
           'can be written to by others and has no sticky bit: they can put anything in place of what is there';
         throw new PathRefused(`${path} ${problem}`);
@@ -285,6 +284,11 @@ export function isTrusted(uid: number | bigint): boolean {
 export function othersMayWrite({ gid, mode }: Pick<BigIntStats, 'gid' | 'mode'>): boolean {
   const isOwnGroup = process.geteuid?.() !== 0 && (gid === 0n || Number(gid) === process.getegid?.());
   return (mode & 0o002n) !== 0n || ((mode & 0o020n) !== 0n && !isOwnGroup);
+}
+
+/** Whether others can rename what is not theirs in a directory: the sticky bit keeps them from it. */
+export function othersMayRename(found: Pick<BigIntStats, 'gid' | 'mode'>): boolean {
+  return othersMayWrite(found) && (found.mode & 0o1000n) === 0n;
 }
 
 /** Where a file is, or is to be: in a directory that is held, under one name. */

@@ -11,8 +11,8 @@ import { PathRefused, withDirectoryOf } from './held-directory.js';
  * a name that nobody can have made before us, they are ours even where everybody may write.
  */
 
-/** What `sockaddr_un` takes, without the NUL at its end. */
-const maxSocketPathBytes = 107;
+/** What fits in sun_path beside its NUL. */
+export const maxSocketPathBytes = 107;
 const ownName = /^umlsnap-(\d{1,10})-(\d{1,19})-[A-Za-z0-9]{6}$/;
 /** As versions before called theirs: their processes can't be told by that. */
 const formerName = /^umlsnap-([A-Za-z0-9]{6}|drill-[0-9a-f]{16})$/;
@@ -38,13 +38,24 @@ function roomFor(base: string, socketNameBytes: number): boolean {
   return Buffer.byteLength(base) + 1 + nameBytes + socketNameBytes <= maxSocketPathBytes;
 }
 
-/** Makes such a directory. Others may then pass through it, and not list it, if they have to. */
-export async function makeSocketDirectory(base: string, isForOthers: boolean): Promise<string> {
+/**
+ * Makes such a directory in the first of these that admits one. Others may then pass through it, and not list it, if they have to.
+ * @throws what kept the last of them from it
+ */
+export async function makeSocketDirectory(bases: string[], isForOthers: boolean): Promise<string> {
   const { pid, startTicks } = ownIdentity();
-  const path = await mkdtemp(join(base, `umlsnap-${pid}-${startTicks}-`));
-  // Not by `mkdir`: the daemon's umask takes it away (docs/systemd).
-  if (isForOthers) await chmod(path, 0o711);
-  return path;
+  let failure: unknown = new Error('no path is short enough');
+  for (const base of bases) {
+    try {
+      const path = await mkdtemp(join(base, `umlsnap-${pid}-${startTicks}-`));
+      // Not by `mkdir`: the daemon's umask takes it away (docs/systemd).
+      if (isForOthers) await chmod(path, 0o711);
+      return path;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
 }
 
 /** A process that has just begun has made its directory and bound nothing in it yet. */

@@ -41,7 +41,10 @@ export async function restoreInPlace(
   const taken = new Map<string, TargetDisk>();
   const places = new Map<string, Place>();
   try {
-    for (const path of plan.flatMap(({ path, backing }) => (backing ? [path, backing.path] : [path])))
+    // Each once: disks may share a backing file, and all that is held is closed.
+    for (const path of new Set(
+      plan.flatMap(({ path, backing }) => (backing ? [path, backing.path] : [path])),
+    ))
       places.set(path, await about(snapshot, path, () => placeOf(path)));
     for (const { path } of plan) {
       const disk = await about(snapshot, path, () => takeTargetDisk(snapshot, placed(places, path)));
