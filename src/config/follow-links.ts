@@ -1,7 +1,7 @@
 import { lstat, readlink, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { isTrusted, othersMayRename } from '../path/held-directory.js';
+import { isTrusted, othersMayRename } from '../path/trust.js';
 import type { Config, FollowedLink, GuestConfig, StoreConfig } from './config.js';
 
 /** As the kernel bounds it. */

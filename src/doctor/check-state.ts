@@ -1,6 +1,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { errnoOf } from '../errors.js';
-import { PathRefused, requireOwnPlace } from '../path/held-directory.js';
+import { PathRefused } from '../path/held-directory.js';
+import { requireOwnPlace } from '../path/own-place.js';
 import { type Finding, fine, trouble } from './finding.js';
 import { nearestDirectory } from './nearest-directory.js';
 

@@ -2,7 +2,7 @@ import { constants, fstat } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { PathRefused, withDirectoryOf } from '../path/held-directory.js';
+import { isPathError, PathRefused, withDirectoryOf } from '../path/held-directory.js';
 
 /** What changes when a file is replaced, resized or written to. */
 export interface Stamp {
@@ -48,7 +48,7 @@ export async function openDisk(guest: string, device: string, path: string): Pro
       }
     });
   } catch (error) {
-    if (errnoOf(error) === undefined && !(error instanceof PathRefused)) throw error;
+    if (!isPathError(error)) throw error;
     const problem = errnoOf(error) === 'ENOENT' ? 'it does not exist' : problemOf(error);
     throw new UmlsnapError('DiskUnusable', { guest, device, path, problem }, error);
   }

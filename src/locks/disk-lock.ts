@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { errnoOf } from '../errors.js';
 import { tryFlock } from '../image/linux-calls.js';
-import { PathRefused, withDirectoryOf } from '../path/held-directory.js';
+import { isPathError, withDirectoryOf } from '../path/held-directory.js';
 import { wordsOfFlockHolder } from './flock-holder.js';
 import { type Attempt, type Lockable, noLock } from './lock.js';
 
@@ -73,5 +73,5 @@ async function lookAt(path: string) {
 }
 
 function ifUnreachable(error: unknown): undefined {
-  if (errnoOf(error) === undefined && !(error instanceof PathRefused)) throw error;
+  if (!isPathError(error)) throw error;
 }

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type St
 import { access, type FileHandle, lstat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { type HeldDirectory, PathRefused, withDirectoryOf } from '../path/held-directory.js';
+import { type HeldDirectory, isPathError, withDirectoryOf } from '../path/held-directory.js';
 import { maxSocketPathBytes } from '../path/socket-directory.js';
 
 /**
@@ -110,7 +110,7 @@ async function pin(socketPath: string, root: string): Promise<FileHandle> {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') {
       throw new UmlsnapError('NoMconsoleSocket', { guest: socketPath, tried: [socketPath] }, error);
     }
-    if (errnoOf(error) === undefined && !(error instanceof PathRefused)) throw error;
+    if (!isPathError(error)) throw error;
     throw new UmlsnapError('SocketNotAllowed', { socketPath, cause: problemOf(error) }, error);
   }
 }

@@ -3,12 +3,16 @@ import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rmdir, unli
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { renameToNewName } from '../image/durable-file.js';
-
-/** Missing in Node's constants; the same on every architecture that UML exists for. */
-const openAsPath = 0o10000000;
+import { emptyDirectory, openAsPath, removeDirectory } from './remove-tree.js';
+import { isTrusted, othersMayRename, othersMayWrite } from './trust.js';
 
 /** A path that is not walked: the message says at which component, and why. */
 export class PathRefused extends Error {}
+
+/** Whether it was the path that failed, refused by us or by the system, and not we ourselves. */
+export function isPathError(error: unknown): boolean {
+  return error instanceof PathRefused || errnoOf(error) !== undefined;
+}
 
 /**
  * A directory that is held by its descriptor, in a place that others may change: whatever they rename, link or put in its way afterwards, what
@@ -217,7 +221,7 @@ export class HeldDirectory {
 
   /** Removes all that is in it, as `removeTree` does. */
   async clear(): Promise<void> {
-    await empty(this.#handle);
+    await emptyDirectory(this.#handle);
   }
 
   /** Nobody beside root and us can put a name into it, whoever owns what lies above it. */
@@ -243,54 +247,6 @@ export class HeldDirectory {
   }
 }
 
-async function empty(directory: FileHandle): Promise<void> {
-  const here = Buffer.from(`/proc/self/fd/${directory.fd}/`);
-  for (const entry of (await unlessGone(readdir(here, { encoding: 'buffer' }))) ?? []) {
-    const path = Buffer.concat([here, entry]);
-    await unlessGone(unlink(path)).catch(async (error: unknown) => {
-      if (errnoOf(error) !== 'EISDIR') throw error;
-      await removeDirectory(path);
-    });
-  }
-}
-
-async function removeDirectory(path: string | Buffer): Promise<void> {
-  const directory = await unlessGone(open(path, openAsPath | constants.O_NOFOLLOW | constants.O_DIRECTORY));
-  if (directory === null) return;
-  try {
-    await empty(directory);
-  } finally {
-    await directory.close();
-  }
-  await unlessGone(rmdir(path));
-}
-
-async function unlessGone<T>(work: Promise<T>): Promise<T | null> {
-  return await work.catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  });
-}
-
-/** Root and ourselves. */
-export function isTrusted(uid: number | bigint): boolean {
-  return Number(uid) === 0 || Number(uid) === process.geteuid?.();
-}
-
-/**
- * Whether others than its owner can put a name into a directory. A group of one's own is none of others (umask 002); of root's directories it
- * counts all the same, for those bits are also where an access list shows.
- */
-export function othersMayWrite({ gid, mode }: Pick<BigIntStats, 'gid' | 'mode'>): boolean {
-  const isOwnGroup = process.geteuid?.() !== 0 && (gid === 0n || Number(gid) === process.getegid?.());
-  return (mode & 0o002n) !== 0n || ((mode & 0o020n) !== 0n && !isOwnGroup);
-}
-
-/** Whether others can rename what is not theirs in a directory: the sticky bit keeps them from it. */
-export function othersMayRename(found: Pick<BigIntStats, 'gid' | 'mode'>): boolean {
-  return othersMayWrite(found) && (found.mode & 0o1000n) === 0n;
-}
-
 /** Where a file is, or is to be: in a directory that is held, under one name. */
 export interface Place {
   directory: HeldDirectory;
@@ -299,37 +255,6 @@ export interface Place {
 
 /** For words. */
 export const pathOf = ({ directory, name }: Place): string => join(directory.path, name);
-
-/**
- * That a directory is only ours: root and we alone can change what lies there, and its path. What is made below it may then be used by its path.
- * Of one that is not there yet, what there is of its path.
- * @throws PathRefused, or Node's errors
- */
-export async function requireOwnPlace(path: string): Promise<void> {
-  try {
-    const held = await HeldDirectory.openOwn(path);
-    await held.close();
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-    const parent = await HeldDirectory.open(await nearestIn(dirname(path)));
-    try {
-      parent.requireTrusted(null);
-    } finally {
-      await parent.close();
-    }
-  }
-}
-
-async function nearestIn(path: string): Promise<string> {
-  const isThere = await lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw error;
-    },
-  );
-  return isThere ? path : await nearestIn(dirname(path));
-}
 
 /** Runs `use` with the directory of a file held, and the file's name in it. @throws as HeldDirectory.open */
 export async function withDirectoryOf<T>(

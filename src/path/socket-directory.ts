@@ -2,9 +2,8 @@ import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, isAbsolute, join } from 'node:path';
-import { errnoOf } from '../errors.js';
 import { goneOrForbidden, isAlive, ownIdentity } from '../process-identity.js';
-import { PathRefused, withDirectoryOf } from './held-directory.js';
+import { isPathError, withDirectoryOf } from './held-directory.js';
 
 /**
  * Directories for our sockets, in memory: BASE/umlsnap-PID-STARTTICKS-RANDOM, so that those of dead processes can be told from those in use. Under
@@ -78,7 +77,7 @@ export async function removeDeadSocketDirectories(now: Date): Promise<string[]> 
       await withDirectoryOf(path, (base, name) => base.removeTree(name));
       removed.push(path);
     } catch (error) {
-      if (!(error instanceof PathRefused) && errnoOf(error) === undefined) throw error;
+      if (!isPathError(error)) throw error;
     }
   }
   return removed;

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { PathRefused, type Place, pathOf } from '../path/held-directory.js';
+import { isPathError, pathOf, PathRefused, type Place } from '../path/held-directory.js';
 import { copyStoredFile, type StoredFile, withStoredFile } from '../store/stored-file.js';
 import { type RestoreOptions, workOn } from './restore-source.js';
 import { removeLeftovers, temporaryName } from './temporary-name.js';
@@ -101,7 +101,7 @@ export async function about<T>(snapshot: string, path: string, work: () => Promi
 /** The error of something that could not be done at this path. */
 export function restoreFailed(snapshot: string, path: string, error: unknown): unknown {
   const errno = errnoOf(error);
-  if (error instanceof UmlsnapError || (errno === undefined && !(error instanceof PathRefused))) return error;
+  if (error instanceof UmlsnapError || !isPathError(error)) return error;
   const full = errno === 'ENOSPC' || errno === 'EDQUOT';
   const problem = full ? `there is no room left (${errno})` : problemOf(error);
   return new UmlsnapError('RestoreFailed', { snapshot, path, problem }, error);

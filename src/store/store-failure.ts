@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { PathRefused } from '../path/held-directory.js';
+import { isPathError } from '../path/held-directory.js';
 import type { StorePlace } from './layout.js';
 
 /** Room in a store's filesystem, for a process without root's reserve. */
@@ -32,7 +32,7 @@ export async function onStore<T>(place: StorePlace, neededBytes: number, work: (
 
 async function storeFailure(place: StorePlace, neededBytes: number, error: unknown): Promise<unknown> {
   const errno = errnoOf(error);
-  if (error instanceof UmlsnapError || (errno === undefined && !(error instanceof PathRefused))) return error;
+  if (error instanceof UmlsnapError || !isPathError(error)) return error;
   const { name: store, path } = place;
   if (errno !== 'ENOSPC' && errno !== 'EDQUOT') {
     return new UmlsnapError('StoreUnusable', { store, path, problem: problemOf(error) }, error);

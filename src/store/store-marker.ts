@@ -5,7 +5,8 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { ensureDirectories, ensureDirectory, syncDirectory, writeNewFile } from '../image/durable-file.js';
-import { PathRefused, requireOwnPlace } from '../path/held-directory.js';
+import { isPathError } from '../path/held-directory.js';
+import { requireOwnPlace } from '../path/own-place.js';
 import { readSmallFile } from '../path/small-file.js';
 import { markerPath, type StorePlace } from './layout.js';
 
@@ -87,7 +88,7 @@ async function requireOurs(place: StorePlace): Promise<void> {
   try {
     await requireOwnPlace(place.path);
   } catch (error) {
-    if (!(error instanceof PathRefused) && errnoOf(error) === undefined) throw error;
+    if (!isPathError(error)) throw error;
     throw unusable(place, problemOf(error), error);
   }
 }

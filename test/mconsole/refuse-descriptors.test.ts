@@ -7,6 +7,7 @@ import { listenOn } from '../../src/control/control-socket.js';
 import { bindNotifySocket } from '../../src/mconsole/notify-socket.js';
 import { ReplyDirectory } from '../../src/mconsole/reply-directory.js';
 import { ReplySocket } from '../../src/mconsole/reply-socket.js';
+import { startScript } from '../support/script-child.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 import { sendDescriptor } from './send-descriptor.js';
 
@@ -40,3 +41,11 @@ test.runIf(canRefuse)(
     server.close();
   },
 );
+
+test('where the kernel has no such refusal, what comes in is closed all the same, and holds nobody up', async () => {
+  const child = startScript(new URL('slow-close-child.ts', import.meta.url), [join(dir, 'slow')]);
+  await child
+    .waitForLine('sent')
+    .then(() => child.waitForLine('goes on'))
+    .finally(() => child.kill('SIGKILL'));
+});

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { followPath } from '../../src/config/follow-links.js';
 import { openDisk } from '../../src/image/open-disk.js';
-import { HeldDirectory, requireOwnPlace } from '../../src/path/held-directory.js';
+import { HeldDirectory } from '../../src/path/held-directory.js';
+import { requireOwnPlace } from '../../src/path/own-place.js';
 import { neighbour } from '../neighbours/swapper.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 

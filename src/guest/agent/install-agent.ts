@@ -2,7 +2,9 @@ import { constants } from 'node:fs';
 import { access, lstat, mkdir, open, readFile, readlink, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
-import { isTrusted, othersMayWrite, PathRefused, requireOwnPlace } from '../../path/held-directory.js';
+import { PathRefused } from '../../path/held-directory.js';
+import { requireOwnPlace } from '../../path/own-place.js';
+import { isTrusted, othersMayWrite } from '../../path/trust.js';
 import { agentPath, type InitSetup, initSetups, readAgentScript } from './agent-script.js';
 
 export interface InstalledAgent {
