@@ -21,7 +21,8 @@ export async function followLinks(config: Config): Promise<Config> {
   };
   const told = async (path: string): Promise<string> => {
     const real = await follow(path);
-    if (real !== path && !links.some(({ from }) => from === path)) links.push({ from: path, to: real });
+    if (real !== resolve(path) && !links.some(({ from }) => from === path))
+      links.push({ from: path, to: real });
     return real;
   };
   // Nothing is there yet, or a socket that has to be the path's own.

@@ -1,5 +1,5 @@
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { findConfigFile } from '../../src/config/find-config-file.js';
 import { loadConfig } from '../../src/config/load-config.js';
@@ -141,6 +141,13 @@ test('the dashboard listens nowhere but at an address and a port', async () => {
       `1:22 dashboard.listen: ${noAddress}`,
     ]);
   expect(await problemsOf('dashboard: true')).toEqual(['1:12 dashboard: must be a map of keys and values']);
+});
+
+test('a console whose path is only spelled in another way is no link, and is not told as one', async () => {
+  const directory = await temporaryDirectory();
+  const spelled = `/${directory}/../${basename(directory)}//./mconsole`;
+  const { links } = await loaded(guest('').replace('mconsole: a', `mconsole: ${spelled}`));
+  expect(links).toEqual([]);
 });
 
 test('a guest that nobody configured is not found under the name of something every object has', async () => {
