@@ -1,4 +1,4 @@
-import { runImageWork } from '../image/image-work.js';
+import { runImageWork } from '../image/image-thread.js';
 import { withScratchFile } from './scratch-file.js';
 
 const maxBytes = 64 * 1024 * 1024;

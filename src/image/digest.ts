@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { type ImageWorkOptions, runImageWork } from './image-work.js';
+import { runImageWork } from './image-thread.js';
+import type { ImageWorkOptions } from './image-work.js';
 
 /**
  * SHA-256 of a file's content in hex, equal to what `sha256sum` says; holes are hashed as zeros without being read. Works in

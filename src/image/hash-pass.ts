@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { DataDigest } from './data-digest.js';
-import type { DigestKind, Digests, WorkerWord } from './image-work.js';
+import type { DigestKind, Digests, ThreadWord } from './image-work.js';
 import type { PassVisitor } from './sparse-pass.js';
 
 /** What the threads that work on images have in common. */
@@ -80,12 +80,12 @@ export function reporter(sizeBytes: number): (doneBytes: number) => void {
   };
 }
 
-export function say(word: WorkerWord): void {
+export function say(word: ThreadWord): void {
   parentPort?.postMessage(word);
 }
 
 /** An error's class does not survive the way between threads: what of it is told. */
-export function failed(error: unknown): WorkerWord {
+export function failed(error: unknown): ThreadWord {
   const { message, code, syscall } = error as NodeJS.ErrnoException;
   return { is: 'failed', message, code, syscall };
 }

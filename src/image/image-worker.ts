@@ -1,30 +1,52 @@
-import { workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { setThreadUrgency } from '../urgency.js';
 import { copyExtents, kernelChunkBytes } from './copy-extents.js';
 import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
-import type { DigestKind, ImageWork, ImageWorkResult, WorkerWord } from './image-work.js';
+import type { DigestKind, ImageWork, ImageWorkResult, ThreadOrder } from './image-work.js';
 import { forgetCached, setIdleIoPriority } from './linux-calls.js';
 import { mergeCow } from './merge-cow.js';
 import { Pace, type PaceState } from './pace.js';
 import { sampleCopyRate } from './sample-copy-rate.js';
 import { dataExtents } from './sparse-map.js';
 import { fileSize, makeHole, type Pass, type PassVisitor, passOver, writeFully } from './sparse-pass.js';
+import { StreamPass } from './stream-pass.js';
 
-/** The thread behind `runImageWork`: does the one piece of work that it was started for. */
+/** The thread behind `runImageWork` and `runStreamWork`: does one work after the other. */
 
 /** What is read at once where a rate is to be held. */
 const minPieceBytes = 16 * 1024;
 const maxPieceBytes = 1024 * 1024;
 
-say({ is: 'ready' });
-say(attempt(workerData as ImageWork));
+let stream: StreamPass | null = null;
+let startedMs = 0;
 
-function attempt(work: ImageWork): WorkerWord {
-  const startedMs = performance.now();
+parentPort?.on('message', (order: ThreadOrder) => {
   try {
-    return { is: 'done', result: { ...perform(work), elapsedMs: performance.now() - startedMs } };
+    const result = obey(order);
+    if (result !== null) say({ is: 'done', result: { ...result, elapsedMs: performance.now() - startedMs } });
   } catch (error) {
-    return failed(error);
+    // What is still on the way to it is of no use to it.
+    stream = null;
+    say(failed(error));
+  }
+});
+say({ is: 'ready' });
+
+/** null as long as more is to come. */
+function obey(order: ThreadOrder): Result | null {
+  switch (order.kind) {
+    case 'stream':
+      startedMs = performance.now();
+      stream = new StreamPass(order);
+      return null;
+    case 'batch':
+      stream?.take(order);
+      return null;
+    case 'endOfStream':
+      return stream?.finish() ?? null;
+    default:
+      startedMs = performance.now();
+      return perform(order);
   }
 }
 

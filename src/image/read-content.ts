@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { ImageContent } from './image-content.js';
-import { type DigestKind, type Digests, type ImageWorkOptions, runImageWork } from './image-work.js';
+import { runImageWork } from './image-thread.js';
+import type { DigestKind, Digests, ImageWorkOptions } from './image-work.js';
 import { copySparseWithDigest } from './sparse-copy.js';
 import { runStreamWork } from './stream-work.js';
 

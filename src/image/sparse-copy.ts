@@ -1,4 +1,5 @@
-import { type DigestKind, type Digests, type ImageWorkOptions, runImageWork } from './image-work.js';
+import { runImageWork } from './image-thread.js';
+import type { DigestKind, Digests, ImageWorkOptions } from './image-work.js';
 
 /**
  * Copies an image to an open file, data to data and holes to holes, in a thread of its own; the target's old content is

@@ -1,54 +1,36 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Worker } from 'node:worker_threads';
 import { errnoOf, problemOf } from '../errors.js';
 import type { ImagePiece } from './image-content.js';
-import {
-  type DigestKind,
-  type ImageWorkOptions,
-  type ImageWorkResult,
-  runWorker,
-  type WorkerWord,
-} from './image-work.js';
+import { type ImageThread, runOnThread } from './image-thread.js';
+import type { ImageWorkOptions, ImageWorkResult, StreamWork } from './image-work.js';
 import { Pace } from './pace.js';
 import type { Extent } from './sparse-map.js';
-
-/** What the thread behind `runStreamWork` is started with. */
-export interface StreamWork {
-  /** Of the whole image: what no piece covers is a hole. */
-  sizeBytes: number;
-  /** null: the content is only hashed. */
-  targetFd: number | null;
-  digest: DigestKind;
-}
-
-/** Pieces in one buffer, in their order; `null` after the last batch. */
-export type StreamBatch = { data: Uint8Array; pieces: Extent[] } | null;
 
 /** Small pieces go together, so that a fragmented image does not cost a message for each 4 KiB. */
 const batchBytes = 1024 * 1024;
 const maxBatchesUnderWay = 4;
 
 /**
- * Hashes an image that comes as a stream, and writes it to an open file where one is given; in a thread of its own, so that
- * whoever makes the stream works meanwhile. As with `runImageWork`, the promise does not settle before the thread has ended.
+ * Hashes an image that comes as a stream, and writes it to an open file where one is given; in another thread, so that
+ * whoever makes the stream works meanwhile.
  * @throws what the stream throws; Node's errors of the I/O, with the `syscall` of a read for a stream that is in disorder or
  * too long; or the signal's reason, whatever the stream is waiting for
  */
 export async function runStreamWork(
-  work: StreamWork,
+  work: Omit<StreamWork, 'kind'>,
   pieces: AsyncIterable<ImagePiece>,
   options: ImageWorkOptions = {},
 ): Promise<ImageWorkResult> {
   options.signal?.throwIfAborted();
-  return await runWorker('image-stream-worker', work, options, (worker) => feed(worker, pieces, options));
+  return await runOnThread({ kind: 'stream', ...work }, options, (thread) => feed(thread, pieces, options));
 }
 
 async function feed(
-  worker: Worker,
+  thread: ImageThread,
   pieces: AsyncIterable<ImagePiece>,
   { signal, calmly }: ImageWorkOptions,
 ): Promise<void> {
-  const sender = new BatchSender(worker);
+  const sender = new BatchSender(thread);
   const pace = new Pace(calmly ?? null);
   const iterator = pieces[Symbol.asyncIterator]();
   try {
@@ -80,29 +62,25 @@ async function nextPiece(iterator: AsyncIterator<ImagePiece>): Promise<IteratorR
 
 /** Sends pieces to the thread, a few batches ahead of it at most. */
 class BatchSender {
-  readonly #worker: Worker;
+  readonly #thread: ImageThread;
   #buffer = new Uint8Array(0);
   #pieces: Extent[] = [];
   #bytes = 0;
   #underWay = 0;
-  /** The thread has ended, whatever for: it failed, or an abort has ended it. */
+  /** The thread has said its last word, whatever for: it failed, or an abort has ended it. */
   #isOver = false;
   #wake: () => void = () => {};
 
-  constructor(worker: Worker) {
-    this.#worker = worker;
-    worker.once('exit', () => {
-      this.#isOver = true;
+  constructor(thread: ImageThread) {
+    this.#thread = thread;
+    thread.onTurn = (turn) => {
+      if (turn === 'over') this.#isOver = true;
+      else this.#underWay -= 1;
       this.#wake();
-    });
-    worker.on('message', (word: WorkerWord) => {
-      if (word.is !== 'taken') return;
-      this.#underWay -= 1;
-      this.#wake();
-    });
+    };
   }
 
-  /** Waits for something, but no longer than the thread lives. */
+  /** Waits for something, but no longer than the thread works. */
   async unlessOver<T>(wanted: Promise<T>): Promise<T | 'over'> {
     return await new Promise((resolve, reject) => {
       this.#wake = () => this.#isOver && resolve('over');
@@ -124,7 +102,7 @@ class BatchSender {
 
   async finish(): Promise<void> {
     await this.#flush();
-    this.#worker.postMessage(null satisfies StreamBatch);
+    this.#thread.tell({ kind: 'endOfStream' });
   }
 
   async #flush(): Promise<void> {
@@ -133,8 +111,7 @@ class BatchSender {
         this.#wake = resolve;
       });
     }
-    const batch: StreamBatch = { data: this.#buffer, pieces: this.#pieces };
-    this.#worker.postMessage(batch, [this.#buffer.buffer]);
+    this.#thread.tell({ kind: 'batch', data: this.#buffer, pieces: this.#pieces }, [this.#buffer.buffer]);
     this.#underWay += 1;
     this.#pieces = [];
     this.#bytes = 0;

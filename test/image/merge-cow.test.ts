@@ -2,7 +2,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { cowHeaderBytes, parseCowHeader } from '../../src/image/cow-file.js';
-import { runImageWork } from '../../src/image/image-work.js';
+import { runImageWork } from '../../src/image/image-thread.js';
 import { mergeCow } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';

@@ -7,7 +7,7 @@ import { runTool } from './run-tool.js';
 import { testCacheDir } from './test-cache.js';
 
 export interface RootfsOptions {
-  /** 128 by default. */
+  /** By default what is in it, and some room. */
   sizeMiB?: number;
   /** That much of random bytes in /data/filler, so that a copy of the image takes its time. */
   fillMiB?: number;
@@ -108,7 +108,8 @@ async function buildInto(cached: string, options: RootfsOptions): Promise<void> 
   const tree = `${incoming}.tree`;
   try {
     await layOutTree(tree, options);
-    await makeExt4Image(incoming, options.sizeMiB ?? 128, tree);
+    const { fillMiB = 0, writer, sizeMiB = fillMiB + (writer === 'heavy' ? 80 : 40) } = options;
+    await makeExt4Image(incoming, sizeMiB, tree);
     await rename(incoming, cached);
   } finally {
     await rm(tree, { recursive: true, force: true });

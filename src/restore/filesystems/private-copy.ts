@@ -2,7 +2,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { errnoOf } from '../../errors.js';
 import { cowHeaderBytes, parseCowHeader } from '../../image/cow-file.js';
 import type { ImageContent } from '../../image/image-content.js';
-import { runImageWork } from '../../image/image-work.js';
+import { runImageWork } from '../../image/image-thread.js';
 import { cloneStart } from '../../image/linux-calls.js';
 import { copyContent } from '../../image/read-content.js';
 import { copySparse } from '../../image/sparse-copy.js';

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { Compression } from '../../config/store-config.js';
-import { type ImageWorkOptions, runImageWork } from '../../image/image-work.js';
+import { runImageWork } from '../../image/image-thread.js';
+import type { ImageWorkOptions } from '../../image/image-work.js';
 import { tarBlockBytes } from './sparse-format.js';
 
 /**

@@ -1,0 +1,178 @@
+import { Worker } from 'node:worker_threads';
+import { processEntry } from '../process-entry.js';
+import type {
+  ImageProgress,
+  ImageWork,
+  ImageWorkOptions,
+  ImageWorkResult,
+  LastWord,
+  StreamWork,
+  ThreadOrder,
+  ThreadWord,
+} from './image-work.js';
+
+/** How long a thread is kept for the next work: to start one takes as long as to hash 100 MiB. */
+const keptMs = 10_000;
+/** Calm works make their thread a calm one, for good. */
+const idle: Record<'calm' | 'ordinary', ImageThread[]> = { calm: [], ordinary: [] };
+
+/**
+ * Does long work on images in another thread: the main one may have a guest paused, and the pool behind `fs` may be full of fsyncs.
+ * @throws Node's errors of the I/O (`syscall` says which side), or the signal's reason.
+ */
+export async function runImageWork(
+  work: ImageWork,
+  options: ImageWorkOptions = {},
+): Promise<ImageWorkResult> {
+  options.signal?.throwIfAborted();
+  return await runOnThread(work, options);
+}
+
+/**
+ * Does one work in a thread; `feed` may talk to it meanwhile. The promise MUST NOT settle before the thread has said its last word, or has
+ * ended: the caller closes the descriptors then, and a thread that still wrote to a number would write into whatever file has it next.
+ * @throws Node's errors of the I/O (`syscall` says which side), or the signal's reason.
+ */
+export async function runOnThread(
+  work: ImageWork | StreamWork,
+  options: ImageWorkOptions,
+  feed: (thread: ImageThread) => Promise<void> = async () => {},
+): Promise<ImageWorkResult> {
+  const others = idle[isCalm(work) ? 'calm' : 'ordinary'];
+  const thread = others.pop() ?? new ImageThread();
+  const abort = () => void thread.end();
+  options.signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const end = thread.begin(work, options.onProgress);
+    await feed(thread);
+    const word = await end;
+    if (word?.is === 'done') return word.result;
+    options.signal?.throwIfAborted();
+    if (word?.is === 'failed') throw Object.assign(new Error(word.message), withoutUndefined(word));
+    throw new Error('the thread that works on images ended without a word');
+  } finally {
+    options.signal?.removeEventListener('abort', abort);
+    // One that failed, or was to end, may have orders left that it has not read.
+    if (thread.isDone) keep(thread, others);
+    else await thread.end();
+  }
+}
+
+function isCalm(work: ImageWork | StreamWork): boolean {
+  return work.kind === 'mergeCow' || ('calmly' in work && work.calmly !== undefined);
+}
+
+/** For the next work, if that comes soon; it keeps no process alive. */
+function keep(thread: ImageThread, others: ImageThread[]): void {
+  thread.rest();
+  others.push(thread);
+  const end = () => {
+    // Whatever it has done since, there is a timer for each rest.
+    if (others.includes(thread) && thread.restedMs >= keptMs) void thread.end();
+  };
+  setTimeout(end, keptMs + 1).unref();
+}
+
+/** A thread, and the work that it has. */
+export class ImageThread {
+  readonly #worker = new Worker(processEntry('image-worker'), { execArgv: [] });
+  readonly #loaded: Promise<void>;
+  #onProgress: ((progress: ImageProgress) => void) | undefined;
+  #onLast: () => void = () => {};
+  #last: LastWord | null = null;
+  #isEnding = false;
+  #restingSinceMs = 0;
+  /** Hears of each batch that was taken, and of the last word. */
+  onTurn: (turn: 'taken' | 'over') => void = () => {};
+
+  constructor() {
+    this.#loaded = new Promise((resolve) => {
+      this.#worker.on('message', (word: ThreadWord) => {
+        if (word.is === 'ready') resolve();
+        else this.#hear(word);
+      });
+      this.#worker.once('exit', () => {
+        resolve();
+        this.#leave();
+        this.#over();
+      });
+    });
+    this.#worker.on('error', (error) => {
+      this.#last ??= { is: 'failed', message: error.message, code: undefined, syscall: undefined };
+    });
+  }
+
+  /** @returns its last word, once it is done with the work; null when it was cut short */
+  begin(work: ThreadOrder, onProgress: ImageWorkOptions['onProgress']): Promise<LastWord | null> {
+    this.#worker.ref();
+    this.#onProgress = onProgress;
+    this.#last = null;
+    this.tell(work);
+    return new Promise((resolve) => {
+      this.#onLast = () => resolve(this.#last);
+    });
+  }
+
+  tell(order: ThreadOrder, transfer: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(order, transfer);
+  }
+
+  get isDone(): boolean {
+    return this.#last?.is === 'done' && !this.#isEnding;
+  }
+
+  /** Holds the process no longer. */
+  rest(): void {
+    this.onTurn = () => {};
+    this.#onProgress = undefined;
+    this.#restingSinceMs = performance.now();
+    this.#worker.unref();
+  }
+
+  get restedMs(): number {
+    return performance.now() - this.#restingSinceMs;
+  }
+
+  /**
+   * Ends it by force, and waits for that. It MUST NOT happen while the thread loads its modules: koffi, stopped in the middle of that,
+   * aborts the whole process (seen, with koffi 3.3).
+   */
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    this.#leave();
+    await this.#loaded;
+    await this.#worker.terminate();
+  }
+
+  /** Nothing more is given to it. */
+  #leave(): void {
+    for (const kept of Object.values(idle)) {
+      const at = kept.indexOf(this);
+      if (at >= 0) kept.splice(at, 1);
+    }
+  }
+
+  #hear(word: Exclude<ThreadWord, { is: 'ready' }>): void {
+    if (word.is === 'progress') this.#onProgress?.(word.progress);
+    else if (word.is === 'taken') this.onTurn('taken');
+    else {
+      this.#last = word;
+      this.#over();
+    }
+  }
+
+  #over(): void {
+    this.#onLast();
+    this.onTurn('over');
+  }
+}
+
+function withoutUndefined(word: { code: string | undefined; syscall: string | undefined }): {
+  code?: string;
+  syscall?: string;
+} {
+  return {
+    ...(word.code === undefined ? {} : { code: word.code }),
+    ...(word.syscall === undefined ? {} : { syscall: word.syscall }),
+  };
+}
