@@ -34,6 +34,7 @@ export type Order = { rule: Rule } | { release: string } | 'look';
 
 /** The answer to each order. */
 export interface ProxyState {
+  /** Since the last one. */
   events: ProxyEvent[];
   held: Pick<ProxyEvent, 'what' | 'command'>[];
 }

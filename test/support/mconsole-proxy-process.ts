@@ -20,7 +20,8 @@ interface Message {
 }
 
 const [listenPath = '', guestSocketPath = ''] = process.argv.slice(2);
-const events: ProxyEvent[] = [];
+/** Those that were not told yet: a test that asks every few milliseconds is not sent all of them each time. */
+let events: ProxyEvent[] = [];
 let rules: Rule[] = [];
 let held: Message[] = [];
 const backs: { socket: DatagramSocket; path: string }[] = [];
@@ -118,6 +119,7 @@ process.on('message', (order: Order) => {
   if (typeof order === 'object' && 'release' in order) release(order.release);
   const state: ProxyState = { events, held: held.map(({ what, command }) => ({ what, command })) };
   process.send?.(state);
+  events = [];
 });
 
 process.on('disconnect', () => {

@@ -93,7 +93,11 @@ function startProcess({ listenPath, guestSocketPath }: ProxyPaths) {
   const script = builtScript(new URL('./mconsole-proxy-process.ts', import.meta.url));
   const child = fork(script, [listenPath, guestSocketPath], { execArgv: [] });
   const waiting: { resolve: (state: ProxyState) => void; reject: (error: Error) => void }[] = [];
-  child.on('message', (state: ProxyState) => waiting.shift()?.resolve(state));
+  const events: ProxyState['events'] = [];
+  child.on('message', (state: ProxyState) => {
+    events.push(...state.events);
+    waiting.shift()?.resolve({ ...state, events: [...events] });
+  });
   child.once('exit', () => {
     for (const { reject } of waiting) reject(new Error('the mconsole proxy ended'));
   });
