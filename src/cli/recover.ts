@@ -29,7 +29,7 @@ function describe(recovered: Recovered): string {
     ...recovered.closedJobs.map((job) => `closed job ${job}, which was cut short`),
     ...recovered.traceInstances.map((instance) => `ended the tracing ${instance} of a job that died`),
     ...recovered.discarded.map((copy) => `threw away the incoming copy ${copy}`),
-    ...recovered.scratch.map((path) => `removed ${path}, which a verification or a drill that died had left`),
+    ...recovered.scratch.map((path) => `removed ${path}, which a process that died had left`),
     ...recovered.indexed.map((snapshot) => `recorded snapshot ${snapshot}, which the history did not know`),
     ...recovered.forgotten.map((snapshot) => `struck snapshot ${snapshot}, which is no longer in its store`),
   ];

@@ -383,11 +383,12 @@ export class Scene {
     }
   }
 
-  /** The tracing of a dead job is ended by whoever comes first, whosever it was: that of another test may be among it. */
+  /** What dead processes have left of tracing and sockets is removed by whoever comes first: that of another test may be among it. */
   async expectNothingToRecover(): Promise<void> {
     const { exitCode, stderr, stdout } = await this.run('recover');
-    const told =
-      stdout.replaceAll(/^ended the tracing .* of a job that died\n/gm, '') || 'Nothing to recover.\n';
+    const ofAnybody =
+      /^(ended the tracing .* of a job|removed \S*\/umlsnap-\d\S*, which a process) that died.*\n/gm;
+    const told = stdout.replaceAll(ofAnybody, '') || 'Nothing to recover.\n';
     expect({ exitCode, stderr, told }).toEqual({ exitCode: 0, stderr: '', told: 'Nothing to recover.\n' });
   }
 
