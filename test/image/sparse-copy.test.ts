@@ -9,7 +9,7 @@ import { readExtent } from '../../src/image/sparse-pass.js';
 import { whyNoLoopMount, withLoopFilesystem } from '../support/loop-filesystem.js';
 import { runTool, tryTool } from '../support/run-tool.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
-import { allocatedBytes, imageShapes, makeImage, sha256sum, withOpen } from './make-image.js';
+import { allocatedBytes, imageShapes, makeImage, withOpen } from './make-image.js';
 
 const dir = tempDirOfFile();
 
@@ -25,7 +25,7 @@ async function expectSameImage(
   expect((await tryTool('cmp', [source, copy])).output).toBe('');
   expect(await allocatedBytes(copy)).toBeLessThanOrEqual((await allocatedBytes(source)) + 65_536);
   const sha256 = 'sha256' in copied ? copied.sha256 : await sha256OfFile(source);
-  expect(sha256).toBe(await sha256sum(source));
+  expect((await runTool('sha256sum', [source])).toString().slice(0, 64)).toBe(sha256);
 }
 
 describe.each([
