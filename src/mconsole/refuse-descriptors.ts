@@ -30,7 +30,13 @@ export function breakOffCloses(): void {
   if (breaksOff) return;
   breaksOff = true;
   process.on('SIGALRM', () => undefined);
+  setTimer(longestCloseMs);
+  // MUST end first: on its way out Node gives up its handlers, and the next signal would be what the process ends by.
+  process.on('exit', () => setTimer(0));
+}
+
+function setTimer(everyMs: number): void {
   // Two struct timeval: the interval, and the time to the first.
-  const everyUs = BigInt(longestCloseMs * 1000);
+  const everyUs = BigInt(everyMs * 1000);
   setitimer(ITIMER_REAL, Buffer.from(new BigInt64Array([0n, everyUs, 0n, everyUs]).buffer), null);
 }

@@ -6,7 +6,7 @@ import { breakOffCloses } from '../../src/mconsole/refuse-descriptors.js';
 import { sendDescriptor } from './send-descriptor.js';
 
 /**
- * Hears a datagram with the last descriptor of a TCP socket that lingers for an hour, as a kernel before 6.16 lets it in.
+ * Hears a datagram with the last descriptor of a TCP socket that lingers for an hour, as a kernel before 6.16 lets it in, and ends.
  * Arguments: a path for the socket
  */
 
@@ -18,6 +18,7 @@ const setsockopt = libc.func(
   'int setsockopt(int fd, int level, int option, void *value, unsigned int length)',
 );
 const close = libc.func('int close(int fd)');
+const getitimer = libc.func('int getitimer(int which, void *value)');
 const [AF_INET, SOCK_STREAM, SOL_SOCKET, SO_LINGER, MSG_DONTWAIT] = [2, 1, 1, 13, 0x40];
 
 /** Its peer never reads what it has sent. */
@@ -41,7 +42,17 @@ breakOffCloses();
 const socket = createSocket('unix_dgram');
 socket.bind(path);
 const fd = await openLingering();
-socket.on('message', () => setImmediate(() => console.log('goes on')));
+socket.on('message', () =>
+  setImmediate(() => {
+    console.log('goes on');
+    process.exit();
+  }),
+);
+process.on('exit', () => {
+  const timer = Buffer.alloc(32);
+  getitimer(0, timer);
+  if (timer.equals(Buffer.alloc(32))) console.log('without a timer');
+});
 console.log(sendDescriptor('datagram', path, fd));
 // From now on the datagram has the only one.
 close(fd);
