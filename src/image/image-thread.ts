@@ -53,24 +53,15 @@ export async function runOnThread(
   } finally {
     options.signal?.removeEventListener('abort', abort);
     // One that failed, or was to end, may have orders left that it has not read.
-    if (thread.isDone) keep(thread, others);
-    else await thread.end();
+    if (thread.isDone) {
+      thread.rest();
+      others.push(thread);
+    } else await thread.end();
   }
 }
 
 function isCalm(work: ImageWork | StreamWork): boolean {
   return work.kind === 'mergeCow' || ('calmly' in work && work.calmly !== undefined);
-}
-
-/** For the next work, if that comes soon; it keeps no process alive. */
-function keep(thread: ImageThread, others: ImageThread[]): void {
-  thread.rest();
-  others.push(thread);
-  const end = () => {
-    // Whatever it has done since, there is a timer for each rest.
-    if (others.includes(thread) && thread.restedMs >= keptMs) void thread.end();
-  };
-  setTimeout(end, keptMs + 1).unref();
 }
 
 /** A thread, and the work that it has. */
@@ -81,7 +72,7 @@ export class ImageThread {
   #onLast: () => void = () => {};
   #last: LastWord | null = null;
   #isEnding = false;
-  #restingSinceMs = 0;
+  #restEnd: NodeJS.Timeout | undefined;
   /** Hears of each batch that was taken, and of the last word. */
   onTurn: (turn: 'taken' | 'over') => void = () => {};
 
@@ -104,6 +95,7 @@ export class ImageThread {
 
   /** @returns its last word, once it is done with the work; null when it was cut short */
   begin(work: ThreadOrder, onProgress: ImageWorkOptions['onProgress']): Promise<LastWord | null> {
+    clearTimeout(this.#restEnd);
     this.#worker.ref();
     this.#onProgress = onProgress;
     this.#last = null;
@@ -121,16 +113,12 @@ export class ImageThread {
     return this.#last?.is === 'done' && !this.#isEnding;
   }
 
-  /** Holds the process no longer. */
+  /** For the next work, if that comes soon; meanwhile it keeps no process alive. */
   rest(): void {
     this.onTurn = () => {};
     this.#onProgress = undefined;
-    this.#restingSinceMs = performance.now();
+    this.#restEnd = setTimeout(() => void this.end(), keptMs).unref();
     this.#worker.unref();
-  }
-
-  get restedMs(): number {
-    return performance.now() - this.#restingSinceMs;
   }
 
   /**

@@ -8,10 +8,10 @@ const message = koffi.struct('test_msghdr', {
   ...{ name: pointer, nameLength: 'uint32_t', vectors: koffi.pointer(vector), vectorCount: 'size_t' },
   ...{ control: pointer, controlLength: 'size_t', flags: 'int' },
 });
-const openSocket = libc.func('int socket(int domain, int type, int protocol)');
-const connect = libc.func('int connect(int fd, void *address, unsigned int length)');
+export const openSocket = libc.func('int socket(int domain, int type, int protocol)');
+export const connect = libc.func('int connect(int fd, void *address, unsigned int length)');
 const sendmsg = libc.func('sendmsg', 'int64_t', ['int', koffi.pointer(message), 'int']);
-const close = libc.func('int close(int fd)');
+export const close = libc.func('int close(int fd)');
 
 const types = { stream: 1, datagram: 2 };
 

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import koffi from 'koffi';
 import { createSocket } from 'unix-dgram';
 import { breakOffCloses } from '../../src/mconsole/refuse-descriptors.js';
-import { sendDescriptor } from './send-descriptor.js';
+import { close, connect, openSocket, sendDescriptor } from './send-descriptor.js';
 
 /**
  * Hears a datagram with the last descriptor of a TCP socket that lingers for an hour, as a kernel before 6.16 lets it in, and ends.
@@ -11,13 +11,10 @@ import { sendDescriptor } from './send-descriptor.js';
  */
 
 const libc = koffi.load(null);
-const openSocket = libc.func('int socket(int domain, int type, int protocol)');
-const connect = libc.func('int connect(int fd, void *address, unsigned int length)');
 const send = libc.func('int64_t send(int fd, void *buffer, size_t length, int flags)');
 const setsockopt = libc.func(
   'int setsockopt(int fd, int level, int option, void *value, unsigned int length)',
 );
-const close = libc.func('int close(int fd)');
 const getitimer = libc.func('int getitimer(int which, void *value)');
 const [AF_INET, SOCK_STREAM, SOL_SOCKET, SO_LINGER, MSG_DONTWAIT] = [2, 1, 1, 13, 0x40];
 
