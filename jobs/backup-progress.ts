@@ -15,7 +15,7 @@ export interface BackupProgress {
 }
 
 /** Whoever is told of progress can block whoever tells: nothing is said in the phases of the pause. */
-const silentPhases: readonly Phase[] = ['stop', 'sync', 'capture', 'go'];
+const silentPhases: readonly Phase[] = ['stop', 'check', 'capture', 'go'];
 const tellEveryMs = 500;
 
 /** Tells how far a backup is: its phases, and how much is copied before the pause and carried into other stores after it. */

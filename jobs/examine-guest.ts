@@ -16,7 +16,7 @@ import { isError } from '../src/errors.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
 import { conditionOf } from '../src/guest/guest-condition.js';
-import { syncWords } from '../src/guest/quiesce.js';
+import { syncWords } from '../src/guest/sync-guest.js';
 import { leaseLock } from '../src/pause/lease.js';
 import { type NextRun, nextRunOf } from '../src/schedule/next-run.js';
 import { type AgentNow, findAgentNow } from './look-for-agent.js';

@@ -112,7 +112,7 @@ async function roundTrip(trip: Trip): Promise<number> {
         ledger: history,
         signal,
       },
-      ...{ phase: () => run.phase, quiesceLimitMs: budgetMs, quiesce: () => guest.checkSocket() },
+      ...{ phase: () => run.phase, readyLimitMs: budgetMs, getReady: () => guest.checkSocket() },
     },
     async () => undefined,
   );

@@ -12,7 +12,7 @@ import { version } from './version.js';
  */
 function buildProgram(finish: (code: ExitCode) => void): Command {
   const program = new Command('umlsnap')
-    .description('Backs up running User-Mode Linux guests: stop, sync, copy, go, and proof of each.')
+    .description('Backs up running User-Mode Linux guests: sync, stop, copy, go, and proof of each.')
     .version(version)
     .option(
       '-c, --config <file>',

@@ -105,7 +105,7 @@ export interface GuestConfig {
   allowSmp: boolean;
   /** How often stop and look is tried to reach `synced`. */
   syncTries: number;
-  /** How long quiesce may wait for the guest's writes to settle, each try. */
+  /** How long a sync may wait for the guest's writes to settle, each try. */
   settleTimeoutMs: number;
   /** How long the agent's hooks, sync and freeze may take. */
   freezeTimeoutMs: number;

@@ -125,7 +125,7 @@ function needles({ pauses }: JobTimes, scaleMs: number, height: number): Html[] 
 }
 
 const knownPhases = [
-  ...['preflight', 'precopy', 'quiesce', 'stop', 'sync', 'capture', 'go', 'thaw', 'seal', 'retain'],
+  ...['preflight', 'precopy', 'sync', 'freeze', 'stop', 'check', 'capture', 'go', 'thaw', 'seal', 'retain'],
 ];
 
 /** Phases of other kinds of jobs, and of later versions, look alike. */

@@ -7,6 +7,7 @@ import { drills } from './migrations/0004-drills.js';
 import { retentionSweeps } from './migrations/0005-retention-sweeps.js';
 import { overview } from './migrations/0006-overview.js';
 import { jobLog } from './migrations/0007-job-log.js';
+import { phaseNames } from './migrations/0010-phase-names.js';
 import type { Tables } from './tables.js';
 
 /** Every migration by its number and name. A published one MUST never change; a new need is a new number. */
@@ -18,6 +19,7 @@ const migrations: Record<string, Migration> = {
   '0005-retention-sweeps': retentionSweeps,
   '0006-overview': overview,
   '0007-job-log': jobLog,
+  '0010-phase-names': phaseNames,
 };
 
 /** What stands between a database's schema and ours: `newer` means that a later umlsnap has written it. */

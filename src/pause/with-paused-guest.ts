@@ -25,14 +25,14 @@ export interface PauseRequest {
   /** The phase that the job is in, for the error of a pause that went wrong. */
   phase(): string;
   /** Runs when all is written down and nothing slow is left between it and `stop`. */
-  quiesce(): Promise<void>;
+  getReady(): Promise<void>;
   /**
    * Runs as soon as the guest is known to run again, or can't be known to, and before anything is written down.
    * @param pausedMs how long it stood still; null when that went wrong
    */
   released?(pausedMs: number | null): Promise<void>;
-  /** The longest that `quiesce` takes. A lease whose time is over is taken for one of a pause that hangs. */
-  quiesceLimitMs: number;
+  /** The longest that `getReady` takes. A lease whose time is over is taken for one of a pause that hangs. */
+  readyLimitMs: number;
 }
 
 /** What may be known inside a pause. */
@@ -84,9 +84,9 @@ async function prepare(request: PauseRequest): Promise<void> {
     ...{ guest: guarded.guest, job, pause, socketPath: guarded.socketPath, main: guarded.main },
     orchestrator: ownIdentity(),
     guardian: guardian.identity,
-    deadlineAt: new Date(Date.now() + request.quiesceLimitMs + budgetMs).toISOString(),
+    deadlineAt: new Date(Date.now() + request.readyLimitMs + budgetMs).toISOString(),
   });
-  await request.quiesce();
+  await request.getReady();
   request.signal.throwIfAborted();
   guardian.throwIfDead();
 }

@@ -6,7 +6,7 @@ import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import type { HostView } from '../guest/host-view.js';
 import { waitUntilDrained } from '../guest/io-drain.js';
-import { quiesce } from '../guest/quiesce.js';
+import { syncGuest } from '../guest/sync-guest.js';
 import type { Consistency } from '../history/records.js';
 import type { GuardedGuest, Guardian } from '../pause/guardian.js';
 import type { Freeze } from '../pause/with-freeze.js';
@@ -52,16 +52,16 @@ export interface Captured {
 }
 
 /**
- * Phases quiesce to go, until the guest was clean at the stop. Each try that finds it dirty lets it go at once, for a
+ * Phases sync to go, until the guest was clean at the stop. Each try that finds it dirty lets it go at once, for a
  * pause of under a millisecond; the last one captures what there is, if the config is content with that.
  * @throws ConsistencyTooWeak, NotFrozen, and everything that a pause or a capture throws
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   const { config, guest, view, disks, freezing, journal, signal } = armed;
-  await journal.enter('quiesce');
+  await journal.enter('sync');
   await freezing.askAgain(signal);
   // The bulk now, with nothing of ours waiting for it.
-  await quiesce(guest, config.settleTimeoutMs, signal);
+  await syncGuest(guest, config.settleTimeoutMs, signal);
   await syncOnHost(disks);
   // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
   await waitUntilDrained(view, performance.now() + 50, signal);
@@ -101,7 +101,7 @@ async function tryOnce(
 ): Promise<Tried> {
   const { job, config, guest, processes, view, isSmp, capture, guarded, guardian, history, journal, signal } =
     armed;
-  if (pauseNumber > 1) await journal.enter('quiesce');
+  if (pauseNumber > 1) await journal.enter('sync');
   journal.note({ try: pauseNumber });
   try {
     const result = await withPausedGuest(
@@ -114,8 +114,8 @@ async function tryOnce(
         ledger: history,
         signal,
         phase: () => journal.phase,
-        quiesceLimitMs: readyLimitMs(config),
-        quiesce: async () => {
+        readyLimitMs: readyLimitMs(config),
+        getReady: async () => {
           await guest.checkSocket();
           await getReady(armed, freeze);
           guest.getReadyToAsk();
@@ -152,9 +152,15 @@ async function getReady(armed: ArmedJob, freeze: Freeze | null): Promise<void> {
   const { freezing, journal } = armed;
   journal.note(await getReadyToStop(armed));
   if (!freeze) return;
-  if (await freezing.begin(freeze, journal)) await catchUpWithFrozen(armed);
+  // Nothing is written from here on: a history that is locked would make what was done above old.
+  journal.enterPaused('freeze');
+  if (await freezing.begin(freeze, journal)) {
+    await catchUpWithFrozen(armed);
+    return;
+  }
   // It runs on, and its hooks may have made it write.
-  else journal.note(await getReadyToStop(armed));
+  journal.enterPaused('sync');
+  journal.note(await getReadyToStop(armed));
 }
 
 const aliveAnswerMs = 10_000;

@@ -46,7 +46,7 @@ const answerLimitMs = 1000;
 export async function captureWhilePaused(paused: Paused, work: PausedWork): Promise<PausedResult> {
   const { guest, view, capture, journal } = work;
   const takenAt = new Date();
-  journal.enterPaused('sync');
+  journal.enterPaused('check');
   await requireStopped(work);
   const looking = syncAndLook(work, paused);
   looking.catch(() => {}); // told where it is awaited, unless the drain has failed before

@@ -59,7 +59,7 @@ export async function copyDisks(
     journal.note(runningFigures(capture));
     const captured = await withHostView(processes, (view) =>
       withGuardian(guarded, (guardian) =>
-        // quiesce, stop, sync, capture, go, thaw
+        // sync, freeze, stop, check, capture, go, thaw
         captureConsistently({
           ...{ job, config, guest, processes, view, disks, signal, isSmp },
           ...{ capture, guarded, guardian, history, journal, freezing },

@@ -4,7 +4,7 @@ import { UmlsnapError } from '../errors.js';
 import type { Guest } from '../guest/guest.js';
 import type { HostView } from '../guest/host-view.js';
 import { waitUntilIdle } from '../guest/io-drain.js';
-import { quiesce } from '../guest/quiesce.js';
+import { syncGuest } from '../guest/sync-guest.js';
 import type { SourceDisk } from './source-disks.js';
 
 export interface RunningGuest {
@@ -45,7 +45,7 @@ const lastIdleLimitMs = 3;
  * @throws SysrqDisabled, what a guest that answers nothing throws, what `catchUp` throws, or the signal's reason
  */
 export async function getReadyToStop(running: RunningGuest): Promise<Record<string, unknown>> {
-  const { isClean, ...settled } = await quiesceAll(running);
+  const { isClean, ...settled } = await syncAll(running);
   const { view, signal } = running;
   const idleFromMs = performance.now();
   let idle = await waitUntilIdle(view, idleFromMs + idleLimitMs, signal);
@@ -71,10 +71,10 @@ export async function catchUpWithFrozen(running: RunningGuest): Promise<void> {
  * The guest has nothing to write, and the host has written what the guest wrote: a reflink flushes what is left of it, and
  * two milliseconds of pause are one such flush. While the host flushes, the guest may have written again.
  */
-async function quiesceAll(running: RunningGuest) {
+async function syncAll(running: RunningGuest) {
   const { guest, config, disks, signal } = running;
   for (let rounds = 1; ; rounds++) {
-    const { settled, dirty } = await quiesce(guest, config.settleTimeoutMs, signal);
+    const { settled, dirty } = await syncGuest(guest, config.settleTimeoutMs, signal);
     await syncOnHost(disks);
     await catchUp(running);
     const now = await guest.dirtyState();

@@ -1,15 +1,16 @@
 import type { PhaseRecord } from '../history/records.js';
 
 /**
- * The phases of a backup, in their order (design §2). `precopy` and `thaw` have their work where it exists; `fill` comes once
+ * The phases of a backup, in their order (design §2). `precopy`, `freeze` and `thaw` have their work where it exists; `fill` comes once
  * for each other store of the guest.
  */
 export type Phase =
   | 'preflight'
   | 'precopy'
-  | 'quiesce'
-  | 'stop'
   | 'sync'
+  | 'freeze'
+  | 'stop'
+  | 'check'
   | 'capture'
   | 'go'
   | 'thaw'

@@ -86,7 +86,7 @@ function remarkOf(precopy: Summary['precopy']): string | null {
 
 /** The last of each phase of the pause, as umlsnap itself has timed it. */
 function phasesOf(phases: Summary['phases'] = []): string {
-  return ['stop', 'sync', 'capture', 'go']
+  return ['stop', 'check', 'capture', 'go']
     .map((name) => {
       const ms = phases.findLast(({ phase }) => phase === name)?.durationMs;
       return `${name} ${ms === undefined ? '?' : formatMs(ms)}`;

@@ -153,7 +153,7 @@ class Past {
 
 function phasesOf(pausedMs: number, totalMs: number): [string, number][] {
   const phases = {
-    ...{ preflight: 120, precopy: totalMs * 0.6, quiesce: 180, stop: 15.5, sync: pausedMs * 0.25 },
+    ...{ preflight: 120, precopy: totalMs * 0.6, sync: 180, stop: 15.5, check: pausedMs * 0.25 },
     ...{ capture: pausedMs * 0.6, go: pausedMs * 0.15 + 0.8, seal: totalMs * 0.38, retain: 60 },
   };
   return Object.entries(phases);

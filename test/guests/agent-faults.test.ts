@@ -147,7 +147,7 @@ test('a hook that fails is named with what it said, and the freeze is not begun 
   await writeHook('50-bad', 'echo the database said no', 'exit 7');
   const { job, error } = expectFailed(await scene.snapshot('--require', 'frozen'), 'NotFrozen');
   expect(error).toMatchObject({
-    phase: 'quiesce',
+    phase: 'freeze',
     message: expect.stringMatching(/50-bad failed with exit code 7 \(the database said no\)/),
   });
   expect(await untilThawHooks()).toBe(job);

@@ -64,9 +64,9 @@ describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose s
       // The disk's files that nobody writes are most of it.
       expect(pausedBytes).toBeLessThan(precopiedBytes / 2);
       const told = result.json.filter(({ type }) => type === 'progress').map(({ phase }) => phase);
-      expect(told.indexOf('precopy')).toBeLessThan(told.indexOf('quiesce'));
+      expect(told.indexOf('precopy')).toBeLessThan(told.indexOf('sync'));
       const factsOf = (name: string) => summary.phases.findLast(({ phase }) => phase === name)?.facts;
-      expect(factsOf('quiesce')).toMatchObject({ filesystems: expect.any(Array) });
+      expect(factsOf('freeze')).toMatchObject({ filesystems: expect.any(Array) });
       expect(factsOf('thaw')).toMatchObject({ thawed: 'held' });
       await expectAtRest(summary.snapshot, before);
     });

@@ -123,7 +123,7 @@ test('a command finds the guest busy, or waits for it, as without a daemon; curl
   expect([exitCode, await waiting.exited]).toMatchObject([0, { exitCode: 0, stderr: '' }]);
   expect(await snapshotCount()).toBe(before + 2);
   expect(await stream).toBe(stdout.trim());
-  expect(await stream).not.toMatch(/"type":"progress".*"phase":"(stop|sync|capture|go)"/);
+  expect(await stream).not.toMatch(/"type":"progress".*"phase":"(stop|check|capture|go)"/);
 });
 
 test('curl gets snapshots, and hears how the guests are; those that expired are swept by the daemon, and not while it keeps them', async () => {

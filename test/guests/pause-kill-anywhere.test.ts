@@ -63,7 +63,7 @@ const whilePaused = (...options: string[]) =>
 /** The moments that a snapshot is brought to, and held at until the command is released. */
 const moments: [string, start: () => Promise<RunningCli>, held?: string][] = [
   ['preflight', () => startUntilSaid('preflight')],
-  ['quiesce', () => startUntilSaid('quiesce')],
+  ['sync', () => startUntilSaid('sync')],
   ['stop, not yet delivered', () => startUntilHeld('stop', 'request'), 'stop'],
   ['stop, its answer on the way', () => startUntilHeld('stop', 'answer'), 'stop'],
   ['capture', () => whilePaused()],

@@ -8,7 +8,7 @@ import { type Guest, withGuest } from '../../src/guest/guest.js';
 import { findGuestProcesses, type GuestProcesses } from '../../src/guest/guest-processes.js';
 import { HostView } from '../../src/guest/host-view.js';
 import { waitUntilDrained, writtenBy } from '../../src/guest/io-drain.js';
-import { quiesce } from '../../src/guest/quiesce.js';
+import { syncGuest } from '../../src/guest/sync-guest.js';
 import { confirmStopped, probeStopped } from '../../src/guest/stop-probe.js';
 import { StopAndGo } from '../../src/pause/stop-and-go.js';
 import { captureWhilePaused } from '../../src/snapshot/capture-paused.js';
@@ -208,7 +208,7 @@ describe('a copy counts only if the guest stood still under all of it, by what t
 
   test('a guest with more CPUs than the one that was stopped is never called synced', () =>
     asGuest(async (asked) => {
-      expect(await quiesce(asked, 60_000, new AbortController().signal)).toMatchObject({ settled: true });
+      expect(await syncGuest(asked, 60_000, new AbortController().signal)).toMatchObject({ settled: true });
       await scene.guest.mconsole('stop');
       try {
         const alone = workOn(asked, 60_000, { isSmp: false, acceptsDirty: false });
@@ -228,7 +228,7 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     await proxy.answer('go', '', 10_000);
     const start = (await proxy.events()).length;
     const summary = expectFailed(await scene.snapshot(), 'GuestNotStopped');
-    expect(summary.error?.phase).toBe('sync');
+    expect(summary.error?.phase).toBe('check');
     const stops = (await proxy.events()).slice(start).filter(({ command }) => command === 'stop');
     expect(stops.filter(({ passedOn }) => passedOn)).toMatchObject([{ what: 'answer' }]);
     for (const command of ['stop', 'go']) await proxy.release(command);

@@ -45,7 +45,7 @@ test('the summary of a snapshot has every promised field, and the phases in thei
   });
   expect(exitCode).toBe(3);
   expect(summary.phases.map(({ phase }) => phase)).toEqual([
-    ...['preflight', 'precopy', 'quiesce', 'stop', 'sync', 'capture', 'go', 'seal', 'retain'],
+    ...['preflight', 'precopy', 'sync', 'stop', 'check', 'capture', 'go', 'seal', 'retain'],
   ]);
   for (const phase of summary.phases) {
     expect(phase).toMatchObject({ startedAt: expect.stringMatching(/Z$/), outcome: 'done' });

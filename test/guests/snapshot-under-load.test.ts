@@ -66,7 +66,7 @@ test('a guest that never stops to write is `crash`, with a figure and a warning,
   await scene.guest.sh('umount /ubd1');
   const commands = await scene.variant({ syncTries: 2, settleTimeout: '300ms' });
   const floodedJob = async (required: string) => {
-    // Before it is quiesced: all that comes before that would only be slower.
+    // Before its sync: all that comes before that would only be slower.
     const job = await startHeld(scene, ['--require', required], commands);
     await startFlood();
     return await job.end().finally(() => scene.guest.sh('kill $(cat /tmp/flood)'));

@@ -40,7 +40,7 @@ export interface GuardedFake extends Parts {
   pause<T>(
     budgetMs: number,
     use: (paused: Paused) => Promise<T>,
-    changes?: { signal?: AbortSignal; quiesce?: () => Promise<void> },
+    changes?: { signal?: AbortSignal; getReady?: () => Promise<void> },
   ): Promise<{ value: T; pausedMs: number } | { error: { code: string; facts: unknown } }>;
 }
 
@@ -103,7 +103,7 @@ function stage(parts: Parts): GuardedFake {
         {
           ...{ pause: `job.${ledger.intended.length + 1}`, job: 'job', guarded, guardian, budgetMs, ledger },
           ...{ signal: new AbortController().signal, phase: () => 'capture' },
-          ...{ quiesce: async () => {}, quiesceLimitMs: 5000, ...changes },
+          ...{ getReady: async () => {}, readyLimitMs: 5000, ...changes },
         },
         work,
       ).catch((error) => ({ error })),

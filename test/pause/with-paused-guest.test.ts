@@ -27,14 +27,14 @@ describe('a pause', () => {
   test('stands in the ledger and, durable, in the lease before the guest is asked to stop', () =>
     withGuest([], async (guarded) => {
       const { guardian, guarded: guest, ledger } = guarded;
-      const quiesce = async () => {
+      const getReady = async () => {
         expect(ledger.intended).toMatchObject([{ pause: 'job.1', guest: 'debian', budgetMs: endless }]);
         expect(await readLease(guest.leaseFile)).toMatchObject({
           lease: { pause: 'job.1', main: guest.main, guardian: guardian.identity },
         });
         expect(wordsTo(guarded)).not.toContain('stop');
       };
-      expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({ value: 'captured' });
+      expect(await guarded.pause(endless, captured, { getReady })).toMatchObject({ value: 'captured' });
       // A go that is not answered in 5 ms is sent again.
       expect(wordsTo(guarded).join(' ')).toMatch(/^stop go( go)*$/);
       expect(ledger.ended).toMatchObject([{ endedBy: 'request', pausedMs: expect.any(Number) }]);
@@ -47,12 +47,12 @@ describe('a pause', () => {
       vi.spyOn(ledger, 'intendPause').mockRejectedValueOnce(new Error('no history'));
       expect(await guarded.pause(endless, captured)).toMatchObject({ error: { message: 'no history' } });
       expect(ledger.intended).toEqual([]);
-      const quiesce = () => Promise.reject(new Error('not quiet'));
-      const unprepared = await guarded.pause(endless, captured, { quiesce });
+      const getReady = () => Promise.reject(new Error('not quiet'));
+      const unprepared = await guarded.pause(endless, captured, { getReady });
       expect(unprepared).toMatchObject({ error: { message: 'not quiet' } });
       // Given up meanwhile, and its preparation has not heard of it.
       const given = new AbortController();
-      const late = { signal: given.signal, quiesce: async () => given.abort(new Error('given up')) };
+      const late = { signal: given.signal, getReady: async () => given.abort(new Error('given up')) };
       expect(await guarded.pause(endless, captured, late)).toMatchObject({ error: { message: 'given up' } });
       await expectSettled(guarded);
       // A file where the leases' directory belongs: there is no room for a lease.
@@ -176,11 +176,11 @@ describe('the guardian', () => {
     withGuardedFake({}, async (guarded) => {
       const { guardian } = guarded;
       const isDead = async () => guardian.throwIfDead() !== undefined;
-      const quiesce = async () => {
+      const getReady = async () => {
         process.kill(guardian.identity.pid, 'SIGKILL');
         await waitFor('its death to be known', () => isDead().catch(() => true));
       };
-      expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject(failed);
+      expect(await guarded.pause(endless, captured, { getReady })).toMatchObject(failed);
       // Somebody may have stopped the guest on purpose: a go of ours would end that.
       expect(wordsTo(guarded)).toEqual(['version']);
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'notStopped' }]);
@@ -190,7 +190,7 @@ describe('the guardian', () => {
   test('of a job that died before the stop notes that it stopped nobody', () =>
     withGuardedFake({}, async (guarded) => {
       const { guardian, guarded: guest, stateDirectory } = guarded;
-      const quiesce = async () => {
+      const getReady = async () => {
         guardian.close();
         await waitFor('the guardian to be gone', () => !isAlive(guardian.identity));
         expect(await readLease(guest.leaseFile)).toMatchObject({
@@ -200,7 +200,7 @@ describe('the guardian', () => {
         expect(found).toMatchObject({ found: 'over', resumedByUs: false });
         throw new Error('died');
       };
-      expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({
+      expect(await guarded.pause(endless, captured, { getReady })).toMatchObject({
         error: { message: 'died' },
       });
       expect(wordsTo(guarded)).toEqual(['version']);
@@ -210,8 +210,8 @@ describe('the guardian', () => {
 describe('a guest', () => {
   test('that was stopped by somebody else is left stopped (fault 7)', () =>
     withGuest([], async (guarded) => {
-      const quiesce = async () => void (await sayTo(guarded.fake, 'stop'));
-      expect(await guarded.pause(endless, captured, { quiesce })).toMatchObject({
+      const getReady = async () => void (await sayTo(guarded.fake, 'stop'));
+      expect(await guarded.pause(endless, captured, { getReady })).toMatchObject({
         error: { code: 'GuestAlreadyStopped' },
       });
       expect(guarded.fake.isPaused()).toBe(true);
@@ -231,8 +231,8 @@ describe('a guest', () => {
       await expectSettled(guarded);
     }));
 
-  test.each<[string, 'quiesce' | 'work' | 'beforeAnswer' | 'afterAnswer']>([
-    ['before it is asked to stop (fault 1)', 'quiesce'],
+  test.each<[string, 'getReady' | 'work' | 'beforeAnswer' | 'afterAnswer']>([
+    ['before it is asked to stop (fault 1)', 'getReady'],
     ['while it is paused (fault 2)', 'work'],
     ['of its stop, unanswered', 'beforeAnswer'],
     ['of its stop, answered', 'afterAnswer'],
@@ -241,7 +241,7 @@ describe('a guest', () => {
     const misbehave: Misbehaviour[] = isOfStop ? [{ on: 'stop', fault: { kind: 'die', when } }] : [];
     return withGuardedFake({ misbehave }, async (guarded) => {
       const die = () => guarded.fake.stop();
-      const changes = when === 'quiesce' ? { quiesce: die } : {};
+      const changes = when === 'getReady' ? { getReady: die } : {};
       const work = when === 'work' ? die : captured;
       const outcome = await guarded.pause<unknown>(isOfStop ? 500 : endless, work, changes);
       expect(outcome).toMatchObject({ error: { code: 'GuestGone' } });

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { type QuiescibleGuest, quiesce } from '../../src/guest/quiesce.js';
+import { type SyncableGuest, syncGuest } from '../../src/guest/sync-guest.js';
 
 /** A guest whose dirty pages need so many rounds of `sysrq s`, each of which takes some looks to be still. */
 function guestOfRounds(roundsNeeded: number) {
   const seen = { syncs: 0, looks: 0 };
   let completedWrites = 0;
   let busyLooks = 0;
-  const guest: QuiescibleGuest = {
+  const guest: SyncableGuest = {
     name: 'debian',
     emergencySync: async () => {
       seen.syncs += 1;
@@ -29,13 +29,13 @@ function guestOfRounds(roundsNeeded: number) {
 const never = Number.POSITIVE_INFINITY;
 const noSignal = new AbortController().signal;
 
-describe('quiescing a guest', () => {
+describe('syncing a guest', () => {
   test.each([1, 3])(
     'goes round until nothing is dirty, as its own journal commit makes, and after requests under way: %i',
     async (rounds) => {
       const { guest, seen } = guestOfRounds(rounds);
       const quiet = { settled: true, dirty: { dirtyKib: 0, inFlight: 0 } };
-      expect(await quiesce(guest, 60_000, noSignal)).toMatchObject(quiet);
+      expect(await syncGuest(guest, 60_000, noSignal)).toMatchObject(quiet);
       expect(seen.syncs).toBe(rounds);
       expect(seen.looks).toBeGreaterThan(4 * rounds);
     },
@@ -43,7 +43,7 @@ describe('quiescing a guest', () => {
 
   test('that never stops writing is given up at the time limit, and told as it is', async () => {
     const { guest, seen } = guestOfRounds(never);
-    const result = await quiesce(guest, 60, noSignal);
+    const result = await syncGuest(guest, 60, noSignal);
     expect(result).toMatchObject({ settled: false, dirty: { dirtyKib: 12 } });
     expect(seen.syncs).toBeGreaterThan(0);
   });
@@ -54,7 +54,7 @@ describe('quiescing a guest', () => {
     [`${refusal}\n`, refusal],
   ])('takes %j to sysrq s for no sync: the guest must not be stopped on it', async (text, setting) => {
     const guest = { ...guestOfRounds(1).guest, emergencySync: async () => text };
-    await expect(quiesce(guest, 60_000, noSignal)).rejects.toMatchObject({
+    await expect(syncGuest(guest, 60_000, noSignal)).rejects.toMatchObject({
       code: 'SysrqDisabled',
       facts: { guest: 'debian', setting },
     });
@@ -64,13 +64,13 @@ describe('quiescing a guest', () => {
     const { guest } = guestOfRounds(1);
     const emptyAnswers = [''];
     const emergencySync = async () => emptyAnswers.pop() ?? guest.emergencySync();
-    expect(await quiesce({ ...guest, emergencySync }, 60_000, noSignal)).toMatchObject({ settled: true });
+    expect(await syncGuest({ ...guest, emergencySync }, 60_000, noSignal)).toMatchObject({ settled: true });
   });
 
   test('does not wait for the guest to be still once the job is given up', async () => {
     const controller = new AbortController();
-    const quiesced = quiesce(guestOfRounds(never).guest, 60_000, controller.signal);
+    const synced = syncGuest(guestOfRounds(never).guest, 60_000, controller.signal);
     controller.abort(new Error('given up'));
-    await expect(quiesced).rejects.toThrow();
+    await expect(synced).rejects.toThrow();
   });
 });

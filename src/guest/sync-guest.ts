@@ -2,15 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UmlsnapError } from '../errors.js';
 import type { DirtyState } from './dirty-state.js';
 
-/** What quiescing needs of a guest. */
-export interface QuiescibleGuest {
+/** What a sync needs of a guest. */
+export interface SyncableGuest {
   readonly name: string;
   /** Sends `sysrq s` and returns the text that came with its answer. */
   emergencySync(): Promise<string>;
   dirtyState(): Promise<DirtyState>;
 }
 
-export interface Quiesced {
+export interface Settled {
   /** Nothing was dirty at the last look. */
   settled: boolean;
   dirty: DirtyState;
@@ -23,11 +23,11 @@ export interface Quiesced {
  * them). So it goes round and round, until a round leaves nothing dirty or the time is up.
  * @throws SysrqDisabled
  */
-export async function quiesce(
-  guest: QuiescibleGuest,
+export async function syncGuest(
+  guest: SyncableGuest,
   timeoutMs: number,
   signal: AbortSignal,
-): Promise<Quiesced> {
+): Promise<Settled> {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
     await requestSync(guest);
@@ -41,12 +41,12 @@ export async function quiesce(
  * What `sysrq s` says. One that says nothing is asked for again: the words of a kernel whose console is busy with others may come
  * into no answer (seen with commands by hand).
  */
-export async function syncWords(guest: Pick<QuiescibleGuest, 'emergencySync'>): Promise<string> {
+export async function syncWords(guest: Pick<SyncableGuest, 'emergencySync'>): Promise<string> {
   return (await guest.emergencySync()) || (await guest.emergencySync());
 }
 
 /** An empty OK, or another text, means that nothing was done (uml-facts, fact 8). */
-async function requestSync(guest: QuiescibleGuest): Promise<void> {
+async function requestSync(guest: SyncableGuest): Promise<void> {
   const text = await syncWords(guest);
   if (!text.includes('Emergency Sync')) {
     throw new UmlsnapError('SysrqDisabled', { guest: guest.name, setting: text.trim() || 'off' });
@@ -61,7 +61,7 @@ const roundMs = 500;
 
 /** Until the guest's disks complete no more requests, or the round has lasted long enough. */
 async function waitUntilStill(
-  guest: QuiescibleGuest,
+  guest: SyncableGuest,
   deadlineMs: number,
   signal: AbortSignal,
 ): Promise<DirtyState> {
