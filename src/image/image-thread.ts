@@ -61,7 +61,7 @@ export async function runOnThread(
 }
 
 function isCalm(work: ImageWork | StreamWork): boolean {
-  return work.kind === 'mergeCow' || ('calmly' in work && work.calmly !== undefined);
+  return 'calmly' in work && work.calmly !== undefined;
 }
 
 /** A thread, and the work that it has. */

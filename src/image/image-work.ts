@@ -1,3 +1,4 @@
+import type { MixedGroups } from './cow-bitmap.js';
 import type { CowLayout } from './cow-file.js';
 import type { PaceState } from './pace.js';
 import type { Extent } from './sparse-map.js';
@@ -6,7 +7,8 @@ import type { Extent } from './sparse-map.js';
 export type ImageWork =
   | { kind: 'copy'; sourceFd: number; targetFd: number; calmly?: PaceState }
   | { kind: 'copyAndDigest'; sourceFd: number; targetFd: number; digest: DigestKind }
-  | { kind: 'mergeCow'; cowFd: number; targetFd: number; layout: CowLayout }
+  | { kind: 'mergeCow'; cowFd: number; targetFd: number; layout: CowLayout; calmly?: PaceState }
+  | { kind: 'countMixedGroups'; cowFd: number; layout: CowLayout }
   /** `firstBytes`: only so many of them, all of which the file has. */
   | { kind: 'digest'; fd: number; digest: DigestKind; firstBytes?: number; calmly?: PaceState }
   | { kind: 'countData'; fd: number }
@@ -25,6 +27,8 @@ export interface ImageWorkResult extends Digests {
   sizeBytes: number;
   dataBytes: number;
   elapsedMs: number;
+  /** Of `countMixedGroups` alone. */
+  mixed?: MixedGroups;
 }
 
 export interface ImageProgress {
@@ -35,7 +39,7 @@ export interface ImageProgress {
 export interface ImageWorkOptions {
   signal?: AbortSignal;
   /**
-   * Only of a digest and a plain copy: reads at this pace. A file is read when nobody else reads, from the disk even where the kernel has it in
+   * Only of a digest and a plain copy: reads at this pace, and a merge in the background. A file is read when nobody else reads, from the disk even where the kernel has it in
    * memory, and leaves nothing there.
    */
   calmly?: PaceState;

@@ -1,6 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { setThreadUrgency } from '../urgency.js';
 import { copyExtents, kernelChunkBytes } from './copy-extents.js';
+import { bitmapPieces, countMixedGroups } from './cow-bitmap.js';
 import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
 import type { DigestKind, ImageWork, ImageWorkResult, ThreadOrder } from './image-work.js';
 import { forgetCached, setIdleIoPriority } from './linux-calls.js';
@@ -70,11 +71,15 @@ function perform(work: ImageWork): Result {
       return { ...pass, ...hashes.digests(pass.sizeBytes) };
     }
     case 'mergeCow': {
-      const { cowFd, targetFd, layout } = work;
-      setThreadUrgency('background');
-      setIdleIoPriority();
+      const { cowFd, targetFd, layout, calmly } = work;
+      if (calmly) giveWay();
       const dataBytes = mergeCow(cowFd, targetFd, layout);
       return { sizeBytes: layout.sizeBytes, dataBytes, ...noDigests };
+    }
+    case 'countMixedGroups': {
+      const { cowFd, layout } = work;
+      const mixed = countMixedGroups(bitmapPieces(cowFd, layout), layout);
+      return { sizeBytes: layout.sizeBytes, dataBytes: 0, ...noDigests, mixed };
     }
     case 'countData':
       return { ...countData(work.fd), ...noDigests };
@@ -142,8 +147,12 @@ function calmCopy(
 }
 
 function becomeCalm(fd: number, state: PaceState): Pace {
-  setThreadUrgency('background');
-  setIdleIoPriority();
+  giveWay();
   forgetCached(fd, 0, 0);
   return new Pace(state);
+}
+
+function giveWay(): void {
+  setThreadUrgency('background');
+  setIdleIoPriority();
 }

@@ -1,10 +1,8 @@
-import { readSync } from 'node:fs';
 import { makeRangeHole } from './copy-range.js';
+import { bitmapPieces } from './cow-bitmap.js';
 import type { CowLayout } from './cow-file.js';
 import { type Extent, nextData, nextHole } from './sparse-map.js';
 import { newBuffer, readExtent, writeFully } from './sparse-pass.js';
-
-const bitmapChunkBytes = 64 * 1024;
 
 /**
  * Writes the sectors that a COW file has over a copy of its backing file: the raw image of the disk. What is a hole in the COW
@@ -34,30 +32,32 @@ export function mergeCow(cowFd: number, targetFd: number, layout: CowLayout): nu
 /** The stretches of the disk whose sectors lie in the COW file, in order. */
 function* runsOf(cowFd: number, layout: CowLayout): Generator<Extent> {
   const { sectorBytes, sizeBytes } = layout;
+  const run = (from: number, to: number) => clipped(from * sectorBytes, to * sectorBytes, sizeBytes);
   let start: number | null = null;
   let sector = 0;
-  for (const byte of bitmapOf(cowFd, layout)) {
-    for (let bit = 0; bit < 8; bit += 1, sector += 1) {
-      const isSet = ((byte >> bit) & 1) === 1;
-      if (isSet) start ??= sector;
-      else if (start !== null) {
-        yield clipped(start * sectorBytes, sector * sectorBytes, sizeBytes);
-        start = null;
+  for (const { at, bytes } of bitmapPieces(cowFd, layout)) {
+    if (start !== null && at * 8 > sector) {
+      yield run(start, sector);
+      start = null;
+    }
+    sector = at * 8;
+    for (const byte of bytes) {
+      // Most bytes are all or nothing, and those of a terabyte are many.
+      if (byte === (start === null ? 0 : 0xff)) {
+        sector += 8;
+        continue;
+      }
+      for (let bit = 0; bit < 8; bit += 1, sector += 1) {
+        const isSet = ((byte >> bit) & 1) === 1;
+        if (isSet) start ??= sector;
+        else if (start !== null) {
+          yield run(start, sector);
+          start = null;
+        }
       }
     }
   }
-  if (start !== null) yield clipped(start * sectorBytes, sector * sectorBytes, sizeBytes);
-}
-
-function* bitmapOf(cowFd: number, { bitmapOffset, bitmapBytes }: CowLayout): Generator<number> {
-  const chunk = Buffer.alloc(bitmapChunkBytes);
-  for (let at = 0; at < bitmapBytes; ) {
-    const length = readSync(cowFd, chunk, 0, Math.min(chunk.length, bitmapBytes - at), bitmapOffset + at);
-    // It was long enough a moment ago: what is cut off since has no sectors.
-    if (length === 0) return;
-    yield* chunk.subarray(0, length);
-    at += length;
-  }
+  if (start !== null) yield run(start, sector);
 }
 
 /** The last bits of the bitmap may stand for sectors that the disk does not have. */

@@ -9,17 +9,16 @@ export interface Extent {
 /**
  * The stretches of the file that are not holes, in order, by SEEK_DATA and SEEK_HOLE: these see data that is still dirty
  * in the page cache over preallocated space, which FIEMAP without a sync does not. On a file system that knows no holes
- * it is one stretch. Only the first `sizeBytes` are looked at. Blocking, though each step is short: for workers and children.
+ * it is one stretch. Only what lies between `from` and `end` is looked at. Blocking, though each step is short: for workers and children.
  */
-export function* dataExtents(fd: number, sizeBytes: number): Generator<Extent> {
-  let position = 0;
-  while (position < sizeBytes) {
+export function* dataExtents(fd: number, end: number, from = 0): Generator<Extent> {
+  let position = from;
+  while (position < end) {
     const start = nextData(fd, position);
-    if (start === null || start >= sizeBytes) return;
+    if (start === null || start >= end) return;
     // null: the file has shrunk below `start` meanwhile; whoever reads there is told.
-    const end = Math.min(nextHole(fd, start) ?? sizeBytes, sizeBytes);
-    yield { offset: start, length: end - start };
-    position = end;
+    position = Math.min(nextHole(fd, start) ?? end, end);
+    yield { offset: start, length: position - start };
   }
 }
 

@@ -1,6 +1,6 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { errnoOf } from '../../errors.js';
-import { cowHeaderBytes, parseCowHeader } from '../../image/cow-file.js';
+import { readCowHeader } from '../../image/cow-file.js';
 import type { ImageContent } from '../../image/image-content.js';
 import { runImageWork } from '../../image/image-thread.js';
 import { cloneStart } from '../../image/linux-calls.js';
@@ -35,7 +35,7 @@ export async function copyDisk(
     await withContent(source.openBacking(file), (content) => copyWhole(content, sizeBytes, target, options));
     return await withContent(source.openFile(disk.file), (content) =>
       withFile(content, disk.sizeBytes, `${path}.cow`, options, (cow) =>
-        mergeInto(target, cow, sizeBytes, path, options.signal),
+        mergeInto(target, cow, sizeBytes, path, options),
       ),
     );
   } finally {
@@ -48,15 +48,15 @@ async function mergeInto(
   cow: FileHandle,
   backingBytes: number,
   path: string,
-  signal: AbortSignal,
+  { signal, calmly }: RestoreOptions,
 ): Promise<Copied> {
-  const header = Buffer.alloc(cowHeaderBytes);
-  const { bytesRead } = await cow.read(header, 0, header.length, 0);
-  const { size } = await cow.stat();
-  const parsed = parseCowHeader(header.subarray(0, bytesRead), size, backingBytes);
+  const parsed = await readCowHeader(cow, backingBytes);
   if ('problem' in parsed) return parsed;
-  const work = { kind: 'mergeCow' as const, cowFd: cow.fd, targetFd: target.fd, layout: parsed.layout };
-  await runImageWork(work, { signal });
+  const fds = { cowFd: cow.fd, targetFd: target.fd };
+  await runImageWork(
+    { kind: 'mergeCow', ...fds, layout: parsed.layout, ...(calmly && { calmly }) },
+    { signal },
+  );
   return { path };
 }
 
