@@ -9,7 +9,7 @@ import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 
 export type RestoreTarget =
-  | { to: 'directory'; directory: string }
+  | { to: 'directory'; directory: string; merge: boolean }
   | { to: 'place'; config: GuestConfig; keepReplaced: boolean };
 
 export interface RestoreOrder {
@@ -50,7 +50,9 @@ async function bringBack({
   onProgress = () => {},
 }: RestoreOrder): Promise<RestoredDisk[]> {
   const options = { signal, onProgress: new ByteProgress(bytesOf(source), onProgress).onProgress };
-  if (target.to === 'directory') return await restoreToDirectory(source, target.directory, options);
+  if (target.to === 'directory') {
+    return await restoreToDirectory(source, target.directory, { ...options, merge: target.merge });
+  }
   const targets = source.manifest.disks.map(({ device }) => {
     const disk = target.config.disks.find((configured) => configured.device === device);
     if (!disk) {

@@ -65,6 +65,8 @@ const drillFailureText: Record<DrillFailure, (detail: string) => string> = {
   wroteTooMuch: (detail) => `it filled the disk that it was drilled on: ${detail}`,
   tookTooMuchMemory: (detail) => `its processes took too much memory: ${detail}`,
   damaged: (detail) => `it is damaged, and was not booted: ${detail}`,
+  noCowPair: (detail) =>
+    `a COW file of it makes no disk with its backing file, and was not booted: ${detail}`,
 };
 
 const texts: Texts = {
@@ -178,6 +180,8 @@ const texts: Texts = {
     `${f.path} was not put there by umlsnap: nothing was removed. Look at it, and move it elsewhere.`,
   SnapshotDamaged: (f) =>
     `Snapshot ${f.snapshot} is damaged: ${closed(f.problem)} It must not be restored; take another one.`,
+  NoCowPair: (f) =>
+    `Snapshot ${f.snapshot} is as it was captured, but ${f.file} makes no disk with its backing file: ${closed(f.problem)} Nothing was restored. Restore it without --merge to look at the two, or take another one.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${closed(f.problem)} What was there before is unchanged. ${putRight}`,
   ExportFailed: (f) =>

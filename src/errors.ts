@@ -39,7 +39,9 @@ export type DrillFailure =
   | 'wroteTooMuch'
   | 'tookTooMuchMemory'
   /** The files of the snapshot are not as they were captured: it was not booted. */
-  | 'damaged';
+  | 'damaged'
+  /** Its COW file is of no disk that UML could have: there is nothing to be booted. */
+  | 'noCowPair';
 
 export interface ConfigProblem {
   /** 1-based; 0 when the problem belongs to no line (an empty file). */
@@ -132,6 +134,7 @@ export interface FactsByCode {
   TargetExists: { path: string };
   NotOurs: { path: string };
   SnapshotDamaged: { snapshot: string; problem: string };
+  NoCowPair: { snapshot: string; file: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
   // export and import
   ExportFailed: { snapshot: string; problem: string };

@@ -76,6 +76,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   TargetExists: [{ path: '/d.img' }],
   NotOurs: [{ path: '/d.img' }],
   SnapshotDamaged: [{ snapshot: 'debian@latest', problem: 'its manifest is not there' }],
+  NoCowPair: [{ ...ofSnapshot, file: 'ubd0.cow', problem: 'the COW file has no COW header' }],
   RestoreFailed: [{ snapshot: 'debian@latest', path: '/d.img', problem: 'EIO' }],
   ExportFailed: [{ snapshot: 'debian@latest', problem: 'ENOSPC' }],
   ImportFailed: [{ file: '/a.tar', problem: 'it is cut off' }],

@@ -77,6 +77,7 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     )
     .option('--disk <device>', 'with --path: of this disk', 'ubd0')
     .option('--in-place', "in the place of the guest's own disks; the guest must be halted")
+    .option('--merge', 'with --to: each COW disk as one raw image')
     .option('--keep-replaced', 'with --in-place: keep the disks that were replaced')
     .action((name: string, options: Options) =>
       run(async (context) => (await import('./restore.js')).restoreVerb(context, name, options)),

@@ -17,6 +17,7 @@ export interface RestoreOptions {
   to?: string;
   inPlace?: boolean;
   keepReplaced?: boolean;
+  merge?: boolean;
   path?: string;
   disk?: string;
 }
@@ -30,7 +31,14 @@ export async function restoreVerb(
   if ((options.to === undefined) === !options.inPlace) {
     throw new UmlsnapError('Usage', { problem: 'restore needs either --to DIR or --in-place.' });
   }
-  const { path, disk: device = 'ubd0' } = options;
+  const { path, disk: device = 'ubd0', merge = false } = options;
+  if (merge && (options.to === undefined || path !== undefined)) {
+    const problem =
+      path === undefined
+        ? '--merge makes raw images, and --in-place puts back the disks that the guest has: restore with --merge --to DIR, and boot the guest from there.'
+        : '--path looks into the disk as its guest saw it: leave out --merge.';
+    throw new UmlsnapError('Usage', { problem });
+  }
   const to = options.to === undefined ? undefined : await followPath(resolve(options.to));
   if (path !== undefined) {
     if (to === undefined) throw new UmlsnapError('Usage', { problem: '--path needs --to DIR.' });
@@ -48,7 +56,7 @@ export async function restoreVerb(
               config: guestOf(config, found.stored.guest),
               keepReplaced: options.keepReplaced ?? false,
             }
-          : { to: 'directory', directory: to };
+          : { to: 'directory', directory: to, merge };
       const { guest } = found.stored;
       const line = new ProgressLine(context.output);
       const onProgress = (done: { doneBytes: number; totalBytes: number }) =>
@@ -65,6 +73,7 @@ export async function restoreVerb(
 
 function describe(disk: RestoredDisk): string {
   const replaced = disk.replacedPath === null ? '' : `; the replaced one is kept as ${disk.replacedPath}`;
-  if (!disk.backing) return `${disk.path}${replaced}\n  boot it with ${disk.device}d=${disk.path}`;
+  const merged = disk.merged ? ' (raw, merged from a COW file and its backing file)' : '';
+  if (!disk.backing) return `${disk.path}${merged}${replaced}\n  boot it with ${disk.device}d=${disk.path}`;
   return `${disk.path}${replaced}\n  backing file ${disk.backing.path} (${disk.backing.state})\n  boot it with ${disk.device}=${disk.path},${disk.backing.path}`;
 }

@@ -4,10 +4,8 @@ import type { DrillSettings } from '../config/drill-config.js';
 /** A disk of the guest in the box: copies of ours, which it may write as it likes. */
 export interface BoxDisk {
   device: string;
+  /** Of a raw image. */
   path: string;
-  /** There exactly when it is a COW pair. */
-  backingPath: string | null;
-  /** Of the largest of its files. */
   sizeBytes: number;
 }
 
@@ -57,9 +55,6 @@ export function boxCommand(order: BoxOrder): { command: string; args: string[] }
 
 function wall(order: BoxOrder): string[] {
   const { kernel, disks, sharedDirectory, user, rootEntries } = order;
-  const files = disks.flatMap(({ path, backingPath }) =>
-    backingPath === null ? [path] : [path, backingPath],
-  );
   return [
     ...boxWalls(user, rootEntries),
     ...['--info-fd', String(infoDescriptor)],
@@ -69,7 +64,7 @@ function wall(order: BoxOrder): string[] {
     ...smallTmpfs(boxHome, homeBytes),
     ...['--ro-bind', kernel, kernelInBox],
     // File by file: no directory of the host can be written.
-    ...['--dir', '/disks', ...[...new Set(files)].flatMap((path) => ['--bind', path, inBox(path)])],
+    ...['--dir', '/disks', ...disks.flatMap(({ path }) => ['--bind', path, inBox(path)])],
     // Those that bwrap makes by itself on the way are closed to all but root.
     ...ancestorsOf(sharedDirectory).flatMap((path) => ['--perms', '0755', '--dir', path]),
     ...['--ro-bind', sharedDirectory, sharedDirectory],
@@ -114,14 +109,9 @@ function memoryFileBytes({ settings }: Pick<BoxOrder, 'settings'>): number {
 function kernelArguments({ settings, disks, notifySocket }: BoxOrder): string[] {
   return [
     ...[`mem=${Math.floor(settings.memoryBytes / mebibyte)}M`, `umid=${boxUmid}`],
-    ...disks.map(diskArgument),
+    // `d`: a raw disk may carry a COW header that its guest has forged (uml-facts, fact 14).
+    ...disks.map(({ device, path }) => `${device}d=${inBox(path)}`),
     ...settings.arguments,
     ...['con=null', 'con0=null,fd:1', 'ssl=null', `mconsole=notify:${notifySocket}`],
   ];
-}
-
-/** `d`: a raw disk may carry a COW header that its guest has forged (uml-facts, fact 14). */
-function diskArgument({ device, path, backingPath }: BoxDisk): string {
-  if (backingPath === null) return `${device}d=${inBox(path)}`;
-  return `${device}=${inBox(path)},${inBox(backingPath)}`;
 }

@@ -12,9 +12,10 @@ export interface DirectoryNames {
 /**
  * The names of a snapshot's files in a directory that it is restored to. A backing file keeps its own name, unless that can't
  * be a plain one or another file of the restore has it: then it is `ubd0.backing`. Disks that share a backing file share its
- * name. Pure.
+ * name. Disks that are merged are raw, and have none. Pure.
  */
-export function directoryNames({ disks }: Manifest): DirectoryNames[] {
+export function directoryNames({ disks }: Manifest, isMerged: boolean): DirectoryNames[] {
+  if (isMerged) return disks.map(({ device }) => ({ device, disk: diskName(device, 'raw'), backing: null }));
   const taken = new Set(disks.map(({ device, kind }) => diskName(device, kind)));
   const byContent = new Map<string, string>();
   return disks.map(({ device, kind, backing }) => {

@@ -167,6 +167,7 @@ function toRestored({ planned, replacement, backing }: Work, keepReplaced: boole
     sizeBytes,
     dataBytes: staged.dataBytes,
     backing: backing && { path: backing.path, state: backing.staged ? 'restored' : 'unchanged' },
+    merged: false,
     replacedPath: taken !== null && keepReplaced ? replacedPathOf(replacement) : null,
   };
 }

@@ -25,12 +25,15 @@ export function workOn(file: string, { signal, calmly, onProgress }: RestoreOpti
 
 export interface RestoredDisk {
   device: string;
+  /** Of the file that was restored. */
   kind: ManifestDisk['kind'];
   path: string;
   sizeBytes: number;
   /** What of it is data: the rest are holes. */
   dataBytes: number;
   backing: { path: string; state: 'restored' | 'unchanged' } | null;
+  /** It is the raw image of a disk that the snapshot has as a COW pair. */
+  merged: boolean;
   /** Where the disk lies that was replaced; null when there was none, or it was removed after the restore. */
   replacedPath: string | null;
 }

@@ -7,20 +7,25 @@ import { type DirectoryNames, directoryNames } from './directory-names.js';
 import type { RestoredDisk, RestoreOptions, RestoreSource } from './restore-source.js';
 import { requirePlaced, restoreFailed, type StagedFile, type Staging, withStaging } from './staging.js';
 
+export interface ToDirectoryOptions extends RestoreOptions {
+  /** Each COW disk becomes the raw image that its two files make together. */
+  merge?: boolean;
+}
+
 /**
  * Restores all disks of a snapshot into a directory, which is made if need be. Checksums are verified while it copies; files
  * get their names only once all of them are whole and durable.
  * @returns once the names are durable
- * @throws TargetExists, SnapshotDamaged, RestoreFailed, or the signal's reason: then nothing of it is left
+ * @throws TargetExists, SnapshotDamaged, NoCowPair, RestoreFailed, or the signal's reason: then nothing of it is left
  */
 export async function restoreToDirectory(
   source: RestoreSource,
   directory: string,
-  options: RestoreOptions,
+  options: ToDirectoryOptions,
 ): Promise<RestoredDisk[]> {
   const { snapshot } = source.manifest;
   const target = resolve(directory);
-  const names = directoryNames(source.manifest);
+  const names = directoryNames(source.manifest, options.merge ?? false);
   try {
     const held = await HeldDirectory.open(target, { make: true });
     try {
@@ -56,7 +61,14 @@ async function stageDisks(
   for (const [index, disk] of source.manifest.disks.entries()) {
     const name = names[index];
     if (name === undefined) throw new UmlsnapError('Internal', { problem: `no name for ${disk.device}` });
-    const file = await staging.stage(diskFile(source, disk), { directory, name: name.disk }, { mode: 0o600 });
+    const place = { directory, name: name.disk };
+    if (disk.backing && name.backing === null) {
+      const pair = { cow: diskFile(source, disk), backing: backingFile(source, disk.backing) };
+      const image = await staging.stageMerged(pair, place, { mode: 0o600 });
+      disks.push({ restored: toMerged(disk.device, image, disk.backing.sizeBytes), staged: [image] });
+      continue;
+    }
+    const file = await staging.stage(diskFile(source, disk), place, { mode: 0o600 });
     const staged = [file];
     const backing = name.backing === null ? null : { directory, name: name.backing };
     if (disk.backing && backing !== null && !stagedBackings.has(backing.name)) {
@@ -80,8 +92,14 @@ function toRestored(disk: ManifestDisk, file: StagedFile, backingPath: string | 
     sizeBytes,
     dataBytes: file.dataBytes,
     backing,
+    merged: false,
     replacedPath: null,
   };
+}
+
+function toMerged(device: string, { place, dataBytes }: StagedFile, sizeBytes: number): RestoredDisk {
+  const file = { path: pathOf(place), sizeBytes, dataBytes };
+  return { device, kind: 'raw', ...file, backing: null, merged: true, replacedPath: null };
 }
 
 /** Gives the files their names, all of them or none. */

@@ -1,5 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { readCowHeader } from '../image/cow-file.js';
+import { runImageWork } from '../image/image-thread.js';
+import { countDataBytes } from '../image/sparse-copy.js';
 import { isPathError, pathOf, PathRefused, type Place } from '../path/held-directory.js';
 import { copyStoredFile, type StoredFile, withStoredFile } from '../store/stored-file.js';
 import { type RestoreOptions, workOn } from './restore-source.js';
@@ -20,12 +23,25 @@ export interface StagedLook {
   mtime?: Date;
 }
 
+/** The two files of a COW disk. */
+export interface StoredPair {
+  cow: StoredFile;
+  backing: StoredFile;
+}
+
 export interface Staging {
   /**
    * Writes the stored file beside its place. Nothing that is there is touched.
    * @throws SnapshotDamaged, RestoreFailed, or the signal's reason
    */
   stage(stored: StoredFile, place: Place, look: StagedLook): Promise<StagedFile>;
+  /**
+   * The same with the raw image of a COW disk. Both of its files are held against their checksums while they are copied, and
+   * the copies are what is merged: no byte of the image was read from where it could have changed since. The COW file's copy lies beside
+   * the image meanwhile.
+   * @throws NoCowPair as well
+   */
+  stageMerged(pair: StoredPair, place: Place, look: StagedLook): Promise<StagedFile>;
 }
 
 /** Runs a restore's work; what was staged and not renamed to its place is gone afterwards, unless we are killed. */
@@ -34,41 +50,77 @@ export async function withStaging<T>(
   use: (staging: Staging) => Promise<T>,
 ): Promise<T> {
   const temporaries: Place[] = [];
+  const temporaryFor = ({ directory, name }: Place): Place => {
+    const temporary = { directory, name: temporaryName(name) };
+    temporaries.push(temporary);
+    return temporary;
+  };
+  const stage = async (
+    stored: StoredFile,
+    place: Place,
+    look: StagedLook,
+    change = async (_target: FileHandle, dataBytes: number) => dataBytes,
+  ): Promise<StagedFile> => {
+    await removeLeftovers(place);
+    const temporary = temporaryFor(place);
+    return await withCopy(stored, place, temporary, options, async (target, copiedBytes) => {
+      const dataBytes = await change(target, copiedBytes);
+      await onTarget(stored, place, () => finish(target, look));
+      const { dev, ino } = await target.stat({ bigint: true });
+      return { place, temporaryName: temporary.name, identity: { dev, ino }, dataBytes };
+    });
+  };
   try {
     return await use({
-      async stage(stored, place, look) {
-        await removeLeftovers(place);
-        const temporary = { directory: place.directory, name: temporaryName(place.name) };
-        temporaries.push(temporary);
-        const staged = await stageFile(stored, place, temporary, look, options);
-        return { place, temporaryName: temporary.name, ...staged };
-      },
+      stage: (stored, place, look) => stage(stored, place, look),
+      stageMerged: ({ cow, backing }, place, look) =>
+        stage(backing, place, look, async (target) => {
+          const temporary = temporaryFor(place);
+          await withCopy(cow, place, temporary, options, (copy) => merge(cow, copy, target, place, options));
+          // As large as all that the guest has written, and of no more use.
+          await place.directory.unlink(temporary.name);
+          return await countDataBytes(target.fd, { signal: options.signal });
+        }),
     });
   } finally {
     for (const { directory, name } of temporaries) await directory.unlink(name);
   }
 }
 
-async function stageFile(
+const onTarget = <T>({ snapshot }: StoredFile, place: Place, work: () => Promise<T>) =>
+  about(snapshot, pathOf(place), work);
+
+/** Lets `use` have a verified copy of the stored file, under a temporary name. */
+async function withCopy<T>(
   stored: StoredFile,
   place: Place,
   temporary: Place,
-  look: StagedLook,
   options: RestoreOptions,
-): Promise<Pick<StagedFile, 'identity' | 'dataBytes'>> {
-  const onTarget = <T>(work: () => Promise<T>) => about(stored.snapshot, pathOf(place), work);
-  return withStoredFile(stored, async (source) => {
-    const target = await onTarget(() => temporary.directory.create(temporary.name));
-    try {
-      const { dataBytes } = await onTarget(() =>
-        copyStoredFile(stored, source, target.fd, workOn(stored.file, options)),
-      );
-      await onTarget(() => finish(target, look));
-      const { dev, ino } = await target.stat({ bigint: true });
-      return { identity: { dev, ino }, dataBytes };
-    } finally {
-      await target.close();
-    }
+  use: (copy: FileHandle, dataBytes: number) => Promise<T>,
+): Promise<T> {
+  const copy = await onTarget(stored, place, () => temporary.directory.create(temporary.name));
+  try {
+    const { dataBytes } = await withStoredFile(stored, (source) =>
+      onTarget(stored, place, () => copyStoredFile(stored, source, copy.fd, workOn(stored.file, options))),
+    );
+    return await use(copy, dataBytes);
+  } finally {
+    await copy.close();
+  }
+}
+
+async function merge(
+  { snapshot, file }: StoredFile,
+  cow: FileHandle,
+  target: FileHandle,
+  place: Place,
+  { signal }: RestoreOptions,
+): Promise<void> {
+  await about(snapshot, pathOf(place), async () => {
+    const header = await readCowHeader(cow, (await target.stat()).size);
+    if ('problem' in header) throw new UmlsnapError('NoCowPair', { snapshot, file, problem: header.problem });
+    const { layout } = header;
+    await runImageWork({ kind: 'mergeCow', cowFd: cow.fd, targetFd: target.fd, layout }, { signal });
   });
 }
 

@@ -8,7 +8,7 @@ import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
 import { withOpen } from '../image/make-image.js';
-import { storeSnapshot as layOutSnapshot } from '../restore/stored-snapshot.js';
+import { storeSnapshot as layOutSnapshot, storePair } from '../restore/stored-snapshot.js';
 import { capture, draftOf } from '../store/capture-of-tests.js';
 import { contentIn } from '../store/sparse-snapshots.js';
 
@@ -92,6 +92,11 @@ async function restore(): Promise<void> {
   const now = new Date('2026-11-21T03:15:00Z');
   const { signal } = new AbortController();
   await restoreInPlace(source, targets, { signal, keepReplaced: false, now });
+  step('pair');
+  const pair = await storePair(join(dir, 'pair'));
+  await mkdir(join(dir, 'images'));
+  step('restore-merged');
+  await restoreToDirectory(pair, join(dir, 'images'), { signal, merge: true });
   step('restore-new');
   await restoreToDirectory(source, join(dir, 'new', 'er'), { signal });
 }

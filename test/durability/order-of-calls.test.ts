@@ -106,6 +106,11 @@ const rules: Record<string, string> = {
     fsync disks
     unlink disks/data.cow.before-restore-${taken}
     fsync disks`,
+  'restore-merged': `a merged image has all of the COW file, and its look, before it is durable, and that before its name
+    unlink images/ubd1.img.umlsnap-restore-*
+    ${made('images/ubd1.img', 'fchmod', 'fsync')}
+    ${named('images/ubd1.img')}
+    fsync images`,
   'restore-new': `a restore to a new directory is all there, durably, when it is told of
     mkdir new
     fsync .

@@ -10,6 +10,7 @@ import { canTrace, throughInjected } from '../capture/traced.js';
 import { allocatedBytes, sha256sum, withOpen } from '../image/make-image.js';
 import { contentIn, soundIn } from '../store/sparse-snapshots.js';
 import type { GuestDisk } from '../support/guest-disks.js';
+import { mergeCow } from '../support/inspect-image.js';
 import { withGuest } from '../support/real-guest.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
@@ -52,13 +53,20 @@ async function expectBoots(existingDisks: GuestDisk[]): Promise<void> {
   });
 }
 
-test('into a directory gives what was captured, to the byte and with its holes', async () => {
+test('into a directory gives what was captured, to the byte and with its holes; merged, the image that uml_moo makes of it', async () => {
   const to = scene.path('there');
   const { exitCode, summary } = await jsonOf('restore', 'debian@latest', '--to', to);
   expect({ exitCode, status: summary?.status }).toEqual({ exitCode: 0, status: 'success' });
   const restored = join(to, 'ubd0.cow');
   await runTool('cmp', [restored, storedImage]);
   expect(await allocatedBytes(restored)).toBeLessThan((await stat(storedImage)).size / 2);
+
+  const merged = await jsonOf('restore', snapshot, '--merge', '--to', scene.path('raw'));
+  const image = scene.path('raw', 'ubd0.img');
+  const disks = [{ device: 'ubd0', kind: 'raw', path: image, merged: true, backing: null }];
+  expect(merged).toMatchObject({ exitCode: 0, summary: { status: 'success', disks } });
+  await mergeCow(restored, scene.guest.disks[0]?.backing ?? '', scene.path('theirs'));
+  await runTool('cmp', [scene.path('theirs'), image]);
 });
 
 test('in place of the disk of a guest that runs, or is held by a signal, is refused, and the guest does not notice (fault 63)', async () => {

@@ -1,13 +1,15 @@
 import { mkdir, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { verifySnapshot } from '../../src/restore/verify-snapshot.js';
 import { allocatedBytes, imageShapes } from '../image/make-image.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
-import { storeSnapshot } from './stored-snapshot.js';
+import { mergeCow } from '../support/inspect-image.js';
+import { pairFiles, storePair, storeSnapshot } from './stored-snapshot.js';
 
 const signal = new AbortController().signal;
 const data = { sizeBytes: 3_000_007, pieces: [{ offset: 1_000_000, length: 500_000 }] };
@@ -105,6 +107,64 @@ describe('a restore to a directory', () => {
     await writeFile(join(target, 'ubd0.img.umlsnap-restore-notes'), 'of the user');
     await restoreToDirectory(source, target, { signal });
     expect((await readdir(target)).sort()).toEqual(['ubd0.img', 'ubd0.img.umlsnap-restore-notes']);
+  });
+});
+
+describe('a restore that merges', () => {
+  const merge = true;
+
+  test('gives the raw image that uml_moo makes of a COW pair, sparse, of files that are read once, and raw disks as ever', async () => {
+    const pair = await storePair(store);
+    const plain = await storeSnapshot(store, [raw('ubd2')]);
+    const disks = [...pair.manifest.disks, ...plain.manifest.disks];
+    const opened: string[] = [];
+    const source: RestoreSource = {
+      manifest: { ...pair.manifest, disks },
+      openFile: async (file) => {
+        opened.push(file);
+        return await pair.openFile(file);
+      },
+      openBacking: async (file) => {
+        opened.push(file);
+        return await pair.openBacking(file);
+      },
+    };
+    const restored = await restoreToDirectory(source, target, { signal, merge });
+    const [cow, backing] = [join(store, pairFiles.cow), join(store, pairFiles.backing)];
+    const theirs = join(dir, 'theirs');
+    await mergeCow(cow, backing, theirs);
+    const image = join(target, 'ubd1.img');
+    await runTool('cmp', [theirs, image]);
+    const allocated = await allocatedBytes(image);
+    expect(allocated).toBeLessThan((await allocatedBytes(cow)) + (await allocatedBytes(backing)));
+    expect(restored).toMatchObject([
+      {
+        ...{ device: 'ubd1', kind: 'raw', path: image, sizeBytes: 3_000_320, backing: null, merged: true },
+        dataBytes: expect.toSatisfy((bytes) => bytes > 500_000 && bytes <= allocated),
+      },
+      { device: 'ubd2', kind: 'raw', merged: false },
+    ]);
+    expect((await readdir(target)).sort()).toEqual(['ubd1.img', 'ubd2.img']);
+    expect(opened.sort()).toEqual(['base.img.img', 'ubd1.cow', 'ubd2.img']);
+  });
+
+  test.each([pairFiles.cow, pairFiles.backing])(
+    'does so of no pair in which a bit of %s was flipped',
+    async (file) => {
+      const source = await storePair(store);
+      await flipByte(join(store, file), 0.5);
+      const merging = restoreToDirectory(source, target, { signal, merge });
+      await expect(merging).rejects.toMatchObject({ code: 'SnapshotDamaged' });
+      expect(await readdir(target)).toEqual([]);
+    },
+  );
+
+  test('tells a COW file that is as it was captured, and none of its backing file', async () => {
+    const source = await storeSnapshot(store, [raw('ubd0'), cow('ubd1')]);
+    const merging = restoreToDirectory(source, target, { signal, merge });
+    const facts = { file: 'ubd1.cow', problem: 'the COW file has no COW header' };
+    await expect(merging).rejects.toMatchObject({ code: 'NoCowPair', facts });
+    expect(await readdir(target)).toEqual([]);
   });
 });
 

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { mkdir, open, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { readCowHeader } from '../../src/image/cow-file.js';
 import { contentOfFile } from '../../src/image/read-content.js';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { type Manifest, sealManifest } from '../../src/store/manifest.js';
-import { makeImage, type Piece, sha256sum } from '../image/make-image.js';
+import { makeImage, type Piece, sha256sum, withOpen } from '../image/make-image.js';
+import { runTool } from '../support/run-tool.js';
 
 interface DiskWish {
   device: string;
@@ -38,6 +40,33 @@ export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<Re
   return sourceIn(dir, manifest);
 }
 
+/** The files of `storePair`, in its directory. */
+export const pairFiles = { cow: 'ubd1.cow', backing: 'backing/base.img.img' };
+
+/** A COW pair by UML's own tool, `ubd1`, as a guest with blocks of 1 KiB leaves it: in 50 groups of 4 KiB half the sectors are its own. */
+export async function storePair(dir: string): Promise<RestoreSource> {
+  const [cow, path] = [join(dir, pairFiles.cow), join(dir, pairFiles.backing)];
+  const image = { sizeBytes: 3_000_320, pieces: [{ offset: 100_000, length: 500_000 }] };
+  await mkdir(dirname(path), { recursive: true });
+  await laid(path, image);
+  await runTool('uml_mkcow', [cow, path]);
+  await withOpen(cow, 'r+', async (file) => {
+    const header = await readCowHeader(file, image.sizeBytes);
+    if (!('layout' in header)) throw new Error(header.problem);
+    const { bitmapOffset, dataOffset } = header.layout;
+    const groups = Array.from({ length: 50 }, (_, group) => group * 7);
+    for (const group of groups) {
+      await file.write(Buffer.of(0x33), 0, 1, bitmapOffset + group);
+      for (const sector of [0, 4]) {
+        const at = dataOffset + group * 4096 + sector * 512;
+        await file.write(Buffer.alloc(1024, 1 + (group % 255)), 0, 1024, at);
+      }
+    }
+  });
+  const backing = { path: '/srv/uml/base.img', image, mtime: '2025-06-07T08:09:10.123Z' };
+  return await storeSnapshot(dir, [{ device: 'ubd1', image, backing }]);
+}
+
 export const sourceIn = (dir: string, manifest: Manifest): RestoreSource => ({
   manifest,
   openFile: async (file) => contentOfFile(await open(join(dir, file))),
@@ -51,5 +80,6 @@ async function storeBacking(dir: string, { path, image, mtime }: NonNullable<Dis
 /** Makes an image, if it is not there yet. */
 async function laid(path: string, { sizeBytes, pieces }: DiskWish['image']) {
   if (!existsSync(path)) await makeImage(path, sizeBytes, pieces);
-  return { file: basename(path), sizeBytes, sha256: await sha256sum(path) };
+  const { size } = await stat(path);
+  return { file: basename(path), sizeBytes: size, sha256: await sha256sum(path) };
 }
