@@ -2,6 +2,7 @@ import type { GuestConfig } from '../src/config/config.js';
 import { checkAgent } from '../src/doctor/check-agent.js';
 import { type CaptureLook, checkCapture, lookAtCapture } from '../src/doctor/check-capture.js';
 import { checkCondition } from '../src/doctor/check-condition.js';
+import { checkCow, lookAtCow } from '../src/doctor/check-cow.js';
 import { checkCpus } from '../src/doctor/check-cpus.js';
 import { checkDisks } from '../src/doctor/check-disks.js';
 import { checkKernel, stopFitnessOf } from '../src/doctor/check-kernel.js';
@@ -56,6 +57,7 @@ export async function examineGuest(examination: GuestExamination): Promise<Exami
   const findings = [checkCondition(name, condition, worker)];
   if (config.schedule !== undefined) findings.push(checkSlots(config, next, now));
   const capture = await examineCapture(examination, findings);
+  if (config.disks.some(({ backing }) => backing !== undefined)) findings.push(await examineCow(config));
   const isAsked = worker === undefined && ['running', 'unknown'].includes(condition.state);
   if (!isAsked || condition.pid === null) return { findings, capture, pid: null };
   const { pid, kernel } = condition;
@@ -92,6 +94,12 @@ async function examineCapture(
     ),
   );
   return found;
+}
+
+async function examineCow(config: GuestConfig): Promise<Finding> {
+  return await lookedAt('cow', config.name, () =>
+    withOpenDisks(config, async (disks) => checkCow(config.name, await lookAtCow(disks))),
+  );
 }
 
 async function askGuest({ config }: GuestExamination, findings: Finding[]): Promise<void> {

@@ -19,6 +19,7 @@ export type CheckName =
   | 'cpus'
   | 'disks'
   | 'capture'
+  | 'cow'
   | 'sysrq'
   | 'agent'
   | 'stopAndGo';

@@ -4,6 +4,7 @@ import { resolveConfig } from '../../src/config/resolve.js';
 import { checkAgent } from '../../src/doctor/check-agent.js';
 import { checkClock } from '../../src/doctor/check-clock.js';
 import { checkCondition } from '../../src/doctor/check-condition.js';
+import { checkCow } from '../../src/doctor/check-cow.js';
 import { checkCpus } from '../../src/doctor/check-cpus.js';
 import { checkDaemon } from '../../src/doctor/check-daemon.js';
 import { checkKernel, stopFitnessOf } from '../../src/doctor/check-kernel.js';
@@ -53,6 +54,10 @@ const condition = (state: Parameters<typeof checkCondition>[1]['state'], holder?
   checkCondition('debian', { state, kernel: null, pid: 7, problem: null }, holder);
 const tracing = (need: 'required' | 'useful' | 'none') =>
   checkTracing({ mounted: null, works: false, reason: 'no tracefs' }, [{ guest: 'debian', need }]);
+const mixed = (count: number, device = 'ubd0') => ({
+  ...{ device, mixed: { count, firstOffset: count === 0 ? null : 40_960 } },
+});
+const noHeader = { device: 'ubd1', problem: 'the COW file has no COW header' };
 const foreign = [{ guest: 'debian', uid: 1001 }];
 const error = { code: 'GuestNotAnswering', message: 'Nothing answered.' };
 const failedTrip = checkStopAndGo('debian', { tried: true, pausedMs: [1], error });
@@ -103,6 +108,23 @@ test.each([
   ['a guest with one CPU', checkCpus(guest, 1), 'ok'],
   ['one with two', checkCpus(guest, 2), 'critical'],
   ['the same by consent', checkCpus({ ...guest, allowSmp: true, require: 'crash' }, 2), 'warning'],
+  ['COW disks that UML reads right', checkCow('debian', [mixed(0), mixed(0, 'ubd1')]), 'ok'],
+  [
+    'one that it does not',
+    checkCow('debian', [mixed(0), mixed(1, 'ubd1'), mixed(12, 'ubd2')]),
+    'warning',
+    {
+      what: /^ubd1: 1 group of 4 KiB lies .* byte 40960; ubd2: 12 groups/,
+      mend: /debian@latest --merge --to DIR/,
+    },
+  ],
+  ['one that can not be looked through', checkCow('debian', [mixed(0), noHeader]), 'unknown'],
+  [
+    'the same, beside one that is known',
+    checkCow('debian', [mixed(2), noHeader]),
+    'warning',
+    { what: /ubd1: the/ },
+  ],
   ['a guest that somebody works on, whatever it looks like', condition('stopped', 'umlsnap snapshot'), 'ok'],
   ['one that runs', condition('running'), 'ok'],
   ['one that is stopped', condition('stopped'), 'critical'],

@@ -5,8 +5,8 @@ import { buildRootfs, makeExt4Image, type RootfsOptions } from './guest-image.js
 export interface DiskOptions extends RootfsOptions {
   /** The root disk is a COW file over the built image. */
   cow?: boolean;
-  /** Further ext4 disks ubd1, ubd2, …, mounted in the guest at /ubd1, /ubd2, … */
-  disks?: { sizeMiB: number }[];
+  /** Further ext4 disks ubd1, ubd2, …, mounted in the guest at /ubd1, /ubd2, …; by `cow`, as COW files over an image. */
+  disks?: { sizeMiB: number; cow?: boolean }[];
 }
 
 export interface GuestDisk {
@@ -21,13 +21,13 @@ export interface GuestDisk {
 export async function makeDisks(options: DiskOptions, dir: string): Promise<GuestDisk[]> {
   await mkdir(dir, { recursive: true });
   const image = await buildRootfs(dir, options);
-  const cow = { path: join(dir, 'root.cow'), backing: image };
-  const disks: GuestDisk[] = [{ device: 'ubd0', ...(options.cow ? cow : { path: image }) }];
-  for (const { sizeMiB } of options.disks ?? []) {
+  const overlay = { path: join(dir, 'root.cow'), backing: image };
+  const disks: GuestDisk[] = [{ device: 'ubd0', ...(options.cow ? overlay : { path: image }) }];
+  for (const { sizeMiB, cow } of options.disks ?? []) {
     const device = `ubd${disks.length}`;
     const path = join(dir, `${device}.img`);
     await makeExt4Image(path, sizeMiB);
-    disks.push({ device, path });
+    disks.push({ device, ...(cow ? { path: join(dir, `${device}.cow`), backing: path } : { path }) });
   }
   return disks;
 }
