@@ -4,7 +4,7 @@ import { checkClock } from '../src/doctor/check-clock.js';
 import { checkDaemon, type DaemonLook } from '../src/doctor/check-daemon.js';
 import { checkGuardian } from '../src/doctor/check-guardian.js';
 import { type CheckableHistory, checkHistory } from '../src/doctor/check-history.js';
-import { checkPrograms } from '../src/doctor/check-programs.js';
+import { checkNamedPrograms, checkPrograms } from '../src/doctor/check-programs.js';
 import { checkRights, lookAtRights } from '../src/doctor/check-rights.js';
 import { checkRoom } from '../src/doctor/check-room.js';
 import { checkState } from '../src/doctor/check-state.js';
@@ -80,6 +80,7 @@ export async function doctor(house: DoctorHouse, guests: readonly GuestConfig[])
     await lookedAt('timezone', null, () => checkTimezone(timezonesOf(guests))),
     checkDaemon(house.daemon),
     checkPrograms(config),
+    checkNamedPrograms(config),
     await lookedAt('syslog', null, () => checkSyslog()),
     await lookedAt('orphans', null, async () => checkOrphans(await findOrphans(house, now))),
   ];
@@ -140,14 +141,17 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
       checkStore(store, (await usable(house)?.storeId(name)) ?? null),
     );
     findings.push(found);
-    const users = examined.filter(({ guest }) => [guest.store, ...guest.otherStores].includes(name));
+    const isCapturedInto = (guest: GuestConfig) => house.capturedInto(guest).name === name;
+    const users = examined.filter(({ guest }) => isCapturedInto(guest) || guest.otherStores.includes(name));
     // What room there is elsewhere nobody can tell us, nor how much an archive will take.
     const isKnown = path.startsWith('/') && store.incomings !== undefined;
     if (found.level !== 'ok' || users.length === 0 || !isKnown) continue;
     findings.push(
       await lookedAt('room', name, async () => {
         const snapshots = (await usable(house)?.snapshots({ store: name })) ?? [];
-        const needed = users.map((user) => neededRoom(roomUserOf(user.guest, user.capture, snapshots), now));
+        const needed = users.map(({ guest, capture }) =>
+          neededRoom(roomUserOf(guest, isCapturedInto(guest) ? capture : null, snapshots), now),
+        );
         return checkRoom(name, await freeRoom({ name, path: nearestDirectory(path) }), needed);
       }),
     );
@@ -167,7 +171,7 @@ function roomUserOf(
       ...{ snapshot, takenAt, pinned, good: true, storedBytes },
       sharesBlocks: method === 'reflink',
     })),
-    first: capture && {
+    capture: capture && {
       dataBytes: capture.dataBytes,
       sharesBlocks: capture.reflink.every(({ works }) => works),
     },
@@ -196,7 +200,7 @@ async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
     for (const { guest, directory } of await incomingsOf(house, store)) {
       if ((await holderOf(...(await storeLocks(config.state, store.path, guest)))) !== undefined) continue;
       const what = `the incoming copy ${directory}`;
-      orphans.push({ kind: 'incoming', what, holdsGuest: false, mend: 'recover' });
+      orphans.push({ kind: 'incoming', what, holdsGuest: false });
     }
   }
   return orphans;

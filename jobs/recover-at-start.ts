@@ -30,7 +30,7 @@ export interface Recovered {
   thawed: string[];
   closedJobs: string[];
   discarded: string[];
-  /** Private copies of disks that a verification or a drill had made. */
+  /** Private copies of disks that a verification or a drill had made, and sockets. */
   scratch: string[];
   indexed: string[];
   forgotten: string[];

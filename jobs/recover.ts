@@ -1,6 +1,11 @@
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { controlSocketPath, removeStale } from '../src/control/control-socket.js';
+import { daemonLock } from '../src/control/daemon-lock.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
+import type { Lock } from '../src/locks/lock.js';
+import { removeStrayNotifySocket, strayNotifySockets } from '../src/mconsole/notify-socket.js';
+import { leaseLock } from '../src/pause/lease.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import { removeDeadSocketDirectories } from '../src/path/socket-directory.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
@@ -38,6 +43,8 @@ export interface RecoverStore {
 
 export interface RecoverHouse {
   stateDirectory: string;
+  /** Those of the config: each may have a notify socket. */
+  guests: readonly string[];
   history: RecoverHistory;
   stores: RecoverStore[];
   /** Where private copies may lie that a killed job has left. */
@@ -46,11 +53,12 @@ export interface RecoverHouse {
 
 /**
  * Puts everything right that a death can leave behind, beyond what every start does:
- * 1. the scratch copies, incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what the stores
- * hold. Adds to what the start has `recovered`.
+ * 1. the sockets, scratch copies, incoming copies and removals of dead jobs are cleaned up; 2. the history's index of snapshots is what
+ * the stores hold. Adds to what the start has `recovered`.
  * @throws HistoryUnusable, HistoryLocked
  */
 export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
+  await clearSockets(house, recovered);
   await clearScratch(house.scratchPlaces, recovered);
   for (const store of house.stores) {
     try {
@@ -62,6 +70,23 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
       recovered.problems.push(explainError(error));
     }
+  }
+}
+
+/** Each under the lock of whoever would listen there: nobody can have just begun to. */
+async function clearSockets({ stateDirectory: state, guests }: RecoverHouse, recovered: Recovered) {
+  const control = controlSocketPath(state);
+  await unlessBusy(daemonLock(state), control, recovered, async () => removeStale(control));
+  for (const { guest, path } of strayNotifySockets(state, guests))
+    await unlessBusy(leaseLock(state, guest), path, recovered, () => removeStrayNotifySocket(path));
+}
+
+async function unlessBusy(lock: Lock, path: string, recovered: Recovered, remove: () => Promise<boolean>) {
+  try {
+    const request = { locks: [lock], holder: 'umlsnap recover', what: `The socket ${path}`, wait: false };
+    if (await withLocks(request, remove)) recovered.scratch.push(path);
+  } catch (error) {
+    if (!isError(error, 'Busy')) recovered.problems.push(explainError(error));
   }
 }
 

@@ -25,6 +25,10 @@ export class House {
     return this.config.state;
   }
 
+  get guests(): string[] {
+    return Object.keys(this.config.guests);
+  }
+
   get drillScratch(): string {
     return this.config.drill.scratch;
   }

@@ -5,7 +5,8 @@ import { runCommand } from '../run-command.js';
 import type { Alert } from './alert.js';
 
 const limitMs = 30_000;
-const sendmail = '/usr/sbin/sendmail';
+/** Where every mail server has it. */
+export const sendmail = '/usr/sbin/sendmail';
 
 /** What a dead man's switch is told, as healthchecks.io has it: the address itself, `/start` and `/fail` after it. */
 export type PingEvent = 'start' | 'success' | 'fail';

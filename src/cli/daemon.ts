@@ -19,7 +19,7 @@ import { type Context, configOf } from './context.js';
 import { DaemonAlerts } from './daemon-alerts.js';
 import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
-import { asDaemon } from './daemon-lock.js';
+import { asDaemon } from '../control/daemon-lock.js';
 import { logRecovered, openLog } from './daemon-log.js';
 import { timetableOf } from './daemon-timetable.js';
 import { GuestEars } from './guest-ears.js';

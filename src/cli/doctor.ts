@@ -14,7 +14,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { printableLine } from '../mconsole/printable.js';
 import { type Context, configOf, guestOf } from './context.js';
-import { daemonLock } from './daemon-lock.js';
+import { daemonLock } from '../control/daemon-lock.js';
 import { printFindings } from './doctor-report.js';
 import { withInterrupt } from './interrupt.js';
 import { say } from './output.js';

@@ -7,7 +7,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { type Context, configOf } from './context.js';
-import { daemonLock } from './daemon-lock.js';
+import { daemonLock } from '../control/daemon-lock.js';
 import { agentText, formatAge, formatTime } from './format.js';
 import { emit, printRows, tell, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';

@@ -78,13 +78,17 @@ export function groupIdOf(group: string, groups: string): number {
   throw new Error(`there is no group ${group} in /etc/group`);
 }
 
-/** What is left of a daemon that was killed is removed; what answers, or is no socket, is somebody's. */
-async function removeStale(socketPath: string): Promise<void> {
+/**
+ * What is left of a daemon that was killed is removed; what answers, or is no socket, is somebody's. The daemon's lock is held.
+ * @returns whether there was one
+ */
+export async function removeStale(socketPath: string): Promise<boolean> {
   const found = lstatSync(socketPath, { throwIfNoEntry: false });
-  if (!found) return;
+  if (!found) return false;
   if (!found.isSocket()) throw new Error('there is something that is no socket');
   if (await isListenedTo(socketPath)) throw new Error('another process listens there');
   rmSync(socketPath, { force: true });
+  return true;
 }
 
 function isListenedTo(socketPath: string): Promise<boolean> {

@@ -1,6 +1,7 @@
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { searchPath } from '../child-environment.js';
+import { sendmail } from '../alerts/send-alert.js';
 import type { Config } from '../config/config.js';
 import { type Finding, fine, trouble } from './finding.js';
 
@@ -55,6 +56,37 @@ const programs: Program[] = [
   },
 ];
 
+/** A program that the config names, and where. */
+interface NamedProgram {
+  key: string;
+  program: string;
+  /** Otherwise nobody is told of what happens to them, or what comes after them is left out. */
+  failsBackups: boolean;
+}
+
+function namedPrograms({ guests, stores, alerts }: Config): NamedProgram[] {
+  const named = (key: string, argv: readonly string[] | null | undefined, failsBackups: boolean) => {
+    const [program] = argv ?? [];
+    return program === undefined ? [] : [{ key, program, failsBackups }];
+  };
+  return [
+    ...Object.values(guests).flatMap(({ name, hooks }) =>
+      (['before', 'after', 'failed'] as const).flatMap((hook) =>
+        named(`guests.${name}.hooks.${hook}`, hooks[hook], hook === 'before'),
+      ),
+    ),
+    ...Object.values(stores).flatMap((store) =>
+      store.type === 'restic'
+        ? named(`stores.${store.name}.passwordCommand`, store.passwordCommand, true)
+        : [],
+    ),
+    ...alerts.flatMap((alert, at) => {
+      if (alert.by === 'command') return named(`alerts.${at}.command`, alert.command, false);
+      return alert.by === 'mail' ? named(`alerts.${at}.mailbox`, [sendmail], false) : [];
+    }),
+  ];
+}
+
 /** The programs that features call: one that this config needs must be there. */
 export function checkPrograms(config: Config, path = searchPath()): Finding {
   const missing = programs.filter(({ name }) => !isInstalled(name, path));
@@ -74,11 +106,33 @@ export function checkPrograms(config: Config, path = searchPath()): Finding {
   return fine(about, `Not installed, and not needed by this config: ${list(missing)}.`, facts);
 }
 
-function isInstalled(name: string, path: string): boolean {
-  return path.split(':').some((directory) => {
+/** The programs of `hooks`, `alerts` and `passwordCommand`. */
+export function checkNamedPrograms(config: Config, path = searchPath()): Finding {
+  const named = namedPrograms(config);
+  const missing = named.filter(({ program }) => !isInstalled(program, path));
+  const facts = { missing: missing.map(({ key, program }) => ({ key, program })) };
+  if (named.length === 0) return fine(about, 'The config names no programs of its own.', facts);
+  if (missing.length === 0) return fine(about, 'All programs that the config names are there.', facts);
+  const failsBackups = missing.some((one) => one.failsBackups);
+  const list = missing.map(({ key, program }) => `${program} (${key})`).join(', ');
+  return trouble(about, {
+    level: failsBackups ? 'critical' : 'warning',
+    what: `The config names what is no program here: ${list}.`,
+    means: failsBackups
+      ? 'Backups that begin with it fail.'
+      : 'Backups run, and what it is to do, or to tell, is left out.',
+    mend: 'Install it, make it executable, or put its path into the config.',
+    facts,
+  });
+}
+
+/** As it would be found when it is run: by its path, or on ours. */
+function isInstalled(program: string, path: string): boolean {
+  const places = program.includes('/') ? [program] : path.split(':').map((place) => join(place, program));
+  return places.some((place) => {
     try {
-      accessSync(join(directory, name), constants.X_OK);
-      return true;
+      accessSync(place, constants.X_OK);
+      return statSync(place).isFile();
     } catch {
       return false;
     }

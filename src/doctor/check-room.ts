@@ -1,4 +1,5 @@
 import { formatSize } from '../config/size.js';
+import { roomForSnapshot } from '../store/store-failure.js';
 import { type Finding, fine, trouble } from './finding.js';
 import type { NeededRoom } from './needed-room.js';
 
@@ -15,8 +16,11 @@ export function checkRoom(
   const nextBytes = Math.max(0, ...needed.map((one) => one.nextBytes));
   const weekBytes = needed.reduce((sum, one) => sum + one.weekBytes, 0);
   const facts = { freeBytes: free.bytes, freeInodes: free.inodes, nextBytes, weekBytes, needed };
+  const { inodes } = roomForSnapshot(0);
   const figures = `${formatSize(free.bytes)} are free; the next snapshot needs up to ${formatSize(nextBytes)}, the next week ${formatSize(weekBytes)}`;
   if (free.bytes < nextBytes) return tooFull('critical', `${figures}.`, 'The next backup fails.');
+  if (free.inodes < inodes)
+    return tooFull('critical', `Only ${free.inodes} inodes are free.`, 'The next backup fails.');
   if (free.inodes < fewInodes)
     return tooFull('warning', `Only ${free.inodes} inodes are free.`, 'Backups soon fail.');
   if (free.bytes < weekBytes) return tooFull('warning', `${figures}.`, 'Within a week backups fail.');

@@ -1,20 +1,20 @@
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
 import { staleInstances } from '../capture/tracing/trace-instance.js';
 import { controlSocketPath } from '../control/control-socket.js';
 import type { JobRecord } from '../history/records.js';
+import { strayNotifySockets } from '../mconsole/notify-socket.js';
 import { findDeadSocketDirectories } from '../path/socket-directory.js';
 import { findFreezeLeases } from '../pause/freeze-lease.js';
 import { readLeases } from '../pause/lease.js';
 import { leaseFacts, planLease } from '../pause/recover-pauses.js';
-import { bootId, goneOrForbidden, isAlive } from '../process-identity.js';
+import { bootId, isAlive } from '../process-identity.js';
 import type { Orphan } from './orphans.js';
 
 /** Leases of pauses whose processes are dead. @throws StateUnusable */
 export async function orphanedLeases(stateDirectory: string): Promise<Orphan[]> {
   const found = await readLeases(stateDirectory);
   return found.flatMap((lease): Orphan[] => {
-    const kind = { kind: 'lease', mend: 'recover' } as const;
+    const kind = { kind: 'lease' } as const;
     if ('damaged' in lease) {
       return [{ ...kind, what: `the lease ${lease.file}, which can't be read`, holdsGuest: true }];
     }
@@ -30,7 +30,7 @@ export async function orphanedLeases(stateDirectory: string): Promise<Orphan[]> 
 export async function orphanedFreezes(stateDirectory: string): Promise<Orphan[]> {
   const found = await findFreezeLeases(stateDirectory);
   return found.flatMap((freeze): Orphan[] => {
-    const kind = { kind: 'freeze', mend: 'recover', holdsGuest: true } as const;
+    const kind = { kind: 'freeze', holdsGuest: true } as const;
     if ('damaged' in freeze) return [{ ...kind, what: `the freeze ${freeze.file}, which can't be read` }];
     const { guest, orchestrator, bootId: boot } = freeze.lease;
     if (boot === bootId() && isAlive(orchestrator)) return [];
@@ -46,50 +46,36 @@ export function orphanedJobs(running: readonly JobRecord[]): Orphan[] {
         boot !== bootId() || !isAlive({ pid, startTicks: pidStartTicks }),
     )
     .map(({ job, guest }) => ({
-      ...{ kind: 'job', mend: 'recover', holdsGuest: false },
+      ...{ kind: 'job', holdsGuest: false },
       what: `job ${job} of guest ${guest ?? '-'}, which was cut short`,
     }));
 }
 
 export function orphanedTraceInstances(): Orphan[] {
   return staleInstances().map((name) => ({
-    ...{ kind: 'traceInstance', mend: 'recover', holdsGuest: false },
+    ...{ kind: 'traceInstance', holdsGuest: false },
     what: `the tracing ${name}`,
   }));
 }
 
-/** The control socket of a daemon that was killed, and notify sockets of guests that no config has any more. */
+/** The control socket of a daemon that was killed, and notify sockets of guests that the config does not have. */
 export function orphanedSockets(
   stateDirectory: string,
   { daemonRuns, guests }: { daemonRuns: boolean; guests: readonly string[] },
 ): Orphan[] {
-  const paths: string[] = [];
+  const notify = strayNotifySockets(stateDirectory, guests).map(({ path }) => path);
   const control = controlSocketPath(stateDirectory);
-  if (!daemonRuns && statSync(control, { throwIfNoEntry: false })?.isSocket()) paths.push(control);
-  for (const name of namesIn(join(stateDirectory, 'notify'))) {
-    const guest = /^(.*)\.sock$/.exec(name)?.[1];
-    if (guest !== undefined && !guests.includes(guest)) paths.push(join(stateDirectory, 'notify', name));
-  }
-  return paths.map((path) => removable('socket', `the socket ${path}`, path));
+  const isLeft = !daemonRuns && statSync(control, { throwIfNoEntry: false })?.isSocket() === true;
+  return (isLeft ? [control, ...notify] : notify).map((path) => ({
+    ...{ kind: 'socket', holdsGuest: false },
+    what: `the socket ${path}`,
+  }));
 }
 
 /** The directories for sockets of dead processes. */
 export function orphanedScratch(now: Date): Orphan[] {
   return findDeadSocketDirectories(now).map((path) => ({
-    ...{ kind: 'scratch', mend: 'recover', holdsGuest: false },
+    ...{ kind: 'scratch', holdsGuest: false },
     what: `the directory ${path}`,
   }));
-}
-
-const removable = (kind: Orphan['kind'], what: string, path: string): Orphan => ({
-  ...{ kind, what, holdsGuest: false },
-  mend: { remove: path },
-});
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    return goneOrForbidden<string[]>([])(error);
-  }
 }

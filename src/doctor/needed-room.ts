@@ -2,6 +2,7 @@ import { applyKeepPolicy } from '../retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
 import type { KeepPolicy } from '../retention/keep-policy.js';
 import { slotsBetween } from '../schedule/cron-slots.js';
+import { roomForSnapshot } from '../store/store-failure.js';
 
 /** What is known of a guest's snapshots in one store. */
 export interface RoomUser {
@@ -12,13 +13,13 @@ export interface RoomUser {
   keep: KeepPolicy;
   /** Those that are there, newest first. */
   snapshots: readonly (RetentionCandidate & { storedBytes: number; sharesBlocks: boolean })[];
-  /** What its disks hold now, and whether the store can share it: for a guest without a snapshot. */
-  first: { dataBytes: number; sharesBlocks: boolean } | null;
+  /** Where it is captured into this store: what its disks hold now, and whether the store can share it. null: not known. */
+  capture: { dataBytes: number; sharesBlocks: boolean } | null;
 }
 
 export interface NeededRoom {
   guest: string;
-  /** The next snapshot. */
+  /** Without so much the next snapshot is not begun. */
   nextBytes: number;
   /** All snapshots of the next week, less what the keep rules remove meanwhile. */
   weekBytes: number;
@@ -36,17 +37,16 @@ const recent = 5;
  * writes: counted is one whole disk for the week, as if the guest wrote all of it anew once. Pure.
  */
 export function neededRoom(user: RoomUser, now: Date): NeededRoom {
-  const { guest, snapshots } = user;
+  const { guest, snapshots, capture } = user;
   const newest = snapshots.slice(0, recent);
   const sizeBytes =
-    newest.length > 0 ? Math.max(...newest.map((one) => one.storedBytes)) : user.first?.dataBytes;
-  const sharesBlocks = newest[0]?.sharesBlocks ?? user.first?.sharesBlocks ?? false;
+    newest.length > 0 ? Math.max(...newest.map((one) => one.storedBytes)) : capture?.dataBytes;
+  const sharesBlocks = capture?.sharesBlocks ?? newest[0]?.sharesBlocks ?? false;
   const runs = slotsOfWeek(user, now);
   if (sizeBytes === undefined) return { guest, nextBytes: 0, weekBytes: 0, runs: runs.length };
-  if (sharesBlocks)
-    return { guest, nextBytes: 0, weekBytes: runs.length > 0 ? sizeBytes : 0, runs: runs.length };
-  const weekBytes = Math.max(runs.length > 0 ? 1 : 0, growthOf(user, runs)) * sizeBytes;
-  return { guest, nextBytes: sizeBytes, weekBytes, runs: runs.length };
+  const nextBytes = roomForSnapshot(sharesBlocks ? 0 : (capture?.dataBytes ?? sizeBytes)).bytes;
+  const more = runs.length === 0 ? 0 : sharesBlocks ? 1 : Math.max(1, growthOf(user, runs));
+  return { guest, nextBytes, weekBytes: more * sizeBytes, runs: runs.length };
 }
 
 function slotsOfWeek({ schedule, timezone }: RoomUser, now: Date): Date[] {

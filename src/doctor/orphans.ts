@@ -1,14 +1,12 @@
 import { type Finding, fine, trouble } from './finding.js';
 
-/** Something that a dead process of ours has left. */
+/** Something that a dead process of ours has left, and that `recover` deals with. */
 export interface Orphan {
   kind: 'lease' | 'freeze' | 'job' | 'incoming' | 'traceInstance' | 'socket' | 'scratch';
   /** For people: what it is, and where. */
   what: string;
   /** A guest may stand still, or be frozen, because of it. */
   holdsGuest: boolean;
-  /** `recover` deals with it; otherwise the path to be removed by hand. */
-  mend: 'recover' | { remove: string };
 }
 
 const about = { check: 'orphans', about: null } as const;
@@ -20,9 +18,6 @@ export function checkOrphans(orphans: readonly Orphan[]): Finding {
   const held = orphans.filter(({ holdsGuest }) => holdsGuest);
   const told = [...held, ...orphans.filter(({ holdsGuest }) => !holdsGuest)].map(({ what }) => what);
   const more = told.length > maxTold ? ` and ${told.length - maxTold} more` : '';
-  const paths = orphans.flatMap(({ mend }) => (mend === 'recover' ? [] : [mend.remove]));
-  const byHand = paths.length > 0 ? `rm -r ${paths.slice(0, maxTold).join(' ')}` : '';
-  const needsRecover = orphans.some(({ mend }) => mend === 'recover');
   return trouble(about, {
     level: held.length > 0 ? 'critical' : 'warning',
     what: `Left by dead processes: ${told.slice(0, maxTold).join('; ')}${more}.`,
@@ -30,7 +25,7 @@ export function checkOrphans(orphans: readonly Orphan[]): Finding {
       held.length > 0
         ? 'A GUEST MAY STAND STILL because of it.'
         : 'It takes room or time, and nothing else: no guest is held by it.',
-    mend: [needsRecover ? 'umlsnap recover' : '', byHand].filter(Boolean).join('; then '),
+    mend: 'umlsnap recover',
     facts: { orphans },
   });
 }

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { chmod, chown, stat } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { createSocket, type DatagramError, type DatagramSocket } from 'unix-dgram';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
-import { HeldDirectory } from '../path/held-directory.js';
+import { HeldDirectory, withDirectoryOf } from '../path/held-directory.js';
+import { goneOrForbidden } from '../process-identity.js';
 import { refuseDescriptors } from './refuse-descriptors.js';
 
 export interface NotifySocketOptions {
@@ -72,6 +74,40 @@ async function removeStale(directory: HeldDirectory, { socketPath }: NotifySocke
     throw new UmlsnapError('Busy', { what: `The notify socket ${socketPath}`, holder: 'another process' });
   }
   await directory.unlink(name);
+}
+
+/** A notify socket below a state directory by which nobody is asked for any more. */
+export interface StrayNotifySocket {
+  guest: string;
+  path: string;
+}
+
+/** Those of guests that are none of these. Who may not look has none. @param guests that may still have theirs */
+export function strayNotifySockets(stateDirectory: string, guests: readonly string[]): StrayNotifySocket[] {
+  const directory = join(stateDirectory, 'notify');
+  return namesIn(directory).flatMap((name) => {
+    const guest = /^(.*)\.sock$/.exec(name)?.[1];
+    return guest === undefined || guests.includes(guest) ? [] : [{ guest, path: join(directory, name) }];
+  });
+}
+
+/** Removes it, unless somebody listens there. @returns whether it is gone */
+export async function removeStrayNotifySocket(path: string): Promise<boolean> {
+  return await withDirectoryOf(path, async (directory, name) => {
+    const found = await directory.stat(name);
+    if (found === null) return true;
+    if (!found.isSocket() || isListenedTo(directory.at(name))) return false;
+    await directory.unlink(name);
+    return true;
+  });
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    return goneOrForbidden<string[]>([])(error);
+  }
 }
 
 /** By an empty datagram, which no listener makes anything of: one that nobody reads is refused. */

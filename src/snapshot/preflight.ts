@@ -13,6 +13,7 @@ import { probeStopped } from '../guest/stop-probe.js';
 import { countDataBytes } from '../image/sparse-copy.js';
 import type { Incoming } from '../store/incoming.js';
 import { requireNotTooLarge } from '../store/largest-snapshot.js';
+import { roomForSnapshot } from '../store/store-failure.js';
 import type { SnapshotHistory, SnapshotStore } from './ports.js';
 import type { SourceDisk } from './source-disks.js';
 
@@ -95,10 +96,6 @@ export async function checkSizes(guest: string, disks: SourceDisk[], store: Snap
 
 export type CapturePlan = Extract<ChosenCapture, { method: string }> & { dataBytes: number };
 
-/** Room that a snapshot takes beside its disks' data: manifest, directories, the map of a sparse file. */
-const overheadBytes = 4 * 1024 * 1024;
-const neededInodes = 24;
-
 /**
  * Chooses the method, and refuses what can't work before the guest is touched.
  * @throws CaptureImpossible, StoreTooFull, PredictedPauseOverBudget
@@ -166,13 +163,13 @@ async function copyRateOf(
 }
 
 async function checkRoom(store: SnapshotStore, dataBytes: number): Promise<void> {
-  const neededBytes = dataBytes + overheadBytes;
+  const needed = roomForSnapshot(dataBytes);
   const free = await store.free();
-  if (free.bytes >= neededBytes && free.inodes >= neededInodes) return;
+  if (free.bytes >= needed.bytes && free.inodes >= needed.inodes) return;
   throw new UmlsnapError('StoreTooFull', {
     store: store.name,
     path: store.path,
-    neededBytes,
+    neededBytes: needed.bytes,
     freeBytes: free.bytes,
     freeInodes: free.inodes,
   });

@@ -15,7 +15,7 @@ import { type ArrivingFile, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
 import type { SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
-import { mountedStore, prepareStore } from './store-marker.js';
+import { mountedStore, prepareStore, proveWritable } from './store-marker.js';
 import {
   findSnapshot,
   isSound,
@@ -71,6 +71,10 @@ export class DirectoryStore implements Store {
    */
   async isMounted(expectedId: string | null): Promise<boolean> {
     return (await mountedStore(this.#place, expectedId)) !== undefined;
+  }
+
+  async proveWritable(): Promise<void> {
+    await this.#on(0, () => proveWritable(this.#place));
   }
 
   async free(): Promise<FreeRoom> {

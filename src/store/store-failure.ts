@@ -9,6 +9,18 @@ export interface FreeRoom {
   inodes: number;
 }
 
+/** Beside the data of its disks: manifest, directories, the maps of sparse files. */
+const overheadBytes = 4 * 1024 * 1024;
+const snapshotInodes = 24;
+
+/**
+ * The room without which no snapshot is begun.
+ * @param dataBytes what the disks hold; 0 where the store shares their blocks
+ */
+export function roomForSnapshot(dataBytes: number): FreeRoom {
+  return { bytes: dataBytes + overheadBytes, inodes: snapshotInodes };
+}
+
 /** A filesystem that has no fixed number of inodes (btrfs) counts none: then there are always enough. */
 export async function freeRoom(place: StorePlace): Promise<FreeRoom> {
   const found = await statfs(place.path);

@@ -118,6 +118,19 @@ async function requireWritable(place: StorePlace): Promise<void> {
   }
 }
 
+/** Enough for a filesystem that keeps a few bytes in the inode. */
+const probeBytes = 4096;
+
+/** Writes a file beside the marker, durably, and removes it. @throws ENOSPC, EROFS and the like */
+export async function proveWritable(place: StorePlace): Promise<void> {
+  const probe = `${markerPath(place)}.${randomBytes(4).toString('hex')}`;
+  try {
+    await writeNewFile(probe, 'x'.repeat(probeBytes));
+  } finally {
+    await rm(probe, { force: true });
+  }
+}
+
 /** The marker MUST be durable before anything else is written into the store. */
 async function initialise(place: StorePlace, there: boolean): Promise<{ id: string; created: boolean }> {
   const marker = markerPath(place);

@@ -27,6 +27,11 @@ export interface Store {
   readonly largestSnapshotBytes: number;
   /** As `DirectoryStore.prepare`: proves that the store is there, and the one that the history remembers. */
   prepare(expectedId: string | null): Promise<{ id: string; created: boolean }>;
+  /**
+   * Writes a little there that is gone again at once: what a look at rights and room can't tell.
+   * @throws StoreUnusable, StoreTooFull
+   */
+  proveWritable(): Promise<void>;
   /** False where no store was ever made and none is expected. Makes nothing. */
   isMounted(expectedId: string | null): Promise<boolean>;
   /** By guest, newest first, damaged ones included. */

@@ -7,7 +7,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Config } from '../../src/config/config.js';
 import { resolveConfig } from '../../src/config/resolve.js';
 import { checkHistory } from '../../src/doctor/check-history.js';
-import { checkPrograms } from '../../src/doctor/check-programs.js';
+import { checkNamedPrograms, checkPrograms } from '../../src/doctor/check-programs.js';
 import { checkState } from '../../src/doctor/check-state.js';
 import { checkSyslog } from '../../src/doctor/check-syslog.js';
 import { orphanedScratch, orphanedSockets } from '../../src/doctor/find-orphans.js';
@@ -56,6 +56,25 @@ test('a program is found where PATH says, and counts as missing only where the c
   expect(checkPrograms(local, `/nonexistent:${dir}`).facts.missing).not.toContain('restic');
 });
 
+test('a program that the config names and that is none is told by its key: critical where backups begin with it, a warning where nobody is told', async () => {
+  await writeFile(join(dir, 'there'), '#!/bin/sh\n', { mode: 0o755 });
+  await writeFile(join(dir, 'no-program'), '');
+  const named = (before: string, alert: string) => {
+    const guest = { mconsole: 'debian', disks: { ubd0: { path: '/d' } }, hooks: { before: [before] } };
+    const alerts = [{ command: [alert], on: ['failure'] }];
+    return checkNamedPrograms(resolveConfig('/c', { guests: { debian: guest }, alerts } as never), dir);
+  };
+  expect(named('there', join(dir, 'there')).level).toBe('ok');
+  expect(named('there', join(dir, 'no-program'))).toMatchObject({
+    level: 'warning',
+    what: expect.stringContaining('no-program (alerts.0.command)'),
+  });
+  expect(named('gone', 'there')).toMatchObject({
+    level: 'critical',
+    facts: { missing: [{ key: 'guests.debian.hooks.before', program: 'gone' }] },
+  });
+});
+
 test('no syslog is in order, and one that leads nowhere is told', async () => {
   expect(checkSyslog(join(dir, 'nothing')).level).toBe('ok');
   await symlink(join(dir, 'gone'), join(dir, 'log'));
@@ -69,10 +88,10 @@ test("sockets that no daemon and no guest of the config has any more are orphans
   await writeFile(join(state, 'notify/gone.sock'), '');
   await writeFile(join(state, 'notify/debian.sock'), '');
   const pathsOf = (daemonRuns: boolean) =>
-    orphanedSockets(state, { daemonRuns, guests: ['debian'] }).map(({ mend }) => mend);
-  const gone = { remove: join(state, 'notify/gone.sock') };
+    orphanedSockets(state, { daemonRuns, guests: ['debian'] }).map(({ what }) => what);
+  const gone = `the socket ${join(state, 'notify/gone.sock')}`;
   expect(pathsOf(true)).toEqual([gone]);
-  expect(pathsOf(false)).toEqual([{ remove: join(state, 'control.sock') }, gone]);
+  expect(pathsOf(false)).toEqual([`the socket ${join(state, 'control.sock')}`, gone]);
   await once(server.close(), 'close');
 });
 
@@ -94,7 +113,7 @@ test('a directory for answers is an orphan when no socket is bound in it any mor
     await once(server.close(), 'close');
   });
   const found = (at: number) => orphanedScratch(new Date(at)).filter(({ what }) => what.includes(runtime));
-  const ofUs = { kind: 'scratch', what: `the directory ${left}`, mend: 'recover', holdsGuest: false };
+  const ofUs = { kind: 'scratch', what: `the directory ${left}`, holdsGuest: false };
   expect(found(Date.now())).toEqual([]);
   expect(found(Date.now() + 120_000)).toEqual([ofUs]);
   await removeDeadSocketDirectories(new Date(Date.now() + 120_000));

@@ -141,9 +141,10 @@ test('a daemon is known by the config that it runs by, and by what it leaves whe
   await daemon.killed();
   const dead = await doctor();
   expect(dead.troubles).toEqual(['daemon critical', 'orphans warning']);
+  expect(dead.of('orphans')?.mend).toBe('umlsnap recover');
   const socket = join(scene.state, 'control.sock');
-  expect(dead.of('orphans')?.mend).toContain(`rm -r ${socket}`);
-  await rm(socket);
+  expect((await scene.run('recover')).stdout).toContain(`removed ${socket}`);
+  expect((await doctor()).troubles).toEqual(['daemon critical']);
   await scene.configure();
 });
 

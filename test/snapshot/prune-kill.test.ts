@@ -93,7 +93,7 @@ async function expectGoodAndFinished(state: string): Promise<number> {
     problems: [],
   } as unknown as Recovered;
   const places = { stateDirectory: join(store.path, '.state'), scratchPlaces: [] };
-  await recover({ history, stores: [store], ...places }, recovered);
+  await recover({ history, stores: [store], guests: [], ...places }, recovered);
   expect(await rows()).toEqual(kept);
   history.close();
   return names.length - kept.length;

@@ -162,7 +162,7 @@ describe('a pin', () => {
   async function recovered() {
     const found = await recoverAtStart(history, []);
     const places = { stateDirectory: join(fresh.dir, 'state'), scratchPlaces: [] };
-    await recover({ history, stores: [store], ...places }, found);
+    await recover({ history, stores: [store], guests: [], ...places }, found);
     return found;
   }
 

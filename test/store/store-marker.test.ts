@@ -109,10 +109,13 @@ it.skipIf(noLoop !== undefined).each<[string, (path: string) => Store]>([
       const store = open(mountPoint);
       const { id } = await store.prepare(null);
       await store.receive(content, {});
+      await store.proveWritable();
+      expect(await readdir(mountPoint)).not.toContainEqual(expect.stringMatching(/^\.umlsnap-store\./));
       await runTool('mount', ['-o', 'remount,ro', mountPoint]);
       expect(await store.isMounted(id)).toBe(true);
       for (const write of [
         () => store.prepare(id),
+        () => store.proveWritable(),
         () => store.receive(other, {}),
         () => store.setPinned(snapshot, true),
         () => store.moveToTrash('debian@latest'),

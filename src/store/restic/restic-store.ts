@@ -64,6 +64,11 @@ export class ResticStore implements Store {
     return (await findRepository(this.#restic, expectedId)) !== undefined;
   }
 
+  /** What restic reads with a lock writes one, and removes it. */
+  async proveWritable(): Promise<void> {
+    await this.#on(() => this.#restic.run(['snapshots', '--json', '--quiet', '--latest', '1']));
+  }
+
   async list(guest?: string): Promise<StoredSnapshot[]> {
     return await this.#on(async () => {
       const held = await this.#catalogue.held(guest);

@@ -11,7 +11,7 @@ import { type StorePlace, splitSnapshotName } from '../layout.js';
 import type { Manifest } from '../manifest.js';
 import type { SnapshotContent, Store } from '../store.js';
 import { onStore } from '../store-failure.js';
-import { mountedStore, prepareStore } from '../store-marker.js';
+import { mountedStore, prepareStore, proveWritable } from '../store-marker.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from '../trash.js';
 import { openEntry } from './open-entry.js';
@@ -55,6 +55,10 @@ export class TarStore implements Store {
   /** @throws StoreNotMounted, StoreUnusable */
   async isMounted(expectedId: string | null): Promise<boolean> {
     return (await mountedStore(this.#place, expectedId)) !== undefined;
+  }
+
+  async proveWritable(): Promise<void> {
+    await this.#on(0, () => proveWritable(this.#place));
   }
 
   async list(guest?: string): Promise<StoredSnapshot[]> {

@@ -390,6 +390,7 @@ test.skipIf(noLoop !== undefined)(
       await runTool('sh', ['-c', 'cat /dev/zero > "$0"/rest || true', mountPoint]);
       await expectThere();
       await runTool('mount', ['-o', 'remount,ro', mountPoint]);
+      await expect(store.proveWritable()).rejects.toMatchObject(unusable(/read-only file system/));
       await expect(receive(other)).rejects.toMatchObject(unusable(/read-only file system/));
       await expectThere();
     });
