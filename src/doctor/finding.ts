@@ -15,6 +15,8 @@ export type CheckName =
   | 'store'
   | 'room'
   | 'guest'
+  | 'backups'
+  | 'copies'
   | 'kernel'
   | 'cpus'
   | 'disks'
