@@ -19,7 +19,8 @@ export interface GuestStatus extends GuestCondition {
     consistency: string;
     store: string;
   } | null;
-  lastJob: { job: string; kind: string; status: string; startedAt: string; finishedAt: string | null } | null;
+  /** Whatever else was done since: a dry run or a verification says nothing of how the guest's backups go. */
+  lastBackup: { job: string; status: string; startedAt: string; finishedAt: string | null } | null;
   /** null: it has no schedule. */
   nextRun: { at: string; isOverdue: boolean } | null;
 }
@@ -41,22 +42,22 @@ export async function guestStatus(config: GuestConfig, house: StatusHouse, now: 
   const { state, pid } = condition;
   const isAsked = state === 'running' && pid !== null;
   const agent = isAsked ? await lookForAgent({ config, stateDirectory, pid, source }) : null;
-  const nothing = { pausedByJob: null, lastSnapshot: null, lastJob: null, nextRun: null };
+  const nothing = { pausedByJob: null, lastSnapshot: null, lastBackup: null, nextRun: null };
   const known = history === null ? nothing : await knownOf(config, history, now);
   return { guest: config.name, ...condition, agent, ...known };
 }
 
 async function knownOf(config: GuestConfig, history: StatusHistory, now: Date) {
   const guest = config.name;
-  const [job] = await history.jobs({ guest, limit: 1 });
+  const [backup] = await history.jobs({ guest, kind: 'backup', limit: 1 });
   const pauses = await history.openPauses();
   return {
     pausedByJob: pauses.find((pause) => pause.guest === guest)?.job ?? null,
     lastSnapshot: await lastSnapshotOf(guest, history, now),
-    lastJob: job
+    lastBackup: backup
       ? {
-          ...{ job: job.job, kind: job.kind, status: job.status },
-          ...{ startedAt: job.startedAt, finishedAt: job.finishedAt },
+          ...{ job: backup.job, status: backup.status },
+          ...{ startedAt: backup.startedAt, finishedAt: backup.finishedAt },
         }
       : null,
     nextRun: await nextRun(config, history, now),

@@ -61,7 +61,7 @@ function print(context: Context, guests: GuestStatus[]): void {
     'last snapshot': ({ lastSnapshot }) => lastSnapshot?.snapshot ?? '-',
     age: ({ lastSnapshot }) => formatAge(lastSnapshot?.ageSeconds),
     level: ({ lastSnapshot }) => lastSnapshot?.consistency ?? '-',
-    'last job': ({ lastJob }) => (lastJob ? `${lastJob.kind} ${lastJob.status}` : '-'),
+    'last backup': ({ lastBackup }) => lastBackup?.status ?? '-',
     'next run (local time)': ({ nextRun }) => (nextRun?.isOverdue ? 'overdue' : formatTime(nextRun?.at)),
   });
   for (const { guest, problem } of guests) if (problem) tell(context.output, `${guest}: ${problem.message}`);

@@ -5,7 +5,7 @@ import type { RunningRequest } from './request-desk.js';
 import type { Settings } from './settings.js';
 
 /** Raised with every change that an older client or daemon would misunderstand. */
-export const controlProtocol = 1;
+export const controlProtocol = 2;
 
 /** A daemon, by itself. */
 export interface DaemonStatus {

@@ -17,17 +17,21 @@ describe('a guest is shown, from the beginning to its end:', () => {
   test('with its next run before anything was done', async () => {
     expect(await statusOf(scene)).toMatchObject({
       ...{ guest: 'debian', state: 'running', pid: scene.fake.pid, problem: null },
-      ...{ lastSnapshot: null, lastJob: null, pausedByJob: null },
+      ...{ lastSnapshot: null, lastBackup: null, pausedByJob: null },
       nextRun: { at: expect.stringContaining('T03:00:00'), isOverdue: false },
     });
     expect(scene.fake.received().map(({ command }) => command)).toEqual(['version', 'proc cmdline']);
   });
 
-  test('with its last job, also one that failed', async () => {
+  test('with its last backup, also one that failed, whatever job came after it', async () => {
     expect((await scene.snapshot()).summary.error?.code).toBe('GuestHasSeveralCpus');
-    const lastJob = { kind: 'backup', status: 'failed' };
-    expect(await statusOf(scene)).toMatchObject({ lastSnapshot: null, lastJob });
-    expect((await scene.run('status')).stdout).toMatch(/The daemon does not run\.[\s\S]*backup failed/);
+    const { job } = await scene.newestJob();
+    expect((await scene.backup({}, { dryRun: true })).error?.code).toBe('GuestHasSeveralCpus');
+    const lastBackup = { job, status: 'failed' };
+    expect(await statusOf(scene)).toMatchObject({ lastSnapshot: null, lastBackup });
+    expect((await scene.run('status')).stdout).toMatch(
+      /The daemon does not run\.[\s\S]*last backup[\s\S]*failed/,
+    );
   });
 
   test('with a daemon while one runs, and only then', async () => {
@@ -43,7 +47,7 @@ describe('a guest is shown, from the beginning to its end:', () => {
     const history = join(scene.state, 'history.db');
     await writeFile(history, 'no database, but long enough to be read as one'.repeat(100));
     const { json, exitCode, stderr } = await scene.run('status', '--json');
-    expect(json[1]).toMatchObject({ guest: 'debian', state: 'running', lastJob: null });
+    expect(json[1]).toMatchObject({ guest: 'debian', state: 'running', lastBackup: null });
     expect({ exitCode, stderr }).toMatchObject({ exitCode: 3, stderr: expect.stringContaining('history') });
     for (const end of ['', '-wal', '-shm']) await rm(`${history}${end}`, { force: true });
   });

@@ -155,7 +155,7 @@ test('status shows a guest as what it is, running, stopped by hand, held by a si
   const { guest } = scene;
   const { snapshot = null, status = '' } = (await scene.newestJob()).summary ?? {};
   const known = {
-    ...{ guest: 'debian', pausedByJob: null, nextRun: null, lastJob: { kind: 'backup', status } },
+    ...{ guest: 'debian', pausedByJob: null, nextRun: null, lastBackup: { status } },
     lastSnapshot: { snapshot, consistency: 'synced', ageSeconds: expect.any(Number) },
   };
   const expectShown = async (more: Record<string, unknown>) => {
