@@ -9,7 +9,6 @@ import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { retain, retentionPlanner } from '../src/snapshot/retain.js';
-import { sizesOf } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { clearStaging } from './clear-staging.js';
 import { recordedRows, restoreSourceOf, type SnapshotIndex, whileReading } from './find-snapshot.js';
@@ -127,9 +126,10 @@ async function carry(
       const { snapshot } = found.stored;
       const told = (progress: ImageProgress) => onProgress?.({ store: target.name, snapshot, ...progress });
       const kept = await whileReading(found, () => target.receive(source, { signal, onProgress: told }));
-      await history.recordSnapshot(recordOf(target.name, kept));
+      const record = recordOf(target.name, kept, await target.storedBytesOf(kept));
+      await history.recordSnapshot(record);
       filled.carried.push(kept.snapshot);
-      filled.carriedBytes += sizesOf(kept).storedBytes;
+      filled.carriedBytes += record.storedBytes;
     } catch (error) {
       // One that is bad where it lies: the others are not.
       if (!isError(error, 'SnapshotDamaged') && !isError(error, 'TooLarge')) throw error;

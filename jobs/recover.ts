@@ -12,6 +12,7 @@ import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Incoming } from '../src/store/incoming.js';
 import { isRecorded } from '../src/store/manifest.js';
+import type { Store } from '../src/store/store.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { storeLocks } from './guest-locks.js';
 import type { Recovered, StartHistory } from './recover-at-start.js';
@@ -28,7 +29,7 @@ export interface RecoverHistory extends StartHistory {
   ): Promise<void>;
 }
 
-export interface RecoverStore {
+export interface RecoverStore extends Pick<Store, 'storedBytesOf'> {
   readonly name: string;
   readonly path: string;
   /** True when it has been made a store once, and is mounted. */
@@ -142,19 +143,23 @@ async function rebuildIndex(
   for (const stored of found) {
     if (!('manifest' in stored)) continue;
     const row = rows.get(stored.snapshot);
+    const record = recordOf(store.name, stored.manifest, await store.storedBytesOf(stored.manifest));
     if (!row) {
-      await history.recordSnapshot(recordOf(store.name, stored.manifest));
+      await history.recordSnapshot(record);
       recovered.indexed.push(stored.snapshot);
     } else if (
       row.manifestSha256 !== stored.manifestSha256 &&
       isRecorded(stored.manifest, stored.manifestSha256, row.manifestSha256)
     ) {
       // Pinned or unpinned, and the history was not told.
-      await history.recordSnapshot(recordOf(store.name, stored.manifest));
+      await history.recordSnapshot(record);
       recovered.indexed.push(stored.snapshot);
     } else if (row.manifestSha256 !== stored.manifestSha256) {
       // Taking the new one over would hide a forged manifest behind a history that agrees with it.
       recovered.problems.push(`the manifest of ${stored.snapshot} is not the one that was recorded`);
+    } else if (row.storedBytes !== record.storedBytes) {
+      // Of an archive, an older version has recorded the data that its images hold.
+      await history.recordSnapshot(record);
     }
   }
   const present = new Set(found.map(({ snapshot }) => snapshot));

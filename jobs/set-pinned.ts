@@ -30,7 +30,7 @@ export async function setPinned(
       const holder = `umlsnap ${pinned ? 'pin' : 'unpin'} (pid ${process.pid})`;
       await withLocks({ locks, what, holder, wait: true }, async () => {
         const manifest = await store.setPinned(snapshot, pinned);
-        await history.recordSnapshot(recordOf(store.name, manifest));
+        await history.recordSnapshot(recordOf(store.name, manifest, await store.storedBytesOf(manifest)));
       });
       done.push(store.name);
     } catch (error) {

@@ -26,6 +26,7 @@ interface ListedRow {
   method: string | null;
   pausedMs: number | null;
   sizeBytes: number | null;
+  /** null: not known, or shared with other snapshots, as in a repository of restic's. */
   storedBytes: number | null;
   pinned: boolean | null;
   labels: Record<string, string>;
@@ -85,7 +86,9 @@ async function listStore(
   try {
     const known = (await history?.storeId(store.name)) ?? null;
     if (!(await store.isMounted(known))) return { rows: [], problem: null };
-    return { rows: (await store.list(guest)).map((stored) => rowOf(store, stored)), problem: null };
+    const rows: ListedRow[] = [];
+    for (const stored of await store.list(guest)) rows.push(await rowOf(store, stored));
+    return { rows, problem: null };
   } catch (error) {
     if (history !== null && isHistoryFailure(error)) {
       return { rows: (await listStore(store, null, guest)).rows, problem: explainError(error) };
@@ -95,6 +98,7 @@ async function listStore(
     const rows = remembered.map(
       (record): ListedRow => ({
         ...record,
+        storedBytes: store.type === 'restic' ? null : record.storedBytes,
         store: waitsFor(store) ?? store.name,
         ...{ state: 'unreachable', problem: null, verified: null, ...notDrilled },
       }),
@@ -130,7 +134,7 @@ function withoutCarried(rows: ListedRow[]): ListedRow[] {
   );
 }
 
-function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
+async function rowOf(from: Store, stored: StoredSnapshot): Promise<ListedRow> {
   const { snapshot, guest } = stored;
   const archive = waitsFor(from);
   const store = archive ?? from.name;
@@ -153,7 +157,8 @@ function rowOf(from: Store, stored: StoredSnapshot): ListedRow {
   return {
     ...{ snapshot, store, guest, state: archive === undefined ? 'sound' : 'waiting' },
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
-    ...sizesOf(stored.manifest),
+    sizeBytes: sizesOf(stored.manifest).sizeBytes,
+    storedBytes: await from.storedBytesOf(stored.manifest),
     ...notDrilled,
     ...{ problem: null, verified: null },
   };

@@ -32,6 +32,7 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
       throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
     const job = await history.job(stored.manifest.job);
     const drill = (await history.drills()).find((one) => one.snapshot === snapshot);
+    const storedBytes = await store.storedBytesOf(stored.manifest);
     const verified = await lastVerification(history, store.name, snapshot);
     if (context.output.json) {
       emit(context.output, {
@@ -39,13 +40,14 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
         store: store.name,
         directory: stored.directory,
         ...stored.manifest,
+        storedBytes,
         job: job ?? null,
         verified,
         drill: drill ?? null,
       });
       return exitCodes.done;
     }
-    printManifest(stored.manifest, store.name, stored.directory, drill);
+    printManifest(stored.manifest, { store: store.name, directory: stored.directory, storedBytes }, drill);
     printVerification(verified);
     if (job) showJob(context, job);
     return exitCodes.done;
@@ -68,14 +70,14 @@ async function jobNamed(history: SqliteHistory, job: string): Promise<JobWithDet
 
 function printManifest(
   manifest: Manifest,
-  store: string,
-  directory: string,
+  { store, directory, storedBytes }: { store: string; directory: string; storedBytes: number | null },
   drill: DrillRecord | undefined,
 ): void {
   const { snapshot, takenAt, kernel, consistency, dirtyKib, method, pausedMs, pinned, labels } = manifest;
   const lines = [
     ['snapshot', snapshot],
     ['store', `${store}, ${directory}`],
+    ['stored', storedBytes === null ? 'shared with other snapshots' : formatBytes(storedBytes)],
     ['taken', `${formatTime(takenAt)} (${takenAt})`],
     ['kernel', kernel],
     ['consistency', `${consistency}, ${dirtyKib} KiB dirty at the stop`],
@@ -95,7 +97,7 @@ function printManifest(
     ],
     ...manifest.disks.map((disk) => [
       disk.device,
-      `${disk.file}, ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.storedBytes)} stored, sha256 ${disk.sha256.slice(0, 16)}…, from ${disk.sourcePath}` +
+      `${disk.file}, ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.storedBytes)} of data, sha256 ${disk.sha256.slice(0, 16)}…, from ${disk.sourcePath}` +
         (disk.backing ? `, backed by ${disk.backing.sourcePath}` : ''),
     ]),
   ];

@@ -114,7 +114,7 @@ export class Dashboard {
   /** @throws NoSuchGuest */
   async guest(name: string, offset: number): Promise<Omit<GuestPageFacts, 'errand'>> {
     const { config, history } = this.#parts;
-    guestNamed(config(), name);
+    const { store } = guestNamed(config(), name);
     const about = (await this.overview()).find(({ guest }) => guest === name);
     if (!about) throw new UmlsnapError('NoSuchGuest', { guest: name, known: [] });
     const found = await history.jobs({ guest: name, limit: jobsPerPage + 1, offset });
@@ -126,9 +126,12 @@ export class Dashboard {
     }
     return {
       ...{ about, detailed, progress: this.progressOf(name) },
-      snapshots: await history.snapshots({ guest: name }),
+      snapshots: (await history.snapshots({ guest: name })).map((record) => ({
+        ...record,
+        storedBytes: config().stores[record.store]?.type === 'restic' ? null : record.storedBytes,
+      })),
       pauses: await history.pausesOf(name, plottedAtMost),
-      sizes: await history.sizesOf(name, plottedAtMost),
+      sizes: await history.sizesOf({ guest: name, store }, plottedAtMost),
       jobs: { shown: found.slice(0, jobsPerPage), offset, hasMore: found.length > jobsPerPage },
     };
   }

@@ -31,7 +31,7 @@ export async function readOverview(
     const { name } = config;
     const records: GuestRecords = {
       recent: recent.get(name) ?? [],
-      newest: newest.get(name)?.[0] ?? null,
+      newest: newest.get(name)?.find(({ store }) => store === config.store) ?? newest.get(name)?.[0] ?? null,
       stores: (newest.get(name) ?? []).map(({ store }) => store),
       lastPause: pauses.get(name)?.[0] ?? null,
       openPause: open.get(name)?.[0] ?? null,

@@ -145,16 +145,17 @@ export interface PlottedSize {
   storedBytes: number;
 }
 
-/** The sizes of a guest's newest snapshots, those that were removed since included, oldest first. */
+/** The sizes of a guest's newest snapshots in a store, those that were removed since included, oldest first. */
 export async function selectSizesOf(
   db: Kysely<Tables>,
-  guest: string,
+  { guest, store }: { guest: string; store: string },
   limit: number,
 ): Promise<PlottedSize[]> {
   const rows = await db
     .selectFrom('snapshots')
     .select(['taken_at', 'size_bytes', 'stored_bytes'])
     .where('guest', '=', guest)
+    .where('store', '=', store)
     .orderBy('taken_at', 'desc')
     .limit(limit)
     .execute();

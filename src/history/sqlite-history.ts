@@ -224,9 +224,9 @@ export class SqliteHistory {
     return this.#read((db) => selectPausesOf(db, guest, limit));
   }
 
-  /** The sizes of a guest's newest snapshots, removed ones included, so many at most, oldest first. */
-  async sizesOf(guest: string, limit: number): Promise<PlottedSize[]> {
-    return this.#read((db) => selectSizesOf(db, guest, limit));
+  /** The sizes of a guest's newest snapshots in a store, removed ones included, so many at most, oldest first. */
+  async sizesOf(of: { guest: string; store: string }, limit: number): Promise<PlottedSize[]> {
+    return this.#read((db) => selectSizesOf(db, of, limit));
   }
 
   /** How many jobs have ever ended, of each guest, kind and status. */

@@ -61,8 +61,16 @@ function sealDiskOf(facts: SnapshotFacts, { config }: SourceDisk): SealDisk {
   };
 }
 
-/** The history's row of a snapshot that lies in a store: made of its manifest alone, so that it can be rebuilt. */
-export function recordOf(store: string, manifest: Manifest): SnapshotRecord {
+/**
+ * The history's row of a snapshot that lies in a store: made of what lies there alone, so that it can be rebuilt.
+ * @param storedBytes what it takes there; null: not to be known, and the data of its images stands in its place
+ */
+export function recordOf(
+  store: string,
+  manifest: Manifest,
+  storedBytes: number | null = null,
+): SnapshotRecord {
+  const sizes = sizesOf(manifest);
   return {
     snapshot: manifest.snapshot,
     store,
@@ -73,7 +81,8 @@ export function recordOf(store: string, manifest: Manifest): SnapshotRecord {
     dirtyKib: manifest.dirtyKib,
     method: manifest.method,
     pausedMs: manifest.pausedMs,
-    ...sizesOf(manifest),
+    sizeBytes: sizes.sizeBytes,
+    storedBytes: storedBytes ?? sizes.storedBytes,
     pinned: manifest.pinned,
     labels: manifest.labels,
     manifestSha256: manifestSha256(manifest),

@@ -148,6 +148,11 @@ export class DirectoryStore implements Store {
     return this.#on(0, () => findSnapshot(this.#place, snapshot));
   }
 
+  /** What its images take: backing files are shared. */
+  async storedBytesOf(manifest: Manifest): Promise<number> {
+    return sizesOf(manifest).storedBytes;
+  }
+
   /** Opens a file of a snapshot for reading; the caller closes it. @throws SnapshotDamaged */
   async openFile(stored: StoredSnapshot, file: string): Promise<ImageContent> {
     return this.#on(0, async () => contentOfFile(await openStoredFile(stored, file)));

@@ -38,6 +38,8 @@ export interface Store {
   list(guest?: string): Promise<StoredSnapshot[]>;
   /** @throws NoSuchSnapshot */
   read(snapshot: string): Promise<StoredSnapshot>;
+  /** What a snapshot takes here; null where nothing true can be said of one alone, because it shares with others. @throws NoSuchSnapshot */
+  storedBytesOf(manifest: Manifest): Promise<number | null>;
   /** @throws SnapshotDamaged */
   openFile(stored: SoundSnapshot, file: string): Promise<ImageContent>;
   /** @throws SnapshotDamaged */

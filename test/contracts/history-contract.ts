@@ -278,8 +278,13 @@ export function historyContract(open: () => Promise<History>): void {
       await taken('c@1', 1);
       const found = (await history.newestSnapshots(['a', 'b'])).map((one) => `${one.snapshot} ${one.store}`);
       expect(found.sort()).toEqual(['a@2 one', 'a@2 two']);
-      const sizes = await history.sizesOf('a', 3);
-      expect(sizes.map(({ takenAt }) => takenAt)).toEqual([minuteOf(2), minuteOf(2), minuteOf(3)]);
+      const sizesIn = async (store: string, limit: number) =>
+        (await history.sizesOf({ guest: 'a', store }, limit)).map(({ takenAt }) => takenAt);
+      expect([await sizesIn('local', 3), await sizesIn('local', 1)]).toEqual([
+        [minuteOf(1), minuteOf(3)],
+        [minuteOf(3)],
+      ]);
+      expect(await sizesIn('two', 3)).toEqual([minuteOf(2)]);
     });
 
     it('are the pauses that somebody measured', async () => {

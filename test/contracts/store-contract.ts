@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UmlsnapError } from '../../src/errors.js';
@@ -94,6 +95,16 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
         expect(listed).toMatchObject({ manifest: kept, manifestSha256: manifestSha256(kept) });
       }
       expect((await soundIn(store, newer)).manifest.pinned).toBe(true);
+    });
+
+    test('says what a snapshot takes in it, and where that is shared with others, nothing', async () => {
+      const { manifest, directory } = await soundIn(store, older);
+      const taken = {
+        directory: async () => await allocatedBytes(join(directory, manifest.disks[0]?.file ?? '')),
+        tar: async () => (await stat(directory)).size,
+        restic: async () => null,
+      };
+      expect(await store.storedBytesOf(manifest)).toBe(await taken[store.type]());
     });
 
     test('lists by guest, newest first, knows the latest, and nothing that is not there', async () => {

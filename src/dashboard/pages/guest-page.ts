@@ -1,7 +1,7 @@
 import { formatDuration } from '../../config/duration.js';
 import type { JobWithDetails } from '../../history/job-queries.js';
 import type { PlottedPause, PlottedSize } from '../../history/overview-queries.js';
-import type { JobRecord, SnapshotRecord } from '../../history/records.js';
+import type { JobRecord } from '../../history/records.js';
 import type { Errand } from '../errands.js';
 import type { GuestOverview } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
@@ -10,14 +10,14 @@ import { ageText, durationText, msSince, soonText, timeText } from '../words.js'
 import { guestPlots } from './guest-plots.js';
 import { jobsTable } from './jobs-table.js';
 import { layout, tokenField, type View } from './layout.js';
-import { snapshotsTable } from './snapshots-table.js';
+import { type ShownSnapshot, snapshotsTable } from './snapshots-table.js';
 import { atWork, stateWords } from './state.js';
 import { timelines } from './timelines.js';
 
 export interface GuestPageFacts {
   about: GuestOverview;
   progress: JobProgress | undefined;
-  snapshots: SnapshotRecord[];
+  snapshots: ShownSnapshot[];
   /** Oldest first. */
   pauses: PlottedPause[];
   sizes: PlottedSize[];

@@ -4,8 +4,11 @@ import { type Html, html } from '../html.js';
 import { ageText, durationText, msSince, sizeText, timeText } from '../words.js';
 import { tokenField, type View } from './layout.js';
 
+/** A copy of a snapshot; what it takes is null where it shares that with others. */
+export type ShownSnapshot = Omit<SnapshotRecord, 'storedBytes'> & { storedBytes: number | null };
+
 /** The snapshots of a guest that are there, with what can be done to them. */
-export function snapshotsTable({ formToken, now }: View, snapshots: SnapshotRecord[]): Html {
+export function snapshotsTable({ formToken, now }: View, snapshots: ShownSnapshot[]): Html {
   if (snapshots.length === 0) return html`<p class="hint">There is none yet.</p>`;
   const rows = [...groupBy(snapshots, ({ snapshot }) => snapshot).values()].map((copies) =>
     row(copies, formToken !== null, now),
@@ -14,20 +17,21 @@ export function snapshotsTable({ formToken, now }: View, snapshots: SnapshotReco
   return formToken === null ? table : html`<form method="post">${tokenField(formToken)}${table}</form>`;
 }
 
-function row(copies: SnapshotRecord[], hasButtons: boolean, now: Date): Html {
+function row(copies: ShownSnapshot[], hasButtons: boolean, now: Date): Html {
   const [first] = copies;
   if (!first) return html``;
-  const { snapshot, takenAt, consistency, dirtyKib, pausedMs, sizeBytes, storedBytes, method } = first;
+  const { snapshot, takenAt, consistency, dirtyKib, pausedMs, sizeBytes, method } = first;
   const labels = Object.entries(first.labels).map(
     ([name, value]) => html`<span class="label">${name}=${value}</span> `,
   );
   const taken = html`<span title="${snapshot}">${timeText(takenAt)}</span> <i>${ageText(msSince(takenAt, now))}</i>`;
   const name = first.job === null ? taken : html`<a href="/jobs/${first.job}">${taken}</a>`;
+  const stored = copies.map(({ storedBytes }) => (storedBytes === null ? '–' : sizeText(storedBytes)));
   const dirty = dirtyKib > 0 && html` <i>${dirtyKib} KiB dirty</i>`;
-  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}<td>${consistency}${dirty}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${sizeText(storedBytes)}<td>${method}<td>${copies.map(({ store }) => store).join(', ')}<td>${labels}${hasButtons && buttons(first)}</tr>`;
+  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}<td>${consistency}${dirty}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${stored.join(', ')}<td>${method}<td>${copies.map(({ store }) => store).join(', ')}<td>${labels}${hasButtons && buttons(first)}</tr>`;
 }
 
-function buttons({ snapshot, pinned }: SnapshotRecord): Html {
+function buttons({ snapshot, pinned }: ShownSnapshot): Html {
   const one = (verb: string, text: string) =>
     html`<button class="small" formaction="/snapshots/${snapshot}/${verb}" aria-label="${text} ${snapshot}">${text}</button>`;
   return html`<td class="doing">${one('verify', 'Verify')}${one('drill', 'Drill')}${pinned ? one('unpin', 'Unpin') : one('pin', 'Pin')}`;

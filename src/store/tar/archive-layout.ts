@@ -2,7 +2,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compression } from '../../config/store-config.js';
 import { errnoOf } from '../../errors.js';
-import { guestDirectory, isSnapshotDirectory, type StorePlace } from '../layout.js';
+import { guestDirectory, isSnapshotDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
 
 /**
  * Where everything lies in a store of archives:
@@ -70,6 +70,19 @@ export async function findArchives(place: StorePlace, guest: string): Promise<Fo
 function markOf(entries: Set<string>, name: string): boolean | null {
   if (entries.has(`${name}.pinned`)) return true;
   return entries.has(`${name}.unpinned`) ? false : null;
+}
+
+/** The size of a snapshot's archive; undefined where there is none. */
+export async function archiveBytes(place: StorePlace, snapshot: string): Promise<number | undefined> {
+  const { guest = '', directory = '' } = splitSnapshotName(snapshot) ?? {};
+  for (const compression of compressions) {
+    try {
+      return (await lstat(archivePath(place, guest, directory, compression))).size;
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+  }
+  return undefined;
 }
 
 /** What a killed one has left, and what is being made. */

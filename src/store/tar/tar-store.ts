@@ -14,6 +14,7 @@ import { onStore } from '../store-failure.js';
 import { mountedStore, prepareStore, proveWritable } from '../store-marker.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from '../trash.js';
+import { archiveBytes } from './archive-layout.js';
 import { openEntry } from './open-entry.js';
 import { removeMarks, writeMark } from './pin-marks.js';
 import { receiveArchive } from './receive-archive.js';
@@ -68,6 +69,15 @@ export class TarStore implements Store {
   /** One snapshot; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
   async read(snapshot: string): Promise<StoredSnapshot> {
     return this.#on(0, () => findArchive(this.#place, snapshot));
+  }
+
+  /** The size of its archive. @throws NoSuchSnapshot */
+  async storedBytesOf({ snapshot }: Manifest): Promise<number> {
+    return this.#on(0, async () => {
+      const sizeBytes = await archiveBytes(this.#place, snapshot);
+      if (sizeBytes === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+      return sizeBytes;
+    });
   }
 
   async openFile(stored: SoundSnapshot, file: string): Promise<ImageContent> {

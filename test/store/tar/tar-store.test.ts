@@ -1,6 +1,9 @@
-import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { recover } from '../../../jobs/recover.js';
+import { recoverAtStart } from '../../../jobs/recover-at-start.js';
+import { SqliteHistory } from '../../../src/history/sqlite-history.js';
 import { recordOf } from '../../../src/snapshot/describe-snapshot.js';
 import { sealManifest } from '../../../src/store/manifest.js';
 import { storedFrame } from '../../../src/store/tar/stored-frame.js';
@@ -117,4 +120,18 @@ test('a store of archives pins without writing the archive anew, and tells the h
   await receiveSmall();
   expect((await soundIn(store, small)).manifest.pinned).toBe(false);
   expect(await readdir(directory)).toEqual(['20261121T031500Z.tar.zst']);
+});
+
+test('a row of a history that tells the data of an archive for its size, as those of older versions do, is put right by recover', async () => {
+  const manifest = await receiveSmall();
+  const history = await SqliteHistory.open(join(scene.dir, 'history.db'));
+  try {
+    await history.recordSnapshot(recordOf(store.name, manifest));
+    const house = { history, stores: [store], stateDirectory: scene.dir, scratchPlaces: [] };
+    await recover(house, await recoverAtStart(history, []));
+    const { size } = await stat(join(directory, '20261121T031500Z.tar.zst'));
+    expect(await history.snapshots({})).toMatchObject([{ storedBytes: size }]);
+  } finally {
+    history.close();
+  }
 });
