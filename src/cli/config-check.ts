@@ -1,13 +1,16 @@
 import { formatDuration } from '../config/duration.js';
-import { shownConfig, withoutSecrets } from '../config/shown-config.js';
+import { shownConfig, withoutSecrets, writtenConfig } from '../config/shown-config.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell } from './output.js';
 
-/** `umlsnap config check`: every problem of the config at once, or what it comes to; with -v all of it, defaults and all. */
+/** `umlsnap config check`: every problem of the config at once, or what it comes to; with -v all of it, as a config that has every default. */
 export async function configCheckVerb(context: Context): Promise<ExitCode> {
   const config = await configOf(context);
-  emit(context.output, { type: 'summary', kind: 'config', config: withoutSecrets(config) });
+  emit(context.output, {
+    ...{ type: 'summary', kind: 'config', file: config.file },
+    config: withoutSecrets(writtenConfig(config)),
+  });
   if (context.options.verbose) {
     tell(context.output, shownConfig(config).trimEnd());
     return exitCodes.done;

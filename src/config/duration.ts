@@ -39,6 +39,17 @@ export function formatDuration(durationMs: number): string {
   return formatInTwoUnits(durationMs, 'd', 'h');
 }
 
+/** A duration as a config has it: to the millisecond. */
+export function exactDuration(durationMs: number): string {
+  let restMs = durationMs;
+  const parts = Object.entries(msByUnit).map(([unit, unitMs]) => {
+    const amount = Math.floor(restMs / unitMs);
+    restMs -= amount * unitMs;
+    return amount === 0 ? '' : `${amount}${unit}`;
+  });
+  return parts.join('') || '0ms';
+}
+
 function formatInTwoUnits(durationMs: number, large: Unit, small: Unit): string {
   const ratio = msByUnit[large] / msByUnit[small];
   const smallUnits = Math.round(durationMs / msByUnit[small]);

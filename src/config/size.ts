@@ -36,6 +36,12 @@ export function formatRate(bytesPerSecond: number): string {
   return `${formatSize(bytesPerSecond)}/s`;
 }
 
+/** A size as a config has it: to the byte. */
+export function exactSize(sizeBytes: number): string {
+  const text = formatSize(sizeBytes);
+  return parseSize(text) === sizeBytes ? text : `${sizeBytes}B`;
+}
+
 /** A size for people, in binary units with at most one decimal: `512B`, `1.5GiB`, `10GiB`. */
 export function formatSize(sizeBytes: number): string {
   let amount = sizeBytes;

@@ -106,7 +106,7 @@ describe('the config', () => {
       [['config', 'check', '--json', '-c', scene.config]],
       [['config', 'check', '--json'], { UMLSNAP_CONFIG: scene.config }],
     ];
-    const json = [{ type: 'summary', config: { file: scene.config } }];
+    const json = [{ type: 'summary', file: scene.config, config: { state: scene.state } }];
     for (const [args, env = {}] of ways)
       expect(await runCli(args, { env })).toMatchObject({ exitCode: 0, stderr: '', json });
   });
