@@ -10,6 +10,7 @@ import { drillFound } from './drill.js';
 import { findSnapshot } from './find-snapshot.js';
 import { guestStatus } from './guest-status.js';
 import { everyStoreOf, type GuestStores } from './guest-stores.js';
+import { requireKnownGuest } from './known-guest.js';
 import { prune } from './prune.js';
 import { exitCodeOfSummary, type JobSummary } from './recorded-job.js';
 import { verify } from './verify.js';
@@ -39,7 +40,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
     case 'snapshot':
       return await takeSnapshot(demand, house, work);
     case 'verify':
-      return await verifyWished(wishOf(demand, house.config), house, work);
+      return await verifyWished(wishOf(demand), house, work);
     case 'drill':
       return await drillOne(demand.snapshot, house, work);
     case 'prune':
@@ -80,6 +81,8 @@ async function verifyWished(
   { config, history, stores }: DemandHouse,
   work: Work,
 ): Promise<ExitCode> {
+  if (wish.of === 'guest' && wish.guest !== null)
+    await requireKnownGuest(wish.guest, { config, history, stores });
   const { signal } = work;
   const onProgress = (progress: VerifyProgress) => work.publish(progress);
   const onJob = (job: string) =>
@@ -88,9 +91,10 @@ async function verifyWished(
   return put(await verify(wish, { config, history, stores }, { signal, onProgress }, origin), work);
 }
 
-function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>, config: Config): VerifyWish {
+/** Also of a guest that the config no longer has. */
+function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>): VerifyWish {
   if ('snapshot' in demand) return { of: 'snapshot', snapshot: demand.snapshot };
-  return { of: 'guest', guest: demand.guest === null ? null : guestNamed(config, demand.guest).name };
+  return { of: 'guest', guest: demand.guest };
 }
 
 /** Of several that are asked for at once, one is drilled after the other. */

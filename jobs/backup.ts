@@ -1,8 +1,8 @@
 import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../src/config/config.js';
 import { isError, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { Trigger } from '../src/history/records.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';

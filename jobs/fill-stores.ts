@@ -1,9 +1,9 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import { holderOf, withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { ImageProgress } from '../src/image/image-work.js';
+import { holderOf, withLocks } from '../src/locks/exclusive-lock.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';

@@ -1,7 +1,7 @@
 import { isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { ImageContent } from '../src/image/image-content.js';
 import type { ImageWorkOptions } from '../src/image/image-work.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';

@@ -1,8 +1,8 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { type NotFrozenCause, UmlsnapError } from '../src/errors.js';
-import { holderOf } from '../src/locks/exclusive-lock.js';
 import { withAgent } from '../src/guest/agent/with-agent.js';
 import { withGuest } from '../src/guest/guest.js';
+import { holderOf } from '../src/locks/exclusive-lock.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import { leaseLock } from '../src/pause/lease.js';
 

@@ -3,10 +3,10 @@ import { type RoundTrips, wantedRoundTrips } from '../src/doctor/check-stop-and-
 import { withOpenDisks } from '../src/doctor/open-disks.js';
 import { explainError } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/locks/exclusive-lock.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
 import { findGuestProcesses } from '../src/guest/guest-processes.js';
 import { probeStopped } from '../src/guest/stop-probe.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
 import { type GuardedGuest, type Guardian, withGuardian } from '../src/pause/guardian.js';
 import { leaseFile } from '../src/pause/lease.js';
 import { type PauseLedger, withPausedGuest } from '../src/pause/with-paused-guest.js';

@@ -81,7 +81,7 @@ const texts: Texts = {
   ConfigNotFound: (f) =>
     `There is no config. Looked for: ${f.tried.join(', ')}. Write one with \`umlsnap config init --write FILE\`, or name one with -c.`,
   NoSuchGuest: (f) =>
-    `No guest is called ${f.guest} in the config. It knows: ${f.known.join(', ') || 'none'}.`,
+    `No guest is called ${f.guest} in ${f.lookedIn ?? 'the config'}. The config knows: ${f.known.join(', ') || 'none'}.`,
   NoSuchSnapshot: (f) => `There is no snapshot ${f.snapshot}. \`umlsnap list\` shows those that exist.`,
   NoSuchJob: (f) => `There is no job ${f.job}. \`umlsnap history\` shows those that exist.`,
   NoSuchStore: (f) =>

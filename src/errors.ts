@@ -65,7 +65,8 @@ export interface FactsByCode {
   ConfigInvalid: { file: string; problems: ConfigProblem[] };
   ConfigNotFound: { tried: string[] };
   // no such thing
-  NoSuchGuest: { guest: string; known: string[] };
+  /** `lookedIn`: where else than in the config. */
+  NoSuchGuest: { guest: string; known: string[]; lookedIn?: string };
   NoSuchSnapshot: { snapshot: string };
   NoSuchJob: { job: string };
   NoSuchStore: { store: string; known: string[] };

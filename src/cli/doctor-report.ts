@@ -1,5 +1,5 @@
 import { type Finding, type Level, worstLevel } from '../doctor/finding.js';
-import { emit, oneLine, type Output, tell, warn } from './output.js';
+import { emit, type Output, oneLine, tell, warn } from './output.js';
 
 const levels: Level[] = ['critical', 'warning', 'unknown', 'ok'];
 const titles: Record<Level, string> = {

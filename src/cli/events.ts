@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { requireKnownGuest } from '../../jobs/known-guest.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { GuestEventRecord } from '../history/records.js';
 import { printableLine } from '../mconsole/printable.js';
@@ -22,7 +23,7 @@ export async function eventsVerb(
   const limit = limitOf(text);
   const config = await configOf(context);
   const of = guest === undefined ? {} : { guest };
-  return await withStartedHouse(config, async ({ history }) => {
+  return await withStartedHouse(config, async ({ history, stores }) => {
     /** @returns the number of the last one; undefined when there was none */
     const show = async (which: { limit: number; after?: number }) => {
       const events = await history.events({ ...of, ...which });
@@ -30,7 +31,9 @@ export async function eventsVerb(
       return events.at(-1)?.number;
     };
     if (!follow) {
-      if ((await show({ limit })) === undefined) tell(context.output, 'No events yet.');
+      if ((await show({ limit })) !== undefined) return exitCodes.done;
+      if (guest !== undefined) await requireKnownGuest(guest, { config, history, stores });
+      tell(context.output, 'No events yet.');
       return exitCodes.done;
     }
     const nothingToUndo = () => {};

@@ -1,3 +1,4 @@
+import { requireKnownGuest } from '../../jobs/known-guest.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { whatFailedWhere } from '../history/records.js';
 import { type Context, configOf } from './context.js';
@@ -14,8 +15,9 @@ export async function historyVerb(
 ): Promise<ExitCode> {
   const limit = limitOf(options.limit);
   const config = await configOf(context);
-  return await withStartedHouse(config, async ({ history }) => {
+  return await withStartedHouse(config, async ({ history, stores }) => {
     const jobs = await history.jobs({ limit, ...(guest !== undefined && { guest }) });
+    if (guest !== undefined && jobs.length === 0) await requireKnownGuest(guest, { config, history, stores });
     if (jobs.length === 0 && !context.output.json) {
       say('No jobs yet.');
       return exitCodes.done;

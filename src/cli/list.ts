@@ -1,3 +1,4 @@
+import { requireKnownGuest } from '../../jobs/known-guest.js';
 import { allStores, waitsFor } from '../compose.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
@@ -7,7 +8,7 @@ import type { SqliteHistory } from '../history/sqlite-history.js';
 import { sizesOf } from '../store/manifest.js';
 import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
-import { type Context, configOf, guestOf } from './context.js';
+import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { printRows, say, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
@@ -38,10 +39,9 @@ interface ListedRow {
   verified: VerificationRecord | null;
 }
 
-/** `umlsnap list [GUEST]`: asks the stores, which are the truth; of a store that is away, what the history knows. */
+/** `umlsnap list [GUEST]`: asks the stores, which are the truth; of a store that is away, what the history knows. Also of guests that the config no longer has. */
 export async function listVerb(context: Context, guest: string | undefined): Promise<ExitCode> {
   const config = await configOf(context);
-  if (guest !== undefined) guestOf(config, guest);
   return await withStartedHistoryIfAny(config, async (history) => {
     if (history instanceof UmlsnapError) warn(`warning: ${explainError(history)}`);
     let rows: ListedRow[] = [];
@@ -53,6 +53,9 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
       warn(`warning: ${listed.problem}`);
       problems += 1;
     }
+    // Each store was asked for it.
+    if (guest !== undefined && rows.length === 0 && problems === 0)
+      await requireKnownGuest(guest, { config, history, stores: [] });
     rows = withoutCarried(rows);
     await addDrills(rows, history);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));

@@ -1,3 +1,4 @@
+import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { findGuestConsole } from '../guest/guest-console.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
@@ -13,9 +14,16 @@ import { emit, say } from './output.js';
 export async function mconsoleVerb(context: Context, guest: string, command: string[]): Promise<ExitCode> {
   // A guest's console needs no config: only where there is one, its names count first.
   const guests = (await configIfAny(context))?.guests ?? {};
-  const findSocket = (name: string) => {
+  const findSocket = async (name: string) => {
     const config = Object.hasOwn(guests, name) ? guests[name] : undefined;
-    return config ? findGuestConsole(config) : findMconsoleSocket(name);
+    if (config) return await findGuestConsole(config);
+    try {
+      return await findMconsoleSocket(name);
+    } catch (error) {
+      if (!isError(error, 'NoMconsoleSocket')) throw error;
+      const lookedIn = `the config, and no console at ${error.facts.tried.join(', ')} (\`umlsnap discover\` shows all that there are)`;
+      throw new UmlsnapError('NoSuchGuest', { guest: name, known: Object.keys(guests), lookedIn }, error);
+    }
   };
   const session = await ConsoleSession.open(findSocket, guest);
   if (command.length === 0) return await runConsole(session, Object.keys(guests), context.output);

@@ -1,12 +1,13 @@
+import { requireKnownGuest } from '../../jobs/known-guest.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
-import { type VerifyHouse, verify } from '../../jobs/verify.js';
+import { verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
 import { allStores } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { VerificationRecord } from '../history/records.js';
-import { type Context, configOf, guestOf } from './context.js';
+import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
@@ -24,7 +25,6 @@ export async function verifyVerb(
   if (name !== undefined && options.guest !== undefined)
     throw new UmlsnapError('Usage', { problem: 'Name a snapshot, or give --guest, not both.' });
   const config = await configOf(context);
-  if (options.guest !== undefined) guestOf(config, options.guest);
   const wish: VerifyWish =
     name === undefined ? { of: 'guest', guest: options.guest ?? null } : { of: 'snapshot', snapshot: name };
   return await withInterrupt(async (signal) => {
@@ -42,7 +42,8 @@ export async function verifyVerb(
     const told = (progress: object) => onProgress(progress as VerifyProgress);
     if (await throughDaemon({ config, request, onProgress: told, onSummary, signal })) return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const house: VerifyHouse = { config, stores: allStores(config), history };
+      const house = { config, stores: allStores(config), history };
+      if (options.guest !== undefined) await requireKnownGuest(options.guest, house);
       onSummary(await verify(wish, house, { signal, onProgress }));
     });
     return exitCode;

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { lchown, lstat, mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { problemOf, UmlsnapError } from '../errors.js';
-import { type ExtEntry, type ExtInode, parseDirectory, parseInode } from './ext-inode.js';
 import { freeBytesIn } from '../restore/filesystems/scratch.js';
+import { type ExtEntry, type ExtInode, parseDirectory, parseInode } from './ext-inode.js';
 import { runInToolBox, type ToolBox } from './tool-box.js';
 
 /** No directory that anybody uses is larger. */

@@ -2,9 +2,9 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { UmlsnapError } from '../errors.js';
 import { sha256OfOpenFile } from '../image/digest.js';
+import { type Place, pathOf } from '../path/held-directory.js';
 import type { InPlaceDisk } from './in-place-plan.js';
 import { type RestoreOptions, workOn } from './restore-source.js';
-import { type Place, pathOf } from '../path/held-directory.js';
 
 type WantedBacking = NonNullable<InPlaceDisk['backing']>;
 

@@ -3,7 +3,7 @@ import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { readCowHeader } from '../image/cow-file.js';
 import { runImageWork } from '../image/image-thread.js';
 import { countDataBytes } from '../image/sparse-copy.js';
-import { isPathError, pathOf, PathRefused, type Place } from '../path/held-directory.js';
+import { PathRefused, type Place, isPathError, pathOf } from '../path/held-directory.js';
 import { copyStoredFile, type StoredFile, withStoredFile } from '../store/stored-file.js';
 import { type RestoreOptions, workOn } from './restore-source.js';
 import { removeLeftovers, temporaryName } from './temporary-name.js';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { compactUtc } from '../clock.js';
-import { type FileIdentity, findOpener } from './file-holder.js';
 import type { Place } from '../path/held-directory.js';
+import { type FileIdentity, findOpener } from './file-holder.js';
 
 const infix = '.umlsnap-restore-';
 const replacedInfix = '.before-restore-';

@@ -2,8 +2,8 @@ import type { Dirent } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { withLocks } from '../locks/exclusive-lock.js';
 import { ensureDirectory } from '../image/durable-file.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { withDirectoryOf } from '../path/held-directory.js';
 import {
   backingsLock,

@@ -2,8 +2,8 @@ import { beforeAll, expect, test } from 'vitest';
 import { compactUtc } from '../../src/clock.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { capture, draftOf } from '../store/capture-of-tests.js';
-import { buildClockShim } from '../support/shims.js';
 import { setScene } from '../support/scene.js';
+import { buildClockShim } from '../support/shims.js';
 
 /** The command itself, on a store that others have filled, under a clock that is really wrong (fault 56). */
 

@@ -4,8 +4,13 @@ import { describe, expect, test } from 'vitest';
 import { completionVerb } from '../../src/cli/completion.js';
 import { type Context, contextOf } from '../../src/cli/context.js';
 import { doctorVerb } from '../../src/cli/doctor.js';
+import { drillVerb } from '../../src/cli/drill.js';
+import { eventsVerb } from '../../src/cli/events.js';
+import { exportVerb } from '../../src/cli/export.js';
+import { filesVerb } from '../../src/cli/files.js';
 import { historyVerb } from '../../src/cli/history.js';
 import { listVerb } from '../../src/cli/list.js';
+import { mconsoleVerb } from '../../src/cli/mconsole.js';
 import { pinVerb } from '../../src/cli/pin.js';
 import { pruneVerb } from '../../src/cli/prune.js';
 import { restoreVerb } from '../../src/cli/restore.js';
@@ -15,6 +20,8 @@ import { verifyVerb } from '../../src/cli/verify.js';
 import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
 import { exitCodeOf } from '../../src/exit-codes.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import { sealSparse } from '../store/sparse-snapshots.js';
 import { runCli } from '../support/cli.js';
 import { setScene } from '../support/scene.js';
 
@@ -89,14 +96,41 @@ describe('before it asks a guest anything, a verb refuses', () => {
     ['NoSuchGuest', listVerb, 'nobody'],
     ['NoSuchGuest', pruneVerb, 'nobody', {}],
     ['NoSuchGuest', doctorVerb, 'nobody', {}],
+    ['NoSuchGuest', historyVerb, 'nobody', { limit: '1' }],
+    ['NoSuchGuest', eventsVerb, 'nobody', { limit: '1' }],
+    ['NoSuchGuest', verifyVerb, undefined, { guest: 'nobody' }],
+    ['NoSuchGuest', mconsoleVerb, 'nobody', ['version']],
     ['NoSuchStore', snapshotVerb, 'debian', { store: 'nowhere' }],
     ['NoSuchSnapshot', restoreVerb, 'debian@latest', { to: '/nonexistent/x' }],
+    ['NoSuchSnapshot', restoreVerb, 'nobody@latest', { inPlace: true }],
+    ['NoSuchSnapshot', restoreVerb, 'nobody@latest', { to: '/nonexistent/x', path: '/etc' }],
+    ['NoSuchSnapshot', exportVerb, 'nobody@latest', {}],
+    ['NoSuchSnapshot', filesVerb, 'nobody@latest', '/', {}],
+    ['NoSuchSnapshot', drillVerb, 'nobody@latest', {}],
+    ['NoSuchSnapshot', showVerb, 'nobody@latest'],
+    ['NoSuchSnapshot', verifyVerb, 'nobody', {}],
+    ['NoSuchSnapshot', pinVerb, 'nobody', false],
     ['NoSuchSnapshot', verifyVerb, old, {}],
     ['NoSuchJob', showVerb, '20200101T000000Z-abcdef'],
     ['NoSuchSnapshot', pinVerb, old, true],
   ])('what does not exist: %s', async (code, verb, ...given) => {
     expect(await refusalBy(verb, given)).toMatchObject({ exitCode: 10, code });
   });
+});
+
+test('a guest that the config no longer has is known as long as a store has a snapshot of it, or the history a job', async () => {
+  const context = contextOf({ config: scene.config, quiet: true, json: true });
+  const store = new DirectoryStore({ name: 'local', path: scene.store });
+  await store.prepare(null);
+  await sealSparse(store, 'gone@20261121T031500Z');
+  const ask = () => [
+    historyVerb(context, 'gone', { limit: '1' }),
+    listVerb(context, 'gone'),
+    verifyVerb(context, undefined, { guest: 'gone' }),
+  ];
+  expect(await Promise.all(ask())).toEqual([0, 0, 0]);
+  await store.remove('gone@20261121T031500Z');
+  expect(await Promise.all(ask())).toEqual([0, 0, 0]);
 });
 
 describe('the config', () => {
