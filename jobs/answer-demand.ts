@@ -6,8 +6,7 @@ import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import { backup } from './backup.js';
 import { ProgressTeller } from './backup-progress.js';
-import { drillFound } from './drill.js';
-import { findSnapshot } from './find-snapshot.js';
+import { drillFound, findDrilled } from './drill.js';
 import { guestStatus } from './guest-status.js';
 import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { requireKnownGuest } from './known-guest.js';
@@ -22,6 +21,7 @@ export interface DemandHouse {
   config: Config;
   history: SqliteHistory;
   stores: VerifiableStore[];
+  isDrilled(guest: string): boolean;
   /** @throws NoSuchStore */
   storesOf(guest: GuestConfig): GuestStores;
   /** Whoever listens to this guest already. */
@@ -42,7 +42,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
     case 'verify':
       return await verifyWished(wishOf(demand), house, work);
     case 'drill':
-      return await drillOne(demand.snapshot, house, work);
+      return await drillOne(demand, house, work);
     case 'prune':
       return await pruneAll(guestsOf(house.config, demand.guest), demand, house, work);
     case 'status': {
@@ -76,31 +76,30 @@ async function takeSnapshot(
   return put(summary, work);
 }
 
-async function verifyWished(
-  wish: VerifyWish,
-  { config, history, stores }: DemandHouse,
-  work: Work,
-): Promise<ExitCode> {
-  if (wish.of === 'guest' && wish.guest !== null)
-    await requireKnownGuest(wish.guest, { config, history, stores });
+async function verifyWished(wish: VerifyWish, house: DemandHouse, work: Work): Promise<ExitCode> {
+  if (wish.of === 'guest' && wish.guest !== null) await requireKnownGuest(wish.guest, house);
   const { signal } = work;
   const onProgress = (progress: VerifyProgress) => work.publish(progress);
   const onJob = (job: string) =>
     work.onJob({ job, kind: 'verify', guest: guestOfWish(wish), trigger: 'request' });
   const origin = { trigger: 'request' as const, onJob };
-  return put(await verify(wish, { config, history, stores }, { signal, onProgress }, origin), work);
+  return put(await verify(wish, house, { signal, onProgress }, origin), work);
 }
 
 /** Also of a guest that the config no longer has. */
 function wishOf(demand: Extract<CarriedDemand, { type: 'verify' }>): VerifyWish {
-  if ('snapshot' in demand) return { of: 'snapshot', snapshot: demand.snapshot };
+  if ('snapshot' in demand) return { of: 'snapshot', snapshot: demand.snapshot, store: demand.store };
   return { of: 'guest', guest: demand.guest };
 }
 
 /** Of several that are asked for at once, one is drilled after the other. */
-async function drillOne(name: string, house: DemandHouse, work: Work): Promise<ExitCode> {
-  const { config, history, stores } = house;
-  const found = await findSnapshot(stores, name, history);
+async function drillOne(
+  { snapshot: name, store }: Extract<CarriedDemand, { type: 'drill' }>,
+  house: DemandHouse,
+  work: Work,
+): Promise<ExitCode> {
+  const { config, history } = house;
+  const found = await findDrilled(house, { name, store });
   const { guest } = found.stored;
   const onJob = (job: string) => work.onJob({ job, kind: 'drill', guest, trigger: 'request' });
   const order = { wait: true, signal: work.signal };

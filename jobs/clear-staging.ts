@@ -1,8 +1,8 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { isError } from '../src/errors.js';
-import { knownDamage } from '../src/snapshot/known-damage.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
+import { findingsIn } from '../src/store/soundness.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
@@ -18,8 +18,10 @@ export async function clearStaging(
   now: Date,
 ): Promise<void> {
   const planner = await retentionPlanner(config, archive.name, history, { now });
-  const damage = await knownDamage(history, archive.name);
-  const waiting = (await staging.list(config.name)).filter(({ snapshot }) => !damage.has(snapshot));
+  const findings = await findingsIn(history, { store: archive.name, guest: config.name });
+  const isGood = ({ snapshot }: StoredSnapshot) =>
+    findings.soundnessOf(archive.name, { snapshot }, config.isDrilled).type === 'sound';
+  const waiting = (await staging.list(config.name)).filter(isGood);
   const archived = await archive.list(config.name);
   for (const { snapshot, reason } of noLongerWaiting(waiting, archived, archive, planner)) {
     try {

@@ -32,12 +32,13 @@ import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { readProcessStat } from '../src/process-identity.js';
 import type { Incoming } from '../src/store/incoming.js';
+import { Findings, type FindingsLedger } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import { type ExaminedGuest, examineGuest } from './examine-guest.js';
 import { storeLocks } from './guest-locks.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
-export interface DoctorHistory extends CheckableHistory {
+export interface DoctorHistory extends CheckableHistory, FindingsLedger {
   jobs(filter: { limit: number }): Promise<JobRecord[]>;
   runningJobs(): Promise<JobRecord[]>;
   snapshots(filter: { store?: string }): Promise<SnapshotRecord[]>;
@@ -149,8 +150,13 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     findings.push(
       await lookedAt('room', name, async () => {
         const snapshots = (await usable(house)?.snapshots({ store: name })) ?? [];
+        const found = (await usable(house)?.badFindings({ store: name })) ?? {
+          verifications: [],
+          drills: [],
+        };
+        const findings = new Findings(found);
         const needed = users.map(({ guest, capture }) =>
-          neededRoom(roomUserOf(guest, isCapturedInto(guest) ? capture : null, snapshots), now),
+          neededRoom(roomUserOf(guest, isCapturedInto(guest) ? capture : null, snapshots, findings), now),
         );
         return checkRoom(name, await freeRoom({ name, path: nearestDirectory(path) }), needed);
       }),
@@ -160,15 +166,17 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
 }
 
 function roomUserOf(
-  { name: guest, schedule, timezone, keep }: GuestConfig,
+  { name: guest, schedule, timezone, keep, isDrilled }: GuestConfig,
   capture: CaptureLook | null,
   snapshots: readonly SnapshotRecord[],
+  findings: Findings,
 ): RoomUser {
   const own = snapshots.filter((snapshot) => snapshot.guest === guest);
   return {
     ...{ guest, schedule, timezone, keep },
-    snapshots: own.map(({ snapshot, takenAt, pinned, storedBytes, method }) => ({
-      ...{ snapshot, takenAt, pinned, good: true, storedBytes },
+    snapshots: own.map(({ snapshot, store, takenAt, pinned, storedBytes, method }) => ({
+      ...{ snapshot, takenAt, pinned, storedBytes },
+      good: findings.soundnessOf(store, { snapshot }, isDrilled).type === 'sound',
       sharesBlocks: method === 'reflink',
     })),
     capture: capture && {

@@ -1,21 +1,16 @@
 import type { DrillConfig } from '../src/config/drill-config.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, Trigger } from '../src/history/records.js';
-import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { findingsIn } from '../src/store/soundness.js';
 import { type DrillHistory, drillFound } from './drill.js';
-import type { FoundSnapshot, ReadableStore, SnapshotIndex } from './find-snapshot.js';
+import type { CopyIndex, SearchedStore } from './find-copy.js';
+import type { FoundSnapshot } from './find-snapshot.js';
 import type { JobSummary, OnJob } from './recorded-job.js';
-
-export type ListedStore = ReadableStore & { list(): Promise<StoredSnapshot[]> };
 
 export interface SampleHouse {
   config: DrillConfig;
-  stores: ListedStore[];
-  history: DrillHistory &
-    SnapshotIndex & {
-      drills(): Promise<DrillRecord[]>;
-      storeId(store: string): Promise<string | null>;
-    };
+  stores: SearchedStore[];
+  history: DrillHistory & CopyIndex & { drills(): Promise<DrillRecord[]> };
 }
 
 export interface SampleOrder {
@@ -52,18 +47,26 @@ export async function drillSample(house: SampleHouse, order: SampleOrder): Promi
   return summaries;
 }
 
-/** Damaged ones as well: that the newest snapshot of a guest can't be booted is what a drill is there to tell. */
+/**
+ * Damaged ones as well: that the newest snapshot of a guest can't be booted is what a drill is there to tell. Of its copies, the
+ * first that is not damaged.
+ */
 async function newestOfGuests(
   { stores, history }: SampleHouse,
   { onProblem }: SampleOrder,
-): Promise<Map<string, FoundSnapshot<ListedStore>>> {
-  const newest = new Map<string, FoundSnapshot<ListedStore>>();
+): Promise<Map<string, FoundSnapshot<SearchedStore>>> {
+  const newest = new Map<string, FoundSnapshot<SearchedStore>>();
+  const findings = await findingsIn(history, {});
+  const isDamaged = ({ store, stored }: FoundSnapshot<SearchedStore>) =>
+    findings.soundnessOf(store.name, stored, false).type === 'damaged';
   for (const store of stores) {
     try {
       if (!(await store.isMounted(await history.storeId(store.name)))) continue;
       for (const stored of await store.list()) {
         const before = newest.get(stored.guest);
-        if (before && before.stored.snapshot >= stored.snapshot) continue;
+        const isOlder = before && before.stored.snapshot > stored.snapshot;
+        const isSame = before && before.stored.snapshot === stored.snapshot;
+        if (isOlder || (isSame && !isDamaged(before))) continue;
         newest.set(stored.guest, { store, stored });
       }
     } catch (error) {

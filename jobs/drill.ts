@@ -6,6 +6,14 @@ import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../s
 import type { DrillRecord, PhaseRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import {
+  type CopyHouse,
+  type CopyWish,
+  type FoundCopy,
+  findCopy,
+  type PassedOver,
+  type SearchedStore,
+} from './find-copy.js';
+import {
   type FoundSnapshot,
   type ReadableStore,
   recordedRows,
@@ -24,6 +32,9 @@ import {
 export interface DrillJobOrder {
   snapshot: string;
   guest: string;
+  /** The one that has the copy which is booted. */
+  store: string;
+  passedOver: PassedOver[];
   /** @throws SnapshotDamaged, which is an outcome of the drill */
   source: () => RestoreSource;
   config: DrillConfig;
@@ -42,7 +53,7 @@ export interface DrillHistory extends JobHistory {
  * 1. the job stands in the history;
  * 2. the snapshot's disks are copied, and the copies booted in a box, until the guest has proved that it lives;
  * 3. box and copies are gone;
- * 4. how it ended stands with the snapshot, if it came to an outcome, and the job's end in the history.
+ * 4. how it ended stands with the copy that was booted, if it came to an outcome, and the job's end in the history.
  * A snapshot that does not pass is a failed job. A drill works without a history, as a restore does.
  * @param history an error in its place says why there is none
  */
@@ -51,9 +62,9 @@ export async function drill(
   history: DrillHistory | UmlsnapError,
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
-  const { snapshot, guest } = order;
+  const { snapshot, guest, store, passedOver } = order;
   return await recordedIfPossible(history, { kind: 'drill', guest, trigger }, async (run) => {
-    run.facts = { snapshot, drill: null, steps: [], console: [], foundLine: null };
+    run.facts = { snapshot, store, passedOver, drill: null, steps: [], console: [], foundLine: null };
     onJob?.(run.job);
     const steps = new StepBook(run);
     const outcome = await outcomeOf(order, run, steps);
@@ -66,14 +77,22 @@ export async function drill(
       ...{ console: outcome.console, foundLine: outcome.foundLine },
     });
     const problem = failed ? explainError(failed) : null;
-    await record(history, run, steps.phases, { snapshot, guest, passed: !failed, problem });
+    await record(history, run, steps.phases, { snapshot, guest, store, passed: !failed, problem });
     if (failed) throw failed;
   });
 }
 
+/** The copy that is to be booted: one that failed a drill may be drilled again, and of one that is damaged a drill tells it. */
+export async function findDrilled<S extends SearchedStore>(
+  { stores, history }: CopyHouse<S>,
+  wish: Pick<CopyWish, 'name' | 'store'>,
+): Promise<FoundCopy<S>> {
+  return await findCopy({ stores, history, isDrilled: () => false }, { ...wish, takesUnsound: true });
+}
+
 /** Drills a snapshot of a store, which nobody can remove meanwhile. @throws NoSuchSnapshot when somebody has by now */
 export async function drillFound(
-  found: FoundSnapshot<ReadableStore>,
+  found: FoundSnapshot<ReadableStore> & Partial<Pick<FoundCopy, 'passedOver'>>,
   { config, history }: { config: DrillConfig; history: (DrillHistory & SnapshotIndex) | UmlsnapError },
   { wait, signal }: Pick<DrillJobOrder, 'wait' | 'signal'>,
   origin?: JobOrigin,
@@ -81,7 +100,8 @@ export async function drillFound(
   const { snapshot, guest } = found.stored;
   const rows = await recordedRows(history, guest);
   const source = () => restoreSourceOf(found, rows);
-  const order = { snapshot, guest, source, config, wait, signal };
+  const { passedOver = [] } = found;
+  const order = { snapshot, guest, passedOver, store: found.store.name, source, config, wait, signal };
   return await whileReading(found, () => drill(order, history, origin));
 }
 

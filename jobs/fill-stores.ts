@@ -9,6 +9,7 @@ import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { retain, retentionPlanner } from '../src/snapshot/retain.js';
+import { type Findings, findingsIn } from '../src/store/soundness.js';
 import type { Store } from '../src/store/store.js';
 import { clearStaging } from './clear-staging.js';
 import { recordedRows, restoreSourceOf, type SnapshotIndex, whileReading } from './find-snapshot.js';
@@ -75,7 +76,8 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
   try {
     await withPartOf(target, order, async () => {
       await checkStore(target, history);
-      const carriable = await carriableInto(target, order, filled);
+      const findings = await findingsIn(history, { guest: config.name });
+      const carriable = await carriableInto(target, order, findings, filled);
       const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
       const missing = missingIn(await target.list(config.name), carriable, planner);
       await carry(missing, target, await recordedRows(history, config.name), { ...order, history }, filled);
@@ -97,21 +99,25 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
 async function carriableInto(
   target: Store,
   { config, stores }: FillOrder,
+  findings: Findings,
   filled: Filled,
 ): Promise<Carriable[]> {
   const { capturedInto, isStaging, filled: others } = stores;
-  const captured = await carriableFrom([capturedInto], config.name);
+  const captured = await carriableFrom([capturedInto], config.name, findings);
   const [archive] = others;
   if (!isStaging || archive === undefined || archive === target) return captured;
   try {
-    return await carriableFrom([capturedInto, archive], config.name);
+    return await carriableFrom([capturedInto, archive], config.name, findings);
   } catch (error) {
     filled.problems.push(explainError(error));
     return captured;
   }
 }
 
-/** The store is the truth and its index follows: a row MUST NOT come before the snapshot is durable there. */
+/**
+ * The store is the truth and its index follows: a row MUST NOT come before the snapshot is durable there. What was found of a copy
+ * that was there before MUST be gone before that: it says nothing of this one.
+ */
 async function carry(
   missing: Carriable[],
   target: Store,
@@ -126,6 +132,7 @@ async function carry(
       const { snapshot } = found.stored;
       const told = (progress: ImageProgress) => onProgress?.({ store: target.name, snapshot, ...progress });
       const kept = await whileReading(found, () => target.receive(source, { signal, onProgress: told }));
+      await history.forgetFindings(target.name, kept.snapshot);
       const record = recordOf(target.name, kept, await target.storedBytesOf(kept));
       await history.recordSnapshot(record);
       filled.carried.push(kept.snapshot);

@@ -1,10 +1,10 @@
-import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import { requireBelievable } from '../src/store/largest-snapshot.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
-import type { SoundSnapshot, StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /** A store of any kind, to read from. */
 export type ReadableStore = Pick<
@@ -20,47 +20,12 @@ export interface FoundSnapshot<S extends ReadableStore> {
   stored: StoredSnapshot;
 }
 
-/** Which stores were used before; an error in its place is a history that can't be used. */
-export type StoreIndex = { storeId(store: string): Promise<string | null> } | UmlsnapError;
-
-/**
- * Looks for a snapshot in each store, in the given order. A store that can't be reached is passed over as long as
- * another one has the snapshot.
- * @throws NoSuchSnapshot, or what is wrong with the store that could not be asked
- */
-export async function findSnapshot<S extends ReadableStore>(
-  stores: S[],
-  snapshot: string,
-  history: StoreIndex,
-): Promise<FoundSnapshot<S>> {
-  let unreachable: unknown;
-  for (const store of stores) {
-    try {
-      return { store, stored: await store.read(snapshot) };
-    } catch (error) {
-      unreachable ??= await whyNotAsked(store, history, error);
-    }
-  }
-  throw unreachable ?? new UmlsnapError('NoSuchSnapshot', { snapshot });
-}
-
 /** Runs `use`, which reads a snapshot, while nobody can remove it. @throws NoSuchSnapshot when somebody has by now */
 export async function whileReading<T>(
   { store, stored }: FoundSnapshot<ReadableStore>,
   use: () => Promise<T>,
 ): Promise<T> {
   return store.whileReading ? await store.whileReading(stored, use) : await use();
-}
-
-/** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */
-async function whyNotAsked(store: ReadableStore, history: StoreIndex, error: unknown): Promise<unknown> {
-  const known = history instanceof UmlsnapError ? null : await history.storeId(store.name);
-  try {
-    if (!(await store.isMounted(known))) return undefined;
-  } catch (whyNotMounted) {
-    return whyNotMounted;
-  }
-  return isError(error, 'NoSuchSnapshot') ? undefined : error;
 }
 
 export interface SnapshotIndex {
@@ -81,28 +46,35 @@ export async function recordedRows(
   }
 }
 
+/** What speaks against a snapshot as it lies in its store, by its own word and the history's; undefined: nothing. */
+export function problemWith(
+  { store, stored }: FoundSnapshot<ReadableStore>,
+  rows: readonly SnapshotRecord[],
+): string | undefined {
+  if (!('manifest' in stored)) return stored.damaged;
+  const row = rows.find(({ snapshot, store: of }) => snapshot === stored.snapshot && of === store.name);
+  const isOther = row && !isRecorded(stored.manifest, stored.manifestSha256, row.manifestSha256);
+  return isOther ? 'its manifest is not the one that the history has recorded' : undefined;
+}
+
 /**
  * A snapshot as something to restore from.
  * @param rows the history's rows, if there is a history: a manifest that is not the recorded one is not trusted
  * @throws SnapshotDamaged, TooLarge
  */
 export function restoreSourceOf<S extends ReadableStore>(
-  { store, stored }: FoundSnapshot<S>,
+  found: FoundSnapshot<S>,
   rows: SnapshotRecord[],
 ): RestoreSource {
+  const { store, stored } = found;
   const { snapshot } = stored;
-  if (!('manifest' in stored))
-    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
-  const sound: SoundSnapshot = stored;
-  const row = rows.find((record) => record.snapshot === snapshot && record.store === store.name);
-  if (row && !isRecorded(sound.manifest, sound.manifestSha256, row.manifestSha256)) {
-    const problem = 'its manifest is not the one that the history has recorded';
-    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
-  }
-  requireBelievable(sound.manifest, store.largestSnapshotBytes);
+  const problem = problemWith(found, rows);
+  if (!isSound(stored) || problem !== undefined)
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: problem ?? '' });
+  requireBelievable(stored.manifest, store.largestSnapshotBytes);
   return {
-    manifest: sound.manifest,
-    openFile: (file) => store.openFile(sound, file),
-    openBacking: (file) => store.openBacking(sound, file),
+    manifest: stored.manifest,
+    openFile: (file) => store.openFile(stored, file),
+    openBacking: (file) => store.openBacking(stored, file),
   };
 }

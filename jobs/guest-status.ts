@@ -3,6 +3,7 @@ import { conditionOf, type GuestCondition } from '../src/guest/guest-condition.j
 import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
 import { nextRunOf } from '../src/schedule/next-run.js';
+import { Findings, type UnsoundCopy } from '../src/store/soundness.js';
 import { lookForAgent } from './look-for-agent.js';
 
 /** A guest of the config, now: as it is, and what the history knows of it. */
@@ -19,13 +20,15 @@ export interface GuestStatus extends GuestCondition {
     consistency: string;
     store: string;
   } | null;
+  /** Copies of its snapshots that are not sound, newest first: none of them is the last snapshot. */
+  unsound: UnsoundCopy[];
   /** Whatever else was done since: a dry run or a verification says nothing of how the guest's backups go. */
   lastBackup: { job: string; status: string; startedAt: string; finishedAt: string | null } | null;
   /** null: it has no schedule. */
   nextRun: { at: string; isOverdue: boolean } | null;
 }
 
-type StatusHistory = Pick<SqliteHistory, 'jobs' | 'snapshots' | 'lastSlot' | 'openPauses'>;
+type StatusHistory = Pick<SqliteHistory, 'jobs' | 'newestSound' | 'badFindings' | 'lastSlot' | 'openPauses'>;
 
 export interface StatusHouse {
   stateDirectory: string;
@@ -42,7 +45,7 @@ export async function guestStatus(config: GuestConfig, house: StatusHouse, now: 
   const { state, pid } = condition;
   const isAsked = state === 'running' && pid !== null;
   const agent = isAsked ? await lookForAgent({ config, stateDirectory, pid, source }) : null;
-  const nothing = { pausedByJob: null, lastSnapshot: null, lastBackup: null, nextRun: null };
+  const nothing = { pausedByJob: null, lastSnapshot: null, unsound: [], lastBackup: null, nextRun: null };
   const known = history === null ? nothing : await knownOf(config, history, now);
   return { guest: config.name, ...condition, agent, ...known };
 }
@@ -53,7 +56,8 @@ async function knownOf(config: GuestConfig, history: StatusHistory, now: Date) {
   const pauses = await history.openPauses();
   return {
     pausedByJob: pauses.find((pause) => pause.guest === guest)?.job ?? null,
-    lastSnapshot: await lastSnapshotOf(guest, history, now),
+    lastSnapshot: await lastSnapshotOf(config, history, now),
+    unsound: new Findings(await history.badFindings({ guest })).unsound(() => config.isDrilled),
     lastBackup: backup
       ? {
           ...{ job: backup.job, status: backup.status },
@@ -65,11 +69,11 @@ async function knownOf(config: GuestConfig, history: StatusHistory, now: Date) {
 }
 
 async function lastSnapshotOf(
-  guest: string,
+  config: GuestConfig,
   history: StatusHistory,
   now: Date,
 ): Promise<GuestStatus['lastSnapshot']> {
-  const [newest] = await history.snapshots({ guest });
+  const [newest] = await history.newestSound([config]);
   if (!newest) return null;
   const { snapshot, takenAt, consistency, store } = newest;
   const ageSeconds = Math.max(0, Math.round((now.getTime() - Date.parse(takenAt)) / 1000));

@@ -2,18 +2,18 @@ import type { Config } from '../src/config/config.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { JobFilter } from '../src/history/job-queries.js';
 import type { Store } from '../src/store/store.js';
-import type { StoreIndex } from './find-snapshot.js';
 
 /** What may know a guest that the config no longer has. An error in place of the history is one that can't be used. */
 export interface GuestTraces {
   config: Config;
   stores: readonly Pick<Store, 'name' | 'isMounted' | 'list'>[];
   history:
-    | (Exclude<StoreIndex, UmlsnapError> & {
+    | {
+        storeId(store: string): Promise<string | null>;
         jobs(filter: JobFilter): Promise<unknown[]>;
         snapshots(filter: { guest: string }): Promise<unknown[]>;
         events(filter: { guest: string; limit: number }): Promise<unknown[]>;
-      })
+      }
     | UmlsnapError;
 }
 

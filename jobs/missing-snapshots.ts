@@ -1,5 +1,6 @@
 import type { RetentionPlanner } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
+import type { Findings } from '../src/store/soundness.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /** A snapshot that can be carried, and where it lies. */
@@ -8,11 +9,19 @@ export interface Carriable {
   stored: SoundSnapshot;
 }
 
-/** What these stores hold of a guest, each snapshot once: as the first of them has it. */
-export async function carriableFrom(stores: Store[], guest: string): Promise<Carriable[]> {
+/**
+ * What these stores hold of a guest, each snapshot once: as the first of them has it whose copy is not damaged. Whether it boots is
+ * no matter of its bytes.
+ */
+export async function carriableFrom(
+  stores: Store[],
+  guest: string,
+  findings: Findings,
+): Promise<Carriable[]> {
   const found = new Map<string, Carriable>();
   for (const store of stores) {
     for (const stored of (await store.list(guest)).filter(isSound)) {
+      if (findings.soundnessOf(store.name, stored, false).type === 'damaged') continue;
       if (!found.has(stored.snapshot)) found.set(stored.snapshot, { store, stored });
     }
   }

@@ -1,5 +1,5 @@
 import type { Store } from '../src/store/store.js';
-import { findSnapshot } from './find-snapshot.js';
+import { type CopyHouse, findCopy } from './find-copy.js';
 import { type PinHistory, setPinned } from './set-pinned.js';
 
 export interface Pinned {
@@ -14,14 +14,13 @@ export interface Pinned {
 /**
  * Pins a snapshot, which no rule removes then, or lets the rules decide about it again; in every store that has it.
  * @param name may be `guest@latest`
- * @throws as `findSnapshot` and `setPinned`
+ * @throws as `findCopy` and `setPinned`
  */
 export async function pin(
   name: string,
   pinned: boolean,
-  house: { stateDirectory: string; stores: Store[]; history: PinHistory },
+  house: CopyHouse<Store> & { stateDirectory: string; history: PinHistory },
 ): Promise<Pinned> {
-  const { stores, history } = house;
-  const { snapshot, guest } = (await findSnapshot(stores, name, history)).stored;
-  return { snapshot, ...(await setPinned(house, { snapshot, guest, pinned }, history)) };
+  const { snapshot, guest } = (await findCopy(house, { name, takesUnsound: true })).stored;
+  return { snapshot, ...(await setPinned(house, { snapshot, guest, pinned }, house.history)) };
 }

@@ -9,9 +9,12 @@ import type { RestoreSource } from '../src/restore/restore-source.js';
 import { scratchDirectory } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
 import { backingFile, checkStoredFile, diskFile } from '../src/store/stored-file.js';
+import { type CopyHouse, type FoundCopy, readingCopy } from './find-copy.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 
 export interface RestoreFilesOrder {
+  found: FoundCopy;
+  house: CopyHouse;
   source: RestoreSource;
   /** As the guest calls it, with or without its first slash. */
   path: string;
@@ -28,14 +31,15 @@ export interface RestoreFilesOrder {
  * @param history an error in its place says why there is none
  */
 export async function restoreFiles(
-  { source, path, directory, files }: RestoreFilesOrder,
+  { found, house, source, path, directory, files }: RestoreFilesOrder,
   history: JobHistory | UmlsnapError,
 ): Promise<JobSummary> {
   const { snapshot, guest } = source.manifest;
   const { device, signal } = files;
   return await recordedIfPossible(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
-    run.facts = { snapshot, disk: device, path };
-    await requireSound(source, device, signal);
+    const { passedOver } = found;
+    run.facts = { snapshot, store: found.store.name, passedOver, disk: device, path };
+    await readingCopy(house, found, () => requireSound(source, device, signal));
     await withExtImage(source, files, async ({ image, warnings }) => {
       run.warnings.push(...warnings);
       const top = await findFile(image, path, { snapshot, device });

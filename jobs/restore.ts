@@ -5,6 +5,7 @@ import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
 import { ByteProgress } from './byte-progress.js';
+import { type CopyHouse, type FoundCopy, readingCopy } from './find-copy.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 
@@ -13,9 +14,10 @@ export type RestoreTarget =
   | { to: 'place'; config: GuestConfig; keepReplaced: boolean };
 
 export interface RestoreOrder {
+  found: FoundCopy;
+  house: CopyHouse;
   source: RestoreSource;
   target: RestoreTarget;
-  storePath: string;
   stateDirectory: string;
   signal: AbortSignal;
   /** How far all of it is. */
@@ -31,15 +33,15 @@ export interface RestoreOrder {
  * @throws Busy; any other failure is in the summary
  */
 export async function restore(order: RestoreOrder, history: JobHistory | UmlsnapError): Promise<JobSummary> {
-  const { source, target, signal } = order;
+  const { found, house, source, target, signal } = order;
   const { snapshot, guest } = source.manifest;
   const work = () =>
     recordedIfPossible(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
-      run.facts = { snapshot };
-      run.facts.disks = await bringBack(order);
+      run.facts = { snapshot, store: found.store.name, passedOver: found.passedOver };
+      run.facts.disks = await readingCopy(house, found, () => bringBack(order));
     });
   if (target.to === 'directory') return await work();
-  const locks = await guestLocks('restore', target.config, [order.storePath], order.stateDirectory);
+  const locks = await guestLocks('restore', target.config, [found.store.path], order.stateDirectory);
   return await withLocks({ ...locks, wait: false, signal }, work);
 }
 

@@ -3,11 +3,12 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord, VerificationRecord } from '../src/history/records.js';
 import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verify-order.js';
 import type { Store } from '../src/store/store.js';
-import { type FoundSnapshot, findSnapshot, type ReadableStore } from './find-snapshot.js';
+import { type CopyHouse, findCopy, type PassedOver, type SearchedStore } from './find-copy.js';
+import type { FoundSnapshot } from './find-snapshot.js';
 
 /** What is to be verified. Of null: every guest, also those that the config no longer has. */
 export type VerifyWish =
-  | { of: 'snapshot'; snapshot: string }
+  | { of: 'snapshot'; snapshot: string; store?: string | undefined }
   | { of: 'guest'; guest: string | null }
   /** As much as a scheduled run has to read, so that each snapshot is read once in the period. */
   | { of: 'due'; withinMs: number; nextRun: Date | null };
@@ -18,8 +19,8 @@ export function guestOfWish(wish: VerifyWish): string | null {
   return wish.of === 'guest' ? wish.guest : null;
 }
 
-export type VerifiableStore = ReadableStore &
-  Pick<Store, 'type' | 'list'> & {
+export type VerifiableStore = SearchedStore &
+  Pick<Store, 'type'> & {
     /** Of one that has checks of its own beyond those of its snapshots. */
     checkRepository?(
       readDataPercent: number,
@@ -40,6 +41,8 @@ export interface Targets {
   targets: Target[];
   /** Of stores that could not be asked. */
   warnings: string[];
+  /** Of a named one: the stores that were asked before, and why it is not theirs. */
+  passedOver: PassedOver[];
 }
 
 /**
@@ -48,17 +51,18 @@ export interface Targets {
  */
 export async function findTargets(
   wish: VerifyWish,
-  stores: VerifiableStore[],
+  house: CopyHouse<VerifiableStore>,
   index: VerifyIndex | UmlsnapError,
   now: Date,
 ): Promise<Targets> {
   if (wish.of === 'snapshot') {
-    const found = await findSnapshot(stores, wish.snapshot, index);
-    return { targets: [targetOf(found, [])], warnings: [] };
+    // What is known to be damaged may be looked at again.
+    const found = await findCopy(house, { name: wish.snapshot, store: wish.store, takesUnsound: true });
+    return { targets: [targetOf(found, [])], warnings: [], passedOver: found.passedOver };
   }
   const verified = await verifiedSoFar(index);
-  const all: Targets = { targets: [], warnings: [] };
-  for (const store of stores) {
+  const all: Targets = { targets: [], warnings: [], passedOver: [] };
+  for (const store of house.stores) {
     try {
       const guest = wish.of === 'guest' ? (wish.guest ?? undefined) : undefined;
       const listed = (await isThere(store, index)) ? await store.list(guest) : [];

@@ -4,7 +4,7 @@ import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
-import type { SnapshotIndex } from './find-snapshot.js';
+import type { CopyIndex } from './find-copy.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
 import { type VerifyProgress, VerifyTally } from './verify-tally.js';
 import { type VerifyOrder, verifyTarget } from './verify-target.js';
@@ -19,13 +19,14 @@ import {
 
 export type VerifyHistory = JobHistory &
   VerifyIndex &
-  SnapshotIndex & { recordVerification(verification: VerificationRecord): Promise<void> };
+  CopyIndex & { recordVerification(verification: VerificationRecord): Promise<void> };
 
 export interface VerifyHouse {
   config: Config;
   stores: VerifiableStore[];
   /** An error in its place says why there is none. */
   history: VerifyHistory | UmlsnapError;
+  isDrilled(guest: string): boolean;
 }
 
 export interface VerifyWork {
@@ -49,7 +50,7 @@ export async function verify(
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
   const { history } = house;
-  const { targets, warnings } = await findTargets(wish, house.stores, history, new Date());
+  const { targets, warnings, passedOver } = await findTargets(wish, house, history, new Date());
   const intent = { kind: 'verify' as const, guest: guestOfWish(wish), trigger };
   return await recordedIfPossible(history, intent, async (run) => {
     onJob?.(run.job);
@@ -64,7 +65,7 @@ export async function verify(
       }
       if (wish.of !== 'snapshot') await checkStores(targets, work.signal, tally);
     } finally {
-      run.facts = tally.facts(wish.of === 'snapshot');
+      run.facts = { ...tally.facts(wish.of === 'snapshot'), ...(wish.of === 'snapshot' && { passedOver }) };
       run.warnings.push(...tally.warnings());
     }
     tally.requireAllGood(wish.of === 'snapshot');

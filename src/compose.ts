@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { CopyHouse } from '../jobs/find-copy.js';
 import type { GuestStores } from '../jobs/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
 import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';
@@ -15,6 +16,8 @@ import { TarStore } from './store/tar/tar-store.js';
 export class House {
   readonly config: Config;
   readonly history: SqliteHistory;
+  /** See `CopyHouse`. */
+  readonly isDrilled = (guest: string): boolean => isDrilled(this.config, guest);
 
   constructor(config: Config, history: SqliteHistory) {
     this.config = config;
@@ -49,6 +52,16 @@ export class House {
   storesOf(guest: GuestConfig): GuestStores {
     return storesOf(this.config, guest);
   }
+}
+
+/** Where copies of snapshots are looked for, with a history or without one. */
+export function copyHouse(config: Config, history: SqliteHistory | UmlsnapError): CopyHouse<Store> {
+  return { stores: allStores(config), history, isDrilled: (guest) => isDrilled(config, guest) };
+}
+
+/** Of a guest that it does not have, a config wants nothing. */
+function isDrilled({ guests }: Config, guest: string): boolean {
+  return guests[guest]?.isDrilled ?? false;
 }
 
 /** Runs `use` with the house of a config, its history open. @throws HistoryUnusable, HistoryLocked */

@@ -178,8 +178,23 @@ const texts: Texts = {
     `${f.path} exists already and is left as it is. Choose an empty place, or restore --in-place.`,
   NotOurs: (f) =>
     `${f.path} was not put there by umlsnap: nothing was removed. Look at it, and move it elsewhere.`,
-  SnapshotDamaged: (f) =>
-    `Snapshot ${f.snapshot} is damaged: ${closed(f.problem)} It must not be restored; take another one.`,
+  SnapshotDamaged: (f) => {
+    const { snapshot, soundIn = [], copies = [] } = f;
+    const [elsewhere] = soundIn;
+    const where = f.store === undefined ? '' : ` in store ${f.store}`;
+    if (elsewhere !== undefined)
+      return `Snapshot ${snapshot}${where} is damaged: ${closed(f.problem)} Its copy in ${soundIn.map((store) => `store ${store}`).join(', ')} is sound: take that with \`--store ${elsewhere}\`; \`umlsnap verify ${snapshot} --heal\` brings this one back from it.`;
+    if (copies.length === 0)
+      return `Snapshot ${snapshot}${where} is damaged: ${closed(f.problem)} It must not be restored; take another one.`;
+    const usable = copies.find(({ type }) => type !== 'damaged');
+    return [
+      `No copy of snapshot ${snapshot} is sound:`,
+      ...copies.map((copy) => `  in store ${copy.store}: ${closed(copy.problem)}`),
+      usable
+        ? `Take another snapshot; or this one all the same, with \`--store ${usable.store}\`.`
+        : 'It must not be restored; take another one, or look again whether it is still damaged with `umlsnap verify`.',
+    ].join('\n');
+  },
   NoCowPair: (f) =>
     `Snapshot ${f.snapshot} is as it was captured, but ${f.file} makes no disk with its backing file: ${closed(f.problem)} Nothing was restored. Restore it without --merge to look at the two, or take another one.`,
   RestoreFailed: (f) =>

@@ -52,6 +52,13 @@ export interface ConfigProblem {
   message: string;
 }
 
+/** A copy of a snapshot that is not to be relied on: `damaged` can't be restored, the others can, by name of their store. */
+export interface UnsoundCopy {
+  store: string;
+  type: 'damaged' | 'badFilesystem' | 'failedDrill';
+  problem: string;
+}
+
 /** A snapshot that a verification of many has found to be bad. */
 export interface BadSnapshot {
   snapshot: string;
@@ -134,7 +141,16 @@ export interface FactsByCode {
   TargetInUse: { path: string; pid: number | null };
   TargetExists: { path: string };
   NotOurs: { path: string };
-  SnapshotDamaged: { snapshot: string; problem: string };
+  SnapshotDamaged: {
+    snapshot: string;
+    problem: string;
+    /** The store with this copy, where others were looked for. */
+    store?: string;
+    /** Stores that have a sound copy. */
+    soundIn?: string[];
+    /** Every copy that there is, none of which is sound. */
+    copies?: UnsoundCopy[];
+  };
   NoCowPair: { snapshot: string; file: string; problem: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
   // export and import

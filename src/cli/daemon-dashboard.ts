@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { pin } from '../../jobs/pin.js';
-import { allStores } from '../compose.js';
+import { House } from '../compose.js';
 import type { Config, DashboardConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import type { RequestDesk } from '../control/request-desk.js';
@@ -60,8 +60,7 @@ export class DaemonDashboard {
       isAtWork: async (guest) => (await holderOf(leaseLock(options.config().state, guest))) !== undefined,
       pin: async (snapshot, pinned) => {
         const config = options.config();
-        const house = { stateDirectory: config.state, stores: allStores(config), history: options.history };
-        await pin(snapshot, pinned, house);
+        await pin(snapshot, pinned, new House(config, options.history));
       },
       cancel: (job) => options.works.cancel(job, 'the dashboard'),
       onError: (error) => options.log.warn(explainError(asUmlsnapError(error))),

@@ -7,7 +7,7 @@ import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
-import { allStores, House, storesOf } from '../compose.js';
+import { copyHouse, House, storesOf } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import { postOnBoard } from '../control/post-on-board.js';
@@ -116,7 +116,7 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     await this.#post(silent, async (work) => {
       const summaries = await drillSample(
-        { config: config.drill, stores: allStores(config), history },
+        { config: config.drill, stores: copyHouse(config, history).stores, history },
         {
           ...{ trigger, signal: work.signal },
           onJob: (job, guest) => work.onJob({ job, kind: 'drill', guest, trigger }),
@@ -141,7 +141,7 @@ export class DaemonJobs {
         work.publish(progress);
       };
       const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
-      const house = { config, history, stores: allStores(config) };
+      const house = new House(config, history);
       const wish = { of: 'due' as const, withinMs, nextRun };
       const done = await verify(wish, house, { signal: work.signal, onProgress }, { trigger, onJob });
       work.put(done);
@@ -156,7 +156,7 @@ export class DaemonJobs {
     const config = this.#options.config();
     if (demand.type !== 'status') logRecovered(await recoverAgain(new House(config, history)), log, false);
     const house = {
-      ...{ config, history, stores: allStores(config), keepsAll: this.#keepsAll, notificationsOf },
+      ...{ config, ...copyHouse(config, history), history, keepsAll: this.#keepsAll, notificationsOf },
       storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
     const logged: Work = {

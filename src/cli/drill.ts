@@ -1,9 +1,10 @@
-import { drillFound } from '../../jobs/drill.js';
-import { findSnapshot } from '../../jobs/find-snapshot.js';
+import { drillFound, findDrilled } from '../../jobs/drill.js';
+import type { PassedOver } from '../../jobs/find-copy.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
-import { allStores } from '../compose.js';
+import { copyHouse } from '../compose.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
+import { copyText } from './copies.js';
 import { formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
@@ -14,7 +15,7 @@ import { throughDaemon } from './through-daemon.js';
 export async function drillVerb(
   context: Context,
   name: string,
-  options: { wait?: boolean },
+  options: { wait?: boolean; store?: string },
 ): Promise<ExitCode> {
   const config = await configOf(context);
   return await withInterrupt(async (signal) => {
@@ -23,10 +24,11 @@ export async function drillVerb(
       tellSteps(context, summary);
       exitCode = reportSummary(context.output, summary);
     };
-    const request = { type: 'drill', text: name };
+    const { store } = options;
+    const request = { type: 'drill', text: name, ...(store !== undefined && { options: { store } }) };
     if (await throughDaemon({ config, request, onSummary, signal })) return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const found = await findSnapshot(allStores(config), name, history);
+      const found = await findDrilled(copyHouse(config, history), { name, store });
       const order = { wait: options.wait ?? false, signal };
       onSummary(await drillFound(found, { config: config.drill, history }, order));
     });
@@ -41,6 +43,10 @@ export interface DrillStepFact {
 }
 
 function tellSteps({ output }: Context, summary: JobSummary): void {
+  tell(
+    output,
+    copyText(summary as JobSummary & { snapshot: string; store: string; passedOver: PassedOver[] }),
+  );
   const steps = summary.steps as DrillStepFact[];
   const told = steps.map(
     ({ step, tookMs, outcome }) => `${step} ${formatMs(tookMs)}${outcome === 'done' ? '' : ', in vain'}`,

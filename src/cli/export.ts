@@ -1,15 +1,18 @@
 import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
-import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
-import { allStores } from '../compose.js';
+import { findCopy, readingCopy } from '../../jobs/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { copyHouse } from '../compose.js';
 import type { Compression } from '../config/store-config.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { ImageProgress } from '../image/image-work.js';
 import { writeArchive } from '../store/tar/write-archive.js';
 import { type Context, configOf } from './context.js';
+import { copyLine } from './copies.js';
 import { withInterrupt } from './interrupt.js';
+import { warn } from './output.js';
 import { ProgressLine } from './progress-line.js';
 import { withStartedHistoryIfAny } from './start.js';
 
@@ -19,7 +22,7 @@ const compressions: readonly Compression[] = ['zstd', 'gzip', 'none'];
 export async function exportVerb(
   context: Context,
   name: string,
-  options: { compression?: string },
+  options: { compression?: string; store?: string },
 ): Promise<ExitCode> {
   const compression = compressions.find((known) => known === (options.compression ?? 'zstd'));
   if (compression === undefined) {
@@ -36,7 +39,9 @@ export async function exportVerb(
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const found = await findSnapshot(allStores(config), name, history);
+      const house = copyHouse(config, history);
+      const found = await findCopy(house, { name, store: options.store });
+      if (!context.output.quiet) warn(copyLine(found));
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       // Standard output is the archive's: nothing else goes there, whatever was asked for.
       const line = new ProgressLine({ ...context.output, json: false });
@@ -45,14 +50,13 @@ export async function exportVerb(
         line.show({ guest, phase: 'export', doneBytes, totalBytes: sizeBytes });
       await withOutput(async (fd) => {
         const work = { signal, onProgress };
-        await whileReading(found, () => writeArchive(source, { fd, compression }, work)).catch(
-          (error: unknown) => {
-            signal.throwIfAborted();
-            if (errnoOf(error) === undefined) throw error;
-            const { snapshot } = source.manifest;
-            throw new UmlsnapError('ExportFailed', { snapshot, problem: problemOf(error) }, error);
-          },
-        );
+        const written = () => writeArchive(source, { fd, compression }, work);
+        await readingCopy(house, found, () => whileReading(found, written)).catch((error: unknown) => {
+          signal.throwIfAborted();
+          if (errnoOf(error) === undefined) throw error;
+          const { snapshot } = source.manifest;
+          throw new UmlsnapError('ExportFailed', { snapshot, problem: problemOf(error) }, error);
+        });
       });
       return exitCodes.done;
     }),

@@ -1,6 +1,7 @@
-import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { findCopy, readingCopy } from '../../jobs/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
-import { allStores } from '../compose.js';
+import { copyHouse } from '../compose.js';
 import type { Config } from '../config/config.js';
 import type { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -9,6 +10,7 @@ import { type ListedFile, listFiles } from '../files/list-files.js';
 import { withExtImage } from '../files/with-ext-image.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { type Context, configOf } from './context.js';
+import { copyLine } from './copies.js';
 import { formatTime } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { printRows, reportSummary, tell, warn } from './output.js';
@@ -19,14 +21,17 @@ export async function filesVerb(
   context: Context,
   name: string,
   path: string,
-  options: { disk?: string },
+  options: { disk?: string; store?: string },
 ): Promise<ExitCode> {
   const config = await configOf(context);
   const device = options.disk ?? 'ubd0';
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const { found, source, files } = await filesOf(config, history, name, device, signal);
-      return await whileReading(found, () =>
+      const wish = { name, store: options.store, device };
+      const { found, house, source, files } = await filesOf(config, history, wish, signal);
+      // Beside the list, which may be for another program.
+      if (!context.output.quiet) warn(copyLine(found));
+      const look = () =>
         withExtImage(source, files, async ({ image, warnings }) => {
           const { snapshot } = source.manifest;
           const listing = await listFiles(image, await findFile(image, path, { snapshot, device }));
@@ -34,8 +39,8 @@ export async function filesVerb(
           if (listing.unreadable > 0) warnings.push(`${listing.unreadable} files can't be read`);
           for (const warning of warnings) warn(`warning: ${warning}`);
           return warnings.length > 0 ? exitCodes.warnings : exitCodes.done;
-        }),
-      );
+        });
+      return await readingCopy(house, found, () => whileReading(found, look));
     }),
   );
 }
@@ -43,13 +48,14 @@ export async function filesVerb(
 /** `umlsnap restore NAME --path PATH --to DIR`. */
 export async function restoreFilesTo(
   context: Context,
-  { name, path, device, directory }: { name: string; path: string; device: string; directory: string },
+  { path, directory, ...wish }: FilesWish & { path: string; directory: string },
 ): Promise<ExitCode> {
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const { found, source, files } = await filesOf(config, history, name, device, signal);
-      const order = { source, path, directory, files };
+      const { found, house, source, files } = await filesOf(config, history, wish, signal);
+      tell(context.output, copyLine(found));
+      const order = { found, house, source, path, directory, files };
       const summary = await whileReading(found, () => restoreFiles(order, history));
       const restored = summary.restored as { path: string } | undefined;
       if (restored) tell(context.output, restored.path);
@@ -58,17 +64,23 @@ export async function restoreFilesTo(
   );
 }
 
+interface FilesWish {
+  name: string;
+  store: string | undefined;
+  device: string;
+}
+
 async function filesOf(
   config: Config,
   history: SqliteHistory | UmlsnapError,
-  name: string,
-  device: string,
+  { name, store, device }: FilesWish,
   signal: AbortSignal,
 ) {
-  const found = await findSnapshot(allStores(config), name, history);
+  const house = copyHouse(config, history);
+  const found = await findCopy(house, { name, store });
   const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
   const places = filesPlaces(found.store, config);
-  return { found, source, files: { device, places, user: config.drill.user, signal } };
+  return { found, house, source, files: { device, places, user: config.drill.user, signal } };
 }
 
 const letters: Record<ListedFile['type'], string> = {

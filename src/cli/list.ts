@@ -6,6 +6,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { sizesOf } from '../store/manifest.js';
+import { adviceFor, findingsIn, type Soundness, unsoundWord } from '../store/soundness.js';
 import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf } from './context.js';
@@ -19,8 +20,12 @@ interface ListedRow {
   snapshot: string;
   store: string;
   guest: string;
-  /** `waiting`: it is good, and waits to be carried into this store. */
+  /** `damaged`: by its store, or by its last verification. `waiting`: it waits to be carried into this store. */
   state: 'sound' | 'waiting' | 'damaged' | 'unreachable';
+  /** Whether it is to be relied on, with what is known beside that. */
+  soundness: Soundness;
+  /** The store that has it now: where it waits, the staging of its store. */
+  liesIn: string;
   takenAt: string | null;
   consistency: string | null;
   dirtyKib: number | null;
@@ -60,11 +65,26 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
     await addDrills(rows, history);
     rows.sort((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
     if (!(history instanceof UmlsnapError)) problems += await addVerifications(rows, history);
+    const findings = await findingsIn(history, guest === undefined ? {} : { guest });
+    for (const row of rows) {
+      const isDrilled = config.guests[row.guest]?.isDrilled ?? false;
+      const listed = row.problem === null ? row : { ...row, damaged: row.problem };
+      row.soundness = findings.soundnessOf(row.liesIn, listed, isDrilled);
+      if (row.soundness.type === 'damaged' && row.state !== 'unreachable') row.state = 'damaged';
+    }
     print(context, rows);
-    for (const row of rows)
-      if (row.state === 'damaged') warn(`warning: ${row.snapshot} is damaged: ${row.problem}`);
-    return problems > 0 || rows.some((row) => row.state === 'damaged') ? exitCodes.warnings : exitCodes.done;
+    const unsound = rows.filter(({ soundness }) => soundness.type !== 'sound');
+    for (const row of unsound) warnOf(row, rows);
+    return problems > 0 || unsound.length > 0 ? exitCodes.warnings : exitCodes.done;
   });
+}
+
+/** What is wrong with a copy, and what is to be done. */
+function warnOf({ snapshot, store, soundness }: ListedRow, rows: readonly ListedRow[]): void {
+  if (soundness.type === 'sound') return;
+  const copies = rows.filter((row) => row.snapshot === snapshot);
+  const what = `${snapshot} in store ${store} is not sound: ${soundness.why}`;
+  warn(`warning: ${what}. ${adviceFor(snapshot, copies) ?? ''}`);
 }
 
 /** @returns how many problems there were: the list is of use without them */
@@ -72,7 +92,7 @@ async function addVerifications(rows: ListedRow[], history: SqliteHistory): Prom
   try {
     const verifications = await history.verifications({});
     const byName = new Map(verifications.map((one) => [`${one.store} ${one.snapshot}`, one]));
-    for (const row of rows) row.verified = byName.get(`${row.store} ${row.snapshot}`) ?? null;
+    for (const row of rows) row.verified = byName.get(`${row.liesIn} ${row.snapshot}`) ?? null;
     return 0;
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
@@ -103,7 +123,8 @@ async function listStore(
         ...record,
         storedBytes: store.type === 'restic' ? null : record.storedBytes,
         store: waitsFor(store) ?? store.name,
-        ...{ state: 'unreachable', problem: null, verified: null, ...notDrilled },
+        liesIn: store.name,
+        ...{ state: 'unreachable', problem: null, verified: null, ...sound, ...notDrilled },
       }),
     );
     return { rows, problem: explainError(error) };
@@ -111,14 +132,17 @@ async function listStore(
 }
 
 const notDrilled = { drilledAt: null, drill: null };
+const sound = { soundness: { type: 'sound' as const } };
 
 /** Of a history that can't be read has been told already. */
 async function addDrills(rows: ListedRow[], history: SqliteHistory | UmlsnapError): Promise<void> {
   if (history instanceof UmlsnapError) return;
   try {
-    const drills = new Map((await history.drills()).map((drill) => [drill.snapshot, drill]));
+    const drills = new Map(
+      (await history.drills()).map((drill) => [`${drill.store} ${drill.snapshot}`, drill]),
+    );
     for (const row of rows) {
-      const drill = drills.get(row.snapshot);
+      const drill = drills.get(`${row.liesIn} ${row.snapshot}`);
       if (drill)
         Object.assign(row, { drilledAt: drill.drilledAt, drill: drill.passed ? 'passed' : 'failed' });
     }
@@ -147,8 +171,10 @@ async function rowOf(from: Store, stored: StoredSnapshot): Promise<ListedRow> {
     return {
       snapshot,
       store,
+      liesIn: from.name,
       guest,
       state: 'damaged',
+      ...sound,
       ...unknown,
       ...sizes,
       ...notDrilled,
@@ -158,13 +184,20 @@ async function rowOf(from: Store, stored: StoredSnapshot): Promise<ListedRow> {
   }
   const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
-    ...{ snapshot, store, guest, state: archive === undefined ? 'sound' : 'waiting' },
+    ...{ snapshot, store, liesIn: from.name, guest, state: archive === undefined ? 'sound' : 'waiting' },
+    ...sound,
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     sizeBytes: sizesOf(stored.manifest).sizeBytes,
     storedBytes: await from.storedBytesOf(stored.manifest),
     ...notDrilled,
     ...{ problem: null, verified: null },
   };
+}
+
+/** What is not sound is called that, and nothing else of it matters as much. */
+function consistencyText({ soundness, state, consistency }: ListedRow): string {
+  if (soundness.type !== 'sound') return unsoundWord[soundness.type].toUpperCase();
+  return state === 'sound' ? (consistency ?? '-') : state;
 }
 
 function print(context: Context, rows: ListedRow[]): void {
@@ -176,7 +209,7 @@ function print(context: Context, rows: ListedRow[]): void {
     snapshot: (row) => row.snapshot,
     store: (row) => row.store,
     'taken (local time)': (row) => formatTime(row.takenAt),
-    consistency: (row) => (row.state === 'sound' ? (row.consistency ?? '-') : row.state),
+    consistency: (row) => consistencyText(row),
     method: (row) => row.method ?? '-',
     pause: (row) => formatMs(row.pausedMs),
     size: (row) => formatBytes(row.sizeBytes),

@@ -48,6 +48,8 @@ function compileAhead(): void {
 type Run = (verb: (context: Context) => Promise<ExitCode>) => Promise<void>;
 type Options = Record<string, never>;
 
+const fromStore = 'the copy in this store (default: the first sound one, in the order of the config)';
+
 function addSnapshotVerbs(program: Command, run: Run): void {
   const collect = (value: string, before: string[]) => [...before, value];
   program
@@ -79,6 +81,7 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .option('--in-place', "in the place of the guest's own disks; the guest must be halted")
     .option('--merge', 'with --to: each COW disk as one raw image')
     .option('--keep-replaced', 'with --in-place: keep the disks that were replaced')
+    .option('--store <name>', fromStore)
     .action((name: string, options: Options) =>
       run(async (context) => (await import('./restore.js')).restoreVerb(context, name, options)),
     );
@@ -88,6 +91,7 @@ function addSnapshotVerbs(program: Command, run: Run): void {
       'read a snapshot again, or all of them, hold them against their checksums and check the filesystems in them',
     )
     .option('--guest <guest>', 'all snapshots of this guest')
+    .option('--store <name>', fromStore)
     .action((name: string | undefined, options: Options) =>
       run(async (context) => (await import('./verify.js')).verifyVerb(context, name, options)),
     );
@@ -95,12 +99,14 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .command('files <name> [path]')
     .description('what a directory of a snapshot holds, on an ext2, ext3 or ext4 filesystem')
     .option('--disk <device>', 'of this disk', 'ubd0')
+    .option('--store <name>', fromStore)
     .action((name: string, path: string | undefined, options: Options) =>
       run(async (context) => (await import('./files.js')).filesVerb(context, name, path ?? '/', options)),
     );
   program
     .command('drill <name>')
     .description('boot a snapshot in a box of its own, to prove that it can be booted')
+    .option('--store <name>', fromStore)
     .option('--wait', 'wait while another snapshot is drilled')
     .action((name: string, options: Options) =>
       run(async (context) => (await import('./drill.js')).drillVerb(context, name, options)),
@@ -130,6 +136,7 @@ function addArchiveVerbs(program: Command, run: Run): void {
     .command('export <name>')
     .description('write a snapshot as one archive to standard output: umlsnap export NAME > FILE.tar.zst')
     .option('--compression <kind>', 'zstd, gzip or none (default: zstd)')
+    .option('--store <name>', fromStore)
     .action((name: string, options: Options) =>
       run(async (context) => (await import('./export.js')).exportVerb(context, name, options)),
     );
@@ -150,7 +157,10 @@ function addReadingVerbs(program: Command, run: Run): void {
   program
     .command('show <name>')
     .description('one snapshot or one job, with its phases and its log')
-    .action((name: string) => run(async (context) => (await import('./show.js')).showVerb(context, name)));
+    .option('--store <name>', fromStore)
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./show.js')).showVerb(context, name, options)),
+    );
   program
     .command('history [guest]')
     .description('jobs, newest first')

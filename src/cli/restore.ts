@@ -1,12 +1,14 @@
 import { resolve } from 'node:path';
-import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { findCopy } from '../../jobs/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
-import { allStores } from '../compose.js';
+import { copyHouse } from '../compose.js';
 import { followPath } from '../config/follow-links.js';
 import { UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { RestoredDisk } from '../restore/restore-source.js';
 import { type Context, configOf, guestOf } from './context.js';
+import { copyLine } from './copies.js';
 import { restoreFilesTo } from './files.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from './output.js';
@@ -20,6 +22,7 @@ export interface RestoreOptions {
   merge?: boolean;
   path?: string;
   disk?: string;
+  store?: string;
 }
 
 /** `umlsnap restore NAME --to DIR` or `--in-place`. Works without a history: snapshots lie in their stores. */
@@ -31,7 +34,7 @@ export async function restoreVerb(
   if ((options.to === undefined) === !options.inPlace) {
     throw new UmlsnapError('Usage', { problem: 'restore needs either --to DIR or --in-place.' });
   }
-  const { path, disk: device = 'ubd0', merge = false } = options;
+  const { path, disk: device = 'ubd0', merge = false, store } = options;
   if (merge && (options.to === undefined || path !== undefined)) {
     const problem =
       path === undefined
@@ -42,12 +45,14 @@ export async function restoreVerb(
   const to = options.to === undefined ? undefined : await followPath(resolve(options.to));
   if (path !== undefined) {
     if (to === undefined) throw new UmlsnapError('Usage', { problem: '--path needs --to DIR.' });
-    return await restoreFilesTo(context, { name, path, device, directory: to });
+    return await restoreFilesTo(context, { name, store, path, device, directory: to });
   }
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const found = await findSnapshot(allStores(config), name, history);
+      const house = copyHouse(config, history);
+      const found = await findCopy(house, { name, store });
+      tell(context.output, copyLine(found));
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       const target: RestoreTarget =
         to === undefined
@@ -61,8 +66,7 @@ export async function restoreVerb(
       const line = new ProgressLine(context.output);
       const onProgress = (done: { doneBytes: number; totalBytes: number }) =>
         line.show({ ...{ type: 'progress', kind: 'restore' }, guest, phase: 'restore', ...done });
-      const places = { storePath: found.store.path, stateDirectory: config.state };
-      const order = { source, target, ...places, signal, onProgress };
+      const order = { found, house, source, target, stateDirectory: config.state, signal, onProgress };
       const summary = await whileReading(found, () => restore(order, history));
       if (!summary.error)
         for (const disk of summary.disks as RestoredDisk[]) tell(context.output, describe(disk));

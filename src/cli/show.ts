@@ -1,5 +1,5 @@
-import { findSnapshot } from '../../jobs/find-snapshot.js';
-import { allStores } from '../compose.js';
+import { type CopyWish, findCopies, findCopy, type JudgedCopy } from '../../jobs/find-copy.js';
+import type { House } from '../compose.js';
 import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -12,6 +12,7 @@ import {
 } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Manifest } from '../store/manifest.js';
+import { adviceFor } from '../store/soundness.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { emit, oneLine, printRows, say } from './output.js';
@@ -19,19 +20,27 @@ import { withStartedHouse } from './start.js';
 import { describeFilesystem, resultText } from './verification.js';
 
 /** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases, pauses and log. */
-export async function showVerb(context: Context, name: string): Promise<ExitCode> {
+export async function showVerb(
+  context: Context,
+  name: string,
+  { store: only }: { store?: string } = {},
+): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withStartedHouse(config, async ({ history }) => {
+  return await withStartedHouse(config, async (house) => {
+    const { history } = house;
     if (!name.includes('@')) {
       showJob(context, await jobNamed(history, name));
       return exitCodes.done;
     }
-    const { store, stored } = await findSnapshot(allStores(config), name, history);
+    const found = await findCopy(house, { name, store: only, takesUnsound: true });
+    const { store, stored, soundness } = found;
     const { snapshot } = stored;
-    if (!('manifest' in stored))
-      throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
+    if (!('manifest' in stored)) throw await whyUnreadable(house, { name: snapshot, store: only });
+    const { copies } = await findCopies(house, { name: snapshot });
     const job = await history.job(stored.manifest.job);
-    const drill = (await history.drills()).find((one) => one.snapshot === snapshot);
+    const drill = (await history.drills()).find(
+      (one) => one.snapshot === snapshot && one.store === store.name,
+    );
     const storedBytes = await store.storedBytesOf(stored.manifest);
     const verified = await lastVerification(history, store.name, snapshot);
     if (context.output.json) {
@@ -44,14 +53,36 @@ export async function showVerb(context: Context, name: string): Promise<ExitCode
         job: job ?? null,
         verified,
         drill: drill ?? null,
+        soundness,
+        copies: copies.map((copy) => ({ store: copy.store.name, soundness: copy.soundness })),
       });
       return exitCodes.done;
     }
     printManifest(stored.manifest, { store: store.name, directory: stored.directory, storedBytes }, drill);
+    printCopies(snapshot, copies);
     printVerification(verified);
     if (job) showJob(context, job);
     return exitCodes.done;
   });
+}
+
+/** What keeps a copy without a readable manifest from being shown. */
+async function whyUnreadable(house: House, wish: CopyWish): Promise<unknown> {
+  return await findCopy(house, wish).catch((error: unknown) => error);
+}
+
+/** Where it lies, and what is to be done about a copy that is not sound. */
+function printCopies(snapshot: string, copies: JudgedCopy[]): void {
+  const lines = copies.map(({ store, soundness }) => [
+    'copy',
+    `in ${store.name}: ${soundness.type === 'sound' ? 'not known to be bad' : `NOT SOUND: ${soundness.why}`}`,
+  ]);
+  printLines(lines);
+  const advice = adviceFor(
+    snapshot,
+    copies.map(({ store, soundness }) => ({ store: store.name, soundness })),
+  );
+  if (advice !== null) printLines([['', advice]]);
 }
 
 async function lastVerification(

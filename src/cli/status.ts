@@ -58,11 +58,18 @@ function print(context: Context, guests: GuestStatus[]): void {
       state === 'stopped' && pausedByJob !== null ? `stopped by ${pausedByJob}` : stateText[state],
     pid: ({ pid }) => String(pid ?? '-'),
     agent: ({ agent }) => agentText(agent),
-    'last snapshot': ({ lastSnapshot }) => lastSnapshot?.snapshot ?? '-',
+    'last good snapshot': ({ lastSnapshot }) => lastSnapshot?.snapshot ?? '-',
     age: ({ lastSnapshot }) => formatAge(lastSnapshot?.ageSeconds),
     level: ({ lastSnapshot }) => lastSnapshot?.consistency ?? '-',
     'last backup': ({ lastBackup }) => lastBackup?.status ?? '-',
     'next run (local time)': ({ nextRun }) => (nextRun?.isOverdue ? 'overdue' : formatTime(nextRun?.at)),
   });
-  for (const { guest, problem } of guests) if (problem) tell(context.output, `${guest}: ${problem.message}`);
+  for (const { guest, problem, unsound } of guests) {
+    if (problem) tell(context.output, `${guest}: ${problem.message}`);
+    for (const { snapshot, store, soundness } of unsound)
+      tell(
+        context.output,
+        `${snapshot} in store ${store} is not sound: ${soundness.why}. Look with \`umlsnap show ${snapshot}\`.`,
+      );
+  }
 }

@@ -1,9 +1,10 @@
 import { requireKnownGuest } from '../../jobs/known-guest.js';
+import type { PassedOver } from '../../jobs/find-copy.js';
 import type { JobSummary } from '../../jobs/recorded-job.js';
-import { verify } from '../../jobs/verify.js';
+import { type VerifyHouse, verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
-import { allStores } from '../compose.js';
+import { copyHouse } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { VerificationRecord } from '../history/records.js';
@@ -20,13 +21,18 @@ import { describeFilesystem } from './verification.js';
 export async function verifyVerb(
   context: Context,
   name: string | undefined,
-  options: { guest?: string },
+  options: { guest?: string; store?: string },
 ): Promise<ExitCode> {
   if (name !== undefined && options.guest !== undefined)
     throw new UmlsnapError('Usage', { problem: 'Name a snapshot, or give --guest, not both.' });
+  const { store } = options;
+  if (name === undefined && store !== undefined)
+    throw new UmlsnapError('Usage', { problem: '--store needs the name of a snapshot.' });
   const config = await configOf(context);
   const wish: VerifyWish =
-    name === undefined ? { of: 'guest', guest: options.guest ?? null } : { of: 'snapshot', snapshot: name };
+    name === undefined
+      ? { of: 'guest', guest: options.guest ?? null }
+      : { of: 'snapshot', snapshot: name, store };
   return await withInterrupt(async (signal) => {
     let exitCode: ExitCode = exitCodes.failed;
     const line = new ProgressLine(context.output);
@@ -36,18 +42,28 @@ export async function verifyVerb(
     };
     const onSummary = (summary: JobSummary) => {
       if (name === undefined) tell(context.output, describeAll(summary));
+      else tellPassedOver(context, summary);
       exitCode = reportSummary(context.output, summary);
     };
-    const request = { type: 'verify', text: name ?? options.guest ?? '' };
+    const text = name ?? options.guest ?? '';
+    const request = { type: 'verify', text, ...(store !== undefined && { options: { store } }) };
     const told = (progress: object) => onProgress(progress as VerifyProgress);
     if (await throughDaemon({ config, request, onProgress: told, onSummary, signal })) return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const house = { config, stores: allStores(config), history };
-      if (options.guest !== undefined) await requireKnownGuest(options.guest, house);
+      const house: VerifyHouse = { config, ...copyHouse(config, history), history };
+      if (options.guest !== undefined)
+        await requireKnownGuest(options.guest, { config, stores: house.stores, history });
       onSummary(await verify(wish, house, { signal, onProgress }));
     });
     return exitCode;
   });
+}
+
+/** Of a named one: which copy it was, where that is not the first. */
+function tellPassedOver({ output }: Context, summary: JobSummary): void {
+  const { passedOver } = summary as JobSummary & { passedOver: PassedOver[] };
+  for (const { store, why } of passedOver)
+    tell(output, `Not looked at: the copy in store ${store}, which is ${why}.`);
 }
 
 function describe({ snapshot, store, result, problem, filesystems }: VerificationRecord): string {

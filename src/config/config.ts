@@ -102,6 +102,8 @@ export interface GuestConfig {
   /** A precopy goes on while the guest runs until the rest can be copied in this time. */
   pauseTargetMs: number;
   keep: KeepPolicy;
+  /** Whether snapshots of it are drilled by the schedule: only then a failed drill speaks against one. */
+  isDrilled: boolean;
   allowSmp: boolean;
   /** How often stop and look is tried to reach `synced`. */
   syncTries: number;

@@ -15,8 +15,9 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
   const stores = Object.entries(input.stores ?? {}).map(([name, store]) => resolveStore(name, state, store));
   const builtIn = builtInSettings(stores);
   const timezone = input.defaults?.timezone ?? builtIn.timezone;
+  const drill = resolveDrill(input.drill, input.guests ?? {}, { state, timezone });
   const guests = Object.entries(input.guests ?? {}).map(([name, guest]) =>
-    resolveGuest(name, state, guest, { ...builtIn, ...input.defaults, ...guest }),
+    resolveGuest(name, state, guest, { ...builtIn, ...input.defaults, ...guest }, drill.schedule !== null),
   );
   return {
     file,
@@ -26,7 +27,7 @@ export function resolveConfig(file: string, input: ConfigInput): Config {
     alerts: (input.alerts ?? []).map(resolveAlert),
     control: { group: input.control?.group ?? null },
     dashboard: resolveDashboard(input.dashboard, join(state, 'dashboard.token')),
-    drill: resolveDrill(input.drill, input.guests ?? {}, { state, timezone }),
+    drill,
     verify: resolveVerify(input.verify, timezone),
     stores: recordByName(stores),
     guests: recordByName(guests),
@@ -67,6 +68,7 @@ function resolveGuest(
   state: string,
   guest: GuestInput,
   settings: BuiltIn & GuestInput,
+  isDrilled: boolean,
 ): GuestConfig {
   const { disks: _, drill: __, store, schedule, jitter, hooks, ...others } = settings;
   const [firstStore, ...otherStores] = store;
@@ -80,6 +82,7 @@ function resolveGuest(
     user: guest.user ?? null,
     notify: guest.notify ?? join(state, 'notify', `${name}.sock`),
     notifyOwner: guest.notifyOwner ?? null,
+    isDrilled,
     ...(schedule === null ? {} : { schedule }),
     hooks: resolveHooks(hooks),
     jitterMs: jitter,

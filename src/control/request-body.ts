@@ -59,14 +59,16 @@ export function parseRequestBody(body: unknown, requester: Requester): Request {
 
 function demandOf(type: RequestName, text: string, options: SnapshotOptions): Demand {
   checkOptions(type, options);
+  const ofStore = options.store === undefined ? {} : { store: options.store };
   switch (type) {
     case 'snapshot':
       return { type, guest: needed(text, 'the name of a guest'), options };
     case 'verify':
-      if (!text.includes('@')) return { type, guest: text === '' ? null : text };
-      return { type, snapshot: text };
+      if (text.includes('@')) return { type, snapshot: text, ...ofStore };
+      if (options.store !== undefined) throw usage('options: a store belongs to one snapshot');
+      return { type, guest: text === '' ? null : text };
     case 'drill':
-      return { type, snapshot: needed(text, 'the name of a snapshot') };
+      return { type, snapshot: needed(text, 'the name of a snapshot'), ...ofStore };
     case 'prune':
       return {
         ...{ type, guest: text === '' ? null : text, dryRun: options.dryRun ?? false },
@@ -82,9 +84,11 @@ function demandOf(type: RequestName, text: string, options: SnapshotOptions): De
 
 /** An option that would be passed over is a mistake of whoever asks. */
 function checkOptions(type: RequestName, options: SnapshotOptions): void {
-  const ofPrune = ['dryRun', 'clockIsRight'];
+  const known: Partial<Record<RequestName, string[]>> = {
+    ...{ prune: ['dryRun', 'clockIsRight'], verify: ['store'], drill: ['store'] },
+  };
   const stray = Object.keys(options).find((key) =>
-    type === 'snapshot' ? key === 'clockIsRight' : !(type === 'prune' && ofPrune.includes(key)),
+    type === 'snapshot' ? key === 'clockIsRight' : !known[type]?.includes(key),
   );
   if (stray !== undefined) throw usage(`options: a ${type} has no ${stray}`);
 }

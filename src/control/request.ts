@@ -20,12 +20,12 @@ export interface SnapshotOptions {
 /** What is asked for. A guest of null is every guest of the config. */
 export type Demand =
   | { type: 'snapshot'; guest: string; options: SnapshotOptions }
-  | { type: 'verify'; snapshot: string }
+  | { type: 'verify'; snapshot: string; store?: string }
   /** All snapshots of a guest, or of all. */
   | { type: 'verify'; guest: string | null }
   | { type: 'prune'; guest: string | null; dryRun: boolean; clockIsRight?: boolean }
   | { type: 'status'; guest: string | null }
-  | { type: 'drill'; snapshot: string }
+  | { type: 'drill'; snapshot: string; store?: string }
   /** By the id that another request of the same requester has. */
   | { type: 'cancel'; of: number };
 

@@ -39,7 +39,8 @@ export interface DashboardParts {
 export type DashboardHistory = Pick<
   SqliteHistory,
   | 'recentBackups'
-  | 'newestSnapshots'
+  | 'newestSound'
+  | 'badFindings'
   | 'lastPauses'
   | 'openPauses'
   | 'lastSlots'

@@ -3,14 +3,18 @@ import type { RecentJob } from '../history/overview-queries.js';
 import type { SnapshotRecord } from '../history/records.js';
 import { type NextRun, nextRunOf } from '../schedule/next-run.js';
 import { type PromisedRun, promisedRun } from '../schedule/promised-run.js';
+import { type UnsoundCopy, unsoundWord } from '../store/soundness.js';
 import { ageText, msSince } from './words.js';
 
 /** What is known of a guest without asking it. */
 export interface GuestRecords {
   /** Newest backups, oldest first. */
   recent: RecentJob[];
+  /** The newest that is sound. */
   newest: SnapshotRecord | null;
-  /** The stores that have the newest snapshot. */
+  /** Copies that are not, newest first. */
+  unsound: UnsoundCopy[];
+  /** The stores that have a sound copy of the newest snapshot. */
   stores: string[];
   lastPause: { pausedMs: number; budgetMs: number } | null;
   /** A pause of ours that nobody has closed yet. */
@@ -64,6 +68,7 @@ export function overviewOf(
   const findings = [
     ...pauseFindings(about, now),
     ...snapshotFindings(about, now),
+    ...copyFindings(about),
     ...stateFindings(about),
   ].sort((a, b) => rank[a.level] - rank[b.level]);
   return { guest: config.name, ...about, nextRun: nextRun(config, records, now), findings };
@@ -84,7 +89,8 @@ function pauseFindings({ openPause, seen }: About, now: Date): Finding[] {
   return [{ level: 'bad', text: 'stands still, and no job of ours has stopped it' }];
 }
 
-function snapshotFindings({ config, newest, recent, promise, isLate }: About, now: Date): Finding[] {
+function snapshotFindings(about: About, now: Date): Finding[] {
+  const { config, newest, recent, promise, isLate } = about;
   const findings: Finding[] = [];
   const lastEnded = recent.findLast(({ status }) => status !== 'running' && status !== 'skipped');
   const isNewer = lastEnded && (newest === null || lastEnded.startedAt > newest.takenAt);
@@ -100,10 +106,18 @@ function snapshotFindings({ config, newest, recent, promise, isLate }: About, no
   }
   if (newest === null) {
     const level = config.schedule === undefined || recent.length === 0 ? 'notice' : 'bad';
-    findings.push({ level, text: 'no snapshot yet' });
+    findings.push({ level, text: about.unsound.length > 0 ? 'no sound snapshot' : 'no snapshot yet' });
   }
   if (lastEnded?.status === 'warning') findings.push({ level: 'notice', text: 'last backup has warnings' });
   return findings;
+}
+
+/** Each is there until it is brought back, or removed: whoever needs it finds it bad. */
+function copyFindings({ unsound }: About): Finding[] {
+  return unsound.map(({ snapshot, store, soundness }) => ({
+    level: 'bad',
+    text: `${unsoundWord[soundness.type]}: ${snapshot} in ${store}; umlsnap show ${snapshot}`,
+  }));
 }
 
 function stateFindings({ config, seen }: About): Finding[] {

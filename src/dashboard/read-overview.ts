@@ -1,11 +1,12 @@
 import type { GuestConfig } from '../config/config.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { Findings } from '../store/soundness.js';
 import { groupBy } from './group-by.js';
 import { type GuestOverview, type GuestRecords, overviewOf, type SeenState } from './guest-overview.js';
 
 export type OverviewHistory = Pick<
   SqliteHistory,
-  'recentBackups' | 'newestSnapshots' | 'lastPauses' | 'openPauses' | 'lastSlots'
+  'recentBackups' | 'newestSound' | 'badFindings' | 'lastPauses' | 'openPauses' | 'lastSlots'
 >;
 
 /** How many jobs a row shows. */
@@ -23,7 +24,13 @@ export async function readOverview(
 ): Promise<GuestOverview[]> {
   const names = guests.map(({ name }) => name);
   const recent = groupByGuest(await history.recentBackups(names, recentJobs));
-  const newest = groupByGuest(await history.newestSnapshots(names));
+  const newest = groupByGuest(await history.newestSound(guests));
+  const drilled = new Set(guests.flatMap(({ name, isDrilled }) => (isDrilled ? [name] : [])));
+  const findings = new Findings(await history.badFindings({}));
+  const unsound = groupBy(
+    findings.unsound((guest) => drilled.has(guest)),
+    ({ snapshot }) => snapshot.slice(0, snapshot.lastIndexOf('@')),
+  );
   const pauses = groupByGuest(await history.lastPauses(names));
   const open = groupByGuest(await history.openPauses());
   const slots = groupByGuest(await history.lastSlots());
@@ -32,6 +39,7 @@ export async function readOverview(
     const records: GuestRecords = {
       recent: recent.get(name) ?? [],
       newest: newest.get(name)?.find(({ store }) => store === config.store) ?? newest.get(name)?.[0] ?? null,
+      unsound: unsound.get(name) ?? [],
       stores: (newest.get(name) ?? []).map(({ store }) => store),
       lastPause: pauses.get(name)?.[0] ?? null,
       openPause: open.get(name)?.[0] ?? null,

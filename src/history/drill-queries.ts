@@ -4,12 +4,12 @@ import type { Tables } from './tables.js';
 
 /** Inserts, or takes the place of the drill before. */
 export async function upsertDrill(db: Transaction<Tables>, drill: DrillRecord): Promise<void> {
-  const { snapshot, guest, job, drilledAt, passed, problem } = drill;
+  const { store, snapshot, guest, job, drilledAt, passed, problem } = drill;
   const values = { guest, job, drilled_at: drilledAt, passed: passed ? 1 : 0, problem };
   await db
     .insertInto('drills')
-    .values({ snapshot, ...values })
-    .onConflict((conflict) => conflict.column('snapshot').doUpdateSet(values))
+    .values({ store, snapshot, ...values })
+    .onConflict((conflict) => conflict.columns(['store', 'snapshot']).doUpdateSet(values))
     .execute();
 }
 
@@ -20,6 +20,7 @@ export async function selectDrills(db: Kysely<Tables>): Promise<DrillRecord[]> {
     .selectAll()
     .orderBy('drilled_at', 'desc')
     .orderBy('snapshot', 'desc')
+    .orderBy('store')
     .execute();
   return rows.map(({ drilled_at, passed, ...same }) => ({
     ...same,

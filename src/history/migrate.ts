@@ -8,6 +8,7 @@ import { retentionSweeps } from './migrations/0005-retention-sweeps.js';
 import { overview } from './migrations/0006-overview.js';
 import { jobLog } from './migrations/0007-job-log.js';
 import { phaseNames } from './migrations/0010-phase-names.js';
+import { drillsOfCopies } from './migrations/0009-drills-of-copies.js';
 import type { Tables } from './tables.js';
 
 /** Every migration by its number and name. A published one MUST never change; a new need is a new number. */
@@ -19,6 +20,7 @@ const migrations: Record<string, Migration> = {
   '0005-retention-sweeps': retentionSweeps,
   '0006-overview': overview,
   '0007-job-log': jobLog,
+  '0009-drills-of-copies': drillsOfCopies,
   '0010-phase-names': phaseNames,
 };
 

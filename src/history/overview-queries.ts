@@ -1,5 +1,6 @@
 import type { Kysely, RawBuilder } from 'kysely';
 import { sql } from 'kysely';
+import { isSoundRow } from './findings-queries.js';
 import type { JobStatus, SnapshotRecord } from './records.js';
 import { snapshotRecord } from './rows.js';
 import type { PausesTable, SnapshotsTable, Tables } from './tables.js';
@@ -40,18 +41,28 @@ export async function selectRecentBackups(
   );
 }
 
-/** The newest snapshot of each guest that is there, once for each store that has it. */
-export async function selectNewestSnapshots(
+/** A guest, and whether the config wants drills of it. */
+export interface AskedGuest {
+  name: string;
+  isDrilled: boolean;
+}
+
+/** The newest sound snapshot of each guest that is there, once for each store that has a sound copy of it. */
+export async function selectNewestSound(
   db: Kysely<Tables>,
-  guests: readonly string[],
+  guests: readonly AskedGuest[],
 ): Promise<SnapshotRecord[]> {
   if (guests.length === 0) return [];
+  const asked = guests.map(({ name, isDrilled }) => sql`(${name}, ${sql.lit(isDrilled ? 1 : 0)})`);
+  const isDrilled = sql`g.is_drilled`;
   const { rows } = await sql<SnapshotsTable>`
-    with ${guestList(guests)}
+    with g(guest, is_drilled) as (values ${sql.join(asked)})
     select s.* from g
     join snapshots s on s.guest = g.guest and s.removed_at is null and s.taken_at = (
-      select n.taken_at from snapshots n where n.guest = g.guest and n.removed_at is null
-      order by n.taken_at desc limit 1)`.execute(db);
+      select n.taken_at from snapshots n
+      where n.guest = g.guest and n.removed_at is null and ${isSoundRow('n', isDrilled)}
+      order by n.taken_at desc limit 1)
+    where ${isSoundRow('s', isDrilled)}`.execute(db);
   return rows.map(snapshotRecord);
 }
 

@@ -7,6 +7,7 @@ export type JobKind =
   | 'verify'
   | 'drill'
   | 'prune'
+  | 'remove'
   | 'recover'
   | 'restore'
   | 'import'
@@ -126,9 +127,11 @@ export interface GuestEventRecord extends GuestEvent {
   number: number;
 }
 
-/** The last drill of a snapshot that came to an outcome. */
+/** The last drill of a copy of a snapshot that came to an outcome: it belongs to the copy that was booted. */
 export interface DrillRecord {
   snapshot: string;
+  /** Empty: an older umlsnap did not tell. */
+  store: string;
   guest: string;
   job: string;
   drilledAt: string;
@@ -208,4 +211,16 @@ export interface VerificationRecord {
   /** Data that was read of the store, without holes. */
   readBytes: number;
   filesystems: FilesystemRecord[];
+}
+
+/** Which copies are asked about; without any, all. */
+export interface FindingsFilter {
+  guest?: string;
+  store?: string;
+}
+
+/** What speaks against copies that are there: their last verifications that found them bad, and their last drills that failed. */
+export interface BadFindings {
+  verifications: Pick<VerificationRecord, 'snapshot' | 'store' | 'verifiedAt' | 'result' | 'problem'>[];
+  drills: Pick<DrillRecord, 'snapshot' | 'store' | 'drilledAt' | 'passed' | 'problem'>[];
 }

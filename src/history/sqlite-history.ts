@@ -5,6 +5,7 @@ import { Kysely, sql } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { whenNotUrgent } from '../urgency.js';
 import { selectDrills, upsertDrill } from './drill-queries.js';
+import { deleteFindings, selectBadFindings } from './findings-queries.js';
 import { type EventFilter, insertEvent, selectEvents } from './event-queries.js';
 import {
   endJob,
@@ -17,6 +18,7 @@ import {
 } from './job-queries.js';
 import { migrate, schemaState } from './migrate.js';
 import {
+  type AskedGuest,
   type GuestInstant,
   type LastPause,
   type PlottedPause,
@@ -25,14 +27,16 @@ import {
   selectDurations,
   selectLastPauses,
   selectLastProven,
-  selectNewestSnapshots,
+  selectNewestSound,
   selectPausesOf,
   selectRecentBackups,
   selectSizesOf,
 } from './overview-queries.js';
 import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import type {
+  BadFindings,
   DrillRecord,
+  FindingsFilter,
   GuestEvent,
   GuestEventRecord,
   JobEnd,
@@ -197,9 +201,19 @@ export class SqliteHistory {
     return this.#read((db) => selectRecentBackups(db, guests, perGuest));
   }
 
-  /** The newest snapshot of each of these guests that is there, once for each store that has it. */
-  async newestSnapshots(guests: readonly string[]): Promise<SnapshotRecord[]> {
-    return this.#read((db) => selectNewestSnapshots(db, guests));
+  /** The newest sound snapshot of each of these guests that is there, once for each store that has a sound copy. */
+  async newestSound(guests: readonly AskedGuest[]): Promise<SnapshotRecord[]> {
+    return this.#read((db) => selectNewestSound(db, guests));
+  }
+
+  /** What speaks against copies that are there, newest first. */
+  async badFindings(filter: FindingsFilter): Promise<BadFindings> {
+    return this.#read((db) => selectBadFindings(db, filter));
+  }
+
+  /** A new copy takes this one's place: what was found of the old one says nothing of it. */
+  async forgetFindings(store: string, snapshot: string): Promise<void> {
+    await this.#write((db) => deleteFindings(db, store, snapshot));
   }
 
   /** The newest measured pause of each of these guests. */
@@ -244,12 +258,12 @@ export class SqliteHistory {
     return this.#read((db) => db.selectFrom('slots').selectAll().execute());
   }
 
-  /** Records how a drill ended; only the last one of a snapshot is kept here, all of them are jobs. */
+  /** Records how a drill ended; only the last one of a copy is kept here, all of them are jobs. */
   async recordDrill(drill: DrillRecord): Promise<void> {
     await this.#write((db) => upsertDrill(db, drill));
   }
 
-  /** The last drill of each snapshot that has had one, newest first; also of snapshots that are gone. */
+  /** The last drill of each copy that has had one, newest first; also of copies that are gone. */
   async drills(): Promise<DrillRecord[]> {
     return this.#read((db) => selectDrills(db));
   }

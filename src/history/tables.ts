@@ -103,6 +103,7 @@ export interface SweepsTable {
 }
 
 export interface DrillsTable {
+  store: string;
   snapshot: string;
   guest: string;
   job: string;

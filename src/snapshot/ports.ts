@@ -5,9 +5,9 @@ import type { BackingSource, StoredBacking } from '../store/backing-files.js';
 import type { Incoming } from '../store/incoming.js';
 import type { Manifest } from '../store/manifest.js';
 import type { SealDraft } from '../store/seal.js';
+import type { FindingsLedger } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
-import type { Findings } from './known-damage.js';
 import type { SweepLedger } from './sweep-memory.js';
 
 /** What the sequence needs of a store. `compose.ts` knows which class stands behind it. */
@@ -38,7 +38,8 @@ export interface SnapshotLog {
 }
 
 /** What the sequence writes down. */
-export interface SnapshotHistory extends PauseLedger, EventLedger, SweepLedger, Findings {
+export interface SnapshotHistory extends PauseLedger, EventLedger, SweepLedger, FindingsLedger {
+  forgetFindings(store: string, snapshot: string): Promise<void>;
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(

@@ -4,9 +4,9 @@ import { explainError } from '../error-text.js';
 import { isError, isHistoryFailure } from '../errors.js';
 import { applyKeepPolicy, type RemovedSnapshot, type RetentionPlan } from '../retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
+import { findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
-import { type Findings, knownDamage } from './known-damage.js';
 import type { SnapshotStore } from './ports.js';
 import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.js';
 
@@ -17,7 +17,7 @@ export type RetentionStore = Pick<
 >;
 
 /** What retention reads in the history, and writes there. */
-export interface RetentionHistory extends SweepLedger, Findings {
+export interface RetentionHistory extends SweepLedger, FindingsLedger {
   forgetSnapshot(
     store: string,
     snapshot: string,
@@ -125,34 +125,26 @@ export type RetentionPlanner = (snapshots: StoredSnapshot[]) => RetentionPlan;
 export async function retentionPlanner(
   config: GuestConfig,
   store: string,
-  history: SweepLedger & Findings,
+  history: SweepLedger & FindingsLedger,
   { now, clockIsRight = false }: RetainOptions,
 ): Promise<RetentionPlanner> {
-  const damage = await knownDamage(history, store);
+  const findings = await findingsIn(history, { store, guest: config.name });
   const previous = await previousSweep(history, store, config.name);
   const options = { now, timezone: config.timezone, previous, clockIsRight };
   return (snapshots) =>
     applyKeepPolicy(
-      snapshots.map((stored) => candidateOf(stored, damage)),
+      snapshots.map((stored) => candidateOf(stored, findings.soundnessOf(store, stored, config.isDrilled))),
       config.keep,
       options,
     );
 }
 
-function candidateOf(stored: StoredSnapshot, damage: ReadonlyMap<string, string>): RetentionCandidate {
+function candidateOf(stored: StoredSnapshot, found: Soundness): RetentionCandidate {
   const { snapshot } = stored;
-  if (!('manifest' in stored)) {
-    return { snapshot, takenAt: takenAtOf(snapshot), pinned: false, good: false, problem: stored.damaged };
-  }
-  const { takenAt, pinned } = stored.manifest;
-  const problem = damage.get(snapshot);
-  return {
-    snapshot,
-    takenAt,
-    pinned,
-    good: problem === undefined,
-    ...(problem !== undefined && { problem }),
-  };
+  const { takenAt, pinned } =
+    'manifest' in stored ? stored.manifest : { takenAt: takenAtOf(snapshot), pinned: false };
+  if (found.type === 'sound') return { snapshot, takenAt, pinned, good: true };
+  return { snapshot, takenAt, pinned, good: false, problem: found.why };
 }
 
 /** A snapshot whose manifest can't be read still carries its time in its name, `guest@20261121T031500Z`. */

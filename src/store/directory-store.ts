@@ -143,7 +143,7 @@ export class DirectoryStore implements Store {
     return this.#on(0, () => listSnapshots(this.#place, guest));
   }
 
-  /** One snapshot; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
+  /** One snapshot by its name. @throws NoSuchSnapshot */
   async read(snapshot: string): Promise<StoredSnapshot> {
     return this.#on(0, () => findSnapshot(this.#place, snapshot));
   }

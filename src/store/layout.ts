@@ -58,17 +58,17 @@ export function jobOfIncoming(entry: string): string | undefined {
 
 export interface SnapshotName {
   guest: string;
-  /** `20261121T031500Z`, or `latest` */
+  /** `20261121T031500Z` */
   directory: string;
 }
 
-/** Splits `guest@20261121T031500Z` or `guest@latest`; undefined for what can't be a snapshot's name. */
+/** Splits `guest@20261121T031500Z`; undefined for what can't be a snapshot's name, as `guest@latest`, which is not one. */
 export function splitSnapshotName(snapshot: string): SnapshotName | undefined {
   const at = snapshot.lastIndexOf('@');
   const guest = snapshot.slice(0, Math.max(at, 0));
   const directory = snapshot.slice(at + 1);
   if (!plainName.test(guest)) return undefined;
-  return directory === 'latest' || isSnapshotDirectory(directory) ? { guest, directory } : undefined;
+  return isSnapshotDirectory(directory) ? { guest, directory } : undefined;
 }
 
 export const isPlainName = (name: string) => plainName.test(name);

@@ -134,7 +134,7 @@ function refuse({ snapshot }: Manifest, problem: string): never {
 export function requireOrdinary(manifest: Manifest): { guest: string } {
   const { snapshot, guest, job, disks } = manifest;
   const name = splitSnapshotName(snapshot);
-  if (name === undefined || name.directory === 'latest' || name.guest !== guest || !isPlainName(job)) {
+  if (name === undefined || name.guest !== guest || !isPlainName(job)) {
     refuse(manifest, 'its manifest has names that no snapshot has');
   }
   for (const { device, kind, file, backing } of disks) {

@@ -54,8 +54,7 @@ export async function sealSnapshot(
 
 function targetOf(place: StorePlace, incoming: Incoming, draft: SealDraft): string {
   const name = splitSnapshotName(draft.snapshot);
-  if (name === undefined || name.directory === 'latest')
-    throw internal(`${draft.snapshot} is no snapshot's name`);
+  if (name === undefined) throw internal(`${draft.snapshot} is no snapshot's name`);
   if (name.guest !== draft.guest || draft.guest !== incoming.guest || draft.job !== incoming.job) {
     throw internal(`${draft.snapshot} was not begun as guest ${incoming.guest}, job ${incoming.job}`);
   }

@@ -63,18 +63,10 @@ export async function listSnapshots(place: StorePlace, guest?: string): Promise<
   return found;
 }
 
-/**
- * One snapshot by its name; `guest@latest` is the newest sound one.
- * @throws NoSuchSnapshot
- */
+/** One snapshot by its name. @throws NoSuchSnapshot */
 export async function findSnapshot(place: StorePlace, snapshot: string): Promise<StoredSnapshot> {
   const name = splitSnapshotName(snapshot);
   if (name === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-  if (name.directory === 'latest') {
-    const latest = (await listSnapshots(place, name.guest)).find(isSound);
-    if (latest === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-    return latest;
-  }
   const stored = await readSnapshot(place, name.guest, name.directory);
   if (stored === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
   return stored;

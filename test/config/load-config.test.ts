@@ -23,6 +23,7 @@ test('what is left out has the documented defaults', async () => {
   expect(config).toMatchObject({ file, concurrency: 2, control: { group: null } });
   expect(config.guests.a).toEqual({
     ...{ name: 'a', mconsole: 'a', disks: [{ device: 'ubd0', path: '/a.img' }] },
+    ...{ isDrilled: false },
     ...{ store: 'local', otherStores: [], keep: {}, labels: {}, requests: [] },
     ...{ timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, catchUp: true, jitterMs: 0 },
     ...{ pauseBudgetMs: 5000, require: 'synced', allowSmp: false, syncTries: 5, settleTimeoutMs: 2000 },

@@ -140,15 +140,17 @@ export function historyContract(open: () => Promise<History>): void {
     });
   });
 
-  it('keeps the last drill of each snapshot, newest first', async () => {
-    const drill = (of: string, drilledAt: string, problem: string | null) => ({
-      ...{ snapshot: of, guest: 'debian', job: `job-${drilledAt}`, drilledAt },
+  it('keeps the last drill of each copy of a snapshot, newest first', async () => {
+    const drill = (of: string, drilledAt: string, problem: string | null, store = 'local') => ({
+      ...{ snapshot: of, store, guest: 'debian', job: `job-${drilledAt}`, drilledAt },
       ...{ passed: problem === null, problem },
     });
     const second = drill('debian@2', day(23), null);
     const again = drill('debian@1', day(24), 'its init ended');
-    for (const record of [drill('debian@1', day(22), null), second, again]) await history.recordDrill(record);
-    expect(await history.drills()).toEqual([again, second]);
+    const elsewhere = drill('debian@1', day(21), null, 'archive');
+    for (const record of [drill('debian@1', day(22), null), elsewhere, second, again])
+      await history.recordDrill(record);
+    expect(await history.drills()).toEqual([again, second, elsewhere]);
   });
 
   describe('verifications', () => {
@@ -267,7 +269,7 @@ export function historyContract(open: () => Promise<History>): void {
       expect(await history.recentBackups([], 3)).toEqual([]);
     });
 
-    it('are the snapshots that are there, in each store that has them', async () => {
+    it('are the sound snapshots that are there, in each store that has a sound copy', async () => {
       const taken = (name: string, minute: number, store = 'local') =>
         history.recordSnapshot(snapshot(name, { guest: name.slice(0, 1), takenAt: minuteOf(minute), store }));
       await taken('a@1', 1);
@@ -276,8 +278,24 @@ export function historyContract(open: () => Promise<History>): void {
       await taken('a@3', 3);
       await history.forgetSnapshot('local', 'a@3', { removedAt: minuteOf(4), reason: 'expired' });
       await taken('c@1', 1);
-      const found = (await history.newestSnapshots(['a', 'b'])).map((one) => `${one.snapshot} ${one.store}`);
-      expect(found.sort()).toEqual(['a@2 one', 'a@2 two']);
+      const newest = async (isDrilled = false) => {
+        const asked = ['a', 'b'].map((name) => ({ name, isDrilled }));
+        return (await history.newestSound(asked)).map((one) => `${one.snapshot} ${one.store}`).sort();
+      };
+      expect(await newest()).toEqual(['a@2 one', 'a@2 two']);
+      const found = (store: string, result: VerificationRecord['result']) =>
+        history.recordVerification(verification('a@2', { store, result }));
+      await found('one', 'notRead');
+      await found('two', 'damaged');
+      expect(await newest()).toEqual(['a@2 one']);
+      const drill = { snapshot: 'a@2', store: 'one', guest: 'a', job: 'd', drilledAt: minuteOf(5) };
+      await history.recordDrill({ ...drill, passed: false, problem: 'it ended' });
+      expect([await newest(), await newest(true)]).toEqual([['a@2 one'], ['a@1 local']]);
+      await found('one', 'badFilesystem');
+      expect(await newest()).toEqual(['a@1 local']);
+      // A new copy in its place has been found nothing.
+      await history.forgetFindings('one', 'a@2');
+      expect(await newest(true)).toEqual(['a@2 one']);
       const sizesIn = async (store: string, limit: number) =>
         (await history.sizesOf({ guest: 'a', store }, limit)).map(({ takenAt }) => takenAt);
       expect([await sizesIn('local', 3), await sizesIn('local', 1)]).toEqual([

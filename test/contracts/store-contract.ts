@@ -107,13 +107,12 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       expect(await store.storedBytesOf(manifest)).toBe(await taken[store.type]());
     });
 
-    test('lists by guest, newest first, knows the latest, and nothing that is not there', async () => {
+    test('lists by guest, newest first, and knows nothing that is not there', async () => {
       await receive(pair);
       expect(await names()).toEqual([newer, older, pair]);
       expect(await names('debian')).toEqual([newer, older]);
       expect(await names('nobody')).toEqual([]);
-      expect((await store.read('debian@latest')).snapshot).toBe(newer);
-      const absent = ['nobody@latest', 'debian@20261123T031500Z'];
+      const absent = ['debian@latest', 'nobody@latest', 'debian@20261123T031500Z'];
       const wrong = ['debian', '@latest', '../debian@latest', 'debian@..', 'x@latest', ''];
       for (const unknown of [...absent, ...wrong, `../store/${older}`]) {
         await expect(store.read(unknown)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });

@@ -20,7 +20,7 @@ const config = (name = 'debian', more = {}) =>
   ({ name, ...daily, pauseBudgetMs: 5000, keep: {}, disks: [], ...more }) as unknown as GuestConfig;
 const fresh = '2026-11-25T03:15:02.000Z';
 const nothing: GuestRecords = {
-  ...{ recent: [], newest: null, stores: [], lastPause: null, openPause: null, lastSlot: fresh },
+  ...{ recent: [], newest: null, unsound: [], stores: [], lastPause: null, openPause: null, lastSlot: fresh },
 };
 const job = (status: JobStatus, startedAt: string) => ({ guest: 'debian', job: 'a', status, startedAt });
 const well: GuestRecords = {
@@ -67,6 +67,19 @@ describe('a guest', () => {
     expect(pausedSince('11:59:45')).toEqual([]);
     expect(pausedSince('11:58:00')).toEqual(['bad: may be paused, for 2 min: run umlsnap recover']);
     expect(findingsOf({}, 'stopped')).toEqual(['bad: stands still, and no job of ours has stopped it']);
+  });
+
+  test('is bad with a copy that is not sound, whichever it is, and says that no snapshot is where none is', () => {
+    const soundness = {
+      type: 'damaged' as const,
+      since: fresh,
+      why: 'its last verification found it damaged',
+    };
+    const unsound = [{ snapshot: 'debian@1', store: 'local', soundness }];
+    const damaged = 'bad: damaged: debian@1 in local; umlsnap show debian@1';
+    expect(findingsOf({ unsound })).toEqual([damaged]);
+    expect(findingsOf({ unsound, newest: null })).toEqual(['bad: no sound snapshot', damaged]);
+    expect(verdict([overview({ ...well, unsound })]).toString()).not.toContain('is well');
   });
 
   test('without a snapshot is bad once one was tried, and a note before', () => {

@@ -57,7 +57,12 @@ test.each([
   ['of a list of jobs', () => jobsTable([job], view.now)],
   [
     'of a list of snapshots',
-    () => snapshotsTable(view, [snapshot('debian@x', { labels: { why: hostile }, method: hostile })]),
+    () =>
+      snapshotsTable(
+        view,
+        [snapshot('debian@x', { labels: { why: hostile }, method: hostile })],
+        [{ snapshot: 'debian@x', store: 'local', soundness: { type: 'damaged', since: null, why: hostile } }],
+      ),
   ],
 ])("a guest's words on a page are words and no markup: %s", (_, render) => {
   const page = render().toString();

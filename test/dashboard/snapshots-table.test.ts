@@ -9,7 +9,7 @@ test('a snapshot is shown with what each of its copies takes, and of one that sh
     { ...snapshot('debian@1', { store: 'archive' }), storedBytes: 2 ** 20 },
     { ...snapshot('debian@1', { store: 'offsite' }), storedBytes: null },
   ];
-  const cells = snapshotsTable(view, copies)
+  const cells = snapshotsTable(view, copies, [])
     .toString()
     .split(/<t[dh][^>]*>/);
   expect(cells).toContain('3 MiB, 1 MiB, –');

@@ -13,9 +13,10 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { findSnapshot, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findCopy } from '../../jobs/find-copy.js';
+import { restoreSourceOf } from '../../jobs/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
-import { allStores } from '../../src/compose.js';
+import { copyHouse } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
@@ -70,11 +71,12 @@ async function run(exitCode: number, ...args: string[]) {
 async function filesOf(snapshot: string) {
   const config = await loadConfig(scene.config);
   const notAsked = new UmlsnapError('HistoryUnusable', { path: '', problem: 'not asked' });
-  const found = await findSnapshot(allStores(config), snapshot, notAsked);
+  const house = copyHouse(config, notAsked);
+  const found = await findCopy(house, { name: snapshot });
   const places = filesPlaces(found.store, config);
   const { signal } = new AbortController();
   const files = { device: 'ubd0', places, user: config.drill.user, signal };
-  return { source: restoreSourceOf(found, []), files };
+  return { found, house, source: restoreSourceOf(found, []), files };
 }
 
 async function namesIn(path: string, snapshot = 'debian@latest'): Promise<string[]> {

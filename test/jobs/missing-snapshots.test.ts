@@ -4,7 +4,9 @@ import { carriableFrom, missingIn } from '../../jobs/missing-snapshots.js';
 import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
+import { Findings } from '../../src/store/soundness.js';
 import type { DamagedSnapshot, SoundSnapshot, StoredSnapshot } from '../../src/store/stored-snapshots.js';
+import { verification } from '../history/records-of-tests.js';
 import { storeSnapshot } from '../store/capture-of-tests.js';
 import { withTempDir } from '../support/temp-dir.js';
 
@@ -63,7 +65,11 @@ test('of two places that have a snapshot the first one gives it, and damaged one
     await storeSnapshot(archive, 'debian', '20261120T031500Z');
     await storeSnapshot(archive, 'debian', '20261119T031500Z');
     await rm(`${archive.path}/debian/20261119T031500Z/ubd0.img`);
-    const found = await carriableFrom([staging, archive], 'debian');
+    // A verification has found more than the store can tell.
+    await storeSnapshot(archive, 'debian', '20261118T031500Z');
+    const damaged = verification('debian@20261118T031500Z', { store: 'archive', result: 'damaged' });
+    const findings = new Findings({ verifications: [damaged], drills: [] });
+    const found = await carriableFrom([staging, archive], 'debian', findings);
     expect(found.map((one) => `${one.store.name} ${one.stored.snapshot}`).sort()).toEqual([
       'archive debian@20261120T031500Z',
       'staging debian@20261121T031500Z',

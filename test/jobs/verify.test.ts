@@ -3,7 +3,8 @@ import { existsSync, renameSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findSnapshot, recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { findCopy } from '../../jobs/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
 import { recover } from '../../jobs/recover.js';
 import { recoverAtStart } from '../../jobs/recover-at-start.js';
 import { type VerifyWork, verify } from '../../jobs/verify.js';
@@ -83,8 +84,10 @@ const namesIn = (directory: string) => readdir(directory).catch((): string[] => 
 /** Brings a snapshot back into a new directory, as the command does. @returns why that failed, and what is there now */
 async function broughtBack(snapshot: string) {
   const to = scene.path('restored');
-  const refusal: unknown = await inHouse(async ({ stores, history }) => {
-    const found = await findSnapshot(stores, snapshot, history);
+  const refusal: unknown = await inHouse(async (house) => {
+    const { history } = house;
+    // Whatever a verification has said: the restore itself has to find it.
+    const found = await findCopy(house, { name: snapshot, takesUnsound: true });
     const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
     await whileReading(found, () => restoreToDirectory(source, to, { signal }));
     return null;

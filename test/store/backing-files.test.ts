@@ -152,7 +152,7 @@ describe('a backing file', () => {
     }
     await storeIt();
     const manifest = await store.seal(incoming, draft);
-    const stored = await store.read('debian@latest');
+    const stored = await store.read(manifest.snapshot);
     expect(stored).toMatchObject({ manifest });
     await rm(at(backing.file));
     expect(await store.list()).toMatchObject([{ damaged: expect.stringContaining('is missing') }]);

@@ -173,25 +173,21 @@ describe('listing', () => {
         writeFile(join(at, 'manifest.json'), await readFile(join(at, '..', older, 'manifest.json'))),
     ],
   ];
-  it.each(damages)(
-    'tells that a snapshot is damaged which has %s, and latest is the one before',
-    async (_, damage) => {
-      await storeSnapshot(store, 'debian', older);
-      await storeSnapshot(store, 'debian', newer);
-      await damage(join(path, 'debian', newer));
-      expect(await store.list('debian')).toMatchObject([
-        { snapshot: `debian@${newer}`, damaged: expect.any(String) },
-        { snapshot: `debian@${older}`, manifest: {} },
-      ]);
-      expect((await store.read('debian@latest')).snapshot).toBe(`debian@${older}`);
-      const pinned = store.setPinned(`debian@${newer}`, true);
-      await expect(pinned).rejects.toMatchObject({ code: 'SnapshotDamaged' });
-    },
-  );
+  it.each(damages)('tells that a snapshot is damaged which has %s', async (_, damage) => {
+    await storeSnapshot(store, 'debian', older);
+    await storeSnapshot(store, 'debian', newer);
+    await damage(join(path, 'debian', newer));
+    expect(await store.list('debian')).toMatchObject([
+      { snapshot: `debian@${newer}`, damaged: expect.any(String) },
+      { snapshot: `debian@${older}`, manifest: {} },
+    ]);
+    const pinned = store.setPinned(`debian@${newer}`, true);
+    await expect(pinned).rejects.toMatchObject({ code: 'SnapshotDamaged' });
+  });
 
   it('opens files of the snapshot itself, and nothing through a link or a path', async () => {
     await storeSnapshot(store, 'debian', older);
-    const stored = await store.read('debian@latest');
+    const stored = await store.read(`debian@${older}`);
     expect((await bytesOf(await store.openFile(stored, 'ubd0.img'))).length).toBe(70_001);
     await replaceByLink(join(stored.directory, 'ubd0.img'));
     await expect(store.openFile(stored, 'ubd0.img')).rejects.toMatchObject({ code: 'SnapshotDamaged' });

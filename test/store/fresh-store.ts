@@ -15,4 +15,4 @@ export function freshStore() {
   return fresh;
 }
 
-export const storeAt = (path: string) => new DirectoryStore({ name: 'local', path });
+export const storeAt = (path: string, name = 'local') => new DirectoryStore({ name, path });

@@ -118,7 +118,7 @@ it.skipIf(noLoop !== undefined).each<[string, (path: string) => Store]>([
         () => store.proveWritable(),
         () => store.receive(other, {}),
         () => store.setPinned(snapshot, true),
-        () => store.moveToTrash('debian@latest'),
+        () => store.moveToTrash(snapshot),
       ]) {
         const refused = refusal(mountPoint, 'StoreUnusable', /read-only file system/);
         await expect(write()).rejects.toMatchObject(refused);

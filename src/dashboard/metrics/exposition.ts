@@ -15,8 +15,13 @@ const perGuest: {
 }[] = [
   {
     name: 'umlsnap_last_success_timestamp_seconds',
-    help: 'When the newest good snapshot of the guest that is still there was taken; 0: there is none.',
+    help: 'When the newest sound snapshot of the guest that is still there was taken; 0: there is none.',
     measure: ({ newest }) => seconds(newest?.takenAt) ?? 0,
+  },
+  {
+    name: 'umlsnap_unsound_copies',
+    help: 'How many copies of snapshots are damaged, have a bad filesystem, or failed a drill where drills are wanted.',
+    measure: ({ unsound }) => unsound.length,
   },
   {
     name: 'umlsnap_due_timestamp_seconds',

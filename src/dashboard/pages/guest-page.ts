@@ -40,7 +40,7 @@ ${buttons(view, guest, progress)}</header>
 <div id="facts" data-live>${findingsOf(about)}${factsOf(about, view.now)}</div>
 <section aria-labelledby="h-plots"><h2 id="h-plots">Over time</h2><div class="plots" id="plots" data-live>${guestPlots(facts.pauses, facts.sizes)}</div></section>
 <section aria-labelledby="h-times"><h2 id="h-times">Where the time went</h2><div id="times" data-live>${timelines(detailed)}</div></section>
-<section aria-labelledby="h-snapshots"><h2 id="h-snapshots">Snapshots</h2><div id="snapshots" data-live>${snapshotsTable(view, snapshots)}</div></section>
+<section aria-labelledby="h-snapshots"><h2 id="h-snapshots">Snapshots</h2><div id="snapshots" data-live>${snapshotsTable(view, snapshots, about.unsound)}</div></section>
 <section aria-labelledby="h-jobs"><h2 id="h-jobs">Jobs</h2><div id="jobs" data-live>${jobsTable(jobs.shown, view.now)}${pager(guest, jobs)}</div></section>`;
   return layout(view, guest, main);
 }

@@ -1,7 +1,7 @@
 import { UmlsnapError } from '../../errors.js';
 import { splitSnapshotName } from '../layout.js';
 import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
-import { isSound, type StoredSnapshot } from '../stored-snapshots.js';
+import type { StoredSnapshot } from '../stored-snapshots.js';
 import { type Look, lookAtEntry } from './look-at-entry.js';
 import type { ManifestCache } from './manifest-cache.js';
 import { listEntries, type ResticEntry } from './restic-entries.js';
@@ -48,23 +48,13 @@ export class ResticCatalogue {
     return held;
   }
 
-  /**
-   * One by its name; `guest@latest` is the newest that is whole. Never one that is incomplete.
-   * @throws NoSuchSnapshot
-   */
+  /** One by its name, and never one that is incomplete. @throws NoSuchSnapshot */
   async find(snapshot: string): Promise<Held & { stored: StoredSnapshot }> {
     const name = splitSnapshotName(snapshot);
-    const held = name === undefined ? [] : [...(await this.held(name.guest)).values()];
-    const found = held
-      .flatMap((one) => {
-        const stored = storedOf(one);
-        return stored === undefined ? [] : [{ ...one, stored }];
-      })
-      .filter(({ stored }) => (name?.directory === 'latest' ? isSound(stored) : stored.snapshot === snapshot))
-      .sort((a, b) => (a.stored.snapshot < b.stored.snapshot ? 1 : -1))
-      .at(0);
-    if (found === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-    return found;
+    const held = name && (await this.held(name.guest)).get(snapshot);
+    const stored = held && storedOf(held);
+    if (held === undefined || stored === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+    return { ...held, stored };
   }
 
   async remember(tree: string, manifest: Manifest): Promise<void> {

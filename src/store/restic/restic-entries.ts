@@ -52,7 +52,7 @@ export async function listEntries(
   return list.flatMap(({ id, tree, hostname, tags }) => {
     const snapshot = tags.find((tag) => {
       const name = splitSnapshotName(tag);
-      return name !== undefined && name.directory !== 'latest' && name.guest === hostname;
+      return name !== undefined && name.guest === hostname;
     });
     if (snapshot === undefined || !tags.includes(ourTag)) return [];
     return [{ id, tree, snapshot, guest: hostname, isPinned: tags.includes(pinnedTag) }];

@@ -209,7 +209,7 @@ async function readManifestEntry(label: string, entries: AsyncGenerator<TarEntry
 function parseAnyManifest(text: string, label: string, snapshot: string | undefined): Manifest {
   const manifest = parseManifest(text, snapshot ?? claimedName(text) ?? label);
   const name = splitSnapshotName(manifest.snapshot);
-  if (name === undefined || name.directory === 'latest' || name.guest !== manifest.guest) {
+  if (name === undefined || name.guest !== manifest.guest) {
     throw damaged(label, `its manifest belongs to ${manifest.snapshot} of guest ${manifest.guest}`);
   }
   return manifest;

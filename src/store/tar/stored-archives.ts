@@ -4,7 +4,7 @@ import { errnoOf, isError, problemOf, UmlsnapError } from '../../errors.js';
 import { directoriesIn } from '../incoming.js';
 import { isGuestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
 import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
-import { isSound, type StoredSnapshot } from '../stored-snapshots.js';
+import type { StoredSnapshot } from '../stored-snapshots.js';
 import { type FoundArchive, findArchives } from './archive-layout.js';
 import { readTail } from './archive-tail.js';
 import type { ArchiveInput } from './decompress.js';
@@ -33,14 +33,14 @@ export async function listArchives(place: StorePlace, guest?: string): Promise<S
   return found;
 }
 
-/** One snapshot by its name; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
+/** One snapshot by its name. @throws NoSuchSnapshot */
 export async function findArchive(place: StorePlace, snapshot: string): Promise<StoredSnapshot> {
   const name = splitSnapshotName(snapshot);
   if (name !== undefined) {
     for (const archive of await findArchives(place, name.guest)) {
-      if (name.directory !== 'latest' && name.directory !== archive.name) continue;
+      if (name.directory !== archive.name) continue;
       const stored = await readStored(archive);
-      if (stored !== undefined && (name.directory !== 'latest' || isSound(stored))) return stored;
+      if (stored !== undefined) return stored;
     }
   }
   throw new UmlsnapError('NoSuchSnapshot', { snapshot });

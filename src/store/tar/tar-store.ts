@@ -66,7 +66,7 @@ export class TarStore implements Store {
     return this.#on(0, () => listArchives(this.#place, guest));
   }
 
-  /** One snapshot; `guest@latest` is the newest sound one. @throws NoSuchSnapshot */
+  /** One snapshot by its name. @throws NoSuchSnapshot */
   async read(snapshot: string): Promise<StoredSnapshot> {
     return this.#on(0, () => findArchive(this.#place, snapshot));
   }

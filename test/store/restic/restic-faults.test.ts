@@ -219,7 +219,7 @@ test('damage that no snapshot of ours shows is found by a verification of all', 
   const { signal } = new AbortController();
   const settings = { state: dir, verify: resolveVerify({ filesystems: false }, 'UTC') } as Config;
   const history = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
-  const house = { config: settings, stores: [store], history };
+  const house = { config: settings, stores: [store], history, isDrilled: () => false };
   const verifyAll = async () => await verify({ of: 'guest', guest: null }, house, { signal });
   expect(await verifyAll()).toMatchObject({ ok: 1, error: null });
   await rm(theirs);

@@ -77,7 +77,6 @@ test('a store of archives leaves alone what is none of its own, and lists as dam
   ]);
   const problem = 'its manifest belongs to small@20261121T031500Z';
   expect(await verdictOf(store, 'small@20261126T031500Z')).toMatchObject({ problem });
-  expect((await store.read('small@latest')).snapshot).toBe(small);
   await store.emptyTrash();
   expect((await readdir(directory)).length).toBe(7);
 });
@@ -127,7 +126,7 @@ test('a row of a history that tells the data of an archive for its size, as thos
   const history = await SqliteHistory.open(join(scene.dir, 'history.db'));
   try {
     await history.recordSnapshot(recordOf(store.name, manifest));
-    const house = { history, stores: [store], stateDirectory: scene.dir, scratchPlaces: [] };
+    const house = { history, stores: [store], stateDirectory: scene.dir, scratchPlaces: [], guests: [] };
     await recover(house, await recoverAtStart(history, []));
     const { size } = await stat(join(directory, '20261121T031500Z.tar.zst'));
     expect(await history.snapshots({})).toMatchObject([{ storedBytes: size }]);

@@ -1,0 +1,69 @@
+import type { Kysely, RawBuilder, Transaction } from 'kysely';
+import { sql } from 'kysely';
+import type { BadFindings, FindingsFilter, VerifyResult } from './records.js';
+import type { Tables } from './tables.js';
+
+/**
+ * What speaks against copies. These are the rules of `soundness` in SQL, as far as the history knows: both MUST say the same of
+ * every copy, and a test holds one against the other.
+ */
+const badResults: VerifyResult[] = ['damaged', 'badFilesystem'];
+
+/** Of copies that are not known to be gone. Walks what is bad, and never what is good. */
+export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilter): Promise<BadFindings> {
+  const { guest, store } = filter;
+  let verifications = db
+    .selectFrom('verifications as f')
+    .leftJoin('snapshots as s', (join) =>
+      join.onRef('s.store', '=', 'f.store').onRef('s.snapshot', '=', 'f.snapshot'),
+    )
+    .select(['f.snapshot', 'f.store', 'f.verified_at', 'f.result', 'f.problem'])
+    .where('f.result', 'in', badResults)
+    .where('s.removed_at', 'is', null)
+    .orderBy('f.snapshot', 'desc');
+  let drills = db
+    .selectFrom('drills as f')
+    .leftJoin('snapshots as s', (join) =>
+      join.onRef('s.store', '=', 'f.store').onRef('s.snapshot', '=', 'f.snapshot'),
+    )
+    .select(['f.snapshot', 'f.store', 'f.drilled_at', 'f.problem'])
+    .where('f.passed', '=', 0)
+    .where('s.removed_at', 'is', null)
+    .orderBy('f.snapshot', 'desc');
+  if (store !== undefined) {
+    verifications = verifications.where('f.store', '=', store);
+    drills = drills.where('f.store', '=', store);
+  }
+  if (guest !== undefined) {
+    // `A` follows `@`, and no guest has either in its name before it.
+    const [from, to] = [`${guest}@`, `${guest}A`];
+    verifications = verifications.where('f.snapshot', '>', from).where('f.snapshot', '<', to);
+    drills = drills.where('f.snapshot', '>', from).where('f.snapshot', '<', to);
+  }
+  return {
+    verifications: (await verifications.execute()).map(({ verified_at, result, ...same }) => ({
+      ...{ ...same, verifiedAt: verified_at, result: result as VerifyResult },
+    })),
+    drills: (await drills.execute()).map(({ drilled_at, ...same }) => ({
+      ...{ ...same, drilledAt: drilled_at, passed: false },
+    })),
+  };
+}
+
+/** Of a row of `snapshots` that goes by this name, whose guest is drilled by the config where `isDrilled` is 1. */
+export function isSoundRow(row: 's' | 'n', isDrilled: RawBuilder<unknown>): RawBuilder<unknown> {
+  const of = (table: string) => sql`${sql.ref(`${table}.store`)} = ${sql.ref(`${row}.store`)}
+    and ${sql.ref(`${table}.snapshot`)} = ${sql.ref(`${row}.snapshot`)}`;
+  return sql`not exists (select 1 from verifications v where ${of('v')} and v.result in (${sql.join(badResults)}))
+    and not (${isDrilled} = 1 and exists (select 1 from drills d where ${of('d')} and d.passed = 0))`;
+}
+
+/** A copy that takes the place of one that was found bad has been found nothing. */
+export async function deleteFindings(
+  db: Transaction<Tables>,
+  store: string,
+  snapshot: string,
+): Promise<void> {
+  for (const table of ['verifications', 'drills'] as const)
+    await db.deleteFrom(table).where('store', '=', store).where('snapshot', '=', snapshot).execute();
+}

@@ -1,0 +1,136 @@
+import { isHistoryFailure, UmlsnapError } from '../errors.js';
+import type { BadFindings, FindingsFilter } from '../history/records.js';
+
+/**
+ * Whether a copy of a snapshot, which is the snapshot in one store, is to be relied on. Everybody who calls a snapshot good, or the
+ * last good one, asks this and nothing else. `since` is when it was found, ISO 8601; null: each time that its store is asked.
+ */
+export type Soundness =
+  | { type: 'sound' }
+  /** Its bytes are not those that were captured, or are not all there: by its manifest and its files, or by its last verification. */
+  | { type: 'damaged'; since: string | null; why: string }
+  /** Its bytes are, and what the guest had on its disk is not sound. */
+  | { type: 'badFilesystem'; since: string; why: string }
+  /** It did not boot, and the config wants drills of this guest. */
+  | { type: 'failedDrill'; since: string; why: string };
+
+export type Unsound = Exclude<Soundness, { type: 'sound' }>;
+
+/** A copy as its store lists it: `damaged` says what is wrong with its manifest or its files. */
+export interface ListedCopy {
+  snapshot: string;
+  damaged?: string;
+}
+
+/** What the last verification and the last drill of a copy came to, as far as they speak against it. */
+export interface Evidence {
+  verification: BadFindings['verifications'][number] | undefined;
+  drill: BadFindings['drills'][number] | undefined;
+}
+
+/** Pure. What is not known speaks against nothing: a verification that could not be carried out, or none at all. */
+export function soundness(
+  { damaged }: Pick<ListedCopy, 'damaged'>,
+  { verification, drill }: Evidence,
+  isDrilled: boolean,
+): Soundness {
+  if (damaged !== undefined) return { type: 'damaged', since: null, why: damaged };
+  const { result, problem = null, verifiedAt = '' } = verification ?? {};
+  const found = (what: string) =>
+    `its last verification (${verifiedAt}) found ${what}${problem === null ? '' : `: ${problem}`}`;
+  if (result === 'damaged') return { type: 'damaged', since: verifiedAt, why: found('it damaged') };
+  if (result === 'badFilesystem')
+    return {
+      type: 'badFilesystem',
+      since: verifiedAt,
+      why: found('a filesystem in it that is not sound'),
+    };
+  if (isDrilled && drill !== undefined && !drill.passed)
+    return {
+      type: 'failedDrill',
+      since: drill.drilledAt,
+      why: `its last drill (${drill.drilledAt}) failed${drill.problem === null ? '' : `: ${drill.problem}`}`,
+    };
+  return { type: 'sound' };
+}
+
+/** For people, in a word. */
+export const unsoundWord: Record<Unsound['type'], string> = {
+  damaged: 'damaged',
+  badFilesystem: 'bad filesystem',
+  failedDrill: 'failed drill',
+};
+
+/** A copy that is not sound, as far as the history knows. */
+export interface UnsoundCopy {
+  snapshot: string;
+  store: string;
+  soundness: Unsound;
+}
+
+/** Keeps what was found out about copies. */
+export interface FindingsLedger {
+  badFindings(filter: FindingsFilter): Promise<BadFindings>;
+}
+
+/** What speaks against copies: read once, asked about many of them. */
+export class Findings {
+  readonly #verifications: Map<string, Evidence['verification']>;
+  readonly #drills: Map<string, Evidence['drill']>;
+
+  constructor({ verifications, drills }: BadFindings) {
+    this.#verifications = new Map(verifications.map((one) => [keyOf(one.store, one), one]));
+    this.#drills = new Map(drills.map((one) => [keyOf(one.store, one), one]));
+  }
+
+  /** Newest first of each guest. @param isDrilled whether the config wants drills of this guest */
+  unsound(isDrilled: (guest: string) => boolean): UnsoundCopy[] {
+    const known = [...this.#verifications.values(), ...this.#drills.values()];
+    const copies = new Map(known.flatMap((one) => (one ? [[keyOf(one.store, one), one]] : [])));
+    const found = [...copies.values()].flatMap(({ snapshot, store }): UnsoundCopy[] => {
+      const guest = snapshot.slice(0, snapshot.lastIndexOf('@'));
+      const judged = this.soundnessOf(store, { snapshot }, isDrilled(guest));
+      return judged.type === 'sound' ? [] : [{ snapshot, store, soundness: judged }];
+    });
+    return found.sort((a, b) => (a.snapshot < b.snapshot ? 1 : -1));
+  }
+
+  soundnessOf(store: string, copy: ListedCopy, isDrilled: boolean): Soundness {
+    const key = keyOf(store, copy);
+    const evidence = { verification: this.#verifications.get(key), drill: this.#drills.get(key) };
+    return soundness(copy, evidence, isDrilled);
+  }
+}
+
+const keyOf = (store: string, { snapshot }: ListedCopy) => `${store} ${snapshot}`;
+
+/** What is known; nothing where the history can't be used, which an error in its place tells. */
+export async function findingsIn(
+  history: FindingsLedger | UmlsnapError,
+  filter: FindingsFilter,
+): Promise<Findings> {
+  const none = { verifications: [], drills: [] };
+  if (history instanceof UmlsnapError) return new Findings(none);
+  try {
+    return new Findings(await history.badFindings(filter));
+  } catch (error) {
+    if (!isHistoryFailure(error)) throw error;
+    return new Findings(none);
+  }
+}
+
+/** What is to be done about copies of a snapshot that are not sound; null: nothing, all of them are. */
+export function adviceFor(
+  snapshot: string,
+  copies: readonly { store: string; soundness: Soundness }[],
+): string | null {
+  const damaged = copies.find(({ soundness }) => soundness.type === 'damaged');
+  const bad = damaged ?? copies.find(({ soundness }) => soundness.type !== 'sound');
+  if (!bad) return null;
+  const sound = copies.find(({ soundness }) => soundness.type === 'sound');
+  if (damaged && sound)
+    return `\`umlsnap verify ${snapshot} --heal\` brings the one in ${damaged.store} back from the one in ${sound.store}.`;
+  if (damaged)
+    return `There is no sound copy of it: take a new snapshot, then \`umlsnap remove ${snapshot}\`.`;
+  return `Look at the guest's own disk, and take a new snapshot once it is well; \`umlsnap show ${snapshot} --store ${bad.store}\` has what was found.`;
+}
