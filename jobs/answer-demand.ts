@@ -19,6 +19,7 @@ import { withSnapshotOptions } from './with-snapshot-options.js';
 
 export interface DemandHouse {
   config: Config;
+  stateDirectory: string;
   history: SqliteHistory;
   stores: VerifiableStore[];
   isDrilled(guest: string): boolean;

@@ -4,6 +4,8 @@ import { isError, UmlsnapError } from '../src/errors.js';
 import type { Trigger } from '../src/history/records.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
+import type { IdMemory } from '../src/history/state-id.js';
+import { ensureOwner } from '../src/snapshot/ownership.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
 import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
@@ -39,7 +41,7 @@ export interface BackupOrder {
 export interface BackupHouse {
   stateDirectory: string;
   stores: GuestStores;
-  history: SnapshotHistory & SnapshotIndex & JobHistory & LeaseHistory;
+  history: SnapshotHistory & SnapshotIndex & JobHistory & LeaseHistory & IdMemory;
   /** Whoever listens to this guest's notifications already. */
   notifications?: FindSource;
 }
@@ -96,7 +98,18 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
   const journal = new PhaseJournal(run.job, history, onPhase, (ended) => run.log.phaseEnded(ended));
   try {
     const onProgress = order.onProgress ?? (() => {});
-    const sequence = { job: run.job, config, labels, pinned, dryRun, stateDirectory, onProgress, signal };
+    const owner = await ensureOwner(stateDirectory, history);
+    const sequence = {
+      job: run.job,
+      owner,
+      config,
+      labels,
+      pinned,
+      dryRun,
+      stateDirectory,
+      onProgress,
+      signal,
+    };
     const store = stores.capturedInto;
     const ports = { store, history, journal, log: run.log, ...(notifications && { notifications }) };
     const taken = await takeSnapshot(sequence, ports);
@@ -109,7 +122,12 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
         { config, stores, stateDirectory, signal, onProgress: order.onFill },
         { history, journal },
       );
-      run.warnings.push(...warningsOf(run.facts.filled as Filled[]));
+      const filled = run.facts.filled as Filled[];
+      for (const { store, renamed } of filled) {
+        for (const { snapshot, as } of renamed)
+          run.log.info(`${snapshot} is ${as} in store ${store}: its own name is another host's there`);
+      }
+      run.warnings.push(...warningsOf(filled));
     }
   } catch (thrown) {
     const error = failedWith(run, whatToTell(thrown, signal));

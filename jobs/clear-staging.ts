@@ -1,5 +1,6 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { isError } from '../src/errors.js';
+import { listOwn } from '../src/snapshot/ownership.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
 import { findingsIn } from '../src/store/soundness.js';
@@ -19,19 +20,22 @@ export async function clearStaging(
 ): Promise<void> {
   const planner = await retentionPlanner(config, archive.name, history, { now });
   const findings = await findingsIn(history, { store: archive.name, guest: config.name });
-  const isGood = ({ snapshot }: StoredSnapshot) =>
+  const isSoundThere = ({ snapshot }: StoredSnapshot) =>
     findings.soundnessOf(archive.name, { snapshot }, config.isDrilled).type === 'sound';
-  const waiting = (await staging.list(config.name)).filter(isGood);
-  const archived = await archive.list(config.name);
-  for (const { snapshot, reason } of noLongerWaiting(waiting, archived, archive, planner)) {
+  const archived = await listOwn(archive, config.name, history);
+  const unsound = archived.filter((one) => !isSoundThere(one));
+  const waiting = (await listOwn(staging, config.name, history)).filter(
+    (one) => !unsound.some((other) => one.snapshot === other.snapshot || isOfOneJob(one, other)),
+  );
+  for (const { stored, reason } of noLongerWaiting(waiting, archived, archive, planner)) {
     try {
-      await staging.moveToTrash(snapshot);
+      await staging.moveToTrash(stored);
     } catch (error) {
       // It is being read, or has files of others in it: it goes another time, and keeps no other one.
       if (isError(error, 'Busy') || isError(error, 'NotOurs')) continue;
       throw error;
     }
-    await history.forgetSnapshot(staging.name, snapshot, { removedAt: now.toISOString(), reason });
+    await history.forgetSnapshot(staging.name, stored.snapshot, { removedAt: now.toISOString(), reason });
   }
   await staging.emptyTrash();
 }
@@ -41,21 +45,29 @@ function noLongerWaiting(
   archived: StoredSnapshot[],
   archive: Store,
   planner: RetentionPlanner,
-): { snapshot: string; reason: string }[] {
+): { stored: StoredSnapshot; reason: string }[] {
   const carried = waiting.filter((one) => archived.some((other) => isSameSnapshot(one, other)));
-  const left = waiting.filter((one) => !archived.some(({ snapshot }) => snapshot === one.snapshot));
+  const left = waiting.filter((one) => !archived.some((other) => isOfOneJob(one, other)));
   const { remove } = planner([...archived, ...left]);
-  const isLeft = new Set(left.map(({ snapshot }) => snapshot));
   return [
-    ...carried.map(({ snapshot }) => ({ snapshot, reason: `it was carried into store ${archive.name}` })),
-    ...remove.filter(({ snapshot }) => isLeft.has(snapshot)),
+    ...carried.map((stored) => ({ stored, reason: `it was carried into store ${archive.name}` })),
+    ...left.flatMap((stored) => {
+      const expired = remove.find(({ snapshot }) => snapshot === stored.snapshot);
+      return expired ? [{ stored, reason: expired.reason }] : [];
+    }),
   ];
 }
 
 /** By the checksums of its disks: a name alone proves nothing. */
 function isSameSnapshot(one: StoredSnapshot, other: StoredSnapshot): boolean {
-  if (one.snapshot !== other.snapshot || !isSound(one) || !isSound(other)) return false;
+  if (!isOfOneJob(one, other) || !isSound(one) || !isSound(other)) return false;
   const sums = ({ manifest }: typeof one) =>
     manifest.disks.map(({ device, sha256 }) => `${device} ${sha256}`);
   return sums(one).join() === sums(other).join();
+}
+
+/** Where it was carried under another name, too: its own was taken. */
+function isOfOneJob(one: StoredSnapshot, other: StoredSnapshot): boolean {
+  if (!isSound(one) || !isSound(other)) return one.snapshot === other.snapshot;
+  return one.manifest.job === other.manifest.job;
 }

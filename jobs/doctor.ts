@@ -41,7 +41,7 @@ import { storeLocks } from './guest-locks.js';
 export interface DoctorHistory extends CheckableHistory, FindingsLedger {
   jobs(filter: { limit: number }): Promise<JobRecord[]>;
   runningJobs(): Promise<JobRecord[]>;
-  snapshots(filter: { store?: string }): Promise<SnapshotRecord[]>;
+  snapshots(filter: { store?: string; own?: true }): Promise<SnapshotRecord[]>;
   lastSlot(guest: string): Promise<string | null>;
   storeId(store: string): Promise<string | null>;
 }
@@ -149,7 +149,7 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     if (found.level !== 'ok' || users.length === 0 || !isKnown) continue;
     findings.push(
       await lookedAt('room', name, async () => {
-        const snapshots = (await usable(house)?.snapshots({ store: name })) ?? [];
+        const snapshots = (await usable(house)?.snapshots({ store: name, own: true })) ?? [];
         const found = (await usable(house)?.badFindings({ store: name })) ?? {
           verifications: [],
           drills: [],
@@ -233,7 +233,7 @@ async function newestRecord(house: DoctorHouse): Promise<string | null> {
   const history = usable(house);
   if (!history) return null;
   const jobs = (await history.jobs({ limit: 1 })).map(({ startedAt }) => startedAt);
-  const snapshots = (await history.snapshots({})).map(({ takenAt }) => takenAt);
+  const snapshots = (await history.snapshots({ own: true })).map(({ takenAt }) => takenAt);
   return [...jobs, ...snapshots].sort().at(-1) ?? null;
 }
 

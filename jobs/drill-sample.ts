@@ -2,6 +2,7 @@ import type { DrillConfig } from '../src/config/drill-config.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, Trigger } from '../src/history/records.js';
 import { findingsIn } from '../src/store/soundness.js';
+import { type OwnershipHistory, ownershipIn } from '../src/snapshot/ownership.js';
 import { type DrillHistory, drillFound } from './drill.js';
 import type { CopyIndex, SearchedStore } from './find-copy.js';
 import type { FoundSnapshot } from './find-snapshot.js';
@@ -10,7 +11,7 @@ import type { JobSummary, OnJob } from './recorded-job.js';
 export interface SampleHouse {
   config: DrillConfig;
   stores: SearchedStore[];
-  history: DrillHistory & CopyIndex & { drills(): Promise<DrillRecord[]> };
+  history: DrillHistory & CopyIndex & OwnershipHistory & { drills(): Promise<DrillRecord[]> };
 }
 
 export interface SampleOrder {
@@ -48,8 +49,8 @@ export async function drillSample(house: SampleHouse, order: SampleOrder): Promi
 }
 
 /**
- * Damaged ones as well: that the newest snapshot of a guest can't be booted is what a drill is there to tell. Of its copies, the
- * first that is not damaged.
+ * Of our own, damaged ones as well: that the newest snapshot of a guest can't be booted is what a drill is there to tell. Of its copies,
+ * the first that is not damaged.
  */
 async function newestOfGuests(
   { stores, history }: SampleHouse,
@@ -62,7 +63,9 @@ async function newestOfGuests(
   for (const store of stores) {
     try {
       if (!(await store.isMounted(await history.storeId(store.name)))) continue;
-      for (const stored of await store.list()) {
+      const listed = await store.list();
+      const ownership = await ownershipIn(store.name, listed, history);
+      for (const stored of listed.filter((one) => ownership(one).type === 'own')) {
         const before = newest.get(stored.guest);
         const isOlder = before && before.stored.snapshot > stored.snapshot;
         const isSame = before && before.stored.snapshot === stored.snapshot;

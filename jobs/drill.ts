@@ -84,10 +84,10 @@ export async function drill(
 
 /** The copy that is to be booted: one that failed a drill may be drilled again, and of one that is damaged a drill tells it. */
 export async function findDrilled<S extends SearchedStore>(
-  { stores, history }: CopyHouse<S>,
+  house: CopyHouse<S>,
   wish: Pick<CopyWish, 'name' | 'store'>,
 ): Promise<FoundCopy<S>> {
-  return await findCopy({ stores, history, isDrilled: () => false }, { ...wish, takesUnsound: true });
+  return await findCopy({ ...house, isDrilled: () => false }, { ...wish, takesUnsound: true });
 }
 
 /** Drills a snapshot of a store, which nobody can remove meanwhile. @throws NoSuchSnapshot when somebody has by now */

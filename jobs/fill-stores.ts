@@ -2,25 +2,30 @@ import type { GuestConfig } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
-import type { ImageProgress } from '../src/image/image-work.js';
+import type { ImageProgress, ImageWorkOptions } from '../src/image/image-work.js';
 import { holderOf, withLocks } from '../src/locks/exclusive-lock.js';
+import type { RestoreSource } from '../src/restore/restore-source.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import { listOwn } from '../src/snapshot/ownership.js';
 import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { retain, retentionPlanner } from '../src/snapshot/retain.js';
 import { type Findings, findingsIn } from '../src/store/soundness.js';
+import { type Manifest, amended } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { clearStaging } from './clear-staging.js';
 import { recordedRows, restoreSourceOf, type SnapshotIndex, whileReading } from './find-snapshot.js';
 import { storeLocks } from './guest-locks.js';
 import type { GuestStores } from './guest-stores.js';
-import { type Carriable, carriableFrom, missingIn } from './missing-snapshots.js';
+import { type Carriable, carriableFrom, freeName, missingIn } from './missing-snapshots.js';
 
 /** What became of one store. */
 export interface Filled {
   store: string;
   carried: string[];
+  /** Of these, those whose name another's snapshot has there: they are there under the next free one. */
+  renamed: { snapshot: string; as: string }[];
   /** What the carried ones take there. */
   carriedBytes: number;
   removed: string[];
@@ -71,15 +76,15 @@ export async function fillStores(order: FillOrder, ports: FillPorts): Promise<Fi
 
 async function fillOne(order: FillOrder, target: Store, { history }: FillPorts): Promise<Filled> {
   const { config, stores, signal } = order;
-  const nothing = { carried: [], carriedBytes: 0, removed: [], problems: [], warnings: [] };
+  const nothing = { carried: [], renamed: [], carriedBytes: 0, removed: [], problems: [], warnings: [] };
   const filled: Filled = { store: target.name, ...nothing };
   try {
     await withPartOf(target, order, async () => {
       await checkStore(target, history);
       const findings = await findingsIn(history, { guest: config.name });
-      const carriable = await carriableInto(target, order, findings, filled);
+      const carriable = await carriableInto(target, order, { findings, history }, filled);
       const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
-      const missing = missingIn(await target.list(config.name), carriable, planner);
+      const missing = missingIn(await listOwn(target, config.name, history), carriable, planner);
       await carry(missing, target, await recordedRows(history, config.name), { ...order, history }, filled);
       if (stores.isStaging && target === stores.filled[0]) {
         await clearStaging(config, stores.capturedInto, target, history, new Date());
@@ -99,15 +104,15 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
 async function carriableInto(
   target: Store,
   { config, stores }: FillOrder,
-  findings: Findings,
+  known: { findings: Findings; history: SnapshotHistory },
   filled: Filled,
 ): Promise<Carriable[]> {
   const { capturedInto, isStaging, filled: others } = stores;
-  const captured = await carriableFrom([capturedInto], config.name, findings);
+  const captured = await carriableFrom([capturedInto], config.name, known);
   const [archive] = others;
   if (!isStaging || archive === undefined || archive === target) return captured;
   try {
-    return await carriableFrom([capturedInto, archive], config.name, findings);
+    return await carriableFrom([capturedInto, archive], config.name, known);
   } catch (error) {
     filled.problems.push(explainError(error));
     return captured;
@@ -131,16 +136,44 @@ async function carry(
       const source = restoreSourceOf(found, rows);
       const { snapshot } = found.stored;
       const told = (progress: ImageProgress) => onProgress?.({ store: target.name, snapshot, ...progress });
-      const kept = await whileReading(found, () => target.receive(source, { signal, onProgress: told }));
+      const options = { signal, onProgress: told };
+      const kept = await whileReading(found, () => receiveUnderFreeName(target, source, options));
       await history.forgetFindings(target.name, kept.snapshot);
-      const record = recordOf(target.name, kept, await target.storedBytesOf(kept));
+      const record = recordOf(target.name, kept, 'own', await target.storedBytesOf(kept));
       await history.recordSnapshot(record);
       filled.carried.push(kept.snapshot);
+      if (kept.snapshot !== snapshot) filled.renamed.push({ snapshot, as: kept.snapshot });
       filled.carriedBytes += record.storedBytes;
     } catch (error) {
       // One that is bad where it lies: the others are not.
       if (!isError(error, 'SnapshotDamaged') && !isError(error, 'TooLarge')) throw error;
       filled.problems.push(explainError(error));
+    }
+  }
+}
+
+/** So often the names of a store may be taken by others while a snapshot is on its way there. */
+const triesForName = 3;
+
+/** Two hosts that began in the same second gave one name to two snapshots: neither MUST be lost for the other. @throws SnapshotExists */
+async function receiveUnderFreeName(
+  target: Store,
+  source: RestoreSource,
+  options: ImageWorkOptions,
+): Promise<Manifest> {
+  const { guest, snapshot } = source.manifest;
+  const taken = new Set((await target.list(guest)).map((stored) => stored.snapshot));
+  for (let tries = 1; ; tries += 1) {
+    const name = freeName(snapshot, taken);
+    if (name === undefined) throw new UmlsnapError('SnapshotExists', { store: target.name, snapshot });
+    try {
+      return await target.receive(
+        { ...source, manifest: amended(source.manifest, { snapshot: name }) },
+        options,
+      );
+    } catch (error) {
+      if (!isError(error, 'SnapshotExists') || tries === triesForName) throw error;
+      taken.add(name);
     }
   }
 }

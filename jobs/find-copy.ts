@@ -1,26 +1,25 @@
 import { asUmlsnapError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { VerificationRecord } from '../src/history/records.js';
+import type { Ownership, SnapshotRecord, VerificationRecord } from '../src/history/records.js';
+import { readStateId } from '../src/history/state-id.js';
+import { type OwnershipHistory, ownershipIn, ownershipOf } from '../src/snapshot/ownership.js';
 import { isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
+import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { findingsIn, type FindingsLedger, type Soundness, unsoundWord } from '../src/store/soundness.js';
 import type { Store } from '../src/store/store.js';
-import {
-  type FoundSnapshot,
-  problemWith,
-  type ReadableStore,
-  recordedRows,
-  type SnapshotIndex,
-} from './find-snapshot.js';
+import { type FoundSnapshot, problemWith, type ReadableStore, recordedRows } from './find-snapshot.js';
 
 /** A store of any kind, to look for copies in. */
 export type SearchedStore = ReadableStore & Pick<Store, 'list'>;
 
-export interface CopyIndex extends SnapshotIndex, FindingsLedger {
+export interface CopyIndex extends FindingsLedger, Omit<OwnershipHistory, 'snapshots'> {
+  snapshots(filter: { guest?: string; store?: string }): Promise<SnapshotRecord[]>;
   storeId(store: string): Promise<string | null>;
   recordVerification(verification: VerificationRecord): Promise<void>;
 }
 
 export interface CopyHouse<S extends SearchedStore = SearchedStore> {
+  stateDirectory: string;
   /** In the order of the config. */
   stores: S[];
   /** An error in its place says why there is none: then it is known only what the stores themselves tell. */
@@ -46,6 +45,7 @@ export interface PassedOver {
 
 export interface JudgedCopy<S extends SearchedStore = SearchedStore> extends FoundSnapshot<S> {
   soundness: Soundness;
+  ownership: Ownership;
 }
 
 export interface FoundCopy<S extends SearchedStore = SearchedStore> extends JudgedCopy<S> {
@@ -59,8 +59,8 @@ type Answer<S extends SearchedStore> =
 
 /**
  * Finds the copy of a snapshot that is to be read: the first sound one, in the order of the config. A store that can't be reached is
- * passed over as long as another one has the snapshot. The only place that knows what `latest` is: the newest snapshot that has a
- * sound copy.
+ * passed over as long as another one has the snapshot. The only place that knows what `latest` is: the newest snapshot of ours that
+ * has a sound copy. What is another's is found by its name, where nothing of ours has it.
  * @throws NoSuchStore, NoSuchSnapshot, SnapshotDamaged, or what is wrong with the store that could not be asked
  */
 export async function findCopy<S extends SearchedStore>(
@@ -131,7 +131,14 @@ async function search<S extends SearchedStore>(
   const [first, ...others] = copiesOf(answers, snapshot);
   if (first) return { answers, snapshot, copies: [first, ...others] };
   const away = answers.find((answer) => answer.type === 'away');
-  throw away?.error ?? new UmlsnapError('NoSuchSnapshot', { snapshot: wish.name });
+  if (away) throw away.error;
+  throw new UmlsnapError('NoSuchSnapshot', { snapshot: wish.name, ofOthers: othersIn(answers) });
+}
+
+/** Whose the snapshots are that were not asked for: of these hosts; null: of nobody who is known. */
+function othersIn<S extends SearchedStore>(answers: Answer<S>[]): (string | null)[] {
+  const found = answers.flatMap((answer) => (answer.type === 'copies' ? answer.copies : []));
+  return [...new Set(found.map(({ ownership }) => (ownership.type === 'other' ? ownership.host : null)))];
 }
 
 const isLatest = (name: string) => name.endsWith('@latest');
@@ -144,22 +151,27 @@ function storeNamed<S extends SearchedStore>(stores: S[], name: string): S {
 
 /** @throws NoSuchSnapshot for what can't be a snapshot's name */
 async function askStores<S extends SearchedStore>(
-  { history, isDrilled }: CopyHouse<S>,
+  house: CopyHouse<S>,
   stores: S[],
   name: string,
 ): Promise<Answer<S>[]> {
   const guest = name.slice(0, Math.max(0, name.lastIndexOf('@')));
   const isName = isLatest(name) ? isGuestDirectory(guest) : splitSnapshotName(name) !== undefined;
   if (!isName) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
+  const { history, isDrilled } = house;
   const findings = await findingsIn(history, { guest });
   const rows = await recordedRows(history, guest);
+  const id = await stateIdOf(house);
   const ask = async (store: S): Promise<Answer<S>> => {
     try {
-      const listed = isLatest(name) ? await store.list(guest) : [await store.read(name)];
+      const isOurs = (stored: StoredSnapshot) => ownerOf(stored)?.id === id;
+      const listed = isLatest(name) ? await store.list(guest) : [await store.read(name, isOurs)];
+      const ownership = await ownershipOfListed(house, store, listed, id);
       const copies = listed.map((stored) => {
         const damaged = problemWith({ store, stored }, rows);
         const copy = { snapshot: stored.snapshot, ...(damaged !== undefined && { damaged }) };
-        return { store, stored, soundness: findings.soundnessOf(store.name, copy, isDrilled(guest)) };
+        const judged = findings.soundnessOf(store.name, copy, isDrilled(guest));
+        return { store, stored, soundness: judged, ownership: ownership(stored) };
       });
       return { type: 'copies', store, copies };
     } catch (error) {
@@ -171,6 +183,26 @@ async function askStores<S extends SearchedStore>(
   const answers: Answer<S>[] = [];
   for (const store of stores) answers.push(await ask(store));
   return answers;
+}
+
+/** By the history, or by the file where there is none that can be used. */
+async function stateIdOf({ history, stateDirectory }: CopyHouse): Promise<string | null> {
+  if (history instanceof UmlsnapError) return await readStateId(stateDirectory).catch(() => null);
+  return await history.stateId();
+}
+
+/** Without a history nobody can tell whose those of the first format are: then they are taken for ours. */
+async function ownershipOfListed(
+  { history }: CopyHouse,
+  store: SearchedStore,
+  listed: StoredSnapshot[],
+  id: string | null,
+): Promise<(stored: StoredSnapshot) => Ownership> {
+  if (!(history instanceof UmlsnapError)) return await ownershipIn(store.name, listed, history);
+  return (stored) => {
+    const found = ownershipOf(stored, { id, jobs: new Set(), recorded: new Set() });
+    return found.type === 'unknown' ? { type: 'own' } : found;
+  };
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */
@@ -191,7 +223,9 @@ async function whyNotAsked(
 
 /** The newest that has a sound copy; where none has, and for whoever takes what is not sound, the newest of all. */
 function newestOf<S extends SearchedStore>(answers: Answer<S>[], { name, takesUnsound }: CopyWish): string {
-  const all = answers.flatMap((answer) => (answer.type === 'copies' ? answer.copies : []));
+  const all = answers
+    .flatMap((answer) => (answer.type === 'copies' ? answer.copies : []))
+    .filter(({ ownership }) => ownership.type === 'own');
   const newest = (copies: typeof all) =>
     copies
       .map(({ stored }) => stored.snapshot)
@@ -213,10 +247,15 @@ function byTime(one: string, other: string): number {
   return a === b ? Number(number) - Number(otherNumber) : a < b ? -1 : 1;
 }
 
-function copiesOf<S extends SearchedStore>(answers: Answer<S>[], snapshot: string) {
-  return answers.flatMap((answer) =>
+/** Two hosts may have given one name: these are all of one snapshot, ours if one is ours. */
+function copiesOf<S extends SearchedStore>(answers: Answer<S>[], snapshot: string): JudgedCopy<S>[] {
+  const named = answers.flatMap((answer) =>
     answer.type === 'copies' ? answer.copies.filter(({ stored }) => stored.snapshot === snapshot) : [],
   );
+  const own = named.filter(({ ownership }) => ownership.type === 'own');
+  const candidates = own.length > 0 ? own : named;
+  const [job] = candidates.flatMap(({ stored }) => (isSound(stored) ? [stored.manifest.job] : []));
+  return candidates.filter(({ stored }) => !isSound(stored) || stored.manifest.job === job);
 }
 
 function passedOver<S extends SearchedStore>(answers: Answer<S>[], snapshot: string, taken: S): PassedOver[] {

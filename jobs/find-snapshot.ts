@@ -53,7 +53,7 @@ export function problemWith(
 ): string | undefined {
   if (!('manifest' in stored)) return stored.damaged;
   const row = rows.find(({ snapshot, store: of }) => snapshot === stored.snapshot && of === store.name);
-  const isOther = row && !isRecorded(stored.manifest, stored.manifestSha256, row.manifestSha256);
+  const isOther = row && !isRecorded(stored.manifest, stored.manifestSha256, row);
   return isOther ? 'its manifest is not the one that the history has recorded' : undefined;
 }
 

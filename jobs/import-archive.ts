@@ -3,9 +3,11 @@ import type { ImageContent } from '../src/image/image-content.js';
 import type { ImageWorkOptions } from '../src/image/image-work.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import type { IdMemory } from '../src/history/state-id.js';
+import { ensureOwner } from '../src/snapshot/ownership.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
-import type { Manifest } from '../src/store/manifest.js';
+import { amended, type Manifest } from '../src/store/manifest.js';
 import type { ArrivingFile } from '../src/store/receive.js';
 import type { Store } from '../src/store/store.js';
 import type { ArchiveInput } from '../src/store/tar/decompress.js';
@@ -36,13 +38,13 @@ export interface ImportOrder {
  * 1. the archive's manifest says which snapshot it is; nobody else works on that guest's part of the store;
  * 2. the job stands in the history;
  * 3. every file is read once, as it comes, and checked; then the archive has to end as one that is whole;
- * 4. only then is the snapshot sealed, and the history follows.
+ * 4. only then is the snapshot sealed, as our own, whoever took it; and the history follows.
  * @throws SnapshotDamaged, TooLarge, ImportFailed (the archive can't be read), Busy, HistoryUnusable, HistoryLocked; any other failure is
  * in the summary
  */
 export async function importArchive(
   { input, label, store, stateDirectory, signal }: ImportOrder,
-  history: SnapshotHistory & JobHistory,
+  history: SnapshotHistory & JobHistory & IdMemory,
 ): Promise<JobSummary> {
   try {
     const { largestSnapshotBytes } = store;
@@ -58,8 +60,9 @@ export async function importArchive(
           recordedJob(history, { kind: 'import', guest, trigger: 'manual' }, async (run) => {
             run.facts = { snapshot, store: store.name };
             await checkStore(store, history);
-            const kept = await store.receiveFiles(manifest, arriving(entries), { signal });
-            await history.recordSnapshot(recordOf(store.name, kept));
+            const ours = amended(manifest, { owner: await ensureOwner(stateDirectory, history) });
+            const kept = await store.receiveFiles(ours, arriving(entries), { signal });
+            await history.recordSnapshot(recordOf(store.name, kept, 'own'));
           }),
         );
       },

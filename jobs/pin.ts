@@ -21,6 +21,6 @@ export async function pin(
   pinned: boolean,
   house: CopyHouse<Store> & { stateDirectory: string; history: PinHistory },
 ): Promise<Pinned> {
-  const { snapshot, guest } = (await findCopy(house, { name, takesUnsound: true })).stored;
-  return { snapshot, ...(await setPinned(house, { snapshot, guest, pinned }, house.history)) };
+  const { stored } = await findCopy(house, { name, takesUnsound: true });
+  return { snapshot: stored.snapshot, ...(await setPinned(house, { found: stored, pinned }, house.history)) };
 }

@@ -10,17 +10,17 @@ import type { SnapshotRecord } from '../src/history/records.js';
 import { removeDeadSocketDirectories } from '../src/path/socket-directory.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { Incoming } from '../src/store/incoming.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
-import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
 import { storeLocks } from './guest-locks.js';
 import type { Recovered, StartHistory } from './recover-at-start.js';
 
-export interface RecoverHistory extends StartHistory {
+export interface RecoverHistory extends StartHistory, OwnershipHistory {
   storeId(store: string): Promise<string | null>;
   rememberStore(store: string, id: string): Promise<void>;
-  snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(
     store: string,
@@ -140,23 +140,25 @@ async function rebuildIndex(
 ): Promise<void> {
   const rows = new Map((await history.snapshots({ store: store.name })).map((row) => [row.snapshot, row]));
   const found = await store.list();
-  for (const stored of found) {
-    if (!('manifest' in stored)) continue;
+  const ownership = await ownershipIn(store.name, found, history);
+  const isOwn = (stored: StoredSnapshot) => ownership(stored).type === 'own';
+  const ours = new Set(found.filter(isOwn).map(({ snapshot }) => snapshot));
+  for (const stored of found.filter(isSound)) {
+    // Of two that have one name, ours is the one that the history tells of.
+    if (!isOwn(stored) && ours.has(stored.snapshot)) continue;
     const row = rows.get(stored.snapshot);
-    const record = recordOf(store.name, stored.manifest, await store.storedBytesOf(stored.manifest));
+    const storedBytes = await store.storedBytesOf(stored.manifest);
+    const record = recordOf(store.name, stored.manifest, ownership(stored).type, storedBytes);
     if (!row) {
       await history.recordSnapshot(record);
       recovered.indexed.push(stored.snapshot);
-    } else if (
-      row.manifestSha256 !== stored.manifestSha256 &&
-      isRecorded(stored.manifest, stored.manifestSha256, row.manifestSha256)
-    ) {
-      // Pinned or unpinned, and the history was not told.
-      await history.recordSnapshot(record);
-      recovered.indexed.push(stored.snapshot);
-    } else if (row.manifestSha256 !== stored.manifestSha256) {
+    } else if (!isRecorded(stored.manifest, stored.manifestSha256, row)) {
       // Taking the new one over would hide a forged manifest behind a history that agrees with it.
       recovered.problems.push(`the manifest of ${stored.snapshot} is not the one that was recorded`);
+    } else if (row.manifestSha256 !== stored.manifestSha256 || row.own !== record.own) {
+      // Pinned or adopted, and the history was not told.
+      await history.recordSnapshot(record);
+      recovered.indexed.push(stored.snapshot);
     } else if (row.storedBytes !== record.storedBytes) {
       // Of an archive, an older version has recorded the data that its images hold.
       await history.recordSnapshot(record);

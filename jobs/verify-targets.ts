@@ -1,10 +1,12 @@
 import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { SnapshotRecord, VerificationRecord } from '../src/history/records.js';
+import type { VerificationRecord } from '../src/history/records.js';
 import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verify-order.js';
+import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { Store } from '../src/store/store.js';
-import { type CopyHouse, findCopy, type PassedOver, type SearchedStore } from './find-copy.js';
+import { type CopyHouse, type PassedOver, type SearchedStore, findCopy } from './find-copy.js';
 import type { FoundSnapshot } from './find-snapshot.js';
+import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
 
 /** What is to be verified. Of null: every guest, also those that the config no longer has. */
 export type VerifyWish =
@@ -28,9 +30,8 @@ export type VerifiableStore = SearchedStore &
     ): Promise<{ ok: true } | { ok: false; problem: string }>;
   };
 
-export interface VerifyIndex {
+export interface VerifyIndex extends OwnershipHistory {
   storeId(store: string): Promise<string | null>;
-  snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
   verifications(filter: { store?: string }): Promise<VerificationRecord[]>;
 }
 
@@ -66,7 +67,8 @@ export async function findTargets(
     try {
       const guest = wish.of === 'guest' ? (wish.guest ?? undefined) : undefined;
       const listed = (await isThere(store, index)) ? await store.list(guest) : [];
-      all.targets.push(...listed.map((stored) => targetOf({ store, stored }, verified)));
+      const isOurs = await oursIn(store, listed, index);
+      all.targets.push(...listed.filter(isOurs).map((stored) => targetOf({ store, stored }, verified)));
     } catch (error) {
       if (!(error instanceof UmlsnapError)) throw error;
       all.warnings.push(explainError(error));
@@ -74,6 +76,23 @@ export async function findTargets(
   }
   const chosen = wish.of === 'due' ? dueOf(all.targets, { ...wish, now }) : oldestVerifiedFirst(all.targets);
   return { ...all, targets: chosen };
+}
+
+/**
+ * What is another's is for that other to read. Damage is told also where nobody knows any more whose it was; and without a history all
+ * is read.
+ */
+async function oursIn(
+  { name }: VerifiableStore,
+  listed: StoredSnapshot[],
+  index: VerifyIndex | UmlsnapError,
+): Promise<(stored: StoredSnapshot) => boolean> {
+  if (index instanceof UmlsnapError) return () => true;
+  const ownership = await ownershipIn(name, listed, index);
+  return (stored) => {
+    const { type } = ownership(stored);
+    return type === 'own' || (type === 'unknown' && !isSound(stored));
+  };
 }
 
 async function isThere(store: VerifiableStore, index: VerifyIndex | UmlsnapError): Promise<boolean> {

@@ -23,6 +23,7 @@ export type VerifyHistory = JobHistory &
 
 export interface VerifyHouse {
   config: Config;
+  stateDirectory: string;
   stores: VerifiableStore[];
   /** An error in its place says why there is none. */
   history: VerifyHistory | UmlsnapError;

@@ -6,6 +6,7 @@ import type { Config, GuestConfig, StoreConfig } from './config/config.js';
 import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
+import { rememberStateId } from './history/state-id.js';
 import { DirectoryStore } from './store/directory-store.js';
 import { scratchDirectory } from './store/layout.js';
 import { ResticStore } from './store/restic/restic-store.js';
@@ -56,7 +57,12 @@ export class House {
 
 /** Where copies of snapshots are looked for, with a history or without one. */
 export function copyHouse(config: Config, history: SqliteHistory | UmlsnapError): CopyHouse<Store> {
-  return { stores: allStores(config), history, isDrilled: (guest) => isDrilled(config, guest) };
+  return {
+    stateDirectory: config.state,
+    stores: allStores(config),
+    history,
+    isDrilled: (guest) => isDrilled(config, guest),
+  };
 }
 
 /** Of a guest that it does not have, a config wants nothing. */
@@ -66,7 +72,7 @@ function isDrilled({ guests }: Config, guest: string): boolean {
 
 /** Runs `use` with the house of a config, its history open. @throws HistoryUnusable, HistoryLocked */
 export async function withHouse<T>(config: Config, use: (house: House) => Promise<T>): Promise<T> {
-  const history = await SqliteHistory.open(historyPath(config));
+  const history = await openHistory(config);
   try {
     return await use(new House(config, history));
   } finally {
@@ -82,7 +88,7 @@ export async function withHistoryIfAny<T>(
   config: Config,
   use: (history: SqliteHistory | UmlsnapError) => Promise<T>,
 ): Promise<T> {
-  return await withHistoryOrWhyNot(() => SqliteHistory.open(historyPath(config)), use);
+  return await withHistoryOrWhyNot(() => openHistory(config), use);
 }
 
 /**
@@ -96,6 +102,18 @@ export async function withHistoryToRead<T>(
   const path = historyPath(config);
   if (!existsSync(path)) return await use(null);
   return await withHistoryOrWhyNot(() => SqliteHistory.open(path, { readOnly: true }), use);
+}
+
+/** It knows what is ours from then on, also where it had to be made anew. */
+async function openHistory(config: Config): Promise<SqliteHistory> {
+  const history = await SqliteHistory.open(historyPath(config));
+  try {
+    await rememberStateId(config.state, history);
+    return history;
+  } catch (error) {
+    history.close();
+    throw error;
+  }
 }
 
 async function withHistoryOrWhyNot<T>(

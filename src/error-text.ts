@@ -82,7 +82,12 @@ const texts: Texts = {
     `There is no config. Looked for: ${f.tried.join(', ')}. Write one with \`umlsnap config init --write FILE\`, or name one with -c.`,
   NoSuchGuest: (f) =>
     `No guest is called ${f.guest} in ${f.lookedIn ?? 'the config'}. The config knows: ${f.known.join(', ') || 'none'}.`,
-  NoSuchSnapshot: (f) => `There is no snapshot ${f.snapshot}. \`umlsnap list\` shows those that exist.`,
+  NoSuchSnapshot: ({ snapshot, ofOthers = [] }) => {
+    if (ofOthers.length === 0)
+      return `There is no snapshot ${snapshot}. \`umlsnap list\` shows those that exist.`;
+    const whose = ofOthers.map((host) => (host === null ? 'nobody who is known' : `host ${host}`)).join(', ');
+    return `There is no snapshot ${snapshot} of our own, only some of ${whose}. Name one of them (\`umlsnap list\` shows them), or make them yours with \`umlsnap adopt\`.`;
+  },
   NoSuchJob: (f) => `There is no job ${f.job}. \`umlsnap history\` shows those that exist.`,
   NoSuchStore: (f) =>
     `No store is called ${f.store} in the config. It knows: ${f.known.join(', ') || 'none'}.`,
@@ -172,6 +177,16 @@ const texts: Texts = {
   ConsistencyTooWeak: (f) =>
     `Guest ${f.guest} had ${f.dirtyKib} KiB not yet on disk at the stop, in each of ${f.tries} tries: that is \`${f.reached}\`, and the config requires \`${f.required}\`. The guest runs, no snapshot was kept. Back up in a quieter hour, raise syncTries, or set require: crash.`,
   SnapshotExists: (f) => `Store ${f.store} has a snapshot ${f.snapshot} already; it was left as it is.`,
+  SnapshotChanged: (f) =>
+    `Snapshot ${f.snapshot} in store ${f.store} is not what it was a moment ago: somebody adopted it, or another one has its name. It was left as it is. Look with \`umlsnap list\`, and try again.`,
+  SnapshotOfOther: (f) =>
+    f.owner === null
+      ? `Snapshot ${f.snapshot} in store ${f.store} is nobody's whom this umlsnap knows: it was left as it is. Is it yours? Make it so with \`umlsnap adopt unknown\`.`
+      : `Snapshot ${f.snapshot} in store ${f.store} belongs to host ${f.owner.host} (${f.owner.id}): it was left as it is. Change it there; if that host is gone, make it yours with \`umlsnap adopt ${f.owner.id}\`.`,
+  NothingToAdopt: (f) =>
+    `There is no snapshot of ${f.of} to adopt in the stores that could be asked. Others than ours are of: ${f.known.join(', ') || 'nobody'}.`,
+  HostAmbiguous: (f) =>
+    `Several states have had the host name ${f.host}: ${f.ids.join(', ')}. Nothing was changed. Use the id of the one that you mean.`,
   TargetInUse: (f) =>
     `${f.path} is in use${f.pid === null ? '' : ` by process ${f.pid}`}: halt the guest first. Nothing was changed.`,
   TargetExists: (f) =>

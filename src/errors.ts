@@ -74,7 +74,11 @@ export interface FactsByCode {
   // no such thing
   /** `lookedIn`: where else than in the config. */
   NoSuchGuest: { guest: string; known: string[]; lookedIn?: string };
-  NoSuchSnapshot: { snapshot: string };
+  NoSuchSnapshot: {
+    snapshot: string;
+    /** Hosts that have snapshots of this guest where one of ours was asked for; null: nobody who is known. */
+    ofOthers?: (string | null)[];
+  };
   NoSuchJob: { job: string };
   NoSuchStore: { store: string; known: string[] };
   NoMconsoleSocket: { guest: string; tried: string[] };
@@ -137,6 +141,10 @@ export interface FactsByCode {
   CaptureDamaged: { guest: string; device: string; problem: string };
   ConsistencyTooWeak: { guest: string; required: string; reached: string; dirtyKib: number; tries: number };
   SnapshotExists: { store: string; snapshot: string };
+  SnapshotChanged: { store: string; snapshot: string };
+  SnapshotOfOther: { snapshot: string; store: string; owner: { id: string; host: string } | null };
+  NothingToAdopt: { of: string; known: string[] };
+  HostAmbiguous: { host: string; ids: string[] };
   // restore
   TargetInUse: { path: string; pid: number | null };
   TargetExists: { path: string };

@@ -24,6 +24,8 @@ const special: Partial<Record<ErrorCode, ExitCode>> = {
   NoSuchJob: exitCodes.noSuchThing,
   NoSuchStore: exitCodes.noSuchThing,
   NoSuchFile: exitCodes.noSuchThing,
+  NothingToAdopt: exitCodes.noSuchThing,
+  HostAmbiguous: exitCodes.usage,
   NoDaemon: exitCodes.noSuchThing,
   NoSuchRequest: exitCodes.noSuchThing,
   UnknownRequest: exitCodes.usage,

@@ -21,7 +21,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   ConfigInvalid: [{ file: '/c.yaml', problems: [{ line: 1, column: 2, path: 'a', message: 'is no key' }] }],
   ConfigNotFound: [{ tried: ['/a', '/b'] }],
   NoSuchGuest: [['alpine'], []].map((known) => ({ guest: 'debian', known })),
-  NoSuchSnapshot: [{ snapshot: 'debian@latest' }],
+  NoSuchSnapshot: [{ snapshot: 'debian@latest' }, { snapshot: 'debian@latest', ofOthers: ['there', null] }],
   NoSuchJob: [{ job: 'j1' }],
   NoSuchStore: [['other'], []].map((known) => ({ store: 'local', known })),
   NoMconsoleSocket: [{ guest: 'debian', tried: ['/run/m'] }],
@@ -72,6 +72,14 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   CaptureDamaged: [{ ...ofDisk, problem: 'it was replaced' }],
   ConsistencyTooWeak: [{ guest: 'debian', required: 'synced', reached: 'crash', dirtyKib: 4, tries: 3 }],
   SnapshotExists: [{ store: 'local', snapshot: 'debian@latest' }],
+  SnapshotChanged: [{ store: 'local', snapshot: 'debian@latest' }],
+  SnapshotOfOther: [null, { id: 'c0ffee00-1111-4222-8333-444455556666', host: 'there' }].map((owner) => ({
+    ...{ store: 'local', snapshot: 'debian@latest', owner },
+  })),
+  NothingToAdopt: [[], ['there (c0ffee00-1111-4222-8333-444455556666)']].map((known) => ({
+    ...{ of: 'elsewhere', known },
+  })),
+  HostAmbiguous: [{ host: 'there', ids: ['c0ffee00-1111-4222-8333-444455556666', 'c0ffee01'] }],
   TargetInUse: [null, 12].map((pid) => ({ path: '/d.img', pid })),
   TargetExists: [{ path: '/d.img' }],
   NotOurs: [{ path: '/d.img' }],
@@ -151,7 +159,7 @@ const imperative =
  */
 const nothingToDo: ErrorCode[] = [
   ...(['Usage', 'ConfigInvalid', 'NoSuchGuest', 'NoSuchStore', 'SnapshotExists', 'UnknownRequest'] as const),
-  ...(['NoSuchRequest', 'NotAllowed', 'JobEnded', 'CommandFailed', 'Interrupted'] as const),
+  ...(['NoSuchRequest', 'NotAllowed', 'JobEnded', 'CommandFailed', 'Interrupted', 'NothingToAdopt'] as const),
 ];
 /** One line for each thing that is wrong. */
 const lists: ErrorCode[] = ['ConfigInvalid', 'SnapshotsBad'];

@@ -17,6 +17,18 @@ import { countJob } from './total-queries.js';
 
 /** Queries over jobs and their phases; generic SQL only, so that PostgreSQL can stand behind the same port. */
 
+/** Those of these that are in the history. */
+export async function selectKnownJobs(db: Kysely<Tables>, jobs: readonly string[]): Promise<Set<string>> {
+  const known = new Set<string>();
+  // A statement takes a bounded number of values.
+  for (let at = 0; at < jobs.length; at += 500) {
+    const some = jobs.slice(at, at + 500);
+    const rows = await db.selectFrom('jobs').select('job').where('job', 'in', some).execute();
+    for (const { job } of rows) known.add(job);
+  }
+  return known;
+}
+
 export interface JobFilter {
   guest?: string;
   kind?: JobKind;

@@ -9,6 +9,7 @@ import { overview } from './migrations/0006-overview.js';
 import { jobLog } from './migrations/0007-job-log.js';
 import { phaseNames } from './migrations/0010-phase-names.js';
 import { drillsOfCopies } from './migrations/0009-drills-of-copies.js';
+import { owners } from './migrations/0008-owners.js';
 import type { Tables } from './tables.js';
 
 /** Every migration by its number and name. A published one MUST never change; a new need is a new number. */
@@ -20,6 +21,7 @@ const migrations: Record<string, Migration> = {
   '0005-retention-sweeps': retentionSweeps,
   '0006-overview': overview,
   '0007-job-log': jobLog,
+  '0008-owners': owners,
   '0009-drills-of-copies': drillsOfCopies,
   '0010-phase-names': phaseNames,
 };

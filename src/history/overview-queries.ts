@@ -47,7 +47,7 @@ export interface AskedGuest {
   isDrilled: boolean;
 }
 
-/** The newest sound snapshot of each guest that is there, once for each store that has a sound copy of it. */
+/** The newest sound snapshot of ours of each guest that is there, once for each store that has a sound copy of it. */
 export async function selectNewestSound(
   db: Kysely<Tables>,
   guests: readonly AskedGuest[],
@@ -58,9 +58,9 @@ export async function selectNewestSound(
   const { rows } = await sql<SnapshotsTable>`
     with g(guest, is_drilled) as (values ${sql.join(asked)})
     select s.* from g
-    join snapshots s on s.guest = g.guest and s.removed_at is null and s.taken_at = (
+    join snapshots s on s.guest = g.guest and s.own = 1 and s.removed_at is null and s.taken_at = (
       select n.taken_at from snapshots n
-      where n.guest = g.guest and n.removed_at is null and ${isSoundRow('n', isDrilled)}
+      where n.guest = g.guest and n.own = 1 and n.removed_at is null and ${isSoundRow('n', isDrilled)}
       order by n.taken_at desc limit 1)
     where ${isSoundRow('s', isDrilled)}`.execute(db);
   return rows.map(snapshotRecord);
@@ -156,7 +156,7 @@ export interface PlottedSize {
   storedBytes: number;
 }
 
-/** The sizes of a guest's newest snapshots in a store, those that were removed since included, oldest first. */
+/** The sizes of a guest's newest snapshots of ours in a store, those that were removed since included, oldest first. */
 export async function selectSizesOf(
   db: Kysely<Tables>,
   { guest, store }: { guest: string; store: string },
@@ -167,6 +167,7 @@ export async function selectSizesOf(
     .select(['taken_at', 'size_bytes', 'stored_bytes'])
     .where('guest', '=', guest)
     .where('store', '=', store)
+    .where('own', '=', 1)
     .orderBy('taken_at', 'desc')
     .limit(limit)
     .execute();

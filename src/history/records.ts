@@ -140,6 +140,9 @@ export interface DrillRecord {
   problem: string | null;
 }
 
+/** Whose a snapshot is. `unknown` is nobody's whom anybody knows: made before there were owners, and not by a job of ours. */
+export type Ownership = { type: 'own' } | { type: 'other'; id: string; host: string } | { type: 'unknown' };
+
 export interface SnapshotRecord {
   /** `debian@20261121T031500Z` */
   snapshot: string;
@@ -157,6 +160,15 @@ export interface SnapshotRecord {
   labels: Record<string, string>;
   /** SHA-256 of manifest.json as it lies in the store. */
   manifestSha256: string;
+  own: boolean;
+  /** As its manifest has it; null in the first format, of our own too. */
+  owner: { id: string; host: string } | null;
+}
+
+/** What the history knows of whose a snapshot is. */
+export function ownershipRecorded({ own, owner }: Pick<SnapshotRecord, 'own' | 'owner'>): Ownership {
+  if (own) return { type: 'own' };
+  return owner === null ? { type: 'unknown' } : { type: 'other', ...owner };
 }
 
 /** What a sweep of a guest's snapshots in a store leaves for the next one. */

@@ -61,5 +61,8 @@ export function snapshotRecord(row: Selectable<SnapshotsTable>): SnapshotRecord 
     pinned: row.pinned !== 0,
     labels: JSON.parse(row.labels),
     manifestSha256: row.manifest_sha256,
+    own: row.own !== 0,
+    owner:
+      row.owner_id === null || row.owner_host === null ? null : { id: row.owner_id, host: row.owner_host },
   };
 }

@@ -6,6 +6,8 @@ import type { Tables } from './tables.js';
 export interface SnapshotFilter {
   guest?: string;
   store?: string;
+  /** Only our own. */
+  own?: true;
 }
 
 export interface Removal {
@@ -28,6 +30,9 @@ export async function upsertSnapshot(db: Transaction<Tables>, snapshot: Snapshot
     pinned: snapshot.pinned ? 1 : 0,
     labels: JSON.stringify(snapshot.labels),
     manifest_sha256: snapshot.manifestSha256,
+    own: snapshot.own ? 1 : 0,
+    owner_id: snapshot.owner?.id ?? null,
+    owner_host: snapshot.owner?.host ?? null,
     removed_at: null,
     removal_reason: null,
   };
@@ -63,5 +68,6 @@ export async function selectSnapshots(db: Kysely<Tables>, filter: SnapshotFilter
     .orderBy('snapshot', 'desc');
   if (filter.guest !== undefined) query = query.where('guest', '=', filter.guest);
   if (filter.store !== undefined) query = query.where('store', '=', filter.store);
+  if (filter.own) query = query.where('own', '=', 1);
   return (await query.execute()).map(snapshotRecord);
 }

@@ -15,6 +15,7 @@ import {
   type JobWithDetails,
   selectJob,
   selectJobs,
+  selectKnownJobs,
 } from './job-queries.js';
 import { migrate, schemaState } from './migrate.js';
 import {
@@ -132,6 +133,11 @@ export class SqliteHistory {
     return this.#read((db) => selectJob(db, job));
   }
 
+  /** Those of these jobs that it has. */
+  async knownJobs(jobs: readonly string[]): Promise<ReadonlySet<string>> {
+    return this.#read((db) => selectKnownJobs(db, jobs));
+  }
+
   /** Jobs without an end, newest first; whether their processes still live is for the caller to find out. */
   async runningJobs(): Promise<JobRecord[]> {
     return this.#read((db) => selectJobs(db, { status: 'running' }));
@@ -201,7 +207,7 @@ export class SqliteHistory {
     return this.#read((db) => selectRecentBackups(db, guests, perGuest));
   }
 
-  /** The newest sound snapshot of each of these guests that is there, once for each store that has a sound copy. */
+  /** The newest sound snapshot of ours of each of these guests that is there, once for each store that has a sound copy. */
   async newestSound(guests: readonly AskedGuest[]): Promise<SnapshotRecord[]> {
     return this.#read((db) => selectNewestSound(db, guests));
   }
@@ -292,6 +298,22 @@ export class SqliteHistory {
       db.selectFrom('stores').select('id').where('store', '=', store).executeTakeFirst(),
     );
     return row?.id ?? null;
+  }
+
+  /** The id of the state directory, where it was ever made. */
+  async stateId(): Promise<string | null> {
+    const row = await this.#read((db) => db.selectFrom('identity').select('id').executeTakeFirst());
+    return row?.id ?? null;
+  }
+
+  async rememberStateId(id: string): Promise<void> {
+    await this.#write((db) =>
+      db
+        .insertInto('identity')
+        .values({ one: 1, id })
+        .onConflict((conflict) => conflict.column('one').doUpdateSet({ id }))
+        .execute(),
+    );
   }
 
   async rememberStore(store: string, id: string): Promise<void> {

@@ -70,6 +70,17 @@ export interface SnapshotsTable {
   /** null: it is there. A removed snapshot keeps its row, so that the history can tell why it is gone. */
   removed_at: string | null;
   removal_reason: string | null;
+  own: number;
+  /** null, both: the first format of manifests had none. */
+  owner_id: string | null;
+  owner_host: string | null;
+}
+
+/** One row, or none. */
+export interface IdentityTable {
+  one: number;
+  /** Of the state directory. */
+  id: string;
 }
 
 export interface SlotsTable {
@@ -145,6 +156,7 @@ export interface Tables {
   job_log: JobLogTable;
   pauses: PausesTable;
   snapshots: SnapshotsTable;
+  identity: IdentityTable;
   slots: SlotsTable;
   stores: StoresTable;
   events: EventsTable;

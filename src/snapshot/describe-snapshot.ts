@@ -1,8 +1,8 @@
 import { compactUtc } from '../clock.js';
 import { UmlsnapError } from '../errors.js';
-import type { SnapshotRecord } from '../history/records.js';
+import type { Ownership, SnapshotRecord } from '../history/records.js';
 import type { StoredBacking } from '../store/backing-files.js';
-import { type Manifest, manifestSha256, sizesOf } from '../store/manifest.js';
+import { type Manifest, manifestSha256, type Owner, sizesOf } from '../store/manifest.js';
 import type { SealDisk, SealDraft } from '../store/seal.js';
 import type { Captured } from './capture-consistently.js';
 import { fileNameOf, type SourceDisk } from './source-disks.js';
@@ -10,6 +10,7 @@ import { fileNameOf, type SourceDisk } from './source-disks.js';
 export interface SnapshotFacts {
   guest: string;
   job: string;
+  owner: Owner;
   kernel: string;
   method: string;
   labels: Record<string, string>;
@@ -27,12 +28,13 @@ export function snapshotName(guest: string, takenAt: Date): string {
 
 /** What the store is to seal. */
 export function draftOf(facts: SnapshotFacts): SealDraft {
-  const { captured, guest, job, kernel, method, labels, pinned } = facts;
+  const { captured, guest, job, owner, kernel, method, labels, pinned } = facts;
   return {
-    format: 'umlsnap/1',
+    format: 'umlsnap/2',
     snapshot: snapshotName(guest, captured.takenAt),
     guest,
     job,
+    owner,
     takenAt: captured.takenAt.toISOString(),
     kernel,
     consistency: captured.consistency,
@@ -68,6 +70,7 @@ function sealDiskOf(facts: SnapshotFacts, { config }: SourceDisk): SealDisk {
 export function recordOf(
   store: string,
   manifest: Manifest,
+  ownership: Ownership['type'],
   storedBytes: number | null = null,
 ): SnapshotRecord {
   const sizes = sizesOf(manifest);
@@ -86,5 +89,7 @@ export function recordOf(
     pinned: manifest.pinned,
     labels: manifest.labels,
     manifestSha256: manifestSha256(manifest),
+    own: ownership === 'own',
+    owner: manifest.owner ?? null,
   };
 }

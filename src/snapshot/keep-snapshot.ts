@@ -14,14 +14,24 @@ export async function keepSnapshot(
   ports: SnapshotPorts,
   copied: Copied,
 ): Promise<SnapshotTaken> {
-  const { config, job, labels, pinned, signal } = order;
+  const { config, job, owner, labels, pinned, signal } = order;
   const { store, history, journal } = ports;
   const { captured, precopy, backings, disks, incoming, plan, freezing, kernel } = copied;
   await journal.enter('seal');
-  const facts = { guest: config.name, job, kernel, method: plan.method, labels, pinned, captured, disks };
+  const facts = {
+    guest: config.name,
+    job,
+    owner,
+    kernel,
+    method: plan.method,
+    labels,
+    pinned,
+    captured,
+    disks,
+  };
   const manifest = await store.seal(incoming, draftOf({ ...facts, backings }), signal);
   // The store is the truth and its index follows: the row MUST NOT come before the snapshot is durable.
-  await history.recordSnapshot(recordOf(store.name, manifest));
+  await history.recordSnapshot(recordOf(store.name, manifest, 'own'));
   await journal.enter('retain');
   const { removed, warnings } = await retainOrWarn(config, ports);
   await journal.finish('done');

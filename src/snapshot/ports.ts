@@ -8,6 +8,7 @@ import type { SealDraft } from '../store/seal.js';
 import type { FindingsLedger } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
+import type { OwnershipHistory } from './ownership.js';
 import type { SweepLedger } from './sweep-memory.js';
 
 /** What the sequence needs of a store. `compose.ts` knows which class stands behind it. */
@@ -24,7 +25,7 @@ export interface SnapshotStore {
   incomings(): Promise<Incoming[]>;
   discard(incoming: Incoming): Promise<void>;
   list(guest: string): Promise<StoredSnapshot[]>;
-  moveToTrash(snapshot: string): Promise<unknown>;
+  moveToTrash(found: StoredSnapshot): Promise<unknown>;
   emptyTrash(): Promise<void>;
   /** Only of a store that keeps backing files apart from snapshots. */
   sweepBackings?(options: BackingSweepOptions): Promise<BackingSweep>;
@@ -38,7 +39,12 @@ export interface SnapshotLog {
 }
 
 /** What the sequence writes down. */
-export interface SnapshotHistory extends PauseLedger, EventLedger, SweepLedger, FindingsLedger {
+export interface SnapshotHistory
+  extends PauseLedger,
+    EventLedger,
+    SweepLedger,
+    FindingsLedger,
+    OwnershipHistory {
   forgetFindings(store: string, snapshot: string): Promise<void>;
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;

@@ -2,11 +2,12 @@ import { uptimeMs } from '../clock.js';
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
 import { isError, isHistoryFailure } from '../errors.js';
-import { applyKeepPolicy, type RemovedSnapshot, type RetentionPlan } from '../retention/apply-keep-policy.js';
+import { applyKeepPolicy, type RetentionPlan } from '../retention/apply-keep-policy.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
 import { findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
+import { type OwnershipHistory, listOwn } from './ownership.js';
 import type { SnapshotStore } from './ports.js';
 import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.js';
 
@@ -17,7 +18,7 @@ export type RetentionStore = Pick<
 >;
 
 /** What retention reads in the history, and writes there. */
-export interface RetentionHistory extends SweepLedger, FindingsLedger {
+export interface RetentionHistory extends SweepLedger, FindingsLedger, OwnershipHistory {
   forgetSnapshot(
     store: string,
     snapshot: string,
@@ -42,7 +43,7 @@ export interface Retained {
 }
 
 /**
- * Removes a guest's expired snapshots. MUST run only after a snapshot that succeeded, or by hand. Each is taken out of the
+ * Removes a guest's expired snapshots, of our own: what is another's, or nobody's, is neither counted nor removed. MUST run only after a snapshot that succeeded, or by hand. Each is taken out of the
  * store durably before the history says that it is gone, and deleted after that. What can't be removed now stays, with a
  * warning: a snapshot too many harms nobody.
  */
@@ -54,7 +55,8 @@ export async function retain(
 ): Promise<Retained> {
   const began = { now: options.now, uptimeMs: uptimeMs() };
   const planner = await retentionPlanner(config, store.name, history, options);
-  const plan = planner(await store.list(config.name));
+  const own = await listOwn(store, config.name, history);
+  const plan = planner(own);
   const { keep, remove, warnings } = plan;
   const retained: Retained = { kept: [...keep], removed: [], backings: noBackings, warnings: [...warnings] };
   if (options.dryRun) {
@@ -62,7 +64,10 @@ export async function retain(
     const backings = await sweepBackings(store, { dryRun: true, without }, retained.warnings);
     return { ...retained, removed: remove, backings };
   }
-  for (const expired of remove) await removeOne(expired, store, history, options.now, retained);
+  for (const { snapshot, reason } of remove) {
+    const stored = own.find((one) => one.snapshot === snapshot);
+    if (stored) await removeOne(stored, reason, store, history, options.now, retained);
+  }
   await emptyTrash(store, retained.warnings);
   const backings = await sweepBackings(store, { dryRun: false, without: new Set() }, retained.warnings);
   await rememberSweep(history, store.name, config.name, plan, began);
@@ -71,14 +76,16 @@ export async function retain(
 
 /** The store MUST have let go of it durably before the history says so, and nothing of it is deleted before that. */
 async function removeOne(
-  { snapshot, reason }: RemovedSnapshot,
+  stored: StoredSnapshot,
+  reason: string,
   store: RetentionStore,
   history: RetentionHistory,
   now: Date,
   retained: Retained,
 ): Promise<void> {
+  const { snapshot } = stored;
   try {
-    await store.moveToTrash(snapshot);
+    await store.moveToTrash(stored);
     await history.forgetSnapshot(store.name, snapshot, { removedAt: now.toISOString(), reason });
     retained.removed.push({ snapshot, reason });
   } catch (error) {

@@ -1,7 +1,7 @@
 import type { PrecopyFacts, PrecopyProgress } from '../capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../config/config.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
-import type { Manifest } from '../store/manifest.js';
+import type { Manifest, Owner } from '../store/manifest.js';
 import type { PhaseJournal } from './phase-journal.js';
 import type { SnapshotHistory, SnapshotLog, SnapshotStore } from './ports.js';
 import type { CapturePlan } from './preflight.js';
@@ -9,6 +9,8 @@ import type { Retained } from './retain.js';
 
 export interface SnapshotOrder {
   job: string;
+  /** Whose the snapshot is. */
+  owner: Owner;
   /** With what the command line changed in it. */
   config: GuestConfig;
   labels: Record<string, string>;

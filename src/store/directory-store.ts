@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { defaultLargestSnapshotBytes } from '../config/store-config.js';
-import { UmlsnapError } from '../errors.js';
 import { replaceFile } from '../image/durable-file.js';
 import type { ImageContent } from '../image/image-content.js';
 import type { ImageWorkOptions } from '../image/image-work.js';
@@ -10,18 +9,19 @@ import { type BackingSource, type StoredBacking, storeBackingFile } from './back
 import { whileHeld } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
-import { formatManifest, type Manifest, sealManifest, sizesOf } from './manifest.js';
+import { amended, formatManifest, type Manifest, sizesOf } from './manifest.js';
 import { type ArrivingFile, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
-import type { SnapshotContent, Store } from './store.js';
+import type { Amendment, SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
 import { mountedStore, prepareStore, proveWritable } from './store-marker.js';
 import {
   findSnapshot,
-  isSound,
   listSnapshots,
   openBackingFile,
   openStoredFile,
+  requireSound,
+  requireStill,
   type StoredSnapshot,
 } from './stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from './trash.js';
@@ -166,10 +166,10 @@ export class DirectoryStore implements Store {
   /**
    * First half of a removal: when this has returned, the snapshot is in no list, also after a power cut. Then comes the
    * history's row, then `emptyTrash`.
-   * @throws NoSuchSnapshot, Busy while somebody reads it, NotOurs when something else lies in its directory
+   * @throws NoSuchSnapshot, SnapshotChanged, Busy while somebody reads it, NotOurs when something else lies in its directory
    */
-  async moveToTrash(snapshot: string): Promise<Trashed> {
-    return this.#on(0, async () => trashSnapshot(this.#place, await findSnapshot(this.#place, snapshot)));
+  async moveToTrash(found: StoredSnapshot): Promise<Trashed> {
+    return this.#on(0, () => trashSnapshot(this.#place, found, (name) => findSnapshot(this.#place, name)));
   }
 
   /** Second half of a removal, of all that were moved to the trash. */
@@ -189,18 +189,15 @@ export class DirectoryStore implements Store {
 
   /** Both halves, where there is no history to write between them. @throws NoSuchSnapshot */
   async remove(snapshot: string): Promise<void> {
-    await this.moveToTrash(snapshot);
+    await this.moveToTrash(await this.read(snapshot));
     await this.emptyTrash();
   }
 
-  /** Pins or unpins, durably, and returns the new manifest. @throws NoSuchSnapshot, SnapshotDamaged */
-  async setPinned(snapshot: string, pinned: boolean): Promise<Manifest> {
-    const stored = await this.read(snapshot);
-    if (!isSound(stored)) {
-      throw new UmlsnapError('SnapshotDamaged', { snapshot: stored.snapshot, problem: stored.damaged });
-    }
-    const { checksum: _, ...rest } = stored.manifest;
-    const manifest = sealManifest({ ...rest, pinned });
+  /** Rewrites the manifest, durably, and returns the new one. @throws NoSuchSnapshot, SnapshotDamaged, SnapshotChanged */
+  async amend(found: StoredSnapshot, change: Amendment): Promise<Manifest> {
+    const stored = await this.read(found.snapshot);
+    requireStill(this.name, found, stored);
+    const manifest = amended(requireSound(stored).manifest, change);
     const path = join(stored.directory, manifestName);
     const temporary = `${path}.${randomBytes(4).toString('hex')}`;
     await this.#on(0, () => replaceFile(path, temporary, formatManifest(manifest)));

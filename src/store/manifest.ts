@@ -38,11 +38,21 @@ const diskSchema = z.strictObject({
   backing: backingSchema.optional(),
 });
 
-export const manifestSchema = z.strictObject({
-  format: z.literal('umlsnap/1'),
+/** The state directory that a snapshot belongs to, by its id; the host is told to people, and decides nothing. */
+export const ownerSchema = z.strictObject({
+  id: z.uuid(),
+  host: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be a plain host name'),
+});
+
+export type Owner = z.infer<typeof ownerSchema>;
+
+const fieldsSchema = z.strictObject({
+  /** The first one knows neither an owner nor a definition. */
+  format: z.enum(['umlsnap/1', 'umlsnap/2']),
   snapshot: z.string(),
   guest: z.string(),
   job: z.string(),
+  owner: ownerSchema.optional(),
   takenAt: z.iso.datetime(),
   kernel: z.string(),
   consistency: z.enum(['frozen', 'synced', 'crash']),
@@ -56,12 +66,26 @@ export const manifestSchema = z.strictObject({
   checksum: sha256,
 });
 
+export const manifestSchema = fieldsSchema.refine(
+  ({ format, owner }) => (format === 'umlsnap/2') === (owner !== undefined),
+  'an owner belongs to format umlsnap/2, and to no other',
+);
+
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestDisk = Manifest['disks'][number];
 
 /** The manifest with its checksum filled in. */
 export function sealManifest(manifest: Omit<Manifest, 'checksum'>): Manifest {
   return { ...manifest, checksum: checksumOf(manifest) };
+}
+
+/** The manifest with what can change after it was sealed: its pin, its owner, and the name under which another store has it. */
+export function amended(
+  { checksum: _, ...rest }: Manifest,
+  changes: Partial<Pick<Manifest, 'pinned' | 'owner' | 'snapshot'>>,
+): Manifest {
+  const format = changes.owner === undefined ? rest.format : 'umlsnap/2';
+  return sealManifest({ ...rest, format, ...changes });
 }
 
 /** What the disks of a snapshot come to: their size for the guest, and what of it the store holds. */
@@ -83,13 +107,24 @@ export function manifestSha256(manifest: Manifest): string {
 }
 
 /**
- * Whether this manifest is the recorded one, or that with its pin changed and nothing else: a pin is durable in the store before
- * the history knows of it, and whoever dies between the two MUST NOT leave a snapshot that looks forged.
+ * Whether this manifest is the recorded one, or that with its pin or its owner changed and nothing else: both are durable in the store
+ * before the history knows of them, and whoever dies between the two MUST NOT leave a snapshot that looks forged.
  */
-export function isRecorded(manifest: Manifest, foundSha256: string, recordedSha256: string): boolean {
-  if (foundSha256 === recordedSha256) return true;
-  const { checksum: _, ...rest } = manifest;
-  return manifestSha256(sealManifest({ ...rest, pinned: !manifest.pinned })) === recordedSha256;
+export function isRecorded(
+  manifest: Manifest,
+  foundSha256: string,
+  recorded: { manifestSha256: string; owner: Owner | null },
+): boolean {
+  if (foundSha256 === recorded.manifestSha256) return true;
+  const before = recorded.owner ? amended(manifest, { owner: recorded.owner }) : ofFirstFormat(manifest);
+  return [manifest, before]
+    .flatMap((one) => [one, amended(one, { pinned: !one.pinned })])
+    .some((one) => manifestSha256(one) === recorded.manifestSha256);
+}
+
+/** As it was before it was adopted. */
+function ofFirstFormat({ checksum: _, owner: __, ...rest }: Manifest): Manifest {
+  return sealManifest({ ...rest, format: 'umlsnap/1' });
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { ImageContent } from '../image/image-content.js';
 import type { ImageWorkOptions } from '../image/image-work.js';
-import type { Manifest } from './manifest.js';
+import type { Manifest, Owner } from './manifest.js';
 import type { SoundSnapshot, StoredSnapshot } from './stored-snapshots.js';
 
 /** A snapshot to be read: what a restore, a verification and another store begin from. */
@@ -11,6 +11,9 @@ export interface SnapshotContent {
   /** A backing file, by the name in the manifest. */
   openBacking(file: string): Promise<ImageContent>;
 }
+
+/** What can be changed of a snapshot that is sealed. */
+export type Amendment = { pinned: boolean } | { owner: Owner };
 
 /**
  * What every kind of store can do: it holds whole snapshots, by the manifests that they were sealed with. Only a directory
@@ -36,8 +39,11 @@ export interface Store {
   isMounted(expectedId: string | null): Promise<boolean>;
   /** By guest, newest first, damaged ones included. */
   list(guest?: string): Promise<StoredSnapshot[]>;
-  /** @throws NoSuchSnapshot */
-  read(snapshot: string): Promise<StoredSnapshot>;
+  /**
+   * @param isOwn chooses where a store of restic has two of one name, each of another owner
+   * @throws NoSuchSnapshot
+   */
+  read(snapshot: string, isOwn?: (stored: StoredSnapshot) => boolean): Promise<StoredSnapshot>;
   /** What a snapshot takes here; null where nothing true can be said of one alone, because it shares with others. @throws NoSuchSnapshot */
   storedBytesOf(manifest: Manifest): Promise<number | null>;
   /** @throws SnapshotDamaged */
@@ -50,10 +56,17 @@ export interface Store {
    * @throws SnapshotExists, SnapshotDamaged (the source is)
    */
   receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest>;
-  /** First half of a removal: in no list any more, durably. @throws NoSuchSnapshot */
-  moveToTrash(snapshot: string): Promise<unknown>;
+  /**
+   * First half of a removal: in no list any more, durably. The store itself MUST find the snapshot as it was found, of the same owner
+   * and job, right before it goes: whoever removes has the lock of this guest's part, and proved by what was found that it is his.
+   * @throws NoSuchSnapshot, SnapshotChanged (it is another's by now; nothing was removed)
+   */
+  moveToTrash(found: StoredSnapshot): Promise<unknown>;
   /** Second half of a removal, of all that were moved to the trash. */
   emptyTrash(): Promise<void>;
-  /** Durably; the manifest that it returns is the one that is listed. @throws NoSuchSnapshot, SnapshotDamaged */
-  setPinned(snapshot: string, pinned: boolean): Promise<Manifest>;
+  /**
+   * Changes what is said of a snapshot, durably; the manifest that it returns is the one that is listed.
+   * @throws NoSuchSnapshot, SnapshotDamaged, SnapshotChanged
+   */
+  amend(found: StoredSnapshot, change: Amendment): Promise<Manifest>;
 }

@@ -14,7 +14,7 @@ import {
   type StorePlace,
   splitSnapshotName,
 } from './layout.js';
-import { type Manifest, parseManifest } from './manifest.js';
+import { type Manifest, type Owner, parseManifest } from './manifest.js';
 
 /** A snapshot as it was found. Sound: its manifest is, and its files are there in their size; `verify` reads them. */
 export type StoredSnapshot = SoundSnapshot | DamagedSnapshot;
@@ -35,10 +35,36 @@ export interface SoundSnapshot extends Found {
 export interface DamagedSnapshot extends Found {
   /** What is wrong with it, for people. */
   damaged: string;
+  /** Where the store itself tells it, beside the manifest. */
+  owner?: Owner;
 }
 
 /** A manifest of 16 disks is far smaller. */
 const maxManifestBytes = 1024 * 1024;
+
+export function ownerOf(stored: StoredSnapshot): Owner | undefined {
+  return isSound(stored) ? stored.manifest.owner : stored.owner;
+}
+
+/** Whether it is the snapshot that was found before, and nobody's but his: a name alone proves nothing. */
+export function isStill(found: StoredSnapshot, now: StoredSnapshot): boolean {
+  const job = (stored: StoredSnapshot) => (isSound(stored) ? stored.manifest.job : null);
+  return (
+    found.snapshot === now.snapshot && ownerOf(found)?.id === ownerOf(now)?.id && job(found) === job(now)
+  );
+}
+
+/** @throws SnapshotChanged */
+export function requireStill(store: string, found: StoredSnapshot, now: StoredSnapshot): void {
+  if (isStill(found, now)) return;
+  throw new UmlsnapError('SnapshotChanged', { store, snapshot: found.snapshot });
+}
+
+/** @throws SnapshotDamaged */
+export function requireSound(stored: StoredSnapshot): SoundSnapshot {
+  if (isSound(stored)) return stored;
+  throw new UmlsnapError('SnapshotDamaged', { snapshot: stored.snapshot, problem: stored.damaged });
+}
 
 export function isSound(stored: StoredSnapshot): stored is SoundSnapshot {
   return 'manifest' in stored;

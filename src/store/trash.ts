@@ -13,7 +13,7 @@ import {
   type StorePlace,
   trashDirectory,
 } from './layout.js';
-import { isSound, type StoredSnapshot } from './stored-snapshots.js';
+import { isSound, requireStill, type StoredSnapshot } from './stored-snapshots.js';
 
 /** A snapshot that is no longer one: in no list, but not deleted yet. */
 export interface Trashed {
@@ -24,11 +24,17 @@ export interface Trashed {
 /**
  * Takes a snapshot out of every list, durably. The order is the promise: both directories MUST be durable before the
  * history says that the snapshot is gone, and the deletion MUST come last, so that at every instant it is either wholly
- * there or in the trash.
- * @throws Busy while it is being read, NotOurs when something else lies in it, NoSuchSnapshot
+ * there or in the trash. Whose it is MUST be read once more, right before.
+ * @throws Busy while it is being read, NotOurs when something else lies in it, NoSuchSnapshot, SnapshotChanged
  */
-export async function trashSnapshot(place: StorePlace, stored: StoredSnapshot): Promise<Trashed> {
-  return await unlessRead(stored, async () => {
+export async function trashSnapshot(
+  place: StorePlace,
+  found: StoredSnapshot,
+  read: (snapshot: string) => Promise<StoredSnapshot>,
+): Promise<Trashed> {
+  return await unlessRead(found, async () => {
+    const stored = await read(found.snapshot);
+    requireStill(place.name, found, stored);
     await requireOnlyOurs(stored);
     const directory = await moveAside(place, stored.directory, stored.snapshot);
     return { snapshot: stored.snapshot, directory };

@@ -5,7 +5,7 @@ import { importArchive } from '../../jobs/import-archive.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { allocatedBytes, makeImage, sha256sum, withOpen } from '../image/make-image.js';
-import { flipByte } from '../store/capture-of-tests.js';
+import { flipByte, trashIn } from '../store/capture-of-tests.js';
 import { emptyImage, sealSparse, soundIn, sparseImage } from '../store/sparse-snapshots.js';
 import { cliScript } from '../support/cli.js';
 import { tryTool } from '../support/run-tool.js';
@@ -50,7 +50,9 @@ async function shell(line: string): Promise<{ exitCode: number | null; output: s
 /** All of it, as it is in the first store: names, labels and pin, bytes, holes, and the times that UML compares. */
 async function expectInOther(snapshot: string): Promise<void> {
   const [first, second] = [await soundIn(local, snapshot), await soundIn(other, snapshot)];
-  const { checksum: _, disks, ...facts } = first.manifest;
+  const { checksum: _, disks, owner, ...facts } = first.manifest;
+  // Whoever took it: it is of who has imported it.
+  expect(second.manifest.owner?.id).not.toBe(owner?.id);
   expect(second.manifest).toMatchObject(facts);
   for (const [index, { storedBytes, ...disk }] of disks.entries()) {
     expect(second.manifest.disks[index]).toMatchObject(disk);
@@ -168,7 +170,7 @@ describe('an archive that is not whole', () => {
   test('is told of also where its damaged backing file is in the store already', async () => {
     const { path } = await copyOf('none');
     expect(await importIt(path)).toBeNull();
-    await other.moveToTrash(pair);
+    await trashIn(other, pair);
     const backing = (await readdir(join(other.path, '.backing'))).find((name) => name.endsWith('.img')) ?? '';
     const bytes = await readFile(path);
     const at = bytes.indexOf(`backing/${backing}`);

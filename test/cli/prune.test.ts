@@ -17,6 +17,7 @@ beforeAll(async () => {
   skewedBy = await buildClockShim(scene.dir);
   store = new DirectoryStore({ name: 'local', path: scene.store });
   await store.prepare(null);
+  await scene.own();
   const keep = { last: 1, within: '1h' };
   const disks = { ubd0: scene.path('no-disk') };
   await scene.configure({ debian: { mconsole: scene.path('no-socket'), disks, keep } });

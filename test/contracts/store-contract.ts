@@ -12,6 +12,7 @@ import { contentIn, cowAndHole, emptyImage, sealSparse } from '../store/sparse-s
 import { soundIn, sparseImage, tamperedIn } from '../store/sparse-snapshots.js';
 import { verdictOf } from '../store/tar/archive-scene.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
+import { adoptIn, ours, pinIn, theirs, trashIn } from '../store/capture-of-tests.js';
 
 interface MadeStore {
   /** One instance more on the same place, as the next command has it: nothing may live in memory alone. */
@@ -23,6 +24,7 @@ interface MadeStore {
 
 const older = 'debian@20261121T031500Z';
 const newer = 'debian@20261122T031500Z';
+const ancient = 'old@20260101T000000Z';
 /** Of a COW disk and an image that is one hole; younger than those of a guest that is listed before it. */
 const pair = 'pair@20261129T031500Z';
 const newerPair = 'pair@20261130T031500Z';
@@ -46,6 +48,7 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       const images = await cowAndHole(dir);
       await sealSparse(source, pair, images);
       await sealSparse(source, newerPair, { ubd0: images.ubd0 });
+      await sealSparse(source, ancient, undefined, { format: 'umlsnap/1', owner: undefined });
       await sealSparse(source, older, { ubd0: sparseImage }, { labels: { site: 'Città "1"' } });
       await sealSparse(source, newer, { ubd0: sparseImage, ubd1: emptyImage }, { pinned: true });
       made = await make();
@@ -130,6 +133,16 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       expect(await verdict(pair)).toMatchObject({ ok: true });
     });
 
+    test('takes what was sealed before there were owners as it is, and gives it one', async () => {
+      const kept = await receive(ancient);
+      expect(kept).toMatchObject({ format: 'umlsnap/1', snapshot: ancient });
+      expect((await soundIn(made.again(), ancient)).manifest).toEqual(kept);
+      const adopted = await adoptIn(store, ancient, ours);
+      expect(adopted).toMatchObject({ format: 'umlsnap/2', owner: ours });
+      expect((await soundIn(made.again(), ancient)).manifest).toEqual(adopted);
+      await trashIn(store, ancient);
+    });
+
     test('refuses a name that it has, and leaves what is there as it is', async () => {
       const before = (await soundIn(store, older)).manifestSha256;
       const { manifest, ...files } = await contentIn(source, older);
@@ -170,21 +183,38 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
     });
 
     test('pins and unpins durably, and what is pinned stays sound', async () => {
-      const pinned = await store.setPinned(older, true);
+      const pinned = await pinIn(store, older, true);
       expect(pinned.pinned).toBe(true);
       expect((await soundIn(made.again(), older)).manifest).toEqual(pinned);
       expect(await verdict(older)).toMatchObject({ ok: true });
-      expect((await store.setPinned(older, false)).pinned).toBe(false);
+      expect((await pinIn(store, older, false)).pinned).toBe(false);
       expect((await soundIn(made.again(), older)).manifest.pinned).toBe(false);
       expect(await names('debian')).toEqual([newer, older]);
-      const absent = store.setPinned('debian@20261123T031500Z', true);
+      const absent = pinIn(store, 'debian@20261123T031500Z', true);
       await expect(absent).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
     });
 
+    test('tells whose a snapshot is, changes that durably, and lets nobody remove or pin what is another’s by now', async () => {
+      const before = await soundIn(store, older);
+      expect(before.manifest.owner).toEqual(ours);
+      const adopted = await store.amend(before, { owner: theirs });
+      expect(adopted.owner).toEqual(theirs);
+      const now = await soundIn(made.again(), older);
+      expect(now).toMatchObject({ manifest: adopted, manifestSha256: manifestSha256(adopted) });
+      // As who found it when it was his own, and comes to it only now.
+      const changed = { code: 'SnapshotChanged', facts: { store: store.name, snapshot: older } };
+      await expect(store.moveToTrash(before)).rejects.toMatchObject(changed);
+      await expect(store.amend(before, { pinned: true })).rejects.toMatchObject(changed);
+      expect(await soundIn(made.again(), older)).toEqual(now);
+      expect(await verdict(older)).toMatchObject({ ok: true });
+      expect((await store.amend(now, { owner: ours })).owner).toEqual(ours);
+      expect(await names('debian')).toEqual([newer, older]);
+    });
+
     test('has a removed snapshot in no list, and the one that shares its backing file stays whole', async () => {
-      await store.moveToTrash(pair);
+      await trashIn(store, pair);
       expect(await names('pair')).toEqual([newerPair]);
-      for (const ask of [() => made.again().read(pair), () => store.moveToTrash(pair)])
+      for (const ask of [() => made.again().read(pair), () => trashIn(store, pair)])
         await expect(ask()).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
       await made.again().emptyTrash();
       expect(await names('pair')).toEqual([newerPair]);

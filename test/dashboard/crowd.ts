@@ -123,7 +123,7 @@ class Past {
       ...{ consistency: back % 9 === 0 ? 'frozen' : 'synced', dirty_kib: 0, method: 'reflink' },
       ...{ paused_ms: pausedMs, size_bytes: sizeBytes },
       stored_bytes: Math.round(sizeBytes * (0.2 + 0.4 * (1 - back / 1500) + 0.02 * this.#random())),
-      ...{ pinned: back === 5 ? 1 : 0, labels: '{"site":"rome"}', manifest_sha256: 'a'.repeat(64) },
+      ...{ own: 1, pinned: back === 5 ? 1 : 0, labels: '{"site":"rome"}', manifest_sha256: 'a'.repeat(64) },
       ...{ removed_at: isThere ? null : finishedAt, removal_reason: isThere ? null : 'expired' },
     });
   }

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ensureStateId } from '../../src/history/state-id.js';
 import { stampOf } from '../../src/image/open-disk.js';
 import { dropLease, endLease, leaseFile, writeLease } from '../../src/pause/lease.js';
 import { restoreInPlace } from '../../src/restore/restore-in-place.js';
@@ -8,8 +9,8 @@ import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
 import { withOpen } from '../image/make-image.js';
-import { storeSnapshot as layOutSnapshot, storePair } from '../restore/stored-snapshot.js';
-import { capture, draftOf } from '../store/capture-of-tests.js';
+import { storePair, storeSnapshot as layOutSnapshot } from '../restore/stored-snapshot.js';
+import { adoptIn, capture, draftOf, ours, pinIn, theirs, trashIn } from '../store/capture-of-tests.js';
 import { contentIn } from '../store/sparse-snapshots.js';
 
 /** A process that takes each step that has to outlast a power cut, once, and makes a directory `step/NAME` before it. */
@@ -54,7 +55,9 @@ async function storeOfDirectories(): Promise<DirectoryStore> {
   step('seal');
   await store.seal(incoming, draftOf(incoming, [disk, ofCow]));
   step('pin');
-  await store.setPinned(snapshot, true);
+  await pinIn(store, snapshot, true);
+  step('adopt');
+  await adoptIn(store, snapshot, ours);
   return store;
 }
 
@@ -65,9 +68,13 @@ async function storeOfArchives(from: DirectoryStore): Promise<void> {
   step('archive');
   await archives.receive(await contentIn(from, snapshot));
   step('archive-pin');
-  await archives.setPinned(snapshot, true);
+  await pinIn(archives, snapshot, true);
+  step('archive-adopt');
+  await adoptIn(archives, snapshot, theirs);
+  step('archive-adopt-again');
+  await adoptIn(archives, snapshot, ours);
   step('archive-trash');
-  await archives.moveToTrash(snapshot);
+  await trashIn(archives, snapshot);
 }
 
 async function restore(): Promise<void> {
@@ -102,10 +109,12 @@ async function restore(): Promise<void> {
 }
 
 await leases();
+step('state-id');
+await ensureStateId(join(dir, 'own'), { stateId: async () => null, rememberStateId: async () => {} });
 const store = await storeOfDirectories();
 await storeOfArchives(store);
 step('trash');
-await store.moveToTrash(snapshot);
+await trashIn(store, snapshot);
 step('trash-empty');
 await store.emptyTrash();
 await restore();

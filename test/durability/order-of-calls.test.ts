@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import type { Owner } from '../../src/store/manifest.js';
 import { canTrace } from '../capture/traced.js';
+import { ours, theirs } from '../store/capture-of-tests.js';
 import { runTool } from '../support/run-tool.js';
 import { builtScript } from '../support/script-child.js';
 import { withTempDir } from '../support/temp-dir.js';
@@ -63,6 +65,17 @@ const rules: Record<string, string> = {
     fsync store/debian/${taken}/manifest.json.*
     rename store/debian/${taken}/manifest.json.* store/debian/${taken}/manifest.json
     fsync store/debian/${taken}`,
+  adopt: `an owner is wholly the old manifest's or wholly the new one's
+    fsync store/debian/${taken}/manifest.json.*
+    rename store/debian/${taken}/manifest.json.* store/debian/${taken}/manifest.json
+    fsync store/debian/${taken}`,
+  'state-id': `the id of a state is durable before anything is its own
+    mkdir own
+    fsync .
+    fsync own/state-id.json.*
+    link own/state-id.json.* own/state-id.json
+    unlink own/state-id.json.*
+    fsync own`,
   archive: `an archive is durable before it has its name, and that before it is told of
     mkdir archives/debian
     fsync archives
@@ -72,13 +85,19 @@ const rules: Record<string, string> = {
     fsync archives/debian`,
   'archive-pin': `the mark of a pinned archive is durable
     fsync archives/debian`,
+  'archive-adopt': `the mark of an adopted archive is durable
+    fsync archives/debian`,
+  'archive-adopt-again': `at every instant an adopted archive has one owner, the old one or the new one
+    rename archives/debian/${taken}.owner=${markOf(theirs)} archives/debian/${taken}.owner=${markOf(ours)}
+    fsync archives/debian`,
   'archive-trash': `an archive is in the trash, durably, before its pin goes
     mkdir archives/.trash
     fsync archives
     rename archives/debian/${taken}.tar archives/.trash/debian@${taken}.*
     fsync archives/.trash
     fsync archives/debian
-    unlink archives/debian/${taken}.pinned`,
+    unlink archives/debian/${taken}.pinned
+    unlink archives/debian/${taken}.owner=${markOf(ours)}`,
   trash: `a removed snapshot is durably in the trash and out of the list, before the history says that it is gone
     mkdir store/.trash
     fsync store
@@ -123,6 +142,11 @@ const rules: Record<string, string> = {
     ${['ubd0.img', 'ubd1.cow', 'base.img', 'ubd2.img'].map((file) => named(`new/er/${file}`)).join('\n')}
     fsync new/er`,
 };
+
+/** As a path is shown. */
+function markOf({ id, host }: Owner): string {
+  return shortened(`${id}@${host}`, '/');
+}
 
 function made(file: string, ...calls: string[]): string {
   return calls.map((call) => `${call} ${file}.umlsnap-restore-*`).join('\n');

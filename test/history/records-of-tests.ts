@@ -36,7 +36,7 @@ export const snapshot = (name: string, changes: Partial<SnapshotRecord> = {}): S
   ...{ takenAt: '2026-11-21T03:15:02.000Z', consistency: 'synced', dirtyKib: 0 },
   ...{ method: 'reflink', pausedMs: 2.125 },
   ...{ sizeBytes: 2 ** 40, storedBytes: 123_456_789, pinned: false, labels: { why: 'before the upgrade' } },
-  manifestSha256: 'a'.repeat(64),
+  ...{ manifestSha256: 'a'.repeat(64), own: true, owner: null },
   ...changes,
 });
 

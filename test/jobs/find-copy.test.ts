@@ -19,6 +19,7 @@ let scene: Scene;
 beforeAll(async () => {
   scene = new Scene({ guest: null });
   await scene.build();
+  await scene.own();
   const stores = Object.fromEntries(
     ['local', 'archive', 'late'].map((name) => [name, { type: 'directory', path: scene.path(name) }]),
   );
@@ -29,7 +30,7 @@ beforeAll(async () => {
       const store = storeAt(scene.path(name), name);
       await history.rememberStore(name, (await store.prepare(null)).id);
       for (const snapshot of name === 'late' ? [older] : [older, newer])
-        await history.recordSnapshot(recordOf(name, (await sealSparse(store, snapshot)).manifest));
+        await history.recordSnapshot(recordOf(name, (await sealSparse(store, snapshot)).manifest, 'own'));
     }
   });
 });

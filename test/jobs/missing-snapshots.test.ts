@@ -1,13 +1,14 @@
 import { rm } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { carriableFrom, missingIn } from '../../jobs/missing-snapshots.js';
+import { carriableFrom, freeName, missingIn } from '../../jobs/missing-snapshots.js';
 import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
+import type { OwnershipHistory } from '../../src/snapshot/ownership.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { Findings } from '../../src/store/soundness.js';
 import type { DamagedSnapshot, SoundSnapshot, StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { verification } from '../history/records-of-tests.js';
-import { storeSnapshot } from '../store/capture-of-tests.js';
+import { ours, storeSnapshot, theirs } from '../store/capture-of-tests.js';
 import { withTempDir } from '../support/temp-dir.js';
 
 const now = new Date('2026-11-28T12:00:00.000Z');
@@ -23,7 +24,13 @@ const candidate = (stored: StoredSnapshot) => {
 /** Taken at noon of this day of November. */
 function taken(day: number, pinned = false): SoundSnapshot {
   const snapshot = `debian@202611${day}T120000Z`;
-  const manifest = { snapshot, guest: 'debian', takenAt: `2026-11-${day}T12:00:00.000Z`, pinned };
+  const manifest = {
+    snapshot,
+    guest: 'debian',
+    job: `job-${day}`,
+    takenAt: `2026-11-${day}T12:00:00.000Z`,
+    pinned,
+  };
   const found = { snapshot, guest: 'debian', directory: '', manifestSha256: '' };
   return { ...found, manifest: manifest as SoundSnapshot['manifest'] };
 }
@@ -34,6 +41,13 @@ const daysMissing = (have: (SoundSnapshot | DamagedSnapshot)[], there: SoundSnap
     there.map((stored) => ({ store, stored })),
     (snapshots) => applyKeepPolicy(snapshots.map(candidate), keep, { now, timezone: 'UTC', previous: null }),
   ).map(({ stored }) => Number(stored.manifest.takenAt.slice(8, 10)));
+
+/** A history that has this id, and has forgotten all else. */
+const knowingOnly = (id: string): OwnershipHistory => ({
+  stateId: async () => id,
+  knownJobs: async () => new Set(),
+  snapshots: async () => [],
+});
 
 test('what a store has missed comes oldest first, whatever the order in which it was found', () => {
   expect(daysMissing([taken(22)], [taken(24), taken(21), taken(22), taken(23)], {})).toEqual([21, 23, 24]);
@@ -69,10 +83,37 @@ test('of two places that have a snapshot the first one gives it, and damaged one
     await storeSnapshot(archive, 'debian', '20261118T031500Z');
     const damaged = verification('debian@20261118T031500Z', { store: 'archive', result: 'damaged' });
     const findings = new Findings({ verifications: [damaged], drills: [] });
-    const found = await carriableFrom([staging, archive], 'debian', findings);
+    const known = { findings, history: knowingOnly(ours.id) };
+    const found = await carriableFrom([staging, archive], 'debian', known);
     expect(found.map((one) => `${one.store.name} ${one.stored.snapshot}`).sort()).toEqual([
       'archive debian@20261120T031500Z',
       'staging debian@20261121T031500Z',
     ]);
   });
+});
+
+test('what is another’s in the place that is carried from is left there', async () => {
+  await withTempDir(async (dir) => {
+    const shared = new DirectoryStore({ name: 'shared', path: `${dir}/shared` });
+    await shared.prepare(null);
+    await storeSnapshot(shared, 'debian', '20261121T031500Z');
+    const findings = new Findings({ verifications: [], drills: [] });
+    const knowing = (id: string) => ({ findings, history: knowingOnly(id) });
+    expect(await carriableFrom([shared], 'debian', knowing(theirs.id))).toEqual([]);
+    expect(await carriableFrom([shared], 'debian', knowing(ours.id))).toHaveLength(1);
+  });
+});
+
+test('a snapshot that another’s of its name is there before is missing still, and there under another name is not', () => {
+  const renamed = { ...taken(22), snapshot: `${taken(22).snapshot}-1` };
+  expect(daysMissing([], [taken(22)], {})).toEqual([22]);
+  expect(daysMissing([renamed], [taken(22)], {})).toEqual([]);
+});
+
+test('a name that is taken is followed by the next free one, and never by none', () => {
+  const name = 'debian-1@20261121T031500Z';
+  expect(freeName(name, new Set())).toBe(name);
+  expect(freeName(name, new Set([name]))).toBe(`${name}-1`);
+  expect(freeName(`${name}-1`, new Set([`${name}-1`, name]))).toBe(`${name}-2`);
+  expect(freeName(`${name}-1`, new Set([`${name}-1`]))).toBe(name);
 });

@@ -42,6 +42,7 @@ beforeEach(async () => {
   await scene.build();
   store = storeAt(scene.store);
   await store.prepare(null);
+  await scene.own();
 });
 afterEach(() => scene.remove());
 

@@ -8,7 +8,7 @@ import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { retain } from '../../src/snapshot/retain.js';
 import { canTrace } from '../capture/traced.js';
-import { expectAllWhole } from '../store/capture-of-tests.js';
+import { expectAllWhole, ours, pinIn } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
 import { sealSparse } from '../store/sparse-snapshots.js';
 import { lookAfterEachCall, someOf } from '../support/each-call.js';
@@ -32,6 +32,7 @@ beforeAll(async () => {
   const template = join(dir, 'template');
   const store = storeAt(join(template, 'store'));
   history = await SqliteHistory.open(join(template, 'history.db'));
+  await history.rememberStateId(ours.id);
   const { id } = await store.prepare(null);
   await history.rememberStore('local', id);
   for (const snapshot of [...expired, ...kept]) {
@@ -40,10 +41,10 @@ beforeAll(async () => {
     await utimes(backing, 1_700_000_000, 1_700_000_000);
     const bytes = Buffer.from(`disk of ${snapshot} `.repeat(300));
     const { manifest } = await sealSparse(store, snapshot, { ubd0: { bytes, backing } });
-    await history.recordSnapshot(recordOf('local', manifest));
+    await history.recordSnapshot(recordOf('local', manifest, 'own'));
     neededBacking = manifest.disks[0]?.backing?.file ?? '';
   }
-  await history.recordSnapshot(recordOf('local', await store.setPinned(kept[0] ?? '', true)));
+  await history.recordSnapshot(recordOf('local', await pinIn(store, kept[0] ?? '', true), 'own'));
 });
 afterAll(async () => {
   history.close();

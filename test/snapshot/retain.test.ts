@@ -16,6 +16,7 @@ import { formatManifest, sealManifest } from '../../src/store/manifest.js';
 import { verification } from '../history/records-of-tests.js';
 import { freshStore } from '../store/fresh-store.js';
 import { contentIn, sealSparse, soundIn } from '../store/sparse-snapshots.js';
+import { ours, pinIn } from '../store/capture-of-tests.js';
 
 const now = new Date('2026-11-21T12:00:00.000Z');
 const day = 86_400_000;
@@ -26,6 +27,7 @@ let history: SqliteHistory;
 beforeEach(async () => {
   store = fresh.store;
   history = await SqliteHistory.open(join(fresh.dir, 'history.db'));
+  await history.rememberStateId(ours.id);
 });
 afterEach(() => history.close());
 
@@ -34,7 +36,7 @@ const named = (hour: number, of = '20261121') => `debian@${of}T${String(hour).pa
 
 async function seal(hour: number, of?: string): Promise<void> {
   const { manifest } = await sealSparse(store, named(hour, of));
-  await history.recordSnapshot(recordOf('local', manifest));
+  await history.recordSnapshot(recordOf('local', manifest, 'own'));
 }
 
 async function prune(keep: KeepPolicy, options: Partial<RetainOptions> = {}) {
@@ -167,7 +169,7 @@ describe('a pin', () => {
   }
 
   test('that the history was not told of leaves a snapshot that is restored, and that recover takes over', async () => {
-    await store.setPinned(snapshot, true);
+    await pinIn(store, snapshot, true);
     expect((await source()).manifest.pinned).toBe(true);
     expect(await recovered()).toMatchObject({ indexed: [snapshot], problems: [] });
     expect((await history.snapshots({}))[0]?.pinned).toBe(true);

@@ -5,6 +5,7 @@ import { stampOf } from '../../src/image/open-disk.js';
 import type { StoredBacking } from '../../src/store/backing-files.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import type { Incoming } from '../../src/store/incoming.js';
+import type { Owner } from '../../src/store/manifest.js';
 import type { SealDisk, SealDraft } from '../../src/store/seal.js';
 import type { Store } from '../../src/store/store.js';
 import { isSound, type SoundSnapshot } from '../../src/store/stored-snapshots.js';
@@ -45,6 +46,10 @@ export const storeBackingOf = (
   signal?: AbortSignal,
 ) => withOpen(path, 'r', ({ fd }) => store.storeBacking(incoming, { device: 'ubd0', path, fd }, signal));
 
+/** The state directory of these tests, as an owner. */
+export const ours = { id: '5b1f6c52-6f5e-4f0e-8d0c-0a4f2c9b7d11', host: 'here' };
+export const theirs = { id: 'c0ffee00-1111-4222-8333-444455556666', host: 'there' };
+
 export function draftOf(
   incoming: Incoming,
   disks: SealDisk[],
@@ -53,7 +58,7 @@ export function draftOf(
 ): SealDraft {
   const { guest, job } = incoming;
   return {
-    ...{ format: 'umlsnap/1', snapshot: `${guest}@${directory}`, guest, job },
+    ...{ format: 'umlsnap/2', snapshot: `${guest}@${directory}`, guest, job, owner: ours },
     ...{ takenAt: '2026-11-21T03:15:00.000Z', kernel: 'Linux debian 6.1.176 x86_64' },
     ...{ consistency: 'synced', dirtyKib: 0, method: 'copy', pausedMs: 12.5 },
     ...{ labels: { why: 'a test' }, pinned: false, disks },
@@ -66,6 +71,15 @@ export async function storeSnapshot(store: DirectoryStore, guest: string, direct
   const incoming = await store.begin(guest, `job-${directory}`);
   return store.seal(incoming, draftOf(incoming, await capture(incoming), directory));
 }
+
+/** By its name, whosever it is. */
+export const trashIn = async (store: Store, snapshot: string) =>
+  await store.moveToTrash(await store.read(snapshot));
+export const pinIn = async (store: Store, snapshot: string, pinned: boolean) =>
+  await store.amend(await store.read(snapshot), { pinned });
+
+export const adoptIn = async (store: Store, snapshot: string, owner: Owner) =>
+  await store.amend(await store.read(snapshot), { owner });
 
 /** At so much of its size; done twice, it is undone. */
 export const flipByte = (path: string, share = 0.5, mask = 0x10) =>

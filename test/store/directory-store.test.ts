@@ -12,8 +12,10 @@ import {
   draftOf,
   expectAllWhole,
   flipByte,
+  pinIn,
   storeSnapshot,
   timesOpen,
+  trashIn,
 } from './capture-of-tests.js';
 import { freshStore } from './fresh-store.js';
 
@@ -151,7 +153,7 @@ describe('listing', () => {
     expect(await expectAllWhole(store)).toEqual([`debian@${older}`]);
     const link = 'debian@20261120T031500Z';
     await expect(store.read(link)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
-    await expect(store.moveToTrash(link)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
+    await expect(trashIn(store, link)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
     await store.emptyTrash();
     for (const incoming of await store.incomings()) await store.discard(incoming);
     expect(await readdir(join(path, '.trash'))).toEqual(['not-ours']);
@@ -181,7 +183,7 @@ describe('listing', () => {
       { snapshot: `debian@${newer}`, damaged: expect.any(String) },
       { snapshot: `debian@${older}`, manifest: {} },
     ]);
-    const pinned = store.setPinned(`debian@${newer}`, true);
+    const pinned = pinIn(store, `debian@${newer}`, true);
     await expect(pinned).rejects.toMatchObject({ code: 'SnapshotDamaged' });
   });
 

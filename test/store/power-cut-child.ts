@@ -9,6 +9,7 @@ import { sealManifest } from '../../src/store/manifest.js';
 import type { Store } from '../../src/store/store.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
 import { contentIn, sealSparse } from './sparse-snapshots.js';
+import { pinIn, trashIn } from './capture-of-tests.js';
 
 /**
  * A process that works in a store until it is killed: `power-cut-child.ts STORE SCRATCH KIND MANNER`. It tells each thing before it
@@ -25,7 +26,7 @@ const nameOf = (number: number) => `debian@${timeOf(number).replace(/[-:]|\.\d+/
 
 async function pin(store: Store, snapshot: string, pinned: boolean): Promise<void> {
   say('pinning', snapshot);
-  await store.setPinned(snapshot, pinned);
+  await pinIn(store, snapshot, pinned);
   say(pinned ? 'pinned' : 'unpinned', snapshot);
 }
 
@@ -57,7 +58,7 @@ async function workInDirectories(): Promise<never> {
       ubd1: { bytes: Buffer.alloc(5000, `${number}`), ...cow },
     });
     say('sealed', snapshot);
-    await history.recordSnapshot(recordOf('local', manifest));
+    await history.recordSnapshot(recordOf('local', manifest, 'own'));
     if (number % 3 === 0) {
       await pin(store, snapshot, true);
       pinnedOnes.push(snapshot);
@@ -93,7 +94,7 @@ async function workInArchives(): Promise<never> {
     if (kept.length <= 3) continue;
     const oldest = kept.shift() ?? '';
     say('removing', oldest);
-    await store.moveToTrash(oldest);
+    await trashIn(store, oldest);
     await store.emptyTrash();
     say('removed', oldest);
   }

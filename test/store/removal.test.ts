@@ -5,7 +5,7 @@ import { tryFlock } from '../../src/image/linux-calls.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { startScript } from '../support/script-child.js';
 import { waitFor } from '../support/wait-for.js';
-import { storeSnapshot, timesOpen } from './capture-of-tests.js';
+import { storeSnapshot, timesOpen, trashIn } from './capture-of-tests.js';
 import { freshStore } from './fresh-store.js';
 
 const fresh = freshStore();
@@ -24,7 +24,7 @@ describe('fault 62: a removal', () => {
   it('is refused where somebody has put something beside the disks, and names it', async () => {
     const notes = join(store.path, 'debian/20261121T031500Z/notes.txt');
     await writeFile(notes, 'why we keep it');
-    await expect(store.moveToTrash(name)).rejects.toMatchObject({ code: 'NotOurs', facts: { path: notes } });
+    await expect(trashIn(store, name)).rejects.toMatchObject({ code: 'NotOurs', facts: { path: notes } });
     expect(await readFile(notes, 'utf8')).toBe('why we keep it');
     expect(await store.list()).toMatchObject([{ snapshot: name, manifest: {} }]);
     await rm(notes);
@@ -79,16 +79,16 @@ describe('fault 61: a snapshot that is being read', () => {
     await store.whileReading(stored, async () => {
       // Two may read at once.
       await store.whileReading(stored, async () => undefined);
-      await expect(store.moveToTrash(name)).rejects.toMatchObject({ code: 'Busy' });
+      await expect(trashIn(store, name)).rejects.toMatchObject({ code: 'Busy' });
     });
     const reader = startScript(new URL('./reading-child.ts', import.meta.url), [store.path, name]);
     await reader.waitForLine('reading');
-    await expect(store.moveToTrash(name)).rejects.toMatchObject({ code: 'Busy' });
+    await expect(trashIn(store, name)).rejects.toMatchObject({ code: 'Busy' });
     expect(await store.list()).toMatchObject([{ snapshot: name, manifest: {} }]);
     reader.kill('SIGKILL');
     await reader.exited;
     await waitFor('the lock to be gone with its holder', async () => {
-      await store.moveToTrash(name).catch((error) => expect(error).toMatchObject({ code: 'Busy' }));
+      await trashIn(store, name).catch((error) => expect(error).toMatchObject({ code: 'Busy' }));
       return (await store.list()).length === 0;
     });
   });

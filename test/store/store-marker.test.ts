@@ -7,7 +7,7 @@ import type { Store } from '../../src/store/store.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
 import { whyNoLoopMount, withLoopFilesystem } from '../support/loop-filesystem.js';
 import { runTool } from '../support/run-tool.js';
-import { expectAllWhole } from './capture-of-tests.js';
+import { expectAllWhole, pinIn, trashIn } from './capture-of-tests.js';
 import { freshStore, storeAt } from './fresh-store.js';
 import { contentIn, sealSparse, soundIn } from './sparse-snapshots.js';
 import { restoreFailure } from './tar/archive-scene.js';
@@ -117,8 +117,8 @@ it.skipIf(noLoop !== undefined).each<[string, (path: string) => Store]>([
         () => store.prepare(id),
         () => store.proveWritable(),
         () => store.receive(other, {}),
-        () => store.setPinned(snapshot, true),
-        () => store.moveToTrash(snapshot),
+        () => pinIn(store, snapshot, true),
+        () => trashIn(store, snapshot),
       ]) {
         const refused = refusal(mountPoint, 'StoreUnusable', /read-only file system/);
         await expect(write()).rejects.toMatchObject(refused);

@@ -1,17 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { SnapshotOptions } from '../../src/control/request.js';
 import { errnoOf } from '../../src/errors.js';
 import type { JobRecord, JobStatus } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import { stateIdPath } from '../../src/history/state-id.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { backingDirectory } from '../../src/store/layout.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { type FakeGuest, startFakeGuest } from '../fixtures/fake-guest.js';
 import type { FakeGuestTraits } from '../fixtures/misbehaviour.js';
 import { sha256sum } from '../image/make-image.js';
+import { ours } from '../store/capture-of-tests.js';
 import { type CliOptions, type CliResult, startCli } from './cli.js';
 import { pids, readOrNothing, signalIfThere } from './guest-processes.js';
 import { canLoopMount, mountLoopFilesystem } from './loop-filesystem.js';
@@ -298,6 +300,13 @@ export class Scene {
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
       for (const pid of all) signalIfThere(pid, signal);
     }
+  }
+
+  /** Makes what the test seals by its own hand (`draftOf`) this state's own. */
+  async own(): Promise<void> {
+    await mkdir(this.state, { recursive: true, mode: 0o700 });
+    const text = JSON.stringify({ format: 'umlsnap-state/1', id: ours.id });
+    await writeFile(stateIdPath(this.state), text);
   }
 
   /** Reads or writes the history, beside whatever command is at work on it. */

@@ -3,7 +3,7 @@ import { UmlsnapError } from '../../errors.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import type { Manifest } from '../manifest.js';
 import type { HandOver } from './hand-over.js';
-import { ourTag, pinnedTag } from './restic-entries.js';
+import { ourTag, ownerTags, pinnedTag } from './restic-entries.js';
 import type { ResticProgram } from './restic-program.js';
 
 const summarySchema = z.object({
@@ -30,8 +30,8 @@ export async function backUp(
   { directory, files }: HandOver,
   options: ImageWorkOptions,
 ): Promise<{ id: string; isComplete: boolean }> {
-  const { snapshot, guest, pinned } = manifest;
-  const tags = [ourTag, snapshot, ...(pinned ? [pinnedTag] : [])];
+  const { snapshot, guest, pinned, owner } = manifest;
+  const tags = [ourTag, snapshot, ...(pinned ? [pinnedTag] : []), ...(owner ? ownerTags(owner) : [])];
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const output = new BackupOutput(sizeBytes, options.onProgress);
   // --force: every byte is read, whatever the files' times look like. What is known already is not stored again.

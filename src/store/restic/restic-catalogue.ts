@@ -1,7 +1,7 @@
 import { UmlsnapError } from '../../errors.js';
 import { splitSnapshotName } from '../layout.js';
-import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
-import type { StoredSnapshot } from '../stored-snapshots.js';
+import { type Manifest, amended, manifestSha256 } from '../manifest.js';
+import { type StoredSnapshot, isStill, requireStill } from '../stored-snapshots.js';
 import { type Look, lookAtEntry } from './look-at-entry.js';
 import type { ManifestCache } from './manifest-cache.js';
 import { listEntries, type ResticEntry } from './restic-entries.js';
@@ -10,11 +10,16 @@ import type { ResticProgram } from './restic-program.js';
 /** Several runs of restic at once: each begins with a second of deriving the key, and a remote place takes its time to answer. */
 const looksAtOnce = 4;
 
-/** One snapshot of ours, and restic's of it: more than one where somebody was killed while he pinned it. */
+/**
+ * One snapshot of ours, and restic's of it: more than one where somebody was killed while he pinned it. All of these are of one
+ * name, one owner and the same files: what is another's, or another thing, MUST NOT be tagged or forgotten with it.
+ */
 export interface Held {
   entries: ResticEntry[];
   look: Look;
 }
+
+export type FoundHeld = Held & { stored: StoredSnapshot };
 
 export const idsOf = ({ entries }: Held): string[] => entries.map(({ id }) => id);
 
@@ -30,31 +35,55 @@ export class ResticCatalogue {
     this.#cache = cache;
   }
 
-  /** By the names of snapshots, of every guest or of one. */
-  async held(guest: string | undefined, signal?: AbortSignal): Promise<Map<string, Held>> {
-    const byName = new Map<string, ResticEntry[]>();
+  /** Of every guest or of one. */
+  async held(guest: string | undefined, signal?: AbortSignal): Promise<Held[]> {
     const entries = await listEntries(this.#restic, guest, signal);
-    for (const entry of entries) byName.set(entry.snapshot, [...(byName.get(entry.snapshot) ?? []), entry]);
     if (guest === undefined) await this.#cache.keepOnly(new Set(entries.map(({ tree }) => tree)));
-    const waiting = [...byName];
-    const held = new Map<string, Held>();
+    const same = new Map<string, ResticEntry[]>();
+    for (const entry of entries) {
+      const key = `${entry.snapshot} ${entry.owner?.id} ${entry.tree}`;
+      same.set(key, [...(same.get(key) ?? []), entry]);
+    }
+    const waiting = [...same.values()];
+    const held: Held[] = [];
     const work = async () => {
-      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-        const [snapshot, ours] = next;
-        held.set(snapshot, { entries: ours, look: await this.#look(ours, signal) });
+      for (let ours = waiting.shift(); ours !== undefined; ours = waiting.shift()) {
+        held.push({ entries: ours, look: await this.#look(ours, signal) });
       }
     };
     await Promise.all(Array.from({ length: looksAtOnce }, work));
     return held;
   }
 
-  /** One by its name, and never one that is incomplete. @throws NoSuchSnapshot */
-  async find(snapshot: string): Promise<Held & { stored: StoredSnapshot }> {
+  /**
+   * One by its name, and never one that is incomplete.
+   * @param isOwn is preferred where two have one name, each of another owner
+   * @throws NoSuchSnapshot
+   */
+  async find(snapshot: string, isOwn: (stored: StoredSnapshot) => boolean = () => false): Promise<FoundHeld> {
     const name = splitSnapshotName(snapshot);
-    const held = name && (await this.held(name.guest)).get(snapshot);
-    const stored = held && storedOf(held);
-    if (held === undefined || stored === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-    return { ...held, stored };
+    const found = (await this.#storedOf(name?.guest)).filter(({ stored }) => stored.snapshot === snapshot);
+    const [first] = found;
+    if (first === undefined) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+    return found.find(({ stored }) => isOwn(stored)) ?? first;
+  }
+
+  /** What was found before, of the same owner still. @throws NoSuchSnapshot, SnapshotChanged */
+  async findAgain(before: StoredSnapshot): Promise<FoundHeld> {
+    const held = await this.#storedOf(before.guest);
+    const found = held.find(({ stored }) => isStill(before, stored));
+    if (found !== undefined) return found;
+    const { stored } = await this.find(before.snapshot);
+    requireStill(this.#restic.place.name, before, stored);
+    throw new UmlsnapError('NoSuchSnapshot', before);
+  }
+
+  async #storedOf(guest: string | undefined): Promise<FoundHeld[]> {
+    if (guest === undefined) return [];
+    return (await this.held(guest)).flatMap((one) => {
+      const stored = storedOf(one);
+      return stored === undefined ? [] : [{ ...one, stored }];
+    });
   }
 
   async remember(tree: string, manifest: Manifest): Promise<void> {
@@ -100,12 +129,11 @@ export class ResticCatalogue {
 export function storedOf({ entries, look }: Held): StoredSnapshot | undefined {
   const [entry] = entries;
   if (entry === undefined || look.is === 'incomplete') return undefined;
-  const { snapshot, guest, id } = entry;
+  const { snapshot, guest, id, owner } = entry;
   const found = { snapshot, guest, directory: `restic ${id}` };
-  if (look.is === 'damaged') return { ...found, damaged: look.problem };
-  // The tag decides, since what restic stores is never written again.
-  const { checksum: _, ...facts } = look.manifest;
+  if (look.is === 'damaged') return { ...found, damaged: look.problem, ...(owner && { owner }) };
+  // The tags decide, since what restic stores is never written again.
   const pinned = entries.some(({ isPinned }) => isPinned);
-  const manifest = sealManifest({ ...facts, pinned });
+  const manifest = amended(look.manifest, { pinned, ...(owner && { owner }) });
   return { ...found, manifest, manifestSha256: manifestSha256(manifest) };
 }

@@ -1,14 +1,17 @@
 import * as z from 'zod';
 import { UmlsnapError } from '../../errors.js';
 import { splitSnapshotName } from '../layout.js';
+import { type Owner, ownerSchema } from '../manifest.js';
 import type { ResticProgram } from './restic-program.js';
 
 /**
  * Snapshots as restic has them. Ours carry the tag `umlsnap` and their name as another tag, and have the guest for a host; a
- * pinned one has the tag `pinned` as well. All else in the repository is none of ours.
+ * pinned one has the tag `pinned` as well, and its owner stands in two more, which decide over its manifest. All else in the
+ * repository is none of ours.
  */
 export const ourTag = 'umlsnap';
 export const pinnedTag = 'pinned';
+export const ownerTags = ({ id, host }: Owner): string[] => [`owner=${id}`, `owner-host=${host}`];
 
 export interface ResticEntry {
   /** SHA-256 of what restic wrote: what has this id never changes. */
@@ -19,6 +22,8 @@ export interface ResticEntry {
   snapshot: string;
   guest: string;
   isPinned: boolean;
+  /** Not of those that were written before there were owners. */
+  owner: Owner | undefined;
 }
 
 export const resticHash = z.string().regex(/^[0-9a-f]{64}$/);
@@ -55,8 +60,20 @@ export async function listEntries(
       return name !== undefined && name.guest === hostname;
     });
     if (snapshot === undefined || !tags.includes(ourTag)) return [];
-    return [{ id, tree, snapshot, guest: hostname, isPinned: tags.includes(pinnedTag) }];
+    const isPinned = tags.includes(pinnedTag);
+    return [{ id, tree, snapshot, guest: hostname, isPinned, owner: ownerIn(tags) }];
   });
+}
+
+/** Where the host's name was lost, the id still decides. */
+function ownerIn(tags: string[]): Owner | undefined {
+  const tagged = (name: string) => tags.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
+  const id = tagged('owner');
+  for (const host of [tagged('owner-host'), 'unknown']) {
+    const owner = ownerSchema.safeParse({ id, host });
+    if (owner.success) return owner.data;
+  }
+  return undefined;
 }
 
 /** Reads what restic wrote for programs. @throws Internal for what no version known to us writes */

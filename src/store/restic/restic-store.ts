@@ -4,18 +4,18 @@ import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import { requirePlainName } from '../layout.js';
-import type { Manifest } from '../manifest.js';
+import { amended, type Manifest } from '../manifest.js';
 import { requireOrdinary } from '../receive.js';
-import type { SnapshotContent, Store } from '../store.js';
+import type { Amendment, SnapshotContent, Store } from '../store.js';
 import { onStore } from '../store-failure.js';
-import { isSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
+import { requireSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
 import { backUp } from './back-up.js';
 import { type HandOver, withHandOver } from './hand-over.js';
 import { backingPath, diskPath, type Look, lookAtEntry } from './look-at-entry.js';
 import { ManifestCache } from './manifest-cache.js';
 import { findRepository, prepareRepository } from './prepare-repository.js';
-import { idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
-import { pinnedTag } from './restic-entries.js';
+import { type Held, idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
+import { listEntries, ownerTags, pinnedTag } from './restic-entries.js';
 import { failureOf, inOneLine } from './restic-failure.js';
 import { damageAfterPatience, resticImage } from './restic-image.js';
 import { defaultPatience, type PatienceLimits } from './restic-patience.js';
@@ -72,13 +72,13 @@ export class ResticStore implements Store {
   async list(guest?: string): Promise<StoredSnapshot[]> {
     return await this.#on(async () => {
       const held = await this.#catalogue.held(guest);
-      const listed = [...held.values()].flatMap((one) => storedOf(one) ?? []);
+      const listed = held.flatMap((one) => storedOf(one) ?? []);
       return listed.sort((a, b) => order(a.guest, b.guest) || order(b.snapshot, a.snapshot));
     });
   }
 
-  async read(snapshot: string): Promise<StoredSnapshot> {
-    return await this.#on(async () => (await this.#catalogue.find(snapshot)).stored);
+  async read(snapshot: string, isOwn?: (stored: StoredSnapshot) => boolean): Promise<StoredSnapshot> {
+    return await this.#on(async () => (await this.#catalogue.find(snapshot, isOwn)).stored);
   }
 
   /** What it added to the repository is not what its removal would give back. */
@@ -103,9 +103,8 @@ export class ResticStore implements Store {
    * anything of it is missing.
    */
   async receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
-    const { snapshot, guest } = source.manifest;
     requireOrdinary(source.manifest);
-    await this.#on(() => this.#refuseExisting(snapshot, guest, options.signal));
+    await this.#on(() => this.#refuseExisting(source.manifest, options.signal));
     const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
     const staging = { name: this.name, path: this.#staging };
     return await onStore(staging, neededBytes, () =>
@@ -115,12 +114,15 @@ export class ResticStore implements Store {
     );
   }
 
-  /** `forget` of exact ids, looked up now: only what has our tags, our name and the guest as its host is ever removed. */
-  async moveToTrash(snapshot: string): Promise<unknown> {
+  /**
+   * `forget` of exact ids, looked up now: only what has our tags, our name, the guest as its host and the owner that was found is ever
+   * removed. Whoever adopts it meanwhile gives it another id.
+   */
+  async moveToTrash(found: StoredSnapshot): Promise<unknown> {
     return await this.#on(async () => {
-      const found = await this.#catalogue.find(snapshot);
-      await this.#catalogue.forget(found.stored.guest, idsOf(found));
-      return { snapshot: found.stored.snapshot };
+      const held = await this.#catalogue.findAgain(found);
+      await this.#catalogue.forget(found.guest, idsOf(held));
+      return { snapshot: found.snapshot };
     });
   }
 
@@ -135,18 +137,19 @@ export class ResticStore implements Store {
     this.#catalogue.hasForgotten = false;
   }
 
-  async setPinned(snapshot: string, pinned: boolean): Promise<Manifest> {
+  async amend(found: StoredSnapshot, change: Amendment): Promise<Manifest> {
     return await this.#on(async () => {
-      const found = await this.#catalogue.find(snapshot);
-      const { stored } = found;
-      if (!isSound(stored)) throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: stored.damaged });
-      if (stored.manifest.pinned === pinned) return stored.manifest;
-      const change = pinned ? '--add' : '--remove';
+      const held = await this.#catalogue.findAgain(found);
+      const { manifest } = requireSound(held.stored);
+      const args = tagging(held.stored, change);
+      if (args.length === 0) return manifest;
       // restic writes a snapshot with the other tags, of another id, before it removes this one.
-      await this.#restic.run(['tag', '--quiet', change, pinnedTag, ...idsOf(found)]);
-      const { stored: changed } = await this.#catalogue.find(stored.snapshot);
-      if (isSound(changed) && changed.manifest.pinned === pinned) return changed.manifest;
-      throw this.#unusable(`restic did not ${pinned ? 'add' : 'remove'} the tag of ${stored.snapshot}`);
+      await this.#restic.run(['tag', '--quiet', ...args, ...idsOf(held)]);
+      const wanted = amended(manifest, change);
+      const { stored } = await this.#catalogue.findAgain({ ...held.stored, manifest: wanted });
+      const changed = requireSound(stored).manifest;
+      if (changed.checksum === wanted.checksum) return changed;
+      throw this.#unusable(`restic did not change the tags of ${found.snapshot}`);
     });
   }
 
@@ -184,14 +187,31 @@ export class ResticStore implements Store {
     return resticImage(this.#restic, { snapshot, id: idIn(stored), ...found });
   }
 
-  /** @throws SnapshotExists; what was left incomplete of the same guest is removed */
-  async #refuseExisting(snapshot: string, guest: string, signal: AbortSignal | undefined): Promise<void> {
+  /** @throws SnapshotExists; what was left incomplete of the same guest, and not by another owner, is removed */
+  async #refuseExisting(
+    { snapshot, guest, owner }: Manifest,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const held = await this.#catalogue.held(guest, signal);
-    const incomplete = [...held.values()].filter(({ look }) => look.is === 'incomplete');
-    await this.#catalogue.forget(guest, incomplete.flatMap(idsOf));
-    const there = held.get(snapshot);
-    if (there === undefined || there.look.is === 'incomplete') return;
-    throw new UmlsnapError('SnapshotExists', { store: this.name, snapshot });
+    const isLeft = ({ look, entries }: Held) =>
+      look.is === 'incomplete' && entries.every((entry) => !entry.owner || entry.owner.id === owner?.id);
+    await this.#catalogue.forget(guest, held.filter(isLeft).flatMap(idsOf));
+    if (held.some((one) => !isLeft(one) && one.entries[0]?.snapshot === snapshot))
+      throw this.#exists(snapshot);
+  }
+
+  /**
+   * No lock of ours reaches another host: of two that took one name at the same time, each that sees the other's MUST give up its own.
+   * @throws SnapshotExists
+   */
+  async #refuseTwin({ snapshot, guest }: Manifest, id: string): Promise<void> {
+    const entries = await listEntries(this.#restic, guest);
+    if (entries.some((entry) => entry.snapshot === snapshot && !entry.id.startsWith(id)))
+      throw this.#exists(snapshot);
+  }
+
+  #exists(snapshot: string): UmlsnapError {
+    return new UmlsnapError('SnapshotExists', { store: this.name, snapshot });
   }
 
   async #takeOver(manifest: Manifest, handOver: HandOver, options: ImageWorkOptions): Promise<Manifest> {
@@ -203,6 +223,7 @@ export class ResticStore implements Store {
         ? await lookAtEntry(this.#restic, { id, snapshot }, options.signal)
         : { is: 'incomplete', missing: 'a file' };
       if (look.is === 'whole' && look.manifest.checksum === manifest.checksum) {
+        await this.#refuseTwin(manifest, id);
         await this.#catalogue.remember(look.tree, look.manifest);
         return manifest;
       }
@@ -226,6 +247,17 @@ export class ResticStore implements Store {
       throw await this.#restic.named(error);
     }
   }
+}
+
+/** Empty: it has them already. */
+function tagging(stored: StoredSnapshot, change: Amendment): string[] {
+  const { pinned, owner } = requireSound(stored).manifest;
+  if ('pinned' in change) {
+    if (change.pinned === pinned) return [];
+    return [change.pinned ? '--add' : '--remove', pinnedTag];
+  }
+  const old = owner === undefined ? [] : ownerTags(owner).flatMap((tag) => ['--remove', tag]);
+  return [...old, ...ownerTags(change.owner).flatMap((tag) => ['--add', tag])];
 }
 
 function idIn({ directory, snapshot }: SoundSnapshot): string {

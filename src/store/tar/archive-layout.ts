@@ -2,7 +2,8 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compression } from '../../config/store-config.js';
 import { errnoOf } from '../../errors.js';
-import { guestDirectory, isSnapshotDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
+import { type StorePlace, guestDirectory, isSnapshotDirectory, splitSnapshotName } from '../layout.js';
+import { type Owner, ownerSchema } from '../manifest.js';
 
 /**
  * Where everything lies in a store of archives:
@@ -10,6 +11,7 @@ import { guestDirectory, isSnapshotDirectory, type StorePlace, splitSnapshotName
  *     STORE/.umlsnap-store                       proves that the store is mounted
  *     STORE/GUEST/20261121T031500Z.tar.zst       a snapshot, all of it: .tar.gz and .tar too
  *     STORE/GUEST/20261121T031500Z.pinned        empty: the snapshot is pinned, whatever its manifest says; .unpinned: it isn't
+ *     STORE/GUEST/20261121T031500Z.owner=ID@HOST empty: whose it is, whatever its manifest says
  *     STORE/GUEST/.incoming-RANDOM               a snapshot in the making, never listed
  *     STORE/.trash/                              what is being removed
  */
@@ -17,6 +19,8 @@ import { guestDirectory, isSnapshotDirectory, type StorePlace, splitSnapshotName
 const extensions: Record<Compression, string> = { zstd: '.tar.zst', gzip: '.tar.gz', none: '.tar' };
 /** The first one counts where somebody has put two of one name. */
 const compressions: Compression[] = ['zstd', 'gzip', 'none'];
+
+const ownerMark = /^([^.]+)\.owner=([^@]+)@(.+)$/;
 
 export const incomingPrefix = '.incoming-';
 
@@ -29,6 +33,8 @@ export interface FoundArchive {
   compression: Compression;
   /** What was said after it was written; null when nothing was. */
   pinned: boolean | null;
+  /** What was said after it was written. */
+  owner: Owner | undefined;
 }
 
 export function archivePath(
@@ -45,14 +51,35 @@ export function compressionOfPath(path: string): Compression {
   return compressions.find((compression) => path.endsWith(extensions[compression])) ?? 'none';
 }
 
-export function markPath(place: StorePlace, guest: string, name: string, pinned: boolean): string {
+export function pinMarkPath(place: StorePlace, guest: string, name: string, pinned: boolean): string {
   return join(guestDirectory(place, guest), `${name}${pinned ? '.pinned' : '.unpinned'}`);
+}
+
+export function ownerMarkPath(place: StorePlace, guest: string, name: string, { id, host }: Owner): string {
+  return join(guestDirectory(place, guest), `${name}.owner=${id}@${host}`);
+}
+
+/** The marks of one archive, those that count first. */
+export async function findMarks(
+  place: StorePlace,
+  guest: string,
+  name: string,
+): Promise<{ pins: string[]; owners: string[] }> {
+  const directory = guestDirectory(place, guest);
+  const entries = await entriesOf(directory);
+  const pins = ['.pinned', '.unpinned'].map((end) => `${name}${end}`).filter((entry) => entries.has(entry));
+  const owners = ownerMarksOf(entries).get(name) ?? [];
+  return {
+    pins: pins.map((entry) => join(directory, entry)),
+    owners: owners.map(({ entry }) => join(directory, entry)),
+  };
 }
 
 /** A guest's archives, newest first; whatever else lies there (directories, links, other names) is none of ours. */
 export async function findArchives(place: StorePlace, guest: string): Promise<FoundArchive[]> {
   const entries = await entriesOf(guestDirectory(place, guest));
   const archives = new Map<string, FoundArchive>();
+  const owners = ownerMarksOf(entries);
   for (const compression of compressions) {
     for (const entry of entries) {
       const name = entry.endsWith(extensions[compression])
@@ -60,14 +87,15 @@ export async function findArchives(place: StorePlace, guest: string): Promise<Fo
         : '';
       if (!isSnapshotDirectory(name) || archives.has(name)) continue;
       const path = archivePath(place, guest, name, compression);
-      archives.set(name, { guest, name, path, compression, pinned: markOf(entries, name) });
+      const owner = owners.get(name)?.[0]?.owner;
+      archives.set(name, { guest, name, path, compression, pinned: pinOf(entries, name), owner });
     }
   }
   return [...archives.values()].sort((a, b) => (a.name < b.name ? 1 : -1));
 }
 
 /** Where somebody has put both marks: what is pinned is not removed. */
-function markOf(entries: Set<string>, name: string): boolean | null {
+function pinOf(entries: Set<string>, name: string): boolean | null {
   if (entries.has(`${name}.pinned`)) return true;
   return entries.has(`${name}.unpinned`) ? false : null;
 }
@@ -83,6 +111,17 @@ export async function archiveBytes(place: StorePlace, snapshot: string): Promise
     }
   }
   return undefined;
+}
+
+/** By the names of archives; of several the first counts, in the order of their names: for whoever looks the same. */
+function ownerMarksOf(entries: Set<string>): Map<string, { entry: string; owner: Owner }[]> {
+  const marks = new Map<string, { entry: string; owner: Owner }[]>();
+  for (const entry of [...entries].sort()) {
+    const [, name = '', id, host] = ownerMark.exec(entry) ?? [];
+    const owner = ownerSchema.safeParse({ id, host });
+    if (owner.success) marks.set(name, [...(marks.get(name) ?? []), { entry, owner: owner.data }]);
+  }
+  return marks;
 }
 
 /** What a killed one has left, and what is being made. */

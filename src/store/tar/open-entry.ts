@@ -6,7 +6,7 @@ import type { SoundSnapshot } from '../stored-snapshots.js';
 import { compressionOfPath } from './archive-layout.js';
 import { problemByTail, readTail } from './archive-tail.js';
 import { type ArchiveEntry, type OpenArchive, openArchive } from './read-archive.js';
-import { openArchiveFile, withPin } from './stored-archives.js';
+import { asItCounts, openArchiveFile } from './stored-archives.js';
 
 /**
  * One image of a stored archive, as a stream: what comes before it is decompressed and passed over. Meanwhile the whole archive
@@ -81,7 +81,8 @@ async function problemOfWhole(snapshot: string, path: string, signal: AbortSigna
 
 /** Another archive may have got the name since it was looked up. */
 function requireSame({ snapshot, manifest, manifestSha256: known }: SoundSnapshot, found: Manifest): void {
-  if (manifestSha256(withPin(found, manifest.pinned)) === known) return;
+  const { pinned, owner } = manifest;
+  if (manifestSha256(asItCounts(found, { pinned, owner })) === known) return;
   const problem = 'its archive is another one than a moment ago';
   throw new UmlsnapError('SnapshotDamaged', { snapshot, problem });
 }

@@ -12,7 +12,7 @@ import type { SnapshotContent } from '../store.js';
 import { archivePath, findArchives, findIncoming, incomingPrefix } from './archive-layout.js';
 import { appendTail, digestForTail } from './archive-tail.js';
 import { checkWritten } from './check-archive.js';
-import { removeMarks } from './pin-marks.js';
+import { removeMarks } from './marks.js';
 import { writeArchive } from './write-archive.js';
 import { isZstdThere } from './zstd-program.js';
 

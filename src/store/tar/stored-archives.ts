@@ -3,7 +3,7 @@ import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { errnoOf, isError, problemOf, UmlsnapError } from '../../errors.js';
 import { directoriesIn } from '../incoming.js';
 import { isGuestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
-import { type Manifest, manifestSha256, sealManifest } from '../manifest.js';
+import { type Manifest, type Owner, amended, manifestSha256 } from '../manifest.js';
 import type { StoredSnapshot } from '../stored-snapshots.js';
 import { type FoundArchive, findArchives } from './archive-layout.js';
 import { readTail } from './archive-tail.js';
@@ -63,11 +63,13 @@ export async function openArchiveFile(snapshot: string, path: string): Promise<F
   throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: 'its archive is not a regular file' });
 }
 
-/** The manifest as it counts: with what was said of its pin since it was written. */
-export function withPin(manifest: Manifest, pinned: boolean | null): Manifest {
-  if (pinned === null || pinned === manifest.pinned) return manifest;
-  const { checksum: _, ...rest } = manifest;
-  return sealManifest({ ...rest, pinned });
+/** The manifest as it counts: with what was said of its pin and its owner since it was written. */
+export function asItCounts(
+  manifest: Manifest,
+  { pinned, owner }: { pinned: boolean | null; owner: Owner | undefined },
+): Manifest {
+  if (owner === undefined && (pinned === null || pinned === manifest.pinned)) return manifest;
+  return amended(manifest, { pinned: pinned ?? manifest.pinned, ...(owner && { owner }) });
 }
 
 /** Undefined when it was removed while we read it. */
@@ -75,12 +77,13 @@ async function readStored(archive: FoundArchive): Promise<StoredSnapshot | undef
   const { guest, name, path } = archive;
   const found = { snapshot: `${guest}@${name}`, guest, directory: path };
   try {
-    const manifest = withPin(await readManifest(found.snapshot, archive), archive.pinned);
+    const manifest = asItCounts(await readManifest(found.snapshot, archive), archive);
     return { ...found, manifest, manifestSha256: manifestSha256(manifest) };
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged') && !isDamage(error)) throw error;
     const damaged = isError(error, 'SnapshotDamaged') ? error.facts.problem : problemOf(error);
-    return (await isThere(path)) ? { ...found, damaged } : undefined;
+    const { owner } = archive;
+    return (await isThere(path)) ? { ...found, damaged, ...(owner && { owner }) } : undefined;
   }
 }
 

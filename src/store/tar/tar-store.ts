@@ -8,17 +8,17 @@ import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import { whileHeld } from '../hold.js';
 import { type StorePlace, splitSnapshotName } from '../layout.js';
-import type { Manifest } from '../manifest.js';
-import type { SnapshotContent, Store } from '../store.js';
+import { amended, type Manifest } from '../manifest.js';
+import type { Amendment, SnapshotContent, Store } from '../store.js';
 import { onStore } from '../store-failure.js';
 import { mountedStore, prepareStore, proveWritable } from '../store-marker.js';
-import { isSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
+import { type SoundSnapshot, type StoredSnapshot, requireSound, requireStill } from '../stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from '../trash.js';
 import { archiveBytes } from './archive-layout.js';
 import { openEntry } from './open-entry.js';
-import { removeMarks, writeMark } from './pin-marks.js';
+import { markOwner, markPin, removeMarks } from './marks.js';
 import { receiveArchive } from './receive-archive.js';
-import { findArchive, listArchives, withPin } from './stored-archives.js';
+import { findArchive, listArchives } from './stored-archives.js';
 
 /**
  * One archive for each snapshot, usable with `tar` alone; `archive-layout.ts` says where everything lies. A snapshot's
@@ -93,12 +93,11 @@ export class TarStore implements Store {
     return this.#on(neededBytes, () => receiveArchive(this.#place, this.#compression, source, options));
   }
 
-  /** First half of a removal. @throws NoSuchSnapshot */
-  async moveToTrash(snapshot: string): Promise<Trashed> {
+  /** First half of a removal. @throws NoSuchSnapshot, SnapshotChanged, Busy */
+  async moveToTrash(found: StoredSnapshot): Promise<Trashed> {
     return this.#on(0, async () => {
-      const stored = await findArchive(this.#place, snapshot);
-      const trashed = await trashSnapshot(this.#place, stored);
-      await removeMarks(this.#place, stored.guest, nameOf(stored));
+      const trashed = await trashSnapshot(this.#place, found, (name) => findArchive(this.#place, name));
+      await removeMarks(this.#place, found.guest, nameOf(found));
       return trashed;
     });
   }
@@ -112,15 +111,15 @@ export class TarStore implements Store {
     await this.#on(0, () => deleteTrash(this.#place, 'file'));
   }
 
-  /** Pins or unpins, durably, without writing the archive anew. @throws NoSuchSnapshot, SnapshotDamaged */
-  async setPinned(snapshot: string, pinned: boolean): Promise<Manifest> {
+  /** Durably, without writing the archive anew. @throws NoSuchSnapshot, SnapshotDamaged, SnapshotChanged */
+  async amend(found: StoredSnapshot, change: Amendment): Promise<Manifest> {
     return this.#on(0, async () => {
-      const stored = await findArchive(this.#place, snapshot);
-      if (!isSound(stored)) {
-        throw new UmlsnapError('SnapshotDamaged', { snapshot: stored.snapshot, problem: stored.damaged });
-      }
-      await writeMark(this.#place, stored.guest, nameOf(stored), pinned);
-      return withPin(stored.manifest, pinned);
+      const stored = await findArchive(this.#place, found.snapshot);
+      requireStill(this.name, found, stored);
+      const { manifest, guest } = requireSound(stored);
+      if ('owner' in change) await markOwner(this.#place, guest, nameOf(stored), change.owner);
+      else await markPin(this.#place, guest, nameOf(stored), change.pinned);
+      return amended(manifest, change);
     });
   }
 

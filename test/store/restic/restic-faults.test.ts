@@ -29,7 +29,7 @@ import { startScript } from '../../support/script-child.js';
 import { makeTempDir } from '../../support/temp-dir.js';
 import { tempDirOfFile } from '../../support/temp-dir-of-file.js';
 import { waitFor } from '../../support/wait-for.js';
-import { flipByte } from '../capture-of-tests.js';
+import { flipByte, ours, pinIn, trashIn } from '../capture-of-tests.js';
 import { contentIn, sealSparse, soundIn } from '../sparse-snapshots.js';
 import { restoreFailure, verdictOf } from '../tar/archive-scene.js';
 import {
@@ -145,7 +145,10 @@ test('a day later costs what has changed, and plain restic brings the disk back,
   const grownBytes = (await repositoryBytes()) - before;
   expect(grownBytes).toBeLessThan(dataBytes / 3);
   const [entry] = JSON.parse(await restic(config, 'snapshots', '--json', '--tag', second));
-  expect(entry).toMatchObject({ hostname: 'debian', tags: ['umlsnap', second] });
+  expect(entry).toMatchObject({
+    hostname: 'debian',
+    tags: ['umlsnap', second, `owner=${ours.id}`, 'owner-host=here'],
+  });
   expect(entry.time).toMatch(/^2026-11-22T03:15:00/);
   const to = join(config.repository, '..', 'by-restic');
   await restic(config, 'restore', entry.id, '--target', to);
@@ -219,7 +222,7 @@ test('damage that no snapshot of ours shows is found by a verification of all', 
   const { signal } = new AbortController();
   const settings = { state: dir, verify: resolveVerify({ filesystems: false }, 'UTC') } as Config;
   const history = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
-  const house = { config: settings, stores: [store], history, isDrilled: () => false };
+  const house = { config: settings, stateDirectory: dir, stores: [store], history, isDrilled: () => false };
   const verifyAll = async () => await verify({ of: 'guest', guest: null }, house, { signal });
   expect(await verifyAll()).toMatchObject({ ok: 1, error: null });
   await rm(theirs);
@@ -238,7 +241,7 @@ test('a snapshot whose list of files is damaged is listed as such, and no other 
   const anew = storeOf(await configIn(await makeTempDir(dir), config.repository));
   const damaged = { snapshot: second, damaged: expect.any(String) };
   expect(await anew.list()).toMatchObject([damaged, { snapshot: first, manifest: {} }]);
-  await anew.moveToTrash(second);
+  await trashIn(anew, second);
   expect(await names(anew)).toEqual([first]);
 });
 
@@ -256,8 +259,8 @@ test('what is not ours stays in the repository, and is neither listed nor remove
   await receive(second);
   expect(await count()).toBe(5);
   expect(await names()).toEqual([second, first]);
-  await store.moveToTrash(first);
-  await store.moveToTrash(second);
+  await trashIn(store, first);
+  await trashIn(store, second);
   await store.emptyTrash();
   expect(await names()).toEqual([]);
   expect(await count()).toBe(3);
@@ -277,12 +280,12 @@ test('a kill while it is pinned leaves it once in the list, pinned, and its remo
   const snapshots = join(config.repository, 'snapshots');
   const [old = ''] = await readdir(snapshots);
   await copyFile(join(snapshots, old), join(dir, 'old'));
-  await store.setPinned(first, true);
+  await pinIn(store, first, true);
   await copyFile(join(dir, 'old'), join(snapshots, old));
   expect(await readdir(snapshots)).toHaveLength(2);
   expect(await names()).toEqual([first]);
   expect((await soundIn(store, first)).manifest.pinned).toBe(true);
-  await store.moveToTrash(first);
+  await trashIn(store, first);
   expect(await readdir(snapshots)).toEqual([]);
 });
 
@@ -353,7 +356,7 @@ test('kill -9 of restic, and of us, leave nothing in the list that is not whole,
   // restic may have come to its end without us: then it is whole.
   const listed = await store.list();
   expect(listed.filter((stored) => 'damaged' in stored)).toEqual([]);
-  if (listed.length > 0) await store.moveToTrash(first);
+  if (listed.length > 0) await trashIn(store, first);
   await receive(first);
   expect(await verdictOf(store, first)).toMatchObject({ ok: true });
   expect((await readdir(work)).filter((entry) => entry.startsWith('debian'))).toEqual([]);
@@ -406,11 +409,11 @@ test('a lock of a dead process is removed, and one of a living process is named'
     expect(await readdir(locks)).not.toEqual([]);
     // Whatever is locked: what is there can be seen.
     expect(await names()).toEqual([first]);
-    await expect(store.setPinned(first, true)).rejects.toMatchObject(unusable(/locked.*PID \d+/));
+    await expect(pinIn(store, first, true)).rejects.toMatchObject(unusable(/locked.*PID \d+/));
   } finally {
     child.go();
     await child.exited;
   }
   expect(await readdir(locks)).not.toEqual([]);
-  expect((await store.setPinned(first, true)).pinned).toBe(true);
+  expect((await pinIn(store, first, true)).pinned).toBe(true);
 });

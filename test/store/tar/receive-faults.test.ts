@@ -8,6 +8,7 @@ import { startScript } from '../../support/script-child.js';
 import { fillUpTo } from '../fill-up.js';
 import { pair, small, tarStoreIn, verdictOf } from './archive-scene.js';
 import { freshArchiveScene } from './fresh-archive-scene.js';
+import { trashIn } from '../capture-of-tests.js';
 
 const scene = freshArchiveScene();
 
@@ -37,7 +38,7 @@ test.skipIf(noLoop !== undefined).each([
           expect(outcome).toMatchObject({ code: 'StoreTooFull', facts: { store: 'archives' } });
         } else {
           expect(await verdictOf(store, pair)).toMatchObject({ ok: true });
-          await store.moveToTrash(pair);
+          await trashIn(store, pair);
           await store.emptyTrash();
         }
         expect(await store.list()).toEqual([]);
@@ -63,7 +64,7 @@ test('a receive that is killed with SIGKILL at any moment lists nothing or a who
     outcomes.add(listed.length);
     for (const { snapshot } of listed) {
       expect(await verdictOf(store, snapshot)).toMatchObject({ ok: true });
-      await store.moveToTrash(snapshot);
+      await trashIn(store, snapshot);
     }
   }
   expect(outcomes.has(0)).toBe(true);

@@ -14,6 +14,7 @@ import { soundIn } from '../sparse-snapshots.js';
 import { small, tarStoreIn, verdictOf } from './archive-scene.js';
 import { freshArchiveScene } from './fresh-archive-scene.js';
 import { manifestEntry, tarOf } from './hand-made.js';
+import { pinIn, trashIn } from '../capture-of-tests.js';
 
 const scene = freshArchiveScene();
 let store: TarStore;
@@ -87,15 +88,15 @@ test('a store of archives never follows a link that whoever serves it has put in
   await mkdir(outside);
   const mark = join(directory, '20261121T031500Z.pinned');
   await symlink(join(outside, 'nologin'), mark);
-  await expect(store.setPinned(small, true)).rejects.toMatchObject({ code: 'StoreUnusable' });
+  await expect(pinIn(store, small, true)).rejects.toMatchObject({ code: 'StoreUnusable' });
   await rm(mark);
   await runTool('mkfifo', [mark]);
-  await expect(store.setPinned(small, true)).rejects.toMatchObject({ code: 'StoreUnusable' });
+  await expect(pinIn(store, small, true)).rejects.toMatchObject({ code: 'StoreUnusable' });
   await rm(mark);
   await rename(directory, join(outside, 'small'));
   await symlink(join(outside, 'small'), directory);
-  await expect(store.setPinned(small, true)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
-  await expect(store.moveToTrash(small)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
+  await expect(pinIn(store, small, true)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
+  await expect(trashIn(store, small)).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
   expect(await readdir(outside)).toEqual(['small']);
   expect(await readdir(join(outside, 'small'))).toEqual(['20261121T031500Z.tar.zst']);
 });
@@ -105,16 +106,16 @@ test('a store of archives pins without writing the archive anew, and tells the h
   const { directory: path } = await store.read(small);
   const before = await sha256sum(path);
   for (const pinned of [true, false, false, true]) {
-    const manifest = await store.setPinned(small, pinned);
+    const manifest = await pinIn(store, small, pinned);
     const stored = await soundIn(store, small);
     expect(stored.manifest).toEqual(manifest);
     const { manifestSha256 } = stored;
-    expect(recordOf(store.name, manifest)).toMatchObject({ pinned, manifestSha256 });
+    expect(recordOf(store.name, manifest, 'own')).toMatchObject({ pinned, manifestSha256 });
     expect(await verdictOf(store, small)).toMatchObject({ ok: true });
   }
   expect(await sha256sum(path)).toBe(before);
   // A snapshot that gets the name later has its own word.
-  await store.moveToTrash(small);
+  await trashIn(store, small);
   await writeFile(join(directory, '20261121T031500Z.pinned'), '');
   await receiveSmall();
   expect((await soundIn(store, small)).manifest.pinned).toBe(false);
@@ -125,7 +126,7 @@ test('a row of a history that tells the data of an archive for its size, as thos
   const manifest = await receiveSmall();
   const history = await SqliteHistory.open(join(scene.dir, 'history.db'));
   try {
-    await history.recordSnapshot(recordOf(store.name, manifest));
+    await history.recordSnapshot(recordOf(store.name, manifest, 'own'));
     const house = { history, stores: [store], stateDirectory: scene.dir, scratchPlaces: [], guests: [] };
     await recover(house, await recoverAtStart(history, []));
     const { size } = await stat(join(directory, '20261121T031500Z.tar.zst'));

@@ -1,0 +1,76 @@
+import { hostname } from 'node:os';
+import type { Ownership, SnapshotRecord } from '../history/records.js';
+import { ensureStateId, type IdMemory } from '../history/state-id.js';
+import type { Owner } from '../store/manifest.js';
+import type { Store } from '../store/store.js';
+import { isSound, ownerOf, type StoredSnapshot } from '../store/stored-snapshots.js';
+
+/** What tells our own snapshots from those of others. */
+export interface OwnershipHistory {
+  stateId(): Promise<string | null>;
+  /** Those of these jobs that are ours. */
+  knownJobs(jobs: readonly string[]): Promise<ReadonlySet<string>>;
+  snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
+}
+
+/** What `ownershipOf` goes by. */
+export interface Ours {
+  id: string | null;
+  jobs: ReadonlySet<string>;
+  /** Names that the history has as ours in the store; asked of what is damaged. */
+  recorded: ReadonlySet<string>;
+}
+
+/**
+ * Whose a snapshot is, as its store tells it. One without an owner is of the first format: it is ours if our history has the job
+ * that made it. One that is damaged is ours if it was. What is nobody's MUST be treated as another's. Pure.
+ */
+export function ownershipOf(stored: StoredSnapshot, { id, jobs, recorded }: Ours): Ownership {
+  const owner = ownerOf(stored);
+  if (owner !== undefined) return owner.id === id ? { type: 'own' } : { type: 'other', ...owner };
+  const isOurs = isSound(stored) ? jobs.has(stored.manifest.job) : recorded.has(stored.snapshot);
+  return { type: isOurs ? 'own' : 'unknown' };
+}
+
+/** Whose these snapshots of a store are. Asks the history only for what they do not tell themselves. */
+export async function ownershipIn(
+  store: string,
+  listed: StoredSnapshot[],
+  history: OwnershipHistory,
+): Promise<(stored: StoredSnapshot) => Ownership> {
+  const untold = listed.filter((stored) => ownerOf(stored) === undefined);
+  const jobs = untold.filter(isSound).map(({ manifest }) => manifest.job);
+  const rows = untold.every(isSound) ? [] : await history.snapshots({ store });
+  const ours: Ours = {
+    id: await history.stateId(),
+    jobs: jobs.length === 0 ? new Set() : await history.knownJobs(jobs),
+    recorded: new Set(rows.filter(({ own }) => own).map(({ snapshot }) => snapshot)),
+  };
+  return (stored) => ownershipOf(stored, ours);
+}
+
+/** Our own snapshots of a guest in a store, newest first, damaged ones included: what rules and counts are about. */
+export async function listOwn(
+  store: Pick<Store, 'name'> & { list(guest: string): Promise<StoredSnapshot[]> },
+  guest: string,
+  history: OwnershipHistory,
+): Promise<StoredSnapshot[]> {
+  const listed = await store.list(guest);
+  const ownership = await ownershipIn(store.name, listed, history);
+  return listed.filter((stored) => ownership(stored).type === 'own');
+}
+
+/** What our snapshots are sealed with. @throws StateUnusable, HistoryUnusable, HistoryLocked */
+export async function ensureOwner(stateDirectory: string, memory: IdMemory): Promise<Owner> {
+  return { id: await ensureStateId(stateDirectory, memory), host: plainHost(hostname()) };
+}
+
+/** Bounded and plain, as a manifest has it. */
+export function plainHost(name: string): string {
+  return (
+    name
+      .replace(/^[^A-Za-z0-9]+/, '')
+      .replace(/[^A-Za-z0-9._-]/g, '-')
+      .slice(0, 64) || 'unknown'
+  );
+}
