@@ -6,6 +6,8 @@ const always = [
   ...['user-mode-linux', 'uml-utilities', 'busybox-static', 'e2fsprogs', 'xfsprogs', 'btrfs-progs', 'strace'],
   // rclone serves restic's protocol over the network.
   ...['zstd', 'libarchive-tools', 'restic', 'rclone', 'bubblewrap'],
+  // For what docs/disaster.md says.
+  'sqlite3',
   // For what is shipped for shells, readers of manuals, and systemd.
   ...['zsh', 'fish', 'mandoc', 'man-db', 'systemd'],
 ];
