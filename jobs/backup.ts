@@ -1,8 +1,10 @@
 import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../src/config/config.js';
+import { agentCure, missingText } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
-import type { Trigger } from '../src/history/records.js';
+import type { JobRecord, Trigger } from '../src/history/records.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
+import { backupsThatTell, expectedLevel, levelsReached } from '../src/history/levels.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { IdMemory } from '../src/history/state-id.js';
 import { ensureOwner } from '../src/snapshot/ownership.js';
@@ -38,10 +40,15 @@ export interface BackupOrder {
   onFill?: (progress: FillProgress) => void;
 }
 
+export interface EarlierBackups {
+  /** Newest first. */
+  jobs(filter: { guest: string; kind: 'backup'; limit: number }): Promise<JobRecord[]>;
+}
+
 export interface BackupHouse {
   stateDirectory: string;
   stores: GuestStores;
-  history: SnapshotHistory & SnapshotIndex & JobHistory & LeaseHistory & IdMemory;
+  history: SnapshotHistory & SnapshotIndex & JobHistory & LeaseHistory & IdMemory & EarlierBackups;
   /** Whoever listens to this guest's notifications already. */
   notifications?: FindSource;
 }
@@ -115,9 +122,15 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     const taken = await takeSnapshot(sequence, ports);
     await journal.finish('done');
     Object.assign(run.facts, factsOf(taken));
-    run.warnings.push(...taken.warnings, ...hopesMissed(taken));
+    run.warnings.push(...taken.warnings);
     run.log.warnings(run.warnings);
-    if (!dryRun) {
+    const note = noteOf(taken, config);
+    if (note !== null) run.log.info(note);
+    run.facts.note = note;
+    if (dryRun) {
+      const earlier = { guest: config.name, kind: 'backup', limit: backupsThatTell } as const;
+      run.facts.expected = expectedLevel(levelsReached(await history.jobs(earlier)));
+    } else {
       run.facts.filled = await fillStores(
         { config, stores, stateDirectory, signal, onProgress: order.onFill },
         { history, journal },
@@ -143,7 +156,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
 /** What every summary has (design §8), of a job that has taken no snapshot. */
 const factsOfNone = {
   ...{ snapshot: null, consistency: null, dirtyKib: null, method: null },
-  ...{ tracker: null, precopy: null },
+  ...{ tracker: null, precopy: null, note: null },
   ...{ pausedMs: null, resumed: true, sizeBytes: null, storedBytes: null, filled: [], phases: [] },
 };
 
@@ -180,11 +193,11 @@ function warningsOf(filled: Filled[]): string[] {
   ]);
 }
 
-function hopesMissed({ manifest }: SnapshotTaken): string[] {
-  if (manifest?.consistency !== 'crash') return [];
-  return [
-    `${manifest.dirtyKib} KiB were not yet on disk at the stop: consistency is \`crash\`, as after a power cut`,
-  ];
+/** What is less than it could be, and no failure: the config is content with it. Other CPUs of a guest no agent freezes. */
+function noteOf({ manifest, hasAgent }: SnapshotTaken, { allowSmp }: GuestConfig): string | null {
+  if (manifest?.consistency !== 'crash') return null;
+  const what = `The guest was writing when it was stopped, with ${missingText(manifest.dirtyKib)}: its snapshot is as after a power cut.`;
+  return hasAgent || allowSmp ? what : `${what} ${agentCure}`;
 }
 
 /** An interruption shows as whatever it broke; what is told is the interruption, unless the guest may be paused. */

@@ -28,8 +28,9 @@ import { neededRoom, type RoomUser } from '../src/doctor/needed-room.js';
 import { checkOrphans, type Orphan } from '../src/doctor/orphans.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { findGuestConsole } from '../src/guest/guest-console.js';
-import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
+import type { Consistency, JobRecord, SnapshotRecord } from '../src/history/records.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
+import { backupsThatTell, levelsReached } from '../src/history/levels.js';
 import { readProcessStat } from '../src/process-identity.js';
 import type { Incoming } from '../src/store/incoming.js';
 import { Findings, type FindingsLedger } from '../src/store/soundness.js';
@@ -39,7 +40,7 @@ import { storeLocks } from './guest-locks.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
 export interface DoctorHistory extends CheckableHistory, FindingsLedger {
-  jobs(filter: { limit: number }): Promise<JobRecord[]>;
+  jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;
   runningJobs(): Promise<JobRecord[]>;
   snapshots(filter: { store?: string; own?: true }): Promise<SnapshotRecord[]>;
   lastSlot(guest: string): Promise<string | null>;
@@ -90,6 +91,7 @@ export async function doctor(house: DoctorHouse, guests: readonly GuestConfig[])
     examineGuest({
       ...{ config: guest, stateDirectory: config.state, store: house.capturedInto(guest), tracing, now },
       lastSlot: await lastSlotOf(house, guest.name),
+      levels: await levelsOf(house, guest.name),
       agentByDaemon: house.agentsByDaemon?.get(guest.name),
       tryRoundTrips: house.tryRoundTrips,
     }),
@@ -238,11 +240,20 @@ async function newestRecord(house: DoctorHouse): Promise<string | null> {
 }
 
 async function lastSlotOf(house: DoctorHouse, guest: string): Promise<Date | null> {
+  const slot = await unlessDamaged(usable(house)?.lastSlot(guest));
+  return slot ? new Date(slot) : null;
+}
+
+async function levelsOf(house: DoctorHouse, guest: string): Promise<Consistency[]> {
+  const filter = { guest, kind: 'backup', limit: backupsThatTell } as const;
+  return levelsReached((await unlessDamaged(usable(house)?.jobs(filter))) ?? []);
+}
+
+/** Of a history that is damaged its own check tells. */
+async function unlessDamaged<T>(asked: Promise<T> | undefined): Promise<T | null> {
   try {
-    const slot = (await usable(house)?.lastSlot(guest)) ?? null;
-    return slot === null ? null : new Date(slot);
+    return (await asked) ?? null;
   } catch (error) {
-    // Of a history that is damaged its own check tells.
     if (!isHistoryFailure(error)) throw error;
     return null;
   }

@@ -27,6 +27,14 @@ const toldBeside = 'What became of the guest and of its snapshot is told by the 
 const putRight = 'Put that right, and try again.';
 const backUpAgain = 'Back it up again when it is up.';
 
+/** What makes a guest's snapshots better than they are. */
+export const agentCure = 'The agent in the guest would make them `frozen` (`umlsnap agent`).';
+
+/** What of the guest was not on its disks at a stop that proves no more than `crash`. */
+export function missingText(dirtyKib: number): string {
+  return dirtyKib > 0 ? `${dirtyKib} KiB not on disk` : 'its last writes perhaps not on disk';
+}
+
 const stateText: Record<GuestState, string> = {
   running: 'The guest runs.',
   stopped: 'The guest is STOPPED.',
@@ -118,7 +126,7 @@ const texts: Texts = {
   GuestProcessNotFound: (f) =>
     `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${untouched} Look with \`umlsnap status\`; run umlsnap as the guest's user or as root.`,
   GuestHasSeveralCpus: (f) =>
-    `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true with require: crash.`,
+    `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true, without \`require\`.`,
   SysrqDisabled: (f) =>
     `SysRq is switched off in guest ${f.guest} (kernel.sysrq = ${f.setting}), so it can't be made to sync. ${runs} In the guest: sysctl kernel.sysrq=1 (or a mask with 16).`,
   GuestOfSeveralUsers: (f) =>
@@ -175,7 +183,7 @@ const texts: Texts = {
   CaptureDamaged: (f) =>
     `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${closed(f.problem)} It was thrown away. The guest does not stand still for it. Look whether the store's disk is sound and who else writes there, and try again.`,
   ConsistencyTooWeak: (f) =>
-    `Guest ${f.guest} had ${f.dirtyKib} KiB not yet on disk at the stop, in each of ${f.tries} tries: that is \`${f.reached}\`, and the config requires \`${f.required}\`. The guest runs, no snapshot was kept. Back up in a quieter hour, raise syncTries, or set require: crash.`,
+    `Guest ${f.guest} was writing when it was stopped, with ${missingText(f.dirtyKib)}, the last of ${f.tries} ${f.tries === 1 ? 'stop' : 'stops'}: that is \`${f.reached}\`, and \`${f.required}\` is required. The guest runs, no snapshot was kept. ${agentCure} Or require less: without \`require\` the best that can be reached is taken.`,
   SnapshotExists: (f) => `Store ${f.store} has a snapshot ${f.snapshot} already; it was left as it is.`,
   SnapshotChanged: (f) =>
     `Snapshot ${f.snapshot} in store ${f.store} is not what it was a moment ago: somebody adopted it, or another one has its name. It was left as it is. Look with \`umlsnap list\`, and try again.`,

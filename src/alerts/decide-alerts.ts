@@ -1,3 +1,6 @@
+import { agentCure } from '../error-text.js';
+import { backupsThatTell, isWeaker, levelChange } from '../history/levels.js';
+import type { Consistency } from '../history/records.js';
 import { slotsBetween } from '../schedule/cron-slots.js';
 import type { Alert } from './alert.js';
 
@@ -11,13 +14,16 @@ export interface EndedJob {
   finishedAt: string;
   error: { code: string; message: string } | null;
   warnings: readonly string[];
+  /** Of the snapshot that it took; null: it took none. */
+  level: Consistency | null;
 }
 
 const dayMs = 86_400_000;
 
 /**
  * What somebody has to be told of a job's end: a failure when it begins, and once a day while it lasts; its end; warnings when
- * there were none before. A guest that may stand still is told each time. What was skipped or interrupted changes nothing.
+ * there were none before; another level of consistency than before. A guest that may stand still is told each time. What was
+ * skipped or interrupted changes nothing.
  * @param before earlier jobs of this guest and kind that have ended, newest first
  */
 export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert[] {
@@ -49,11 +55,28 @@ export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert
         alerts.push(
           alertOf('warning', ended, `${ended.kind} done, with warnings`, ended.warnings.join('\n')),
         );
-      return alerts;
+      return [...alerts, ...levelAlerts(ended, before)];
     }
     default:
       return [];
   }
+}
+
+function levelAlerts(ended: EndedJob, before: readonly EndedJob[]): Alert[] {
+  const change =
+    ended.level &&
+    levelChange(
+      ended.level,
+      before.flatMap(({ level }) => level ?? []),
+    );
+  if (!change) return [];
+  const { from, to } = change;
+  if (isWeaker(from, to)) {
+    const text = `The last ${backupsThatTell} of them were \`${to}\` or better.`;
+    return [alertOf('level', ended, `snapshots are \`${to}\` again`, text)];
+  }
+  const text = `They were \`${from}\` or better before. ${agentCure} You are told again when ${backupsThatTell} in a row are better than \`${to}\`.`;
+  return [alertOf('level', ended, `its snapshot is only \`${to}\``, text)];
 }
 
 /** A verification of many snapshots, as far as an alert is concerned. */

@@ -13,7 +13,8 @@ import {
 import type { Config, GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
 import { conditionOf } from '../guest/guest-condition.js';
-import type { JobRecord } from '../history/records.js';
+import { backupsThatTell, levelsReached } from '../history/levels.js';
+import type { Consistency, JobRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 
 export interface DaemonAlertsOptions {
@@ -71,21 +72,28 @@ export class DaemonAlerts {
       const before = await this.#earlierJobs({ guest, kind, job });
       const finishedAt = new Date().toISOString();
       const { status, error, warnings } = summary;
-      for (const alert of alertsOfJob({ job, kind, guest, status, finishedAt, error, warnings }, before))
+      const level = levelOf(summary);
+      for (const alert of alertsOfJob(
+        { job, kind, guest, status, finishedAt, error, warnings, level },
+        before,
+      ))
         this.#post.send(alert);
     } catch (error) {
       this.#options.log.error({ guest, job }, `nobody could be told of a job: ${explainError(error)}`);
     }
   }
 
-  /** As far back as to one that did not fail: a few at once, since each is read whole. */
+  /** As far back as to one that did not fail, and to enough that tell their level: a few at once, since each is read whole. */
   async #earlierJobs({ guest, kind, job }: Pick<JobSummary, 'kind' | 'job'> & { guest: string }) {
     const earlier: EndedJob[] = [];
     for (let offset = 0; offset < maxJobs; offset += jobsAtOnce) {
       const records = await this.#options.history.jobs({ guest, kind, limit: jobsAtOnce, offset });
       const others = records.filter((one) => one.job !== job && one.summary?.dryRun !== true);
       earlier.push(...others.map(endedOf));
-      const isEnough = earlier.some(({ status }) => status === 'success' || status === 'warning');
+      const isEnough =
+        kind === 'backup'
+          ? earlier.filter(({ level }) => level !== null).length >= backupsThatTell
+          : earlier.some(({ status }) => status === 'success' || status === 'warning');
       if (isEnough || records.length < jobsAtOnce) break;
     }
     return earlier;
@@ -163,6 +171,13 @@ export class DaemonAlerts {
   }
 }
 
-function endedOf({ job, kind, guest, status, finishedAt, startedAt, error, warnings }: JobRecord) {
-  return { job, kind, guest: guest ?? '', status, finishedAt: finishedAt ?? startedAt, error, warnings };
+function endedOf({ finishedAt, startedAt, guest, summary, ...job }: JobRecord): EndedJob {
+  const level = levelOf(summary ?? {});
+  return { ...job, guest: guest ?? '', finishedAt: finishedAt ?? startedAt, level };
+}
+
+/** Of the snapshot that a backup took. */
+function levelOf({ snapshot, consistency }: Record<string, unknown>): Consistency | null {
+  if (snapshot === null) return null;
+  return levelsReached([{ kind: 'backup', summary: { consistency } }])[0] ?? null;
 }

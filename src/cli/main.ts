@@ -56,7 +56,10 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .command('snapshot <guest>')
     .description('back a guest up now')
     .option('--budget <duration>', 'the longest that the guest may stand still, such as 50ms or 5s')
-    .option('--require <level>', 'weakest consistency that counts as success: frozen, synced or crash')
+    .option(
+      '--require <level>',
+      'weakest consistency that counts as success: frozen, synced or crash (default: the best that can be reached)',
+    )
     .option('--capture <method>', 'auto, reflink, precopy or copy')
     .option('--store <name>', 'store to capture into')
     .option('--label <key=value>', 'label of the snapshot; may be repeated', collect, [])

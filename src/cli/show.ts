@@ -4,6 +4,7 @@ import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
+import { levelText } from '../history/levels.js';
 import {
   type DrillRecord,
   type JobLogLine,
@@ -111,7 +112,7 @@ function printManifest(
     ['stored', storedBytes === null ? 'shared with other snapshots' : formatBytes(storedBytes)],
     ['taken', `${formatTime(takenAt)} (${takenAt})`],
     ['kernel', kernel],
-    ['consistency', `${consistency}, ${dirtyKib} KiB dirty at the stop`],
+    ['consistency', levelText(consistency, dirtyKib)],
     ['capture', `${method}, pause ${formatMs(pausedMs)}`],
     ['pinned', pinned ? 'yes' : 'no'],
     [

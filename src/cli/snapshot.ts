@@ -7,6 +7,8 @@ import { parseDuration } from '../config/duration.js';
 import type { SnapshotOptions as RequestedOptions } from '../control/request.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type ExpectedLevel, levelText } from '../history/levels.js';
+import type { Consistency } from '../history/records.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
@@ -40,7 +42,7 @@ export async function snapshotVerb(
     const line = new ProgressLine(context.output);
     const onProgress = (progress: object) => line.show(progress as BackupProgress);
     const onSummary = (summary: JobSummary) => {
-      if (!summary.error) tell(context.output, describe(summary));
+      if (!summary.error) for (const line of describe(summary)) tell(context.output, line);
       exitCode = reportSummary(context.output, summary);
     };
     const request = { type: 'snapshot', text: guest, options: wanted };
@@ -102,14 +104,18 @@ function parseLabels(labels: string[]): Record<string, string> {
   );
 }
 
-function describe(summary: JobSummary): string {
+function describe(summary: JobSummary): string[] {
   const of = summary as JobSummary & Record<string, never>;
   if (of.dryRun) {
     const pause = of.predictedPauseMs === null ? 'milliseconds' : `about ${formatMs(of.predictedPauseMs)}`;
-    return `${summary.guest}: ready. Would capture ${formatBytes(of.dataBytes)} by ${of.method} (${of.reason}), for a pause of ${pause}.`;
+    const ready = `${summary.guest}: ready. Would capture ${formatBytes(of.dataBytes)} by ${of.method} (${of.reason}), for a pause of ${pause}.`;
+    const expected = (summary.expected as ExpectedLevel | null)?.text;
+    return expected === undefined ? [ready] : [ready, expected];
   }
   const sizes = `${formatBytes(of.sizeBytes)}, ${formatBytes(of.storedBytes)} stored`;
   const pause = `pause ${formatMs(of.pausedMs)} of ${formatMs(of.budgetMs)}`;
   const method = of.tracker === null ? of.method : `${of.method} (${of.tracker})`;
-  return `${of.snapshot}  ${of.consistency}  ${method}  ${pause}  ${sizes}`;
+  const level = levelText(summary.consistency as Consistency, Number(summary.dirtyKib));
+  const taken = `${of.snapshot}  ${level}  ${method}  ${pause}  ${sizes}`;
+  return typeof summary.note === 'string' ? [taken, summary.note] : [taken];
 }

@@ -88,6 +88,7 @@ export interface GuestConfig {
   catchUp: boolean;
   jitterMs: number;
   pauseBudgetMs: number;
+  /** The weakest that counts as success; `crash`: whatever can be reached. */
   require: 'frozen' | 'synced' | 'crash';
   /** Whether filesystems are frozen by the agent in the guest, where there is one. */
   agent: 'auto' | 'off';
@@ -105,7 +106,7 @@ export interface GuestConfig {
   /** Whether snapshots of it are drilled by the schedule: only then a failed drill speaks against one. */
   isDrilled: boolean;
   allowSmp: boolean;
-  /** How often stop and look is tried to reach `synced`. */
+  /** How often a guest that looks clean is stopped to find that it is, and for how many `settleTimeoutMs` that is looked for. */
   syncTries: number;
   /** How long a sync may wait for the guest's writes to settle, each try. */
   settleTimeoutMs: number;

@@ -46,7 +46,7 @@ function builtInSettings(stores: StoreConfig[]): BuiltIn {
     catchUp: true,
     jitter: 0,
     pauseBudget: 5000,
-    require: 'synced',
+    require: 'crash',
     agent: 'auto',
     capture: 'auto',
     precopyRate: null,

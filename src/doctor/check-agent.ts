@@ -42,7 +42,7 @@ export function checkAgent({ name, require }: GuestConfig, { cause, detail }: Ag
     return trouble(about, {
       level: 'unknown',
       what: 'Whether it has an agent is not known now.',
-      means: 'Its snapshots may be `frozen` or `synced`.',
+      means: 'Its snapshots may be `frozen`, or `synced` at best.',
       mend: 'Run `umlsnap doctor` again when nobody works on the guest.',
       facts,
     });

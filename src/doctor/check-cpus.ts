@@ -10,7 +10,7 @@ export function checkCpus({ name, allowSmp, require }: GuestConfig, cpus: number
     level: isAccepted ? 'warning' : 'critical',
     what: `Has ${cpus} CPUs.`,
     means: `Its \`stop\` leaves the others running: ${isAccepted ? 'its snapshots may be damaged, as the config accepts.' : 'it is not backed up.'}`,
-    mend: 'Boot it with one CPU. Or accept a snapshot that is damaged at worst: allowSmp: true with require: crash.',
+    mend: 'Boot it with one CPU. Or accept a snapshot that is damaged at worst: allowSmp: true, without `require`.',
     facts: { cpus },
   });
 }

@@ -24,6 +24,7 @@ export type CheckName =
   | 'cow'
   | 'sysrq'
   | 'agent'
+  | 'level'
   | 'stopAndGo';
 
 /** `unknown`: it could not be found out, which is never to be read as `ok`. */

@@ -55,9 +55,12 @@ export class Guest {
     return printableLine(await version(this.#client, { timeoutMs }));
   }
 
-  /** To be called right before a stop: what a stopped guest is asked by `emergencySync` and `dirtyState` is then asked sooner. */
+  /**
+   * To be called right before the last look before a stop: that one, and what a stopped guest is asked by `emergencySync` and
+   * `dirtyState`, is then asked sooner.
+   */
   getReadyToAsk(): void {
-    this.#client.bindAhead(3);
+    this.#client.bindAhead(5);
   }
 
   /** Asks for an emergency sync; what the guest printed about it comes back. */

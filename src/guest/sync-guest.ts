@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UmlsnapError } from '../errors.js';
-import type { DirtyState } from './dirty-state.js';
+import { type DirtyState, isClean } from './dirty-state.js';
 
 /** What a sync needs of a guest. */
 export interface SyncableGuest {
@@ -32,7 +32,7 @@ export async function syncGuest(
   for (;;) {
     await requestSync(guest);
     const dirty = await waitUntilStill(guest, deadlineMs, signal);
-    const settled = dirty.dirtyKib === 0 && dirty.inFlight === 0;
+    const settled = isClean(dirty);
     if (settled || performance.now() >= deadlineMs) return { settled, dirty };
   }
 }

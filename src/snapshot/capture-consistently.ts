@@ -1,7 +1,7 @@
 import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
 import { isError, UmlsnapError } from '../errors.js';
-import type { DirtyState } from '../guest/dirty-state.js';
+import type { DirtyState, Readiness } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import type { HostView } from '../guest/host-view.js';
@@ -15,7 +15,13 @@ import { isAlive } from '../process-identity.js';
 import { captureWhilePaused, type PausedResult } from './capture-paused.js';
 import type { Freezing } from './freezing.js';
 import { frozenWhile, type Lost, type Tried } from './frozen-while.js';
-import { catchUpWithFrozen, getReadyToStop, readyLimitMs, syncOnHost } from './get-ready-to-stop.js';
+import {
+  catchUpWithFrozen,
+  getReadyToStop,
+  huntLimitMs,
+  readyLimitMs,
+  syncOnHost,
+} from './get-ready-to-stop.js';
 import type { PhaseJournal } from './phase-journal.js';
 import type { SnapshotHistory } from './ports.js';
 import type { SourceDisk } from './source-disks.js';
@@ -51,9 +57,19 @@ export interface Captured {
   tries: number;
 }
 
+/** A try, and whether there can be another one. */
+interface Hunt {
+  /** From 1; a pause whose tracking was lost is none. */
+  tries: number;
+  /** On the monotonic clock: from then on the guest is taken as it is. */
+  untilMs: number;
+  isLastTry: boolean;
+}
+
 /**
- * Phases sync to go, until the guest was clean at the stop. Each try that finds it dirty lets it go at once, for a
- * pause of under a millisecond; the last one captures what there is, if the config is content with that.
+ * Phases sync to go, until the guest was clean at the stop. It is stopped when a look right before finds it clean. A try that
+ * finds it dirty all the same lets it go at once, for a pause of under a millisecond; when tries or time are used up, what
+ * there is is captured, if the config is content with that.
  * @throws ConsistencyTooWeak, NotFrozen, and everything that a pause or a capture throws
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
@@ -66,11 +82,12 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
   await waitUntilDrained(view, performance.now() + 50, signal);
   view.stopSign();
+  const hunt: Hunt = { tries: 1, untilMs: performance.now() + huntLimitMs(config), isLastTry: false };
   let hasLostTracking = false;
-  for (let pauses = 1, tries = 1; ; pauses++) {
-    const isLastTry = tries >= config.syncTries;
+  for (let pauses = 1; ; pauses++) {
+    hunt.isLastTry = hunt.tries >= config.syncTries;
     const outcome = await frozenWhile(armed, (freeze) =>
-      tryOnce(armed, pauses, isLastTry, freeze).catch((error) => lostTracking(armed, error)),
+      tryOnce(armed, pauses, hunt, freeze).catch((error) => lostTracking(armed, error)),
     );
     if ('lost' in outcome) {
       // Once: it compares from here on. How clean the guest was has nothing to do with it, so no try is used up.
@@ -81,10 +98,11 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
       continue;
     }
     const { value, pausedMs, consistency } = outcome;
+    const { tries } = hunt;
     await journal.finish('done');
     if (value.captured) return { ...value, consistency, pausedMs, tries };
-    if (isLastTry) throw tooWeak(config, value, tries);
-    tries += 1;
+    if (hunt.isLastTry) throw tooWeak(config, value, tries);
+    hunt.tries += 1;
   }
 }
 
@@ -96,13 +114,14 @@ function tooWeak({ name, require }: GuestConfig, { consistency, dirty }: PausedR
 async function tryOnce(
   armed: ArmedJob,
   pauseNumber: number,
-  isLastTry: boolean,
+  hunt: Hunt,
   freeze: Freeze | null,
 ): Promise<Tried> {
   const { job, config, guest, processes, view, isSmp, capture, guarded, guardian, history, journal, signal } =
     armed;
   if (pauseNumber > 1) await journal.enter('sync');
   journal.note({ try: pauseNumber });
+  let readiness: Readiness = { type: 'busy' };
   try {
     const result = await withPausedGuest(
       {
@@ -117,8 +136,8 @@ async function tryOnce(
         readyLimitMs: readyLimitMs(config),
         getReady: async () => {
           await guest.checkSocket();
-          await getReady(armed, freeze);
-          guest.getReadyToAsk();
+          readiness = await getReady(armed, hunt, freeze);
+          if (readiness.type === 'busy') hunt.isLastTry = true;
           journal.enterPaused('stop');
         },
         released: async (pausedMs) => {
@@ -131,13 +150,8 @@ async function tryOnce(
       },
       (paused) =>
         captureWhilePaused(paused, {
-          guest,
-          processes,
-          view,
-          capture,
-          journal,
-          isSmp,
-          acceptsDirty: isLastTry && config.require === 'crash',
+          ...{ guest, processes, view, capture, journal, isSmp, readiness },
+          acceptsDirty: hunt.isLastTry && config.require === 'crash',
         }),
     );
     await proveAlive(guest);
@@ -148,19 +162,24 @@ async function tryOnce(
 }
 
 /** The freeze MUST come last: nothing that a guest at work could be caught up with is left to it. */
-async function getReady(armed: ArmedJob, freeze: Freeze | null): Promise<void> {
+async function getReady(armed: ArmedJob, { untilMs }: Hunt, freeze: Freeze | null): Promise<Readiness> {
   const { freezing, journal } = armed;
-  journal.note(await getReadyToStop(armed));
-  if (!freeze) return;
+  // A freeze makes clean whatever it finds: no moment has to be looked for.
+  const { readiness, figures } = await getReadyToStop(armed, freeze ? performance.now() : untilMs);
+  journal.note(figures);
+  if (!freeze) return readiness;
   // Nothing is written from here on: a history that is locked would make what was done above old.
   journal.enterPaused('freeze');
   if (await freezing.begin(freeze, journal)) {
     await catchUpWithFrozen(armed);
-    return;
+    armed.guest.getReadyToAsk();
+    return { type: 'frozen' };
   }
   // It runs on, and its hooks may have made it write.
   journal.enterPaused('sync');
-  journal.note(await getReadyToStop(armed));
+  const again = await getReadyToStop(armed, untilMs);
+  journal.note(again.figures);
+  return again.readiness;
 }
 
 const aliveAnswerMs = 10_000;

@@ -1,6 +1,6 @@
 import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
 import { UmlsnapError } from '../errors.js';
-import { consistencyOf, type DirtyState } from '../guest/dirty-state.js';
+import { consistencyOf, type DirtyState, type Readiness } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import type { HostView } from '../guest/host-view.js';
@@ -18,6 +18,7 @@ export interface PausedWork {
   journal: PhaseJournal;
   /** More than one CPU: its other ones run on, and so a capture is at best what a power cut would leave. */
   isSmp: boolean;
+  readiness: Readiness;
   /** Captures even what is not `synced`. */
   acceptsDirty: boolean;
 }
@@ -90,13 +91,13 @@ async function requireDrained({ guest, view }: PausedWork, { deadlineMs, signal 
  * good part of a millisecond.
  */
 async function syncAndLook(
-  { guest, isSmp }: PausedWork,
+  { guest, isSmp, readiness }: PausedWork,
   { deadlineMs, signal }: Paused,
 ): Promise<{ dirty: DirtyState; consistency: Reached }> {
   const timeoutMs = Math.min(answerLimitMs, Math.max(1, deadlineMs - performance.now()));
   const options = { timeoutMs, signal, beside: true };
   const [, dirty] = await Promise.all([guest.emergencySync(options), guest.dirtyState(options)]);
-  return { dirty, consistency: isSmp ? 'crash' : consistencyOf(dirty) };
+  return { dirty, consistency: isSmp ? 'crash' : consistencyOf(dirty, readiness) };
 }
 
 /** What the console says is the guest's word; this is the host's. */

@@ -1,6 +1,7 @@
 import type { ArmedCapture } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
+import { isClean, type Readiness } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { HostView } from '../guest/host-view.js';
 import { waitUntilIdle } from '../guest/io-drain.js';
@@ -16,7 +17,6 @@ export interface RunningGuest {
   signal: AbortSignal;
 }
 
-const maxRounds = 5;
 /** What a busy host may need to write a guest's disks; nothing ends then, but others may wonder. */
 const hostSyncLimitMs = 30_000;
 /** A guest that outruns a capture for so long is not caught up with. */
@@ -27,11 +27,16 @@ const idleLimitMs = 500;
 /** A frozen guest's applications wait: what can't be caught up with by then is for the pause, where no rate limits the copy. */
 const frozenRoundsLimitMs = 5000;
 
+/** How long a moment is looked for in which the guest has nothing to write, over all tries. */
+export function huntLimitMs({ syncTries, settleTimeoutMs }: GuestConfig): number {
+  return syncTries * settleTimeoutMs;
+}
+
 /** The longest that `getReadyToStop` takes, once more after a freeze that was refused. */
-export function readyLimitMs({ settleTimeoutMs, freezeTimeoutMs, agent }: GuestConfig): number {
-  const roundMs = settleTimeoutMs + hostSyncLimitMs + catchUpLimitMs;
-  const readyMs = maxRounds * roundMs + idleLimitMs + catchUpLimitMs;
-  return agent === 'off' ? readyMs : 2 * readyMs + freezeTimeoutMs;
+export function readyLimitMs(config: GuestConfig): number {
+  const roundMs = config.settleTimeoutMs + hostSyncLimitMs + catchUpLimitMs;
+  const readyMs = huntLimitMs(config) + roundMs + idleLimitMs + catchUpLimitMs;
+  return config.agent === 'off' ? readyMs : 2 * readyMs + config.freezeTimeoutMs;
 }
 
 /** After the last catching up, which must not get old. */
@@ -39,22 +44,39 @@ const lastIdleLimitMs = 3;
 
 /**
  * The last that is done before a `stop`. In this order: the guest writes what it holds, the host writes what the guest wrote,
- * the capture takes up what was written meanwhile, and its I/O helper is idle. While one of them works, what those before it
- * did gets old: hence the rounds, and the capture MUST be the last to catch up with a guest that goes on writing.
- * @returns figures for the record
+ * the capture takes up what was written meanwhile, and a look tells whether the guest has still nothing to write. While one of
+ * them works, what those before it did gets old: hence the rounds, until a look right before the stop finds the guest clean, or
+ * the time is up. Then the capture MUST be the last to catch up with a guest that goes on writing: another look would only
+ * make that old.
+ * @param untilMs on the monotonic clock; there is one round at least
+ * @returns how the guest is, and figures for the record
  * @throws SysrqDisabled, what a guest that answers nothing throws, what `catchUp` throws, or the signal's reason
  */
-export async function getReadyToStop(running: RunningGuest): Promise<Record<string, unknown>> {
-  const { isClean, ...settled } = await syncAll(running);
-  const { view, signal } = running;
-  const idleFromMs = performance.now();
-  let idle = await waitUntilIdle(view, idleFromMs + idleLimitMs, signal);
-  const idleAfterMs = Math.round(performance.now() - idleFromMs);
-  if (!isClean || idleAfterMs > lastIdleLimitMs) {
+export async function getReadyToStop(
+  running: RunningGuest,
+  untilMs: number,
+): Promise<{ readiness: Readiness; figures: Record<string, unknown> }> {
+  const { guest, config, view, disks, signal } = running;
+  for (let rounds = 1; ; rounds++) {
+    const { settled, dirty } = await syncGuest(guest, config.settleTimeoutMs, signal);
+    // A reflink flushes what the host has not written, and two milliseconds of pause are one such flush.
+    await syncOnHost(disks);
     await catchUp(running);
-    idle = await waitUntilIdle(view, performance.now() + lastIdleLimitMs, signal);
+    guest.getReadyToAsk();
+    const now = await guest.dirtyState();
+    const figures = { settled, rounds, dirtyKib: now.dirtyKib };
+    const { completedWrites } = dirty;
+    if (settled && isClean(now) && now.completedWrites === completedWrites) {
+      return { readiness: { type: 'clean', completedWrites }, figures };
+    }
+    if (performance.now() < untilMs) continue;
+    const idleFromMs = performance.now();
+    await waitUntilIdle(view, idleFromMs + idleLimitMs, signal);
+    const idleAfterMs = Math.round(performance.now() - idleFromMs);
+    await catchUp(running);
+    const idle = await waitUntilIdle(view, performance.now() + lastIdleLimitMs, signal);
+    return { readiness: { type: 'busy' }, figures: { ...figures, idle, idleAfterMs } };
   }
-  return { ...settled, idle, idleAfterMs };
 }
 
 /**
@@ -65,24 +87,6 @@ export async function getReadyToStop(running: RunningGuest): Promise<Record<stri
 export async function catchUpWithFrozen(running: RunningGuest): Promise<void> {
   await syncOnHost(running.disks);
   await catchUp(running, frozenRoundsLimitMs);
-}
-
-/**
- * The guest has nothing to write, and the host has written what the guest wrote: a reflink flushes what is left of it, and
- * two milliseconds of pause are one such flush. While the host flushes, the guest may have written again.
- */
-async function syncAll(running: RunningGuest) {
-  const { guest, config, disks, signal } = running;
-  for (let rounds = 1; ; rounds++) {
-    const { settled, dirty } = await syncGuest(guest, config.settleTimeoutMs, signal);
-    await syncOnHost(disks);
-    await catchUp(running);
-    const now = await guest.dirtyState();
-    const isClean = now.dirtyKib === 0 && now.completedWrites === dirty.completedWrites;
-    if (isClean || !settled || rounds === maxRounds) {
-      return { isClean, settled, rounds, dirtyKib: now.dirtyKib };
-    }
-  }
 }
 
 /** The guest's own fsync never reaches the host (uml-facts, fact 3). */

@@ -6,7 +6,9 @@ import { warningsOfPrecopy } from './precopy-facts.js';
 import { type Retained, retain } from './retain.js';
 import type { SnapshotOrder, SnapshotPorts, SnapshotTaken } from './snapshot-order.js';
 
-type Copied = CopiedDisks & Pick<Ready, 'disks' | 'incoming' | 'plan' | 'freezing'> & { kernel: string };
+type Copied = CopiedDisks &
+  Pick<Ready, 'disks' | 'incoming' | 'plan' | 'freezing'> &
+  Pick<SnapshotTaken, 'hasAgent'> & { kernel: string };
 
 /** Phases seal and retain. The guest runs, and has no more part in it. */
 export async function keepSnapshot(
@@ -16,7 +18,7 @@ export async function keepSnapshot(
 ): Promise<SnapshotTaken> {
   const { config, job, owner, labels, pinned, signal } = order;
   const { store, history, journal } = ports;
-  const { captured, precopy, backings, disks, incoming, plan, freezing, kernel } = copied;
+  const { captured, precopy, backings, disks, incoming, plan, freezing, kernel, hasAgent } = copied;
   await journal.enter('seal');
   const facts = {
     guest: config.name,
@@ -36,7 +38,7 @@ export async function keepSnapshot(
   const { removed, warnings } = await retainOrWarn(config, ports);
   await journal.finish('done');
   const told = [...plan.warnings, ...warningsOfPrecopy(precopy), ...freezing.warnings, ...warnings];
-  return { plan, precopy, manifest, tries: captured.tries, removed, warnings: told };
+  return { plan, precopy, manifest, tries: captured.tries, hasAgent, removed, warnings: told };
 }
 
 /** The snapshot exists and is good by now: what goes wrong with older ones is a warning. */

@@ -44,6 +44,8 @@ export interface SnapshotTaken {
   manifest: Manifest | null;
   /** How often the guest was stopped to find it clean. */
   tries: number;
+  /** An agent in the guest was there to freeze it, whatever became of that. */
+  hasAgent: boolean;
   removed: Retained['removed'];
   warnings: string[];
 }

@@ -42,7 +42,8 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
           return await withIncoming(store, { guest: config.name, job, log }, async (incoming) => {
             const plan = await planCapture(config, disks, store, incoming, signal);
             journal.note({ kernel, ...plan, agent: freezing.agent ? 'ready' : found.missing?.cause });
-            if (order.dryRun) return nothingTaken(plan, freezing);
+            const hasAgent = freezing.agent !== null;
+            if (order.dryRun) return nothingTaken(plan, freezing, hasAgent);
             const watched = { guest: config.name, source, phase: () => journal.phase, signal };
             // Not until the end: what is captured is good, whatever becomes of its guest.
             const copied = await whileGuestLives(watched, (signal) =>
@@ -51,7 +52,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
               }),
             );
             return await keepSnapshot(order, ports, {
-              ...{ disks, incoming, plan, freezing, kernel },
+              ...{ disks, incoming, plan, freezing, kernel, hasAgent },
               ...copied,
             });
           });
@@ -91,9 +92,9 @@ async function withRecordedEvents<T>(
   }
 }
 
-function nothingTaken(plan: CapturePlan, freezing: Freezing): SnapshotTaken {
+function nothingTaken(plan: CapturePlan, freezing: Freezing, hasAgent: boolean): SnapshotTaken {
   const warnings = [...plan.warnings, ...freezing.warnings];
-  return { plan, precopy: null, manifest: null, tries: 0, removed: [], warnings };
+  return { plan, precopy: null, manifest: null, tries: 0, hasAgent, removed: [], warnings };
 }
 
 /** The guest's lock is held: whatever is incoming for it was left by a job that died. */

@@ -8,7 +8,15 @@ import {
 } from '../../src/alerts/decide-alerts.js';
 
 const ended = (status: string, finishedAt: string, more: Partial<EndedJob> = {}): EndedJob => ({
-  ...{ job: `job-${finishedAt}`, kind: 'backup', guest: 'debian', status, finishedAt, warnings: [] },
+  ...{
+    job: `job-${finishedAt}`,
+    kind: 'backup',
+    guest: 'debian',
+    status,
+    finishedAt,
+    warnings: [],
+    level: null,
+  },
   error: status === 'failed' ? { code: 'StoreTooFull', message: 'The store is full.' } : null,
   ...more,
 });
@@ -34,6 +42,28 @@ describe('a failure is told', () => {
     const paused = (hour: number) => ended('failed', day(2, hour), { error });
     const subject = 'umlsnap: debian: GUEST MAY BE PAUSED';
     expect(alertsOfJob(paused(4), [paused(3)])).toMatchObject([{ kind: 'failure', subject }]);
+  });
+});
+
+describe('another level of consistency is told', () => {
+  const taken = (number: number, level: EndedJob['level'], kind = 'backup') =>
+    ended('success', day(number), { level, kind });
+
+  test('with the agent as its cure, beside whatever else is told, and not again', () => {
+    const before = [failedAt(2), taken(1, 'synced')];
+    const alerts = alertsOfJob(taken(3, 'crash'), before);
+    expect(alerts).toMatchObject([
+      { kind: 'recovery' },
+      { kind: 'level', subject: 'umlsnap: debian: its snapshot is only `crash`' },
+    ]);
+    expect(alerts[1]?.text).toMatch(/^They were `synced` or better before\. The agent .*`umlsnap agent`/);
+    expect(kindsOf(taken(4, 'crash'), taken(3, 'crash'), ...before)).toEqual([]);
+  });
+
+  test('when it is back', () => {
+    const nine = Array.from({ length: 9 }, () => taken(3, 'synced'));
+    const back = alertsOfJob(taken(4, 'synced'), [...nine, taken(2, 'crash'), taken(1, 'synced')]);
+    expect(back).toMatchObject([{ kind: 'level', subject: 'umlsnap: debian: snapshots are `synced` again' }]);
   });
 });
 

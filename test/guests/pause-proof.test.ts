@@ -11,7 +11,7 @@ import { waitUntilDrained, writtenBy } from '../../src/guest/io-drain.js';
 import { syncGuest } from '../../src/guest/sync-guest.js';
 import { confirmStopped, probeStopped } from '../../src/guest/stop-probe.js';
 import { StopAndGo } from '../../src/pause/stop-and-go.js';
-import { captureWhilePaused } from '../../src/snapshot/capture-paused.js';
+import { captureWhilePaused, type PausedWork } from '../../src/snapshot/capture-paused.js';
 import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
 import { sha256sum } from '../image/make-image.js';
 import { letGoIntoCapture, startHeld } from '../support/held-job.js';
@@ -178,7 +178,11 @@ describe('a copy counts only if the guest stood still under all of it, by what t
   });
 
   /** What is done with a guest that stands still already, but for its copy. */
-  async function workOn(asked: Guest, limitMs: number, choice: { isSmp: boolean; acceptsDirty: boolean }) {
+  async function workOn(
+    asked: Guest,
+    limitMs: number,
+    choice: Pick<PausedWork, 'isSmp' | 'acceptsDirty' | 'readiness'>,
+  ) {
     const nothing = () => {};
     const journal = new PhaseJournal('job', { recordPhase: async () => {} }, nothing, nothing);
     const capture = {
@@ -197,7 +201,11 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     try {
       await withHelperHeld(() =>
         asGuest(async (asked) => {
-          const capturing = workOn(asked, 200, { isSmp: false, acceptsDirty: true });
+          const capturing = workOn(asked, 200, {
+            isSmp: false,
+            acceptsDirty: true,
+            readiness: { type: 'busy' },
+          });
           await expect(capturing).rejects.toMatchObject({ code: 'IoNotDrained', facts: { guest: 'debian' } });
         }),
       );
@@ -208,13 +216,15 @@ describe('a copy counts only if the guest stood still under all of it, by what t
 
   test('a guest with more CPUs than the one that was stopped is never called synced', () =>
     asGuest(async (asked) => {
-      expect(await syncGuest(asked, 60_000, new AbortController().signal)).toMatchObject({ settled: true });
+      const { settled, dirty } = await syncGuest(asked, 60_000, new AbortController().signal);
+      expect(settled).toBe(true);
+      const readiness = { type: 'clean', completedWrites: dirty.completedWrites } as const;
       await scene.guest.mconsole('stop');
       try {
-        const alone = workOn(asked, 60_000, { isSmp: false, acceptsDirty: false });
+        const alone = workOn(asked, 60_000, { isSmp: false, acceptsDirty: false, readiness });
         // It is clean, and so goes on to its copy.
         await expect(alone).rejects.toThrow('it was captured');
-        const several = await workOn(asked, 60_000, { isSmp: true, acceptsDirty: false });
+        const several = await workOn(asked, 60_000, { isSmp: true, acceptsDirty: false, readiness });
         expect(several).toMatchObject({ captured: false, consistency: 'crash' });
       } finally {
         await scene.guest.mconsole('go');

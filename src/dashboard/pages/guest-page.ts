@@ -1,5 +1,6 @@
 import { formatDuration } from '../../config/duration.js';
 import type { JobWithDetails } from '../../history/job-queries.js';
+import { levelText } from '../../history/levels.js';
 import type { PlottedPause, PlottedSize } from '../../history/overview-queries.js';
 import type { JobRecord } from '../../history/records.js';
 import type { Errand } from '../errands.js';
@@ -74,7 +75,12 @@ function factsOf({ newest, stores, config, promise, nextRun, lastPause }: GuestO
     )
     .join(', ');
   const rows: [string, string][] = [
-    ['Last good snapshot', newest ? `${newestText}, ${newest.consistency}, in ${stores.join(', ')}` : 'none'],
+    [
+      'Last good snapshot',
+      newest
+        ? `${newestText}, ${levelText(newest.consistency, newest.dirtyKib)}, in ${stores.join(', ')}`
+        : 'none',
+    ],
     ['Promised', isPromised ? `one every ${ageText(promise.intervalMs)}` : 'nothing'],
     ['Schedule', schedule],
     [

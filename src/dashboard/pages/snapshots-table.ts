@@ -1,3 +1,4 @@
+import { levelText } from '../../history/levels.js';
 import type { SnapshotRecord } from '../../history/records.js';
 import { adviceFor, type UnsoundCopy, unsoundWord } from '../../store/soundness.js';
 import { groupBy } from '../group-by.js';
@@ -32,8 +33,7 @@ function row(copies: ShownSnapshot[], unsound: readonly UnsoundCopy[], hasButton
   const taken = html`<span title="${snapshot}">${timeText(takenAt)}</span> <i>${ageText(msSince(takenAt, now))}</i>`;
   const name = first.job === null ? taken : html`<a href="/jobs/${first.job}">${taken}</a>`;
   const stored = copies.map(({ storedBytes }) => (storedBytes === null ? '–' : sizeText(storedBytes)));
-  const dirty = dirtyKib > 0 && html` <i>${dirtyKib} KiB dirty</i>`;
-  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}<td>${consistency}${dirty}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${stored.join(', ')}<td>${method}<td>${whereText(copies, unsound)}<td>${labels}${hasButtons && buttons(first)}</tr>`;
+  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}<td>${levelText(consistency, dirtyKib)}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${stored.join(', ')}<td>${method}<td>${whereText(copies, unsound)}<td>${labels}${hasButtons && buttons(first)}</tr>`;
 }
 
 /** The stores that have it; of a copy that is not sound, why, and what is to be done. */
