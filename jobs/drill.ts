@@ -68,7 +68,10 @@ export async function drill(
     onJob?.(run.job);
     const steps = new StepBook(run);
     const outcome = await outcomeOf(order, run, steps);
-    const failed = outcome.accident && failureOf(snapshot, outcome.accident);
+    const lastLine = outcome.console.at(-1) ?? null;
+    const failed =
+      outcome.accident &&
+      new UmlsnapError('DrillFailed', { snapshot, ...outcome.accident, job: run.job, lastLine });
     // The kernel was up by then, though it gave up before we had seen it.
     const isBefore = run.phase === 'start' || run.phase === 'kernel';
     if (failed && isBefore && ofInit.includes(failed.facts.failure)) run.phase = 'init' satisfies DrillStep;
@@ -120,13 +123,6 @@ async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Pr
     const accident = { failure: 'damaged' as const, detail: error.facts.problem };
     return { accident, console: [], foundLine: null };
   }
-}
-
-function failureOf(
-  snapshot: string,
-  { failure, detail }: NonNullable<DrillOutcome['accident']>,
-): UmlsnapError<'DrillFailed'> {
-  return new UmlsnapError('DrillFailed', { snapshot, failure, detail });
 }
 
 /** What the history can't take changes nothing of what came out. */

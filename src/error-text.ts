@@ -12,6 +12,10 @@ import {
 
 type Texts = { [C in ErrorCode]: (facts: FactsByCode[C]) => string };
 
+/** `1 guest`, `2 guests` */
+export const countText = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
+
 const mib = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
 const tib = (bytes: number) => (bytes < 2 ** 40 ? mib(bytes) : `${(bytes / 2 ** 40).toFixed(3)} TiB`);
 const ms = (value: number) => `${Math.round(value)} ms`;
@@ -77,11 +81,24 @@ const drillFailureText: Record<DrillFailure, (detail: string) => string> = {
     `a COW file of it makes no disk with its backing file, and was not booted: ${detail}`,
 };
 
+/** What speaks of how it was booted as much as of the snapshot. */
+const neverBooted: DrillFailure[] = [
+  'kernelDidNotStart',
+  'rootNotMounted',
+  'noInit',
+  'consoleSilent',
+  'initNotSeen',
+];
+const bootsOtherwise =
+  ' If the guest itself boots with another kernel, root or init, say so in the config (drill: kernel, arguments).';
+/** Guests need no history to run. */
+const makeRoom = 'Guests run on. Free some room on that filesystem, and try again.';
+
 const texts: Texts = {
   Usage: (f) => closed(f.problem),
   ConfigInvalid: (f) =>
     [
-      `${f.file} has ${f.problems.length} problem${f.problems.length === 1 ? '' : 's'}:`,
+      `${f.file} has ${countText(f.problems.length, 'problem')}:`,
       ...f.problems.map(
         (p) => `  ${f.file}:${p.line}:${p.column} ${p.path === '' ? '' : `${p.path}: `}${p.message}`,
       ),
@@ -104,7 +121,7 @@ const texts: Texts = {
   SocketPathTooLong: (f) =>
     `The socket path ${f.socketPath} is ${f.lengthBytes} bytes long; the kernel takes at most ${f.maxBytes}. Use a shorter one (uml_dir= sets it).`,
   NotASocket: (f) =>
-    `${f.socketPath} is ${f.found}, not a management console's socket. Put the right path into the config.`,
+    `${f.socketPath} is a ${f.found}, not a management console's socket. Put the right path into the config.`,
   SocketNotAllowed: (f) =>
     `May not talk to ${f.socketPath}: ${f.cause}. Its socket is for its owner and root: run umlsnap as one of them.`,
   SocketReplaced: (f) =>
@@ -141,7 +158,7 @@ const texts: Texts = {
     `Store ${f.store} is not there: ${f.path}: ${closed(f.problem)} Nothing was written. Is its filesystem mounted? Mount it, and try again.`,
   StoreUnusable: (f) => `Store ${f.store} can't be used: ${f.path}: ${closed(f.problem)} ${putRight}`,
   StoreTooFull: (f) =>
-    `Store ${f.store} has too little room: ${f.path} has ${mib(f.freeBytes)} and ${f.freeInodes} inodes free, ${mib(f.neededBytes)} are needed. Free some (umlsnap prune), or give it more.`,
+    `Store ${f.store} has too little room: ${f.path} has ${mib(f.freeBytes)} and ${countText(f.freeInodes, 'inode')} free, ${mib(f.neededBytes)} are needed. Free some (umlsnap prune), or give it more.`,
   PredictedPauseOverBudget: (f) =>
     `Guest ${f.guest} would stand still for about ${ms(f.predictedMs)} (${f.method === 'precopy' ? 'comparing' : f.method} of ${mib(f.dataBytes)}), its budget is ${ms(f.budgetMs)}. ${runs} Let \`capture: precopy\` trace what is written (as root, see \`umlsnap snapshot --dry-run\` for what is in its way), or put the store on the disk's own XFS or btrfs (a reflink): both take milliseconds. Or set pauseBudget to at least ${Math.ceil((f.predictedMs * 1.5) / 1000)}s.`,
   CaptureImpossible: (f) =>
@@ -228,12 +245,12 @@ const texts: Texts = {
   DrillImpossible: (f) =>
     `The drill could not be done: ${closed(f.problem)} This says nothing of the snapshot. ${putRight}`,
   DrillFailed: (f) =>
-    `Snapshot ${f.snapshot} failed its drill: ${closed(drillFailureText[f.failure](f.detail))} The snapshot is unchanged; try an earlier one, and look at the end of the console with \`umlsnap show JOB\`.`,
+    `Snapshot ${f.snapshot} failed its drill: ${closed(drillFailureText[f.failure](f.detail))} ${f.lastLine === null ? 'Its console stayed empty.' : `The last that its console said: ‘${f.lastLine}’`} Look at the end of the console with \`umlsnap show ${f.job}\`.${neverBooted.includes(f.failure) ? bootsOtherwise : ''} The snapshot is unchanged; try an earlier one.`,
   FilesystemBad: (f) =>
     `Snapshot ${f.snapshot} is as it was captured, but what the guest had on its disk is not sound: ${closed(f.problem)} Look at the guest's own disk; \`umlsnap show ${f.snapshot}\` has what the checker said.`,
   SnapshotsBad: (f) =>
     [
-      `${f.bad.length} of ${f.looked} snapshots ${f.bad.length === 1 ? 'is' : 'are'} bad; look at each with \`umlsnap show\`:`,
+      `${f.bad.length} of ${countText(f.looked, 'snapshot')} ${f.bad.length === 1 ? 'is' : 'are'} bad; look at each with \`umlsnap show\`:`,
       ...f.bad.map((one) => `  ${one.snapshot} in store ${one.store}: ${one.problem}`),
     ].join('\n'),
   ScratchUnusable: (f) =>
@@ -245,6 +262,8 @@ const texts: Texts = {
   InstallRefused: (f) =>
     `The agent was not installed in ${f.root}: ${f.path}: ${closed(f.problem)} ${putRight}`,
   NoDaemon: (f) => `No daemon answers for the state directory ${f.state}. Start one: umlsnap daemon.`,
+  DaemonRuns: (f) =>
+    `A daemon runs for the state directory ${f.state} already${f.pid === null ? '' : ` (pid ${f.pid})`}, and one is enough. Ask it with \`umlsnap ctl\`, and have it read a changed config with \`kill -HUP ${f.pid ?? 'PID'}\`; for another one set \`state:\` to another directory.`,
   DaemonGone: (f) =>
     `The daemon at ${f.socketPath} went away before it had answered: ${closed(f.problem)} What it had begun is undone: look with \`umlsnap status\` and \`umlsnap history\`.`,
   ControlUnusable: (f) =>
@@ -257,20 +276,20 @@ const texts: Texts = {
   KeepIsOn: () =>
     'The daemon keeps all snapshots (keep): none was removed. Change it with `umlsnap ctl nokeep`.',
   TooManyRequests: (f) =>
-    `The daemon has ${f.running} requests under way, which is enough: nothing was done. Try again later.`,
+    `The daemon has ${countText(f.running, 'request')} under way, which is enough: nothing was done. Try again later.`,
   RequestIdTaken: (f) =>
     `A request with the id ${f.id} is under way already: nothing was done. Choose another id.`,
   NoSuchRequest: (f) => `No request with the id ${f.id} is under way.`,
   NotAllowed: (f) =>
     `Guest ${f.guest} may not ask for ${f.request}: the config's \`requests\` says what it may ask for.`,
   HistoryUnusable: (f) =>
-    `The history ${f.path} can't be used: ${closed(f.problem)} Snapshots are safe in their stores; move the file away, and the list of them is rebuilt from there.`,
+    `The history ${f.path} can't be used: ${closed(f.problem)} Snapshots are safe in their stores${f.isFull ? `, and none can be added now. ${makeRoom}` : '; move the file away, and the list of them is rebuilt from there.'}`,
   HistoryLocked: (f) =>
     `The history ${f.path} was locked by another process for ${ms(f.waitedMs)}. Try again later.`,
   JobEnded: (f) => `Job ${f.job} has ended already (${f.status}); its record is not changed any more.`,
   Busy: (f) => `${f.what} is being worked on: ${f.holder}. Try again later, or use --wait.`,
   StateUnusable: (f) =>
-    `The state directory ${f.path} can't be used: ${closed(f.problem)} Set \`state:\` to a directory of ours.`,
+    `The state directory ${f.path} can't be used: ${closed(f.problem)} ${f.isFull ? makeRoom : 'Set `state:` to a directory of ours.'}`,
   HookFailed: (f) =>
     `The hook \`${f.hook}\` of guest ${f.guest} (${f.command}) failed: ${closed(f.problem)} ${f.hook === 'before' ? untouched : toldBeside} Look at the hook, and run it by hand.`,
   AlertFailed: (f) =>

@@ -1,3 +1,5 @@
+import { withoutErrno } from './errno-words.js';
+
 /**
  * Every failure that umlsnap can name. An error carries facts; its prose is composed in `error-text.ts` and its
  * exit code stands in `exit-codes.ts`. Adding a code here makes the compiler ask for both.
@@ -166,7 +168,14 @@ export interface FactsByCode {
   ImportFailed: { file: string; problem: string };
   // drills
   DrillImpossible: { problem: string };
-  DrillFailed: { snapshot: string; failure: DrillFailure; detail: string };
+  /** `lastLine`: of its console, printable; null: it said nothing. */
+  DrillFailed: {
+    snapshot: string;
+    failure: DrillFailure;
+    detail: string;
+    job: string;
+    lastLine: string | null;
+  };
   // verify
   FilesystemBad: { snapshot: string; problem: string };
   SnapshotsBad: { looked: number; bad: BadSnapshot[] };
@@ -178,6 +187,7 @@ export interface FactsByCode {
   InstallRefused: { root: string; path: string; problem: string };
   // the daemon and what it is asked for
   NoDaemon: { state: string };
+  DaemonRuns: { state: string; pid: number | null };
   DaemonGone: { socketPath: string; problem: string };
   ControlUnusable: { socketPath: string; problem: string };
   DashboardUnusable: { problem: string };
@@ -189,11 +199,12 @@ export interface FactsByCode {
   NoSuchRequest: { id: number };
   NotAllowed: { guest: string; request: string };
   // history, locks, the rest
-  HistoryUnusable: { path: string; problem: string };
+  /** `isFull`: its filesystem has no room. */
+  HistoryUnusable: { path: string; problem: string; isFull?: boolean };
   HistoryLocked: { path: string; waitedMs: number };
   JobEnded: { job: string; status: string };
   Busy: { what: string; holder: string };
-  StateUnusable: { path: string; problem: string };
+  StateUnusable: { path: string; problem: string; isFull?: boolean };
   HookFailed: { guest: string; hook: string; command: string; problem: string };
   AlertFailed: { by: string; to: string; problem: string };
   CommandFailed: { command: string; exitCode: number | null; problem: string };
@@ -234,7 +245,14 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
-/** The text of anything thrown, for the `problem` of a fact. */
+/** Whether a filesystem has no room for what was to be written, or its user's quota has none. */
+export function isOutOfRoom(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '');
+}
+
+/** The text of anything thrown, for the `problem` of a fact: in words, also where the system says it in a code. */
 export function problemOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const errno = errnoOf(error);
+  return errno === undefined ? error.message : withoutErrno(error.message, errno);
 }

@@ -27,6 +27,7 @@ const special: Partial<Record<ErrorCode, ExitCode>> = {
   NothingToAdopt: exitCodes.noSuchThing,
   HostAmbiguous: exitCodes.usage,
   NoDaemon: exitCodes.noSuchThing,
+  DaemonRuns: exitCodes.busy,
   NoSuchRequest: exitCodes.noSuchThing,
   UnknownRequest: exitCodes.usage,
   NotListening: exitCodes.skipped,

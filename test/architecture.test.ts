@@ -22,7 +22,7 @@ const floors = [
 
 /** The ground: files that anyone may use, and that use only each other. */
 const ground = [
-  ...['src/clock.ts', 'src/error-text.ts', 'src/errors.ts', 'src/exit-codes.ts'],
+  ...['src/clock.ts', 'src/error-text.ts', 'src/errno-words.ts', 'src/errors.ts', 'src/exit-codes.ts'],
   ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/box-walls.ts'],
   ...['src/box-filter.ts', 'src/child-environment.ts', 'src/token-bucket.ts', 'src/urgency.ts'],
   ...['src/image/durable-file.ts', 'src/image/last-error.ts', 'src/image/linux-calls.ts'],

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { type FoundGuest, firstConfig } from '../config/first-config.js';
 import { loadConfig } from '../config/load-config.js';
 import { storePlaces } from '../config/store-place.js';
+import { countText } from '../error-text.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
@@ -15,7 +16,10 @@ import { emit, say, tell, warn } from './output.js';
 export async function configInitVerb(context: Context, options: { write?: string }): Promise<ExitCode> {
   const { guests, leftOut } = await discoverGuests([]);
   const text = firstConfig(await Promise.all(found(guests)), schemaFile());
-  if (leftOut > 0) warn(`warning: ${leftOut} more sockets were not looked at: there are too many.`);
+  if (leftOut > 0)
+    warn(
+      `warning: ${countText(leftOut, 'more socket was', 'more sockets were')} not looked at: there are too many.`,
+    );
   if (options.write === undefined) {
     emit(context.output, { type: 'config', text });
     if (!context.output.json) say(text.trimEnd());
@@ -75,7 +79,10 @@ async function writeNew(file: string, text: string): Promise<void> {
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === undefined) throw error;
-    const why = errno === 'EEXIST' ? 'it is there already, and is left as it is' : problemOf(error);
+    const why =
+      errno === 'EEXIST' && (error as { syscall?: string }).syscall === 'open'
+        ? 'it is there already, and is left as it is'
+        : problemOf(error);
     throw new UmlsnapError('Usage', { problem: `--write ${file}: ${why}.` }, error);
   }
 }

@@ -11,7 +11,7 @@ import { ServiceManager } from '../control/service-manager.js';
 import { formatSettings, LiveSettings, parseSettings } from '../control/settings.js';
 import { SweepTimer } from '../control/sweep-timer.js';
 import { explainError } from '../error-text.js';
-import { UmlsnapError } from '../errors.js';
+import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { withLocks } from '../locks/exclusive-lock.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
@@ -20,6 +20,7 @@ import { DaemonAlerts } from './daemon-alerts.js';
 import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
 import { asDaemon } from '../control/daemon-lock.js';
+import { asDaemon, pidOfDaemon } from './daemon-lock.js';
 import { logRecovered, openLog } from './daemon-log.js';
 import { timetableOf } from './daemon-timetable.js';
 import { GuestEars } from './guest-ears.js';
@@ -33,13 +34,27 @@ export async function daemonVerb(context: Context, words: string[]): Promise<Exi
   const settings = new LiveSettings(parseSettings(words));
   const config = await configOf(context);
   const log = await openLog(context.options, settings);
-  return await withLocks(asDaemon(config.state), () =>
+  return await asOnlyDaemon(config.state, () =>
     withStartedHouse(config, async (house, recovered) => {
       await recover(house, recovered);
       logRecovered(recovered, log, true);
       return await new Daemon(house, settings, log).run();
     }),
   );
+}
+
+/** @throws DaemonRuns */
+async function asOnlyDaemon<T>(state: string, use: () => Promise<T>): Promise<T> {
+  let isOurs = false;
+  try {
+    return await withLocks(asDaemon(state), async () => {
+      isOurs = true;
+      return await use();
+    });
+  } catch (error) {
+    if (isOurs || !isError(error, 'Busy')) throw error;
+    throw new UmlsnapError('DaemonRuns', { state, pid: pidOfDaemon(error.facts.holder) }, error);
+  }
 }
 
 class Daemon {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { lookForAgent } from '../../jobs/look-for-agent.js';
 import type { Config } from '../config/config.js';
-import { explainError } from '../error-text.js';
+import { countText, explainError } from '../error-text.js';
 import { isError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
@@ -25,7 +25,10 @@ export async function discoverVerb(context: Context): Promise<ExitCode> {
   }));
   if (rows.length === 0) tell(context.output, 'No UML was found.');
   else print(context, rows);
-  if (leftOut > 0) warn(`warning: ${leftOut} more sockets were not looked at: there are too many.`);
+  if (leftOut > 0)
+    warn(
+      `warning: ${countText(leftOut, 'more socket was', 'more sockets were')} not looked at: there are too many.`,
+    );
   return config === 'invalid' || leftOut > 0 ? exitCodes.warnings : exitCodes.done;
 }
 

@@ -1,4 +1,5 @@
 import { type Finding, type Level, worstLevel } from '../doctor/finding.js';
+import { countText } from '../error-text.js';
 import { emit, type Output, oneLine, tell, warn } from './output.js';
 
 const levels: Level[] = ['critical', 'warning', 'unknown', 'ok'];
@@ -28,7 +29,7 @@ export function printFindings(output: Output, findings: readonly Finding[]): voi
     for (const finding of ofAbout) tell(output, linesOf(finding));
   }
   const parts = levels.filter((one) => counts[one] !== 0).map((one) => `${counts[one]} ${one}`);
-  tell(output, `\n${findings.length} checks: ${parts.join(', ')}.`);
+  tell(output, `\n${countText(findings.length, 'check')}: ${parts.join(', ')}.`);
 }
 
 const storeChecks = ['store', 'room'];

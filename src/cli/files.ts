@@ -3,6 +3,7 @@ import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-sna
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
 import { copyHouse } from '../compose.js';
 import type { Config } from '../config/config.js';
+import { countText } from '../error-text.js';
 import type { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { findFile } from '../files/find-file.js';
@@ -36,7 +37,7 @@ export async function filesVerb(
           const { snapshot } = source.manifest;
           const listing = await listFiles(image, await findFile(image, path, { snapshot, device }));
           printFiles(context, listing.files);
-          if (listing.unreadable > 0) warnings.push(`${listing.unreadable} files can't be read`);
+          if (listing.unreadable > 0) warnings.push(`${countText(listing.unreadable, 'file')} can't be read`);
           for (const warning of warnings) warn(`warning: ${warning}`);
           return warnings.length > 0 ? exitCodes.warnings : exitCodes.done;
         });

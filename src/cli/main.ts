@@ -21,7 +21,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
     .option('--json', 'one JSON object per line on stdout')
     .option('-q, --quiet', 'say nothing but what went wrong')
     .option('-v, --verbose', 'say more')
-    .showHelpAfterError()
+    .showHelpAfterError('(umlsnap --help tells what there is, umlsnap VERB --help of one verb.)')
     .exitOverride();
   const run = async (verb: (context: Context) => Promise<ExitCode>) => {
     const context = contextOf(program.opts<GlobalOptions>());

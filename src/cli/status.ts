@@ -8,6 +8,7 @@ import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { type Context, configOf } from './context.js';
 import { daemonLock } from '../control/daemon-lock.js';
+import { daemonLock, pidOfDaemon } from './daemon-lock.js';
 import { agentText, formatAge, formatTime } from './format.js';
 import { emit, printRows, tell, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
@@ -30,10 +31,9 @@ export async function statusVerb(context: Context): Promise<ExitCode> {
 
 async function showDaemon({ output }: Context, config: Config): Promise<void> {
   const holder = await holderOf(daemonLock(config.state));
-  const pid = /\(pid (\d+)\)/.exec(holder ?? '')?.[1];
-  const daemon = { isRunning: holder !== undefined, pid: pid === undefined ? null : Number(pid) };
+  const daemon = { isRunning: holder !== undefined, pid: pidOfDaemon(holder) };
   emit(output, { type: 'daemon', ...daemon, state: config.state });
-  const words = daemon.isRunning ? `runs${pid === undefined ? '' : `, pid ${pid}`}` : 'does not run';
+  const words = daemon.isRunning ? `runs${daemon.pid === null ? '' : `, pid ${daemon.pid}`}` : 'does not run';
   tell(output, `The daemon ${words}. State in ${config.state}.`);
 }
 

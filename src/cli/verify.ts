@@ -4,7 +4,8 @@ import type { JobSummary } from '../../jobs/recorded-job.js';
 import { type VerifyHouse, verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
-import { copyHouse } from '../compose.js';
+import { allStores, copyHouse } from '../compose.js';
+import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { VerificationRecord } from '../history/records.js';
@@ -83,5 +84,5 @@ function describeAll(summary: JobSummary): string {
     ...(notRead ? [`${notRead} could not be read`] : []),
     ...(skipped ? [`${skipped} removed meanwhile`] : []),
   ];
-  return `${looked} snapshots, ${formatBytes(readBytes)} read: ${counts.join(', ')}.`;
+  return `${countText(looked ?? 0, 'snapshot')}, ${formatBytes(readBytes)} read: ${counts.join(', ')}.`;
 }

@@ -6,6 +6,12 @@ export function daemonLock(state: string) {
   return { on: 'state', state, key: 'daemon' } as const satisfies Lock;
 }
 
+/** Of what `holderOf` says of the lock. */
+export function pidOfDaemon(holder: string | undefined): number | null {
+  const pid = /\(pid (\d+)\)/.exec(holder ?? '')?.[1];
+  return pid === undefined ? null : Number(pid);
+}
+
 export function asDaemon(state: string): LockRequest {
   return {
     locks: [daemonLock(state)],

@@ -50,10 +50,6 @@ export function soonText(iso: string, now: Date): string {
   return timeText(iso);
 }
 
-/** `1 guest`, `2 guests` */
-export const countText = (count: number, one: string, many = `${one}s`): string =>
-  `${count} ${count === 1 ? one : many}`;
-
 /** Who wanted a job. */
 export const triggerText: Record<Trigger, string> = {
   ...{

@@ -1,3 +1,4 @@
+import { countText } from '../error-text.js';
 import type { ExitCode } from '../exit-codes.js';
 import { printableLine } from '../mconsole/printable.js';
 import { type Finding, type Level, worstLevel } from './finding.js';
@@ -28,7 +29,9 @@ export function pluginLine(findings: readonly Finding[]): string {
   });
   const told = bad.map(({ check, about, what }) => `${about ?? 'host'} ${check}: ${what}`);
   const text =
-    bad.length === 0 ? `${findings.length} checks ok` : `${counts.join(', ')}: ${told.join(' / ')}`;
+    bad.length === 0
+      ? `${countText(findings.length, 'check')} ok`
+      : `${counts.join(', ')}: ${told.join(' / ')}`;
   const plain = printableLine(text).replaceAll('|', '/');
   return `UMLSNAP ${level.toUpperCase()} - ${plain} | ${figuresOf(findings).join(' ')}`;
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { countText } from '../error-text.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { renameToNewName } from '../image/durable-file.js';
 import { HeldDirectory } from '../path/held-directory.js';
@@ -132,12 +133,16 @@ async function makeTree(order: ExtractOrder, tree: Tree, staging: string): Promi
   for (const item of [...tree.directories].reverse()) await finish(place(item), item);
   const unreadable = tree.files.length - files.placed + (tree.symlinks.length - symlinks);
   const leftOut =
-    unreadable === 0 ? tree.leftOut : [...tree.leftOut, `${unreadable} files that can't be read`];
+    unreadable === 0
+      ? tree.leftOut
+      : [...tree.leftOut, `${countText(unreadable, 'file')} that can't be read`];
   return {
     ...{ files: files.placed, directories: tree.directories.length, symlinks, sizeBytes: files.sizeBytes },
     warnings: [
       ...(leftOut.length === 0 ? [] : [`left out: ${leftOut.join(', ')}`]),
-      ...(files.rights === 0 ? [] : [`${files.rights} files have lost their setuid or setgid`]),
+      ...(files.rights === 0
+        ? []
+        : [`${countText(files.rights, 'file has', 'files have')} lost setuid or setgid`]),
     ],
   };
 }

@@ -8,10 +8,11 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  statfsSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
-import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { errnoOf, isOutOfRoom, problemOf, UmlsnapError } from '../errors.js';
 
 /**
  * How long SQLite itself waits for a lock. It waits synchronously, and the process may be about to resume a guest:
@@ -71,7 +72,30 @@ function createFile(path: string): void {
     syncDirectory(dirname(path));
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') keepToOwner(path);
-    else throw new UmlsnapError('HistoryUnusable', { path, problem: problemOf(error) }, error);
+    else throw historyUnusable(path, problemOf(error), error);
+  }
+}
+
+/** Less than SQLite wants at the least to write a row, or to map what its processes share. */
+const leastRoomBytes = 64 * 1024;
+
+/**
+ * Why the file can't be used. Of a disk without room SQLite says no more than that something failed, so that it is asked how much there is.
+ */
+export function historyUnusable(path: string, problem: string, cause: unknown): UmlsnapError {
+  if (!isOutOfRoom(cause) && !isFilled(dirname(path)))
+    return new UmlsnapError('HistoryUnusable', { path, problem }, cause);
+  const full = 'there is no room left on its filesystem';
+  return new UmlsnapError('HistoryUnusable', { path, problem: full, isFull: true }, cause);
+}
+
+function isFilled(directory: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize < leastRoomBytes;
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return false;
   }
 }
 
@@ -84,7 +108,7 @@ function keepToOwner(path: string): void {
     accessSync(path, constants.R_OK | constants.W_OK);
     if ((found.mode & 0o077) !== 0) chmodSync(path, 0o600);
   } catch (error) {
-    throw new UmlsnapError('HistoryUnusable', { path, problem: problemOf(error) }, error);
+    throw historyUnusable(path, problemOf(error), error);
   }
 }
 

@@ -61,7 +61,7 @@ import {
 } from './snapshot-queries.js';
 import { sqliteDialect } from './sqlite-dialect.js';
 import { sqliteFailure } from './sqlite-failure.js';
-import { openSqliteFile } from './sqlite-file.js';
+import { historyUnusable, openSqliteFile } from './sqlite-file.js';
 import { selectSweep, upsertSweep } from './sweep-queries.js';
 import type { Tables } from './tables.js';
 import { type JobTotal, type PauseTotal, selectJobTotals, selectPauseTotals } from './total-queries.js';
@@ -373,7 +373,7 @@ async function patiently<T>(path: string, lockWaitMs: number, attempt: () => Pro
       const failure = sqliteFailure(error);
       if (failure === undefined) throw new UmlsnapError('Internal', { problem: problemOf(error) }, error);
       if (failure.kind === 'unusable') {
-        throw new UmlsnapError('HistoryUnusable', { path, problem: failure.problem }, error);
+        throw historyUnusable(path, failure.problem, error);
       }
       const waitedMs = performance.now() - startedMs;
       if (waitedMs >= lockWaitMs) {

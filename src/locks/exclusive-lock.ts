@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { errnoOf, isOutOfRoom, problemOf, UmlsnapError } from '../errors.js';
 import { diskLock } from './disk-lock.js';
 import { type Attempt, type HeldLock, type Lock, type Lockable, lockDirectory, noLock } from './lock.js';
 import { holderOfFile, lockFile } from './lock-file.js';
@@ -107,6 +107,10 @@ async function orWithout<T>(lock: Lock, work: () => Promise<T>, without: T): Pro
     if (lock.on === 'directory' && (lock.orGoOn || knowsNoLock.includes(errnoOf(error) ?? '')))
       return without;
     if (lock.on !== 'state') throw error;
-    throw new UmlsnapError('StateUnusable', { path: lock.state, problem: problemOf(error) }, error);
+    throw new UmlsnapError(
+      'StateUnusable',
+      { path: lock.state, problem: problemOf(error), isFull: isOutOfRoom(error) },
+      error,
+    );
   }
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
+import { errnoOf, isOutOfRoom, problemOf, UmlsnapError } from '../errors.js';
 import { bootId } from '../process-identity.js';
 import { processSchema } from './lease.js';
 import { writeLeaseFile } from './lease-file.js';
@@ -65,7 +65,11 @@ export async function findFreezeLeases(stateDirectory: string): Promise<FoundFre
     return names.map((name) => readFreezeLease(join(directory, name))).filter((found) => found !== null);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
-    throw new UmlsnapError('StateUnusable', { path: directory, problem: problemOf(error) }, error);
+    throw new UmlsnapError(
+      'StateUnusable',
+      { path: directory, problem: problemOf(error), isFull: isOutOfRoom(error) },
+      error,
+    );
   }
 }
 

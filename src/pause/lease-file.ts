@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { problemOf, UmlsnapError } from '../errors.js';
+import { isOutOfRoom, problemOf, UmlsnapError } from '../errors.js';
 import { ensureDirectories, replaceFile } from '../image/durable-file.js';
 
 /**
@@ -14,6 +14,10 @@ export async function writeLeaseFile(file: string, text: string): Promise<void> 
     await rm(`${file}.new`, { force: true });
     await replaceFile(file, `${file}.new`, text);
   } catch (error) {
-    throw new UmlsnapError('StateUnusable', { path: file, problem: problemOf(error) }, error);
+    throw new UmlsnapError(
+      'StateUnusable',
+      { path: file, problem: problemOf(error), isFull: isOutOfRoom(error) },
+      error,
+    );
   }
 }

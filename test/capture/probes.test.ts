@@ -33,7 +33,7 @@ describe('the probe for reflinks', () => {
     withTempDir(async (dir) => {
       await makeImage(join(dir, 'any'), 4096);
       const probing = withOpen(join(dir, 'any'), 'r', ({ fd }) => probeReflink(fd, join(dir, 'nowhere')));
-      expect(await probing).toMatchObject({ works: false, reason: expect.stringMatching(/ENOENT/) });
+      expect(await probing).toMatchObject({ works: false, reason: expect.stringContaining('no such file') });
     }));
 });
 

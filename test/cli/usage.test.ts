@@ -28,7 +28,7 @@ import { setScene } from '../support/scene.js';
 const scene = setScene({ fake: {} });
 
 test.each([
-  [['nonsense'], /unknown command 'nonsense'/],
+  [['lisst'], /unknown command 'lisst'\n\(Did you mean list\?\)\n\(umlsnap --help [^\n]*\)\n$/],
   [['list', '--nonsense'], /unknown option '--nonsense'/],
   [['snapshot'], /missing required argument 'guest'/],
   [['snapshot', 'debian', '--budget', '5'], /--budget 5: not a duration/],

@@ -132,7 +132,7 @@ describe('the files of a snapshot', () => {
     const dir = scene.path('out');
     const order = ['restore', 'debian@latest', '--path', '/etc/passwd', '--to', dir];
     const { stderr } = await run(3, ...order);
-    expect(stderr).toContain('1 files have lost their setuid or setgid');
+    expect(stderr).toContain('1 file has lost setuid or setgid');
     const file = join(dir, 'passwd');
     expect(await readFile(file, 'utf8')).toBe('root:x:0:0\n');
     const { mode, uid, gid } = await stat(file);

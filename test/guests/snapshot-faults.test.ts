@@ -64,7 +64,7 @@ test.skipIf(!traceable)(
     const directory = join(scene.store, 'debian');
     const result = await withInjected(job.cli.pid, ['fsync:error=EIO'], () => job.end(), directory);
     expect(expectFailed(result, 'StoreUnusable').error).toMatchObject({
-      ...{ phase: 'seal', message: expect.stringContaining('EIO') },
+      ...{ phase: 'seal', message: expect.stringContaining('I/O error') },
     });
     await scene.expectUnharmed();
   },

@@ -166,7 +166,7 @@ test.skipIf(whyNoMount !== undefined)(
         await expect(take([own], taken)).rejects.toMatchObject(busy('this test'));
       };
       await take([own], exclusive);
-      const unusable = { code: 'StateUnusable', facts: { problem: expect.stringContaining('ENOSPC') } };
+      const unusable = { code: 'StateUnusable', facts: { problem: expect.stringContaining('no room left') } };
       await expect(take([newLock(own.state)], taken)).rejects.toMatchObject(unusable);
       await expect(take([living], taken)).rejects.toMatchObject(busy('the living'));
       const readOnly = join(dir, 'read-only');

@@ -48,7 +48,7 @@ describe.skipIf(!traceable)('a seal', () => {
     // Two disks, the manifest, the directory, its parent; and a sixth there is not.
     for (let nth = 1; nth <= 5; nth++) {
       const { count, result } = await sealUnder(`fsync:error=EIO:when=${nth}`);
-      expect(result).toContain('StoreUnusable EIO');
+      expect(result).toContain('StoreUnusable an I/O error');
       expect(count).toBe(nth);
       expect(await fresh.store.list()).toEqual([]);
       expect(await readdir(join(fresh.store.path, 'debian'))).toEqual([]);
