@@ -123,6 +123,25 @@ function alertOf(kind: Alert['kind'], ended: EndedJob, what: string, text: strin
   return { kind, guest, job, at: finishedAt, subject: `umlsnap: ${guest}: ${what}`, text };
 }
 
+/**
+ * What somebody has to be told of a config that was read again: a refusal when it is the first one, and its end.
+ * @param before what was refused the last time; null: nothing
+ */
+export function alertOfReload(
+  { file, now }: { file: string; now: Date },
+  before: { at: string } | null,
+  refused: { problem: string } | null,
+): Alert | null {
+  const about = { guest: null, job: null, at: now.toISOString() };
+  if (refused && !before) {
+    const text = `${refused.problem}\nThe daemon goes on with the config that it had before. Put that right, and have it read again (systemctl reload, or SIGHUP).`;
+    return { kind: 'failure', ...about, subject: `umlsnap: ${file} was refused`, text };
+  }
+  if (refused || !before) return null;
+  const text = `It had been refused since ${before.at}.`;
+  return { kind: 'recovery', ...about, subject: `umlsnap: ${file} is in force again`, text };
+}
+
 export interface Expected {
   guest: string;
   schedule: string;

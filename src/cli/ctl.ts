@@ -1,11 +1,13 @@
+import type { Config } from '../config/config.js';
 import { ControlClient, errorIn } from '../control/control-client.js';
 import type { DaemonStatus } from '../control/daemon-status.js';
 import type { RequestBody } from '../control/request-body.js';
 import { formatSettings, parseSettings } from '../control/settings.js';
-import { UmlsnapError } from '../errors.js';
+import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { printableJson } from '../mconsole/printable.js';
 import { type Context, configOf } from './context.js';
+import { daemonDespite, refusalText } from './daemon-despite.js';
 import { withInterrupt } from './interrupt.js';
 import { emit, reportError, tell, warn } from './output.js';
 import { newRequestId } from './through-daemon.js';
@@ -24,17 +26,29 @@ export async function ctlVerb(
   const isRequest = first === 'request';
   if (first === 'dashboard') return await dashboardLogin(context, rest);
   const changes = isRequest ? {} : parseSettings(words);
-  const client = new ControlClient((await configOf(context)).state);
+  const { client } = await askable(context);
   if (isRequest) return await sendRequest(context, client, rest, options.answer ?? true);
   if (words.length > 0) await client.changeSettings(changes);
   show(context, await client.status());
   return exitCodes.done;
 }
 
+/** Also where the config has been broken since the daemon has read it. */
+async function askable(context: Context): Promise<{ client: ControlClient; config?: Config }> {
+  try {
+    const config = await configOf(context);
+    return { client: new ControlClient(config.state), config };
+  } catch (error) {
+    if (!isError(error, 'ConfigInvalid')) throw error;
+    return await daemonDespite(error);
+  }
+}
+
 function show({ output }: Context, status: DaemonStatus): void {
   emit(output, status);
-  const { pid, settings, jobs, requests } = status;
+  const { pid, settings, jobs, requests, refusedReload } = status;
   tell(output, `pid=${pid}, ${formatSettings(settings)}`);
+  if (refusedReload) tell(output, refusalText(refusedReload));
   for (const { job, kind, guest, trigger } of jobs)
     tell(output, `job ${job}: ${kind} of ${guest ?? '-'} (${trigger})`);
   for (const { id, type, requester, job } of requests) {
@@ -48,9 +62,10 @@ async function dashboardLogin(context: Context, words: string[]): Promise<ExitCo
   const [word, ...more] = words;
   if (more.length > 0 || (word !== undefined && word !== 'token'))
     throw new UmlsnapError('Usage', { problem: 'dashboard: nothing, or the word token.' });
-  const { state, dashboard } = await configOf(context);
-  if (dashboard === null) throw new UmlsnapError('Usage', { problem: 'the config says dashboard: false.' });
-  const login = await new ControlClient(state).dashboardLogin();
+  const { client, config } = await askable(context);
+  if (config?.dashboard === null)
+    throw new UmlsnapError('Usage', { problem: 'the config says dashboard: false.' });
+  const login = await client.dashboardLogin();
   emit(context.output, { type: 'dashboard', ...login });
   tell(context.output, word === 'token' ? login.scrapeToken : login.loginUrl);
   return exitCodes.done;

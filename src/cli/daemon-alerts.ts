@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import { AlertPost } from '../alerts/alert-post.js';
 import {
+  alertOfReload,
   alertsOfJob,
   alertsOfVerification,
   type EndedJob,
@@ -11,6 +12,7 @@ import {
   stoppedAlert,
 } from '../alerts/decide-alerts.js';
 import type { Config, GuestConfig } from '../config/config.js';
+import type { RefusedReload } from '../control/daemon-status.js';
 import { explainError } from '../error-text.js';
 import { conditionOf } from '../guest/guest-condition.js';
 import { backupsThatTell, levelsReached } from '../history/levels.js';
@@ -103,6 +105,12 @@ export class DaemonAlerts {
     const found = { job, error, finishedAt: new Date().toISOString() };
     const ended = { ...found, problems: problems as EndedVerification['problems'] };
     for (const alert of alertsOfVerification(ended)) this.#post.send(alert);
+  }
+
+  /** Once when the first of them is refused, and once when a good one has been read. */
+  configWasRead(file: string, before: RefusedReload | null, refused: RefusedReload | null): void {
+    const alert = alertOfReload({ file, now: new Date() }, before, refused);
+    if (alert) this.#post.send(alert);
   }
 
   start(): void {

@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import type { Config } from '../config/config.js';
 import { controlSocketPath } from '../control/control-socket.js';
 import { controlProtocol, type DaemonStatus, digestOf } from '../control/daemon-status.js';
 import type { JobBoard } from '../control/job-board.js';
@@ -8,13 +7,14 @@ import type { DeskEvent, RequestDesk } from '../control/request-desk.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
 import { isError } from '../errors.js';
+import type { LiveConfig } from './live-config.js';
 
 export interface ControlOptions {
   desk: RequestDesk;
   board: JobBoard;
   settings: LiveSettings;
   log: Logger;
-  config(): Config;
+  config: LiveConfig;
   /** Adds what else is served on the socket. */
   extend?(app: FastifyInstance): void;
 }
@@ -23,7 +23,7 @@ export interface ControlOptions {
 export async function withControl<T>(options: ControlOptions, use: () => Promise<T>): Promise<T> {
   const { log, config } = options;
   const { withControlServer } = await import('../control/control-server.js');
-  const { state, control } = config();
+  const { state, control } = config.get();
   const startedAt = new Date().toISOString();
   const status = () => statusOf(options, startedAt);
   let isListening = false;
@@ -42,10 +42,11 @@ export async function withControl<T>(options: ControlOptions, use: () => Promise
 }
 
 function statusOf({ desk, board, settings, config }: ControlOptions, startedAt: string): DaemonStatus {
-  const current = config();
+  const current = config.get();
   return {
     ...{ type: 'daemon', protocol: controlProtocol, pid: process.pid, state: current.state, startedAt },
     ...{ configFile: current.file, configDigest: digestOf(current) },
+    ...{ configReadAt: config.readAt, refusedReload: config.refused },
     ...{ settings: settings.current, jobs: board.running(), requests: desk.running() },
   };
 }

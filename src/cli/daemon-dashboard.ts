@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { pin } from '../../jobs/pin.js';
 import { House } from '../compose.js';
-import type { Config, DashboardConfig } from '../config/config.js';
+import type { DashboardConfig } from '../config/config.js';
 import type { JobBoard } from '../control/job-board.js';
 import type { RequestDesk } from '../control/request-desk.js';
 import type { RunningWorks } from '../control/running-works.js';
@@ -22,10 +22,11 @@ import { conditionOf } from '../guest/guest-condition.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { leaseLock } from '../pause/lease.js';
+import type { LiveConfig } from './live-config.js';
 import { version } from './version.js';
 
 export interface DaemonDashboardOptions {
-  config(): Config;
+  config: LiveConfig;
   history: SqliteHistory;
   board: JobBoard;
   desk: RequestDesk;
@@ -51,16 +52,16 @@ export class DaemonDashboard {
     // Where the file is no good, the socket's pages have forms all the same.
     this.#keys = new Keys(randomBytes(32).toString('base64url'));
     this.#dashboard = new Dashboard({
-      ...{ config: options.config, history: options.history, board: options.board, desk: options.desk },
+      ...{ config: options.config.get, history: options.history, board: options.board, desk: options.desk },
+      refusedReload: () => options.config.refused,
       ...{ hostName: hostname(), version, startedAt: new Date().toISOString() },
       look: async (guest) => {
         const { state, problem } = await conditionOf(guest);
         return { state, problem: problem?.message ?? null };
       },
-      isAtWork: async (guest) => (await holderOf(leaseLock(options.config().state, guest))) !== undefined,
+      isAtWork: async (guest) => (await holderOf(leaseLock(options.config.get().state, guest))) !== undefined,
       pin: async (snapshot, pinned) => {
-        const config = options.config();
-        await pin(snapshot, pinned, new House(config, options.history));
+        await pin(snapshot, pinned, new House(options.config.get(), options.history));
       },
       cancel: (job) => options.works.cancel(job, 'the dashboard'),
       onError: (error) => options.log.warn(explainError(asUmlsnapError(error))),
@@ -102,7 +103,7 @@ export class DaemonDashboard {
   #partsFor(via: 'socket' | 'tcp'): RouteParts {
     return {
       ...{ dashboard: this.#dashboard, keys: this.#keys, codes: this.#codes, sessions: this.#sessions, via },
-      rules: () => this.#options.config().dashboard ?? this.#config,
+      rules: () => this.#options.config.get().dashboard ?? this.#config,
     };
   }
 

@@ -2,8 +2,6 @@ import type { Logger } from 'pino';
 import { recover } from '../../jobs/recover.js';
 import { systemClock } from '../clock.js';
 import type { House } from '../compose.js';
-import type { Config } from '../config/config.js';
-import { loadConfig } from '../config/load-config.js';
 import { JobBoard } from '../control/job-board.js';
 import { RequestDesk } from '../control/request-desk.js';
 import { RunningWorks } from '../control/running-works.js';
@@ -19,11 +17,11 @@ import { type Context, configOf } from './context.js';
 import { DaemonAlerts } from './daemon-alerts.js';
 import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
-import { asDaemon } from '../control/daemon-lock.js';
-import { asDaemon, pidOfDaemon } from './daemon-lock.js';
+import { asDaemon, pidOfDaemon } from '../control/daemon-lock.js';
 import { logRecovered, openLog } from './daemon-log.js';
 import { timetableOf } from './daemon-timetable.js';
 import { GuestEars } from './guest-ears.js';
+import { LiveConfig } from './live-config.js';
 import { withStartedHouse } from './start.js';
 
 /**
@@ -32,13 +30,14 @@ import { withStartedHouse } from './start.js';
  */
 export async function daemonVerb(context: Context, words: string[]): Promise<ExitCode> {
   const settings = new LiveSettings(parseSettings(words));
+  const readAt = new Date();
   const config = await configOf(context);
   const log = await openLog(context.options, settings);
   return await asOnlyDaemon(config.state, () =>
     withStartedHouse(config, async (house, recovered) => {
       await recover(house, recovered);
       logRecovered(recovered, log, true);
-      return await new Daemon(house, settings, log).run();
+      return await new Daemon(house, readAt, settings, log).run();
     }),
   );
 }
@@ -70,22 +69,22 @@ class Daemon {
   readonly #alerts: DaemonAlerts;
   readonly #sweeps: SweepTimer;
   readonly #manager: ServiceManager;
-  #config: Config;
+  #config: LiveConfig;
 
-  constructor(house: House, settings: LiveSettings, log: Logger) {
+  constructor(house: House, readAt: Date, settings: LiveSettings, log: Logger) {
     this.#log = log;
     this.#settings = settings;
-    this.#config = house.config;
+    this.#config = new LiveConfig(house.config, readAt);
     const { history } = house;
     this.#history = history;
-    const config = () => this.#config;
+    const config = this.#config.get;
     const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
     const isAtWork = (guest: string) => this.#board.running().some((job) => job.guest === guest);
     this.#alerts = new DaemonAlerts({ history, log, config, isAtWork });
     const jobs = new DaemonJobs({
       ...{ history, settings, log, board: this.#board, works: this.#works, notificationsOf },
       alerts: this.#alerts,
-      config: () => this.#ears.informed(this.#config),
+      config: () => this.#ears.informed(config()),
     });
     this.#scheduler = new Scheduler({
       entries: timetableOf(house.config),
@@ -114,13 +113,13 @@ class Daemon {
     const ended = this.#untilSignalled();
     process.on('SIGHUP', () => void this.#reload());
     const [desk, board, settings, log] = [this.#desk, this.#board, this.#settings, this.#log];
-    const control = { desk, board, settings, log, config: () => this.#config };
+    const control = { desk, board, settings, log, config: this.#config };
     await this.#withDashboard(control, async () => {
       await this.#ears.follow();
       await this.#scheduler.start();
       this.#sweeps.start();
       this.#alerts.start();
-      const scheduled = timetableOf(this.#config).map(({ name }) => name);
+      const scheduled = timetableOf(this.#config.get()).map(({ name }) => name);
       log.info({ scheduled, settings: formatSettings(settings.current) }, 'daemon runs');
       this.#manager.ready(this.#scheduleText());
       const because = await ended;
@@ -134,7 +133,7 @@ class Daemon {
   }
 
   async #withDashboard(control: ControlOptions, use: () => Promise<void>): Promise<void> {
-    const { dashboard } = this.#config;
+    const { dashboard } = this.#config.get();
     if (dashboard === null) return await withControl(control, use);
     const { DaemonDashboard } = await import('./daemon-dashboard.js');
     const options = { ...control, history: this.#history, works: this.#works };
@@ -163,28 +162,21 @@ class Daemon {
   }
 
   #scheduleText(): string {
-    const names = timetableOf(this.#config).map(({ name }) => name);
+    const names = timetableOf(this.#config.get()).map(({ name }) => name);
     return names.length === 0 ? 'Nothing has a schedule.' : `Runs the schedule of ${names.join(', ')}.`;
   }
 
-  /** A bad config leaves the old one in force. Where our state lies can't change while we run. */
+  /** A bad config leaves the old one in force, and whoever looks is shown so until a good one is read. */
   async #readConfig(): Promise<void> {
-    try {
-      const config = await loadConfig(this.#config.file);
-      if (config.state !== this.#config.state) {
-        this.#log.error(
-          'the state directory changed in the config: restart the daemon; the old config stays in force',
-        );
-        return;
-      }
-      this.#config = config;
+    const before = this.#config.refused;
+    if (await this.#config.readAgain()) {
+      const config = this.#config.get();
       const timetable = timetableOf(config);
       this.#scheduler.replaceEntries(timetable, config.concurrency);
       await this.#ears.follow();
       this.#log.info({ scheduled: timetable.map(({ name }) => name) }, 'config read again');
-    } catch (error) {
-      this.#log.error(`${explainError(error)}\nThe old config stays in force.`);
-    }
+    } else this.#log.error(`${this.#config.refused?.problem}\nThe old config stays in force.`);
+    this.#alerts.configWasRead(this.#config.get().file, before, this.#config.refused);
   }
 
   #report(event: SchedulerEvent): void {

@@ -1,40 +1,92 @@
 import { type GuestStatus, guestStatus } from '../../jobs/guest-status.js';
 import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
+import { ControlClient } from '../control/control-client.js';
+import type { RefusedReload } from '../control/daemon-status.js';
 import { explainError } from '../error-text.js';
-import { UmlsnapError } from '../errors.js';
+import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { type Context, configOf } from './context.js';
-import { daemonLock } from '../control/daemon-lock.js';
-import { daemonLock, pidOfDaemon } from './daemon-lock.js';
+import { daemonLock, pidOfDaemon } from '../control/daemon-lock.js';
+import { daemonDespite, refusalText } from './daemon-despite.js';
 import { agentText, formatAge, formatTime } from './format.js';
-import { emit, printRows, tell, warn } from './output.js';
+import { emit, type Output, printRows, tell, warn } from './output.js';
 import { withStartedHistoryIfAny } from './start.js';
-import { statusByDaemon } from './status-by-daemon.js';
+import { statusByDaemon, takeGuest } from './status-by-daemon.js';
+import { newRequestId } from './through-daemon.js';
 
 /** `umlsnap status`: the daemon and every guest of the config, now. */
 export async function statusVerb(context: Context): Promise<ExitCode> {
-  const config = await configOf(context);
+  let config: Config;
+  try {
+    config = await configOf(context);
+  } catch (error) {
+    if (!isError(error, 'ConfigInvalid')) throw error;
+    return await statusDespite(context, error);
+  }
   return await withStartedHistoryIfAny(config, async (history) => {
     const isUsable = !(history instanceof UmlsnapError);
     if (!isUsable) warn(`warning: ${explainError(history)}`);
     await showDaemon(context, config);
     const guests = (await statusByDaemon(config)) ?? (await statusOfAll(config, isUsable ? history : null));
-    if (context.output.json) for (const guest of guests) emit(context.output, { type: 'guest', ...guest });
-    else if (guests.length === 0) tell(context.output, 'The config has no guests.');
-    else print(context, guests);
+    showGuests(context, guests);
     return isUsable ? exitCodes.done : exitCodes.warnings;
   });
 }
 
-async function showDaemon({ output }: Context, config: Config): Promise<void> {
-  const holder = await holderOf(daemonLock(config.state));
-  const daemon = { isRunning: holder !== undefined, pid: pidOfDaemon(holder) };
-  emit(output, { type: 'daemon', ...daemon, state: config.state });
+/** By a daemon that runs on with a config that was good. */
+async function statusDespite(
+  { output, ...context }: Context,
+  error: UmlsnapError<'ConfigInvalid'>,
+): Promise<ExitCode> {
+  const { client, status } = await daemonDespite(error);
+  const { pid, state, refusedReload } = status;
+  tellDaemon(output, { isRunning: true, pid, state, refusedReload });
+  const guests: GuestStatus[] = [];
+  await client.request({ type: 'status', text: '', id: newRequestId() }, (object) =>
+    takeGuest(object, guests),
+  );
+  showGuests({ output, ...context }, guests);
+  return exitCodes.warnings;
+}
+
+function showGuests(context: Context, guests: GuestStatus[]): void {
+  if (context.output.json) for (const guest of guests) emit(context.output, { type: 'guest', ...guest });
+  else if (guests.length === 0) tell(context.output, 'The config has no guests.');
+  else print(context, guests);
+}
+
+async function showDaemon({ output }: Context, { state }: Config): Promise<void> {
+  const holder = await holderOf(daemonLock(state));
+  const isRunning = holder !== undefined;
+  const refusedReload = isRunning ? await refusedBy(new ControlClient(state)) : null;
+  tellDaemon(output, { isRunning, pid: pidOfDaemon(holder), state, refusedReload });
+}
+
+/** One that does not answer has nothing to say of it. */
+async function refusedBy(client: ControlClient): Promise<RefusedReload | null> {
+  try {
+    return (await client.status()).refusedReload ?? null;
+  } catch (error) {
+    if (error instanceof UmlsnapError) return null;
+    throw error;
+  }
+}
+
+interface ShownDaemon {
+  isRunning: boolean;
+  pid: number | null;
+  state: string;
+  refusedReload: RefusedReload | null;
+}
+
+function tellDaemon(output: Output, daemon: ShownDaemon): void {
+  emit(output, { type: 'daemon', ...daemon });
   const words = daemon.isRunning ? `runs${daemon.pid === null ? '' : `, pid ${daemon.pid}`}` : 'does not run';
-  tell(output, `The daemon ${words}. State in ${config.state}.`);
+  tell(output, `The daemon ${words}. State in ${daemon.state}.`);
+  if (daemon.refusedReload) tell(output, refusalText(daemon.refusedReload));
 }
 
 function statusOfAll(config: Config, history: SqliteHistory | null): Promise<GuestStatus[]> {

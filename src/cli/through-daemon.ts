@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import type { JobSummary } from '../../jobs/recorded-job.js';
 import type { Config } from '../config/config.js';
 import { ControlClient, errorIn } from '../control/control-client.js';
-import { controlProtocol, digestOf } from '../control/daemon-status.js';
+import { controlProtocol, type DaemonStatus, digestOf } from '../control/daemon-status.js';
 import type { RequestBody } from '../control/request-body.js';
 import { explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
@@ -63,11 +64,23 @@ export function newRequestId(): number {
   return randomInt(1, 0x7fffffff);
 }
 
+/** Also a time zone or a home of ours can make another config of one file. */
+async function hasChangedSince(file: string, { configFile, configReadAt }: DaemonStatus): Promise<boolean> {
+  return file === configFile && (await stat(file)).mtime > new Date(configReadAt);
+}
+
 /** A daemon that can't be asked what it is will not be asked for more. */
 async function servesUs(client: ControlClient, config: Config): Promise<boolean> {
   try {
-    const { protocol, state, configDigest } = await client.status();
-    return protocol === controlProtocol && state === config.state && configDigest === digestOf(config);
+    const status = await client.status();
+    const { protocol, state, configDigest } = status;
+    if (protocol !== controlProtocol || state !== config.state) return false;
+    if (configDigest === digestOf(config)) return true;
+    if (await hasChangedSince(config.file, status))
+      warn(
+        `warning: the daemon (pid ${status.pid}) has not read ${config.file} since it was changed, so that this is done without it. Have it read again: kill -HUP ${status.pid}`,
+      );
+    return false;
   } catch (error) {
     if (error instanceof UmlsnapError) return false;
     throw error;

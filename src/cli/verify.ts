@@ -4,7 +4,7 @@ import type { JobSummary } from '../../jobs/recorded-job.js';
 import { type VerifyHouse, verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../jobs/verify-tally.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
-import { allStores, copyHouse } from '../compose.js';
+import { copyHouse } from '../compose.js';
 import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';

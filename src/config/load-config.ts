@@ -2,13 +2,14 @@ import { resolve } from 'node:path';
 import { type ConfigProblem, UmlsnapError } from '../errors.js';
 import type { Config } from './config.js';
 import { checkAcross } from './cross-checks.js';
+import { pathField } from './fields.js';
 import { followLinks } from './follow-links.js';
 import { checkKeys } from './key-checks.js';
 import { isPlainObject, type Report } from './report.js';
-import { resolveConfig } from './resolve.js';
+import { defaultState, resolveConfig } from './resolve.js';
 import { configSchema } from './schema.js';
 import { reportIssues } from './schema-problems.js';
-import { readYamlFile } from './yaml-file.js';
+import { readYamlFile, valueDespiteProblems } from './yaml-file.js';
 
 /**
  * Reads and checks a config file, all of it: every problem is in the one error, each with its line.
@@ -29,4 +30,14 @@ export async function loadConfig(file: string): Promise<Config> {
   if (parsed.success && problems.length === 0) return await followLinks(resolveConfig(path, parsed.data));
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   throw new UmlsnapError('ConfigInvalid', { file: path, problems });
+}
+
+/**
+ * The state directory that a config with problems names, or the one that it would have: where a daemon of it can be asked all the same.
+ * @throws ConfigNotFound, and ConfigInvalid where nothing of the file can be read
+ */
+export async function stateDespiteProblems(file: string): Promise<string> {
+  const value = await valueDespiteProblems(file);
+  const state = isPlainObject(value) ? pathField.safeParse(value.state) : undefined;
+  return state?.success ? state.data : defaultState();
 }

@@ -101,7 +101,7 @@ function disksOf(guest: GuestInput): DiskConfig[] {
     .sort((a, b) => numberOf(a.device) - numberOf(b.device));
 }
 
-function defaultState(): string {
+export function defaultState(): string {
   return process.getuid?.() === 0 ? '/var/lib/umlsnap' : join(homedir(), '.local/state/umlsnap');
 }
 

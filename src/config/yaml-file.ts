@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import type { Node } from 'yaml';
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments, parseDocument } from 'yaml';
 import { type ConfigProblem, errnoOf, problemOf, UmlsnapError } from '../errors.js';
 
 /** A YAML file as plain data, and the way back from a path in that data to its line. */
@@ -49,6 +49,12 @@ export async function readYamlFile(file: string): Promise<YamlFile> {
       message,
     }),
   };
+}
+
+/** What can be made out of a file that is no sound config; undefined: nothing. @throws as `readYamlFile`, where it can't be read */
+export async function valueDespiteProblems(file: string): Promise<unknown> {
+  const text = decode(file, await readBounded(file));
+  return parsing(file, () => parseDocument(text).toJS({ maxAliasCount: 100 }));
 }
 
 async function readBounded(file: string): Promise<Buffer> {

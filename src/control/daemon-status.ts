@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Config } from '../config/config.js';
+import type { ErrorCode } from '../errors.js';
 import type { RunningJob } from './job-board.js';
 import type { RunningRequest } from './request-desk.js';
 import type { Settings } from './settings.js';
@@ -16,10 +17,23 @@ export interface DaemonStatus {
   configFile: string;
   /** Of the config as it is in force; see `digestOf`. */
   configDigest: string;
+  /** What is written to its file later is not in it. */
+  configReadAt: string;
+  /** null: the config was good when it was last read. */
+  refusedReload: RefusedReload | null;
   startedAt: string;
   settings: Settings;
   jobs: RunningJob[];
   requests: RunningRequest[];
+}
+
+/** A config that was to be read again and is not in force, for the one before it is. */
+export interface RefusedReload {
+  /** ISO 8601. */
+  at: string;
+  code: ErrorCode;
+  /** For people. */
+  problem: string;
 }
 
 /**

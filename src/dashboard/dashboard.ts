@@ -29,6 +29,8 @@ export interface DashboardParts {
   pin(snapshot: string, pinned: boolean): Promise<void>;
   /** @returns false: no such job is under way in this process */
   cancel(job: string): boolean;
+  /** null: the config was good when it was last read. */
+  refusedReload(): { at: string } | null;
   hostName: string;
   version: string;
   startedAt: string;
@@ -85,6 +87,11 @@ export class Dashboard {
     board.watch({ begun: forget, said: () => {}, ended: forget });
     this.feed = new LiveFeed(board, () => void this.#watch.want());
     this.errands = new Errands(desk, () => forget());
+  }
+
+  /** Since when the config that is in force is not that of its file, because that was refused; null: it is. */
+  get refusedSince(): string | null {
+    return this.#parts.refusedReload()?.at ?? null;
   }
 
   get hostName(): string {
@@ -168,7 +175,13 @@ export class Dashboard {
     const found = await gather(await this.#overview.get(), history);
     const rooms = await this.#rooms.measure(directoriesOf(config().stores));
     await whenNotUrgent();
-    return await exposition({ ...found, rooms, version, startedAt });
+    return await exposition({
+      ...found,
+      rooms,
+      isConfigRefused: this.refusedSince !== null,
+      version,
+      startedAt,
+    });
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  alertOfReload,
   alertsOfJob,
   alertsOfVerification,
   type EndedJob,
@@ -108,4 +109,13 @@ test('a verification tells of each snapshot that is bad, by its guest, and of a 
     { guest: null, text: 'Store offsite is damaged.' },
   ]);
   expect(alertsOfVerification({ ...ended, error: null, problems: [] })).toEqual([]);
+});
+
+test('a config that is refused is told once, however often it is read again, and so is its end', () => {
+  const about = { file: '/c.yaml', now: new Date('2026-11-21T03:15:00.000Z') };
+  const refused = { at: '2026-11-21T02:00:00.000Z', problem: '/c.yaml has 1 problem' };
+  expect(alertOfReload(about, null, null)).toBeNull();
+  expect(alertOfReload(about, refused, refused)).toBeNull();
+  expect(alertOfReload(about, null, refused)).toMatchObject({ kind: 'failure', guest: null, job: null });
+  expect(alertOfReload(about, refused, null)).toMatchObject({ kind: 'recovery', guest: null, job: null });
 });

@@ -38,7 +38,28 @@ describe('a guest is shown, from the beginning to its end:', () => {
     const daemonOf = async () => (await scene.run('status', '--json')).json[0];
     const daemon = await TestDaemon.start(scene);
     const { pid } = daemon;
-    expect(await daemonOf()).toEqual({ type: 'daemon', isRunning: true, pid, state: scene.state });
+    expect(await daemonOf()).toEqual({
+      ...{ type: 'daemon', isRunning: true, pid, state: scene.state, refusedReload: null },
+    });
+    // As `umlsnap config check` would have told.
+    await writeFile(scene.config, `state: ${scene.state}\nguests: { debian: { colour: red } }\n`);
+    const { exitCode, stderr, json } = await scene.run('status', '--json');
+    expect(json).toMatchObject([{ isRunning: true, pid, refusedReload: null }, { guest: 'debian' }]);
+    expect({ exitCode, stderr }).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/colour[\s\S]*goes on/),
+    });
+    await daemon.reload(/stays in force/);
+    const refused = {
+      at: expect.any(String),
+      code: 'ConfigInvalid',
+      problem: expect.stringContaining('colour'),
+    };
+    expect((await scene.run('ctl', '--json')).json).toMatchObject([{ pid, refusedReload: refused }]);
+    await scene.configure();
+    expect(await daemonOf()).toMatchObject({ pid, refusedReload: refused });
+    await daemon.reload();
+    expect(await daemonOf()).toMatchObject({ pid, refusedReload: null });
     await daemon.end();
     expect(await daemonOf()).toMatchObject({ isRunning: false, pid: null });
   });

@@ -40,7 +40,7 @@ test('a template lets no text become markup, whatever it is', () => {
 });
 
 const hostile = `"'><img src=x onerror=alert(1)></pre></script>\u202e`;
-const view = { now: new Date(), hostName: hostile, formToken: 'f', isLoggedIn: true };
+const view = { now: new Date(), hostName: hostile, formToken: 'f', isLoggedIn: true, refusedSince: null };
 const error = { phase: hostile, code: hostile, message: hostile };
 const job: JobWithDetails = {
   ...jobStart('a', { guest: 'debian' }),

@@ -59,7 +59,8 @@ async function scrape(): Promise<string> {
   const overview = await readOverview(Object.values(guests), history, () => null, now);
   const found = await gather(overview, history);
   const rooms = [{ store: 'local', freeBytes: 5, sizeBytes: 10 }];
-  return await exposition({ ...found, rooms, version: '1.2.3', startedAt: '2026-11-20T00:00:00.000Z' });
+  const daemon = { version: '1.2.3', startedAt: '2026-11-20T00:00:00.000Z', isConfigRefused: true };
+  return await exposition({ ...found, rooms, ...daemon });
 }
 
 /** Seconds since 1970 of a time in UTC. */
@@ -95,6 +96,7 @@ describe('a scrape', () => {
       ['pause_seconds_count', 3],
       ['pause_seconds_sum', 5.005625],
     ];
+    expect(lines).toContain('umlsnap_config_last_reload_successful 0');
     for (const [metric, value, label] of samples)
       expect(lines).toContain(`umlsnap_${metric}{guest="debian"${label ? `,${label}` : ''}} ${value}`);
   });

@@ -62,11 +62,13 @@ export class FrontDesk {
   #view(request: FastifyRequest, rights: Rights): View {
     const session = this.sessionOf(request);
     const formToken = rights === 'act' ? this.#parts.keys.formToken(session) : null;
-    return { ...this.strangersView(), formToken, isLoggedIn: session !== undefined };
+    const { refusedSince } = this.#parts.dashboard;
+    return { ...this.strangersView(), formToken, isLoggedIn: session !== undefined, refusedSince };
   }
 
   strangersView(): View {
-    return { now: new Date(), hostName: this.#parts.dashboard.hostName, formToken: null, isLoggedIn: false };
+    const nothing = { formToken: null, isLoggedIn: false, refusedSince: null };
+    return { now: new Date(), hostName: this.#parts.dashboard.hostName, ...nothing };
   }
 
   require(request: FastifyRequest, needed: Rights): Rights {

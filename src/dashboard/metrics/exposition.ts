@@ -106,6 +106,11 @@ export async function exposition(measured: Measured): Promise<string> {
   gauge('umlsnap_start_timestamp_seconds', 'When the daemon began.', []).set(
     seconds(measured.startedAt) ?? 0,
   );
+  gauge(
+    'umlsnap_config_last_reload_successful',
+    '0 while a config is refused that was to be read again, and the one before it is in force.',
+    [],
+  ).set(measured.isConfigRefused ? 0 : 1);
   gauge('umlsnap_guests', 'How many guests the config has.', []).set(measured.guests.length);
   const findings = gauge('umlsnap_guest_findings', 'What is found wrong with the guest, by how bad it is.', [
     'guest',

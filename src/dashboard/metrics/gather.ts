@@ -23,6 +23,7 @@ export interface Measured {
   /** Of the job that made a guest's newest snapshot, by guest. */
   durationMs: Map<string, number>;
   rooms: StoreRoom[];
+  isConfigRefused: boolean;
   startedAt: string;
   version: string;
 }
@@ -31,7 +32,7 @@ export interface Measured {
 export async function gather(
   guests: GuestOverview[],
   history: MetricsHistory,
-): Promise<Omit<Measured, 'rooms' | 'startedAt' | 'version'>> {
+): Promise<Omit<Measured, 'rooms' | 'isConfigRefused' | 'startedAt' | 'version'>> {
   const names = guests.map(({ guest }) => guest);
   const atByGuest = async (kind: 'verify' | 'drill') =>
     new Map((await history.lastProven(names, kind)).map(({ guest, at }) => [guest, at]));

@@ -1,5 +1,6 @@
 import { assetUrl } from '../assets.js';
 import { type Html, html } from '../html.js';
+import { timeText } from '../words.js';
 
 /** To whom a page is shown. */
 export interface View {
@@ -10,6 +11,8 @@ export interface View {
   formToken: string | null;
   /** By a cookie, which can be given back. */
   isLoggedIn: boolean;
+  /** Since when a config was refused that the daemon was to read again; null: none was, or a good one came after it. */
+  refusedSince: string | null;
 }
 
 /** Every page. @param title its own, which comes first */
@@ -31,11 +34,17 @@ export function layout(view: View, title: string, main: Html): Html {
 <header class="site"><a class="name" href="/">umlsnap</a> <span class="host">${view.hostName}</span>
 <nav aria-label="Site">${accessLinks(view)}</nav></header>
 <main id="main">
-${main}
+${refusal(view)}${main}
 </main>
 <footer>Times are ${zone}. <a href="/metrics">Metrics</a> <span id="live" role="status"></span></footer>
 </body>
 </html>
+`;
+}
+
+function refusal({ refusedSince }: View): Html {
+  if (refusedSince === null) return html``;
+  return html`<p class="message bad">The config was refused at ${timeText(refusedSince)}: the one before it is in force. Look with umlsnap config check.</p>
 `;
 }
 
