@@ -165,8 +165,12 @@ async function failureOf(run: JobRun, work: (run: JobRun) => Promise<void>): Pro
   }
 }
 
-/** Notes a job that was due and did not run, because somebody else worked on the guest. */
-export async function recordSkipped(history: JobHistory, intent: JobIntent, reason: unknown): Promise<void> {
+/** Notes a job that was due and did not run, because somebody else worked on the guest or it was halted. */
+export async function recordSkipped(
+  history: JobHistory,
+  intent: JobIntent,
+  reason: unknown,
+): Promise<JobSummary> {
   const { run, start } = begin(intent);
   await history.startJob(start);
   const { code } = asUmlsnapError(reason);
@@ -174,6 +178,8 @@ export async function recordSkipped(history: JobHistory, intent: JobIntent, reas
   run.log.ended('skipped', 0, error);
   const end: JobEnd = { status: 'skipped', finishedAt: start.startedAt, error, warnings: [], summary: {} };
   await history.finishJob(start.job, end, run.log.lines());
+  const { job, kind, guest } = start;
+  return { type: 'summary', job, kind, guest, status: 'skipped', warnings: [], error };
 }
 
 /** `20261121T031500Z-7f3a2c` */

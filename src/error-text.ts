@@ -142,6 +142,8 @@ const texts: Texts = {
     `Guest ${f.guest} is stopped already, and not by us: somebody did that on purpose, so we leave it stopped. Resume it with \`umlsnap mconsole ${f.guest} go\`.`,
   GuestProcessNotFound: (f) =>
     `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${untouched} Look with \`umlsnap status\`; run umlsnap as the guest's user or as root.`,
+  GuestHalted: (f) =>
+    `Guest ${f.guest} is halted: nobody listens at its console, and no process has its disks open. The guest no longer runs, and its backups are skipped until it does. Boot it, or take its schedule out of the config.`,
   GuestHasSeveralCpus: (f) =>
     `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true, without \`require\`.`,
   SysrqDisabled: (f) =>

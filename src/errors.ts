@@ -98,6 +98,8 @@ export interface FactsByCode {
   TooLarge: { what: string; sizeBytes: number; largestBytes: number };
   GuestAlreadyStopped: { guest: string };
   GuestProcessNotFound: { guest: string; diskPath: string };
+  /** And was backed up before. */
+  GuestHalted: { guest: string };
   GuestHasSeveralCpus: { guest: string; cpus: number };
   SysrqDisabled: { guest: string; setting: string };
   GuestOfSeveralUsers: { guest: string; named: string | null; parts: { what: string; uid: number }[] };

@@ -30,6 +30,7 @@ const special: Partial<Record<ErrorCode, ExitCode>> = {
   DaemonRuns: exitCodes.busy,
   NoSuchRequest: exitCodes.noSuchThing,
   UnknownRequest: exitCodes.usage,
+  GuestHalted: exitCodes.skipped,
   NotListening: exitCodes.skipped,
   KeepIsOn: exitCodes.skipped,
   TooManyRequests: exitCodes.skipped,

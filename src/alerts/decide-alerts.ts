@@ -20,13 +20,26 @@ export interface EndedJob {
 
 const dayMs = 86_400_000;
 
+/** Of a guest that did not run: neither a failure nor a backup that is missing. */
+export const isOfHalted = ({ error }: Pick<EndedJob, 'error'>) => error?.code === 'GuestHalted';
+
 /**
  * What somebody has to be told of a job's end: a failure when it begins, and once a day while it lasts; its end; warnings when
- * there were none before; another level of consistency than before. A guest that may stand still is told each time. What was
- * skipped or interrupted changes nothing.
+ * there were none before; another level of consistency than before. A guest that may stand still is told each time. That it is halted
+ * is told once, and that it runs again. What else was skipped, or interrupted, changes nothing.
  * @param before earlier jobs of this guest and kind that have ended, newest first
  */
 export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert[] {
+  const previous = before.find((one) => isDecided(one.status) || isOfHalted(one));
+  const wasHalted = previous !== undefined && isOfHalted(previous);
+  const isBack = isDecided(ended.status) && wasHalted;
+  const back = isBack ? [alertOf('halted', ended, 'the guest runs again', 'Its backups go on.')] : [];
+  if (isOfHalted(ended) && !wasHalted)
+    return [alertOf('halted', ended, 'the guest is halted', ended.error?.message ?? '')];
+  return [...back, ...alertsOfRun(ended, before)];
+}
+
+function alertsOfRun(ended: EndedJob, before: readonly EndedJob[]): Alert[] {
   const decided = before.filter(({ status }) => isDecided(status));
   const [previous] = decided;
   const failures = failuresIn(decided);

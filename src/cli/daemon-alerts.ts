@@ -7,11 +7,14 @@ import {
   alertsOfVerification,
   type EndedJob,
   type EndedVerification,
+  isOfHalted,
   missedSlotOf,
   overdueAlert,
   stoppedAlert,
 } from '../alerts/decide-alerts.js';
+import { StoreLagWatch } from '../alerts/store-lag.js';
 import type { Config, GuestConfig } from '../config/config.js';
+import { storesToFill } from '../config/guest-named.js';
 import type { RefusedReload } from '../control/daemon-status.js';
 import { explainError } from '../error-text.js';
 import { conditionOf } from '../guest/guest-condition.js';
@@ -20,7 +23,7 @@ import type { Consistency, JobRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 
 export interface DaemonAlertsOptions {
-  history: Pick<SqliteHistory, 'jobs'>;
+  history: Pick<SqliteHistory, 'jobs' | 'storeGaps'>;
   log: Logger;
   /** As it is in force now. */
   config(): Config;
@@ -42,6 +45,7 @@ export class DaemonAlerts {
   readonly #since = new Date();
   /** Guests of whom a missed slot was told. */
   readonly #toldOverdue = new Set<string>();
+  readonly #storeLag = new StoreLagWatch();
   readonly #stoppedSince = new Map<string, { at: Date; isTold: boolean }>();
   #timer: NodeJS.Timeout | undefined;
   #watching: Promise<void> | undefined;
@@ -132,7 +136,9 @@ export class DaemonAlerts {
     const { config, log } = this.#options;
     const isWanted = (kind: string) =>
       config().alerts.some((way) => way.by !== 'ping' && (way.on as string[]).includes(kind));
-    for (const guest of Object.values(config().guests)) {
+    const guests = Object.values(config().guests);
+    if (isWanted('storeLag')) await this.#watchStores(guests, now);
+    for (const guest of guests) {
       try {
         if (isWanted('overdue')) await this.#watchSchedule(guest, now);
         if (isWanted('stopped')) await this.#watchState(guest, now);
@@ -151,7 +157,7 @@ export class DaemonAlerts {
   async #watchSchedule({ name: guest, schedule, timezone, jitterMs }: GuestConfig, now: Date): Promise<void> {
     if (schedule === undefined) return;
     const jobs = await this.#options.history.jobs({ guest, kind: 'backup', limit: 20 });
-    const last = jobs.find(({ status }) => status !== 'skipped');
+    const last = jobs.find((job) => job.status !== 'skipped' || isOfHalted(job));
     const since = last ? new Date(last.startedAt) : this.#since;
     const expected = { guest, schedule, timezone, jitterMs };
     const slot = missedSlotOf(expected, since, now);
@@ -163,6 +169,15 @@ export class DaemonAlerts {
     if (this.#toldOverdue.has(guest)) return;
     this.#toldOverdue.add(guest);
     this.#post.send(overdueAlert(expected, slot, now));
+  }
+
+  async #watchStores(guests: GuestConfig[], now: Date): Promise<void> {
+    try {
+      const gaps = await this.#options.history.storeGaps(guests.flatMap(storesToFill));
+      for (const alert of this.#storeLag.take(gaps, now)) this.#post.send(alert);
+    } catch (error) {
+      this.#options.log.warn(`the stores could not be watched: ${explainError(error)}`);
+    }
   }
 
   async #watchState(guest: GuestConfig, now: Date): Promise<void> {

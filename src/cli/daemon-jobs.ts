@@ -3,6 +3,7 @@ import { answerDemand, keeping } from '../../jobs/answer-demand.js';
 import { backupInTurn } from '../../jobs/backup-in-turn.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { drillSample } from '../../jobs/drill-sample.js';
+import { isHalted } from '../../jobs/halted-guest.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
 import { verify } from '../../jobs/verify.js';
@@ -15,7 +16,7 @@ import type { CarriedDemand, Work } from '../control/request-desk.js';
 import type { RunningWorks } from '../control/running-works.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
-import { isError, type UmlsnapError } from '../errors.js';
+import { isError, UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
@@ -78,6 +79,8 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     let hasBegun = false;
     try {
+      if (await isHalted(guestConfig, config.state, history))
+        throw new UmlsnapError('GuestHalted', { guest });
       const stores = storesOf(config, guestConfig);
       const summary = await this.#post(silent, async (work) => {
         const teller = this.#tellerOf(guest, work);
@@ -104,9 +107,11 @@ export class DaemonJobs {
     } catch (error) {
       // Its slot is used up: one that was given up while it waited must not be gone without a trace.
       const wasGivenUp = !hasBegun && isError(error, 'Interrupted');
-      if (!isError(error, 'Busy') && !wasGivenUp) throw error;
-      log.warn(facts, `backup skipped: ${explainError(error)}`);
-      await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
+      const halted = isError(error, 'GuestHalted');
+      if (!isError(error, 'Busy') && !halted && !wasGivenUp) throw error;
+      log[halted ? 'info' : 'warn'](facts, `backup skipped: ${explainError(error)}`);
+      const skipped = await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
+      if (halted) void this.#options.alerts.jobEnded(skipped, { isScheduled: true });
     }
   }
 

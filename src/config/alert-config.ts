@@ -1,6 +1,15 @@
 /** Who is told of jobs, and what is run around them. Plain data. */
 
-export const alertKinds = ['failure', 'recovery', 'overdue', 'stopped', 'warning', 'level'] as const;
+export const alertKinds = [
+  'failure',
+  'recovery',
+  'overdue',
+  'stopped',
+  'storeLag',
+  'halted',
+  'warning',
+  'level',
+] as const;
 export type AlertKind = (typeof alertKinds)[number];
 
 /** How somebody is told. */

@@ -63,8 +63,11 @@ export const hooksSchema = z.strictObject({
   timeout: timeoutField.exactOptional(),
 });
 
-/** Quiet: a failure once, and its end; a level of consistency that is another one for good. A guest that we may have left standing is told of as a failure. */
-const quiet: AlertKind[] = ['failure', 'recovery', 'level'];
+/**
+ * Quiet: what keeps backups from being made or from being carried on, and a level of consistency that is another one for good, once, and
+ * its end. A guest that we may have left standing is told of as a failure.
+ */
+const quiet: AlertKind[] = ['failure', 'recovery', 'storeLag', 'halted', 'level'];
 
 export function resolveAlert(input: z.infer<typeof alertSchema>): AlertConfig {
   const { command, webhook, mail, ping, on = quiet } = input;

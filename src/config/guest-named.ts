@@ -7,3 +7,8 @@ export function guestNamed(config: Config, name: string): GuestConfig {
   if (!guest) throw new UmlsnapError('NoSuchGuest', { guest: name, known: Object.keys(config.guests) });
   return guest;
 }
+
+/** The stores that a guest's snapshots get to, with its name: the first may be an archive, which is filled as the others are. */
+export function storesToFill({ name: guest, store, otherStores }: GuestConfig) {
+  return [store, ...otherStores].map((name) => ({ guest, store: name }));
+}

@@ -50,6 +50,7 @@ export type DashboardHistory = Pick<
   | 'pauseTotals'
   | 'lastProven'
   | 'durations'
+  | 'storeGaps'
   | 'snapshots'
   | 'pausesOf'
   | 'sizesOf'

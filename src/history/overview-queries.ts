@@ -176,6 +176,44 @@ export async function selectSizesOf(
   }));
 }
 
+/** How far a store is behind a guest's other stores, what waits for it in its staging included. */
+export interface StoreGap {
+  guest: string;
+  store: string;
+  /** Of its newest snapshot there; null: it has none. */
+  newestAt: string | null;
+  /** The guest's snapshots that are newer than that, and lie elsewhere. */
+  missed: number;
+  /** When the first of them was taken. */
+  missedSince: string | null;
+}
+
+/** For each of these pairs. */
+export async function selectStoreGaps(
+  db: Kysely<Tables>,
+  pairs: readonly { guest: string; store: string }[],
+): Promise<StoreGap[]> {
+  if (pairs.length === 0) return [];
+  const rows = pairs.map(({ guest, store }) => sql`(${guest}, ${store})`);
+  const result = await sql<{
+    guest: string;
+    store: string;
+    at: string | null;
+    missed: number;
+    since: string | null;
+  }>`
+    with p(guest, store) as (values ${sql.join(rows)}),
+    n(guest, store, at) as (select p.guest, p.store, (
+      select s.taken_at from snapshots s where s.guest = p.guest and s.store = p.store and s.removed_at is null
+      order by s.taken_at desc limit 1) from p)
+    select n.guest, n.store, n.at, count(distinct s.snapshot) as missed, min(s.taken_at) as since from n
+    left join snapshots s on s.guest = n.guest and s.removed_at is null and s.taken_at > coalesce(n.at, '')
+    group by n.guest, n.store, n.at`.execute(db);
+  return result.rows.map(({ guest, store, at, missed, since }) => ({
+    ...{ guest, store, newestAt: at, missed: Number(missed), missedSince: since },
+  }));
+}
+
 /** A table `g` of these guests, in SQL that SQLite and PostgreSQL share. */
 function guestList(guests: readonly string[]): RawBuilder<unknown> {
   return sql`g(guest) as (values ${sql.join(guests.map((guest) => sql`(${guest})`))})`;

@@ -25,6 +25,7 @@ import {
   type PlottedPause,
   type PlottedSize,
   type RecentJob,
+  type StoreGap,
   selectDurations,
   selectLastPauses,
   selectLastProven,
@@ -32,6 +33,7 @@ import {
   selectPausesOf,
   selectRecentBackups,
   selectSizesOf,
+  selectStoreGaps,
 } from './overview-queries.js';
 import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import type {
@@ -220,6 +222,11 @@ export class SqliteHistory {
   /** A new copy takes this one's place: what was found of the old one says nothing of it. */
   async forgetFindings(store: string, snapshot: string): Promise<void> {
     await this.#write((db) => deleteFindings(db, store, snapshot));
+  }
+
+  /** How far each of these stores is behind its guest's others. */
+  async storeGaps(pairs: readonly { guest: string; store: string }[]): Promise<StoreGap[]> {
+    return this.#read((db) => selectStoreGaps(db, pairs));
   }
 
   /** The newest measured pause of each of these guests. */

@@ -119,3 +119,15 @@ test('a config that is refused is told once, however often it is read again, and
   expect(alertOfReload(about, null, refused)).toMatchObject({ kind: 'failure', guest: null, job: null });
   expect(alertOfReload(about, refused, null)).toMatchObject({ kind: 'recovery', guest: null, job: null });
 });
+
+test('a guest that is halted is told once, however many backups are skipped for it, and once when it is backed up again', () => {
+  const error = { code: 'GuestHalted', message: 'Guest debian is halted.' };
+  const halted = (number: number) => ended('skipped', day(number), { error });
+  const busy = ended('skipped', day(3), { error: { code: 'Busy', message: 'It is being worked on.' } });
+  const well = ended('success', day(1));
+  expect(kindsOf(halted(2), well)).toEqual(['halted']);
+  expect(kindsOf(halted(4), busy, halted(2), well)).toEqual([]);
+  expect(kindsOf(ended('success', day(5)), halted(4), busy, halted(2), well)).toEqual(['halted']);
+  expect(kindsOf(failedAt(5), halted(4), well)).toEqual(['halted', 'failure']);
+  expect(kindsOf(ended('success', day(6)), ended('success', day(5)), halted(4))).toEqual([]);
+});

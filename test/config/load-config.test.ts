@@ -228,7 +228,7 @@ defaults:
       '3:13 alerts.1.mail: must be a mail address',
       '4:16 alerts.2.webhook: must be an address that begins with https:// or http://',
       '5:5 alerts.3: a ping tells of every backup: `on` has no meaning for it',
-      '6:34 alerts.4.on.0: must be one of failure, recovery, overdue, stopped, warning, level',
+      '6:34 alerts.4.on.0: must be one of failure, recovery, overdue, stopped, storeLag, halted, warning, level',
       '7:16 alerts.5.webhook: must have no user and no password in it',
       '9:20 defaults.hooks.before: must be a list: the absolute path of a program, and its arguments',
       '9:35 defaults.hooks.after: must begin with the absolute path of a program',

@@ -305,6 +305,28 @@ export function historyContract(open: () => Promise<History>): void {
       expect(await sizesIn('two', 3)).toEqual([minuteOf(2)]);
     });
 
+    it('are how far a store is behind the others of its guest, by what is there', async () => {
+      const taken = (name: string, minute: number, store: string) =>
+        history.recordSnapshot(snapshot(name, { guest: name.slice(0, 1), takenAt: minuteOf(minute), store }));
+      for (const minute of [1, 2, 3, 4]) await taken(`a@${minute}`, minute, 'local');
+      await taken('a@3', 3, 'second');
+      await taken('a@2', 2, 'away');
+      await taken('a@1', 1, 'away');
+      await taken('b@9', 9, 'away');
+      await history.forgetSnapshot('local', 'a@4', { removedAt: minuteOf(5), reason: 'expired' });
+      const gapOf = async (store: string, guest = 'a') => (await history.storeGaps([{ guest, store }]))[0];
+      const none = { missed: 0, missedSince: null };
+      expect(await gapOf('local')).toEqual({ guest: 'a', store: 'local', newestAt: minuteOf(3), ...none });
+      expect(await gapOf('away')).toMatchObject({
+        newestAt: minuteOf(2),
+        missed: 1,
+        missedSince: minuteOf(3),
+      });
+      expect(await gapOf('new')).toMatchObject({ newestAt: null, missed: 3, missedSince: minuteOf(1) });
+      expect(await gapOf('new', 'c')).toMatchObject({ newestAt: null, ...none });
+      expect(await history.storeGaps([])).toEqual([]);
+    });
+
     it('are the pauses that somebody measured', async () => {
       await pause('a', 1, 7);
       await pause('a', 2, 2.5);

@@ -133,6 +133,12 @@ export async function exposition(measured: Measured): Promise<string> {
       if (value !== null) one.set({ guest: about.guest }, value);
     }
   }
+  const missed = gauge(
+    'umlsnap_store_missed_snapshots',
+    "A guest's snapshots that are newer than the newest that this store of its has.",
+    ['guest', 'store'],
+  );
+  for (const gap of measured.storeGaps) missed.set({ guest: gap.guest, store: gap.store }, gap.missed);
   const free = gauge('umlsnap_store_free_bytes', 'What the filesystem of a store has room for.', ['store']);
   const size = gauge('umlsnap_store_size_bytes', 'How large the filesystem of a store is.', ['store']);
   for (const { store, freeBytes, sizeBytes } of measured.rooms) {

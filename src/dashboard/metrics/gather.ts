@@ -1,9 +1,14 @@
 import { statfs } from 'node:fs/promises';
+import { storesToFill } from '../../config/guest-named.js';
+import type { StoreGap } from '../../history/overview-queries.js';
 import type { SqliteHistory } from '../../history/sqlite-history.js';
 import type { JobTotal, PauseTotal } from '../../history/total-queries.js';
 import type { GuestOverview } from '../guest-overview.js';
 
-export type MetricsHistory = Pick<SqliteHistory, 'jobTotals' | 'pauseTotals' | 'lastProven' | 'durations'>;
+export type MetricsHistory = Pick<
+  SqliteHistory,
+  'jobTotals' | 'pauseTotals' | 'lastProven' | 'durations' | 'storeGaps'
+>;
 
 /** A store that is a directory of this host. */
 export interface StoreRoom {
@@ -22,6 +27,7 @@ export interface Measured {
   drilledAt: Map<string, string>;
   /** Of the job that made a guest's newest snapshot, by guest. */
   durationMs: Map<string, number>;
+  storeGaps: StoreGap[];
   rooms: StoreRoom[];
   isConfigRefused: boolean;
   startedAt: string;
@@ -51,6 +57,7 @@ export async function gather(
   }
   return {
     ...{ guests, durationMs, verifiedAt: await atByGuest('verify'), drilledAt: await atByGuest('drill') },
+    storeGaps: await history.storeGaps(guests.flatMap(({ config }) => storesToFill(config))),
     ...{ jobTotals: await history.jobTotals(), pauseTotals: await history.pauseTotals() },
   };
 }
