@@ -5,6 +5,7 @@ import { checkDaemon, type DaemonLook } from '../src/doctor/check-daemon.js';
 import { checkGuardian } from '../src/doctor/check-guardian.js';
 import { type CheckableHistory, checkHistory } from '../src/doctor/check-history.js';
 import { checkNamedPrograms, checkPrograms } from '../src/doctor/check-programs.js';
+import { checkOwners } from '../src/doctor/check-owners.js';
 import { checkRights, lookAtRights } from '../src/doctor/check-rights.js';
 import { checkRoom } from '../src/doctor/check-room.js';
 import { checkState } from '../src/doctor/check-state.js';
@@ -32,14 +33,16 @@ import type { Consistency, JobRecord, SnapshotRecord } from '../src/history/reco
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { backupsThatTell, levelsReached } from '../src/history/levels.js';
 import { readProcessStat } from '../src/process-identity.js';
+import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { Incoming } from '../src/store/incoming.js';
 import { Findings, type FindingsLedger } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
+import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { type ExaminedGuest, examineGuest } from './examine-guest.js';
 import { storeLocks } from './guest-locks.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
-export interface DoctorHistory extends CheckableHistory, FindingsLedger {
+export interface DoctorHistory extends CheckableHistory, FindingsLedger, OwnershipHistory {
   jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;
   runningJobs(): Promise<JobRecord[]>;
   snapshots(filter: { store?: string; own?: true }): Promise<SnapshotRecord[]>;
@@ -48,6 +51,7 @@ export interface DoctorHistory extends CheckableHistory, FindingsLedger {
 }
 
 export interface DoctorStore extends CheckableStore {
+  list(guest?: string): Promise<StoredSnapshot[]>;
   /** Of one that guests are captured into. */
   incomings?(): Promise<Incoming[]>;
 }
@@ -144,6 +148,7 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
       checkStore(store, (await usable(house)?.storeId(name)) ?? null),
     );
     findings.push(found);
+    if (found.level === 'ok') findings.push(...(await ownersIn(store, examined, usable(house))));
     const isCapturedInto = (guest: GuestConfig) => house.capturedInto(guest).name === name;
     const users = examined.filter(({ guest }) => isCapturedInto(guest) || guest.otherStores.includes(name));
     // What room there is elsewhere nobody can tell us, nor how much an archive will take.
@@ -165,6 +170,23 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     );
   }
   return findings;
+}
+
+/** Of a store that can't be read its own check tells, or the next look. */
+async function ownersIn(
+  store: DoctorStore,
+  examined: readonly Examined[],
+  history: DoctorHistory | null,
+): Promise<Finding[]> {
+  if (history === null || !(await store.isMounted(await history.storeId(store.name)))) return [];
+  const guests = new Set(examined.map(({ guest }) => guest.name));
+  try {
+    const listed = (await store.list()).filter(({ guest }) => guests.has(guest));
+    const ownership = await ownershipIn(store.name, listed, history);
+    return checkOwners(store.name, listed.map(ownership));
+  } catch (error) {
+    return [await lookedAt('owners', store.name, () => Promise.reject(error))];
+  }
 }
 
 function roomUserOf(

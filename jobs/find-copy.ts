@@ -1,8 +1,7 @@
 import { asUmlsnapError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { Ownership, SnapshotRecord, VerificationRecord } from '../src/history/records.js';
-import { readStateId } from '../src/history/state-id.js';
-import { type OwnershipHistory, ownershipIn, ownershipOf } from '../src/snapshot/ownership.js';
+import { type OwnershipHistory, ownershipIn, withoutHistory } from '../src/snapshot/ownership.js';
 import { isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { findingsIn, type FindingsLedger, type Soundness, unsoundWord } from '../src/store/soundness.js';
@@ -161,12 +160,13 @@ async function askStores<S extends SearchedStore>(
   const { history, isDrilled } = house;
   const findings = await findingsIn(history, { guest });
   const rows = await recordedRows(history, guest);
-  const id = await stateIdOf(house);
+  const known = history instanceof UmlsnapError ? withoutHistory(house.stateDirectory) : history;
+  const id = await known.stateId();
   const ask = async (store: S): Promise<Answer<S>> => {
     try {
       const isOurs = (stored: StoredSnapshot) => ownerOf(stored)?.id === id;
       const listed = isLatest(name) ? await store.list(guest) : [await store.read(name, isOurs)];
-      const ownership = await ownershipOfListed(house, store, listed, id);
+      const ownership = await ownershipOfListed(house, store, listed);
       const copies = listed.map((stored) => {
         const damaged = problemWith({ store, stored }, rows);
         const copy = { snapshot: stored.snapshot, ...(damaged !== undefined && { damaged }) };
@@ -185,24 +185,15 @@ async function askStores<S extends SearchedStore>(
   return answers;
 }
 
-/** By the history, or by the file where there is none that can be used. */
-async function stateIdOf({ history, stateDirectory }: CopyHouse): Promise<string | null> {
-  if (history instanceof UmlsnapError) return await readStateId(stateDirectory).catch(() => null);
-  return await history.stateId();
-}
-
 /** Without a history nobody can tell whose those of the first format are: then they are taken for ours. */
 async function ownershipOfListed(
-  { history }: CopyHouse,
+  { history, stateDirectory }: CopyHouse,
   store: SearchedStore,
   listed: StoredSnapshot[],
-  id: string | null,
 ): Promise<(stored: StoredSnapshot) => Ownership> {
   if (!(history instanceof UmlsnapError)) return await ownershipIn(store.name, listed, history);
-  return (stored) => {
-    const found = ownershipOf(stored, { id, jobs: new Set(), recorded: new Set() });
-    return found.type === 'unknown' ? { type: 'own' } : found;
-  };
+  const told = await ownershipIn(store.name, listed, withoutHistory(stateDirectory));
+  return (stored) => (told(stored).type === 'unknown' ? { type: 'own' } : told(stored));
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */

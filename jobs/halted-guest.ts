@@ -13,10 +13,10 @@ import { leaseLock } from '../src/pause/lease.js';
 export async function isHalted(
   config: GuestConfig,
   stateDirectory: string,
-  history: Pick<SqliteHistory, 'newestSnapshots'>,
+  history: Pick<SqliteHistory, 'snapshots'>,
 ): Promise<boolean> {
   const { name, disks } = config;
-  if ((await history.newestSnapshots([name])).length === 0) return false;
+  if ((await history.snapshots({ guest: name, own: true })).length === 0) return false;
   if ((await holderOf(leaseLock(stateDirectory, name))) !== undefined) return false;
   if ((await conditionOf(config)).state !== 'notRunning') return false;
   return (await Promise.all(disks.map(({ path }) => isThere(path)))).every(Boolean);

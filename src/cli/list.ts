@@ -3,8 +3,9 @@ import { allStores, waitsFor } from '../compose.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import type { VerificationRecord } from '../history/records.js';
+import { type Ownership, ownershipRecorded, type VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { type OwnershipHistory, ownershipIn, withoutHistory } from '../snapshot/ownership.js';
 import { sizesOf } from '../store/manifest.js';
 import { adviceFor, findingsIn, type Soundness, unsoundWord } from '../store/soundness.js';
 import type { Store } from '../store/store.js';
@@ -20,6 +21,8 @@ interface ListedRow {
   snapshot: string;
   store: string;
   guest: string;
+  /** Whose it is: only our own are counted, and removed by rule. */
+  ownership: Ownership;
   /** `damaged`: by its store, or by its last verification. `waiting`: it waits to be carried into this store. */
   state: 'sound' | 'waiting' | 'damaged' | 'unreachable';
   /** Whether it is to be relied on, with what is known beside that. */
@@ -52,7 +55,8 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
     let rows: ListedRow[] = [];
     let problems = history instanceof UmlsnapError ? 1 : 0;
     for (const store of allStores(config)) {
-      const listed = await listStore(store, history instanceof UmlsnapError ? null : history, guest);
+      const asked = history instanceof UmlsnapError ? null : history;
+      const listed = await listStore(store, asked, guest, withoutHistory(config.state));
       rows.push(...listed.rows);
       if (listed.problem === null) continue;
       warn(`warning: ${listed.problem}`);
@@ -73,7 +77,9 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
       if (row.soundness.type === 'damaged' && row.state !== 'unreachable') row.state = 'damaged';
     }
     print(context, rows);
-    const unsound = rows.filter(({ soundness }) => soundness.type !== 'sound');
+    const unsound = rows.filter(
+      ({ soundness, ownership }) => ownership.type === 'own' && soundness.type !== 'sound',
+    );
     for (const row of unsound) warnOf(row, rows);
     return problems > 0 || unsound.length > 0 ? exitCodes.warnings : exitCodes.done;
   });
@@ -105,23 +111,27 @@ async function listStore(
   store: Store,
   history: SqliteHistory | null,
   guest: string | undefined,
+  otherwise: OwnershipHistory,
 ): Promise<{ rows: ListedRow[]; problem: string | null }> {
   try {
     const known = (await history?.storeId(store.name)) ?? null;
     if (!(await store.isMounted(known))) return { rows: [], problem: null };
+    const listed = await store.list(guest);
+    const ownership = await ownershipIn(store.name, listed, history ?? otherwise);
     const rows: ListedRow[] = [];
-    for (const stored of await store.list(guest)) rows.push(await rowOf(store, stored));
+    for (const stored of listed) rows.push(await rowOf(store, stored, ownership(stored)));
     return { rows, problem: null };
   } catch (error) {
     if (history !== null && isHistoryFailure(error)) {
-      return { rows: (await listStore(store, null, guest)).rows, problem: explainError(error) };
+      return { rows: (await listStore(store, null, guest, otherwise)).rows, problem: explainError(error) };
     }
     const remembered =
       (await history?.snapshots({ store: store.name, ...(guest !== undefined && { guest }) })) ?? [];
     const rows = remembered.map(
-      (record): ListedRow => ({
+      ({ own, owner, ...record }): ListedRow => ({
         ...record,
         storedBytes: store.type === 'restic' ? null : record.storedBytes,
+        ownership: ownershipRecorded({ own, owner }),
         store: waitsFor(store) ?? store.name,
         liesIn: store.name,
         ...{ state: 'unreachable', problem: null, verified: null, ...sound, ...notDrilled },
@@ -154,14 +164,16 @@ async function addDrills(rows: ListedRow[], history: SqliteHistory | UmlsnapErro
 /** One that is in its archive already is about to leave staging, and waits no more. */
 function withoutCarried(rows: ListedRow[]): ListedRow[] {
   const archived = new Set(
-    rows.filter(({ state }) => state !== 'waiting').map(({ store, snapshot }) => `${store} ${snapshot}`),
+    rows
+      .filter(({ state, ownership }) => state !== 'waiting' && ownership.type === 'own')
+      .map(({ store, snapshot }) => `${store} ${snapshot}`),
   );
   return rows.filter(
     ({ state, store, snapshot }) => state !== 'waiting' || !archived.has(`${store} ${snapshot}`),
   );
 }
 
-async function rowOf(from: Store, stored: StoredSnapshot): Promise<ListedRow> {
+async function rowOf(from: Store, stored: StoredSnapshot, ownership: Ownership): Promise<ListedRow> {
   const { snapshot, guest } = stored;
   const archive = waitsFor(from);
   const store = archive ?? from.name;
@@ -173,6 +185,7 @@ async function rowOf(from: Store, stored: StoredSnapshot): Promise<ListedRow> {
       store,
       liesIn: from.name,
       guest,
+      ownership,
       state: 'damaged',
       ...sound,
       ...unknown,
@@ -184,7 +197,8 @@ async function rowOf(from: Store, stored: StoredSnapshot): Promise<ListedRow> {
   }
   const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
-    ...{ snapshot, store, liesIn: from.name, guest, state: archive === undefined ? 'sound' : 'waiting' },
+    ...{ snapshot, store, liesIn: from.name, guest, ownership },
+    state: archive === undefined ? 'sound' : 'waiting',
     ...sound,
     ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     sizeBytes: sizesOf(stored.manifest).sizeBytes,
@@ -200,6 +214,12 @@ function consistencyText({ soundness, state, consistency }: ListedRow): string {
   return state === 'sound' ? (consistency ?? '-') : state;
 }
 
+/** Empty: ours. */
+function ownerText({ ownership }: ListedRow): string {
+  if (ownership.type === 'own') return '';
+  return ownership.type === 'other' ? `host ${ownership.host}` : 'nobody known';
+}
+
 function print(context: Context, rows: ListedRow[]): void {
   if (rows.length === 0 && !context.output.json) {
     say('No snapshots.');
@@ -208,6 +228,7 @@ function print(context: Context, rows: ListedRow[]): void {
   printRows(context.output, rows, {
     snapshot: (row) => row.snapshot,
     store: (row) => row.store,
+    ...(rows.some(({ ownership }) => ownership.type !== 'own') && { owner: ownerText }),
     'taken (local time)': (row) => formatTime(row.takenAt),
     consistency: (row) => consistencyText(row),
     method: (row) => row.method ?? '-',

@@ -33,6 +33,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   };
   addSnapshotVerbs(program, run);
   addArchiveVerbs(program, run);
+  addAdoptVerb(program, run);
   addReadingVerbs(program, run);
   addLookingVerbs(program, run);
   addOtherVerbs(program, run);
@@ -149,6 +150,20 @@ function addArchiveVerbs(program: Command, run: Run): void {
     .option('--store <name>', 'the store that gets it (default: the first directory of the config)')
     .action((file: string | undefined, options: Options) =>
       run(async (context) => (await import('./import.js')).importVerb(context, file, options)),
+    );
+}
+
+function addAdoptVerb(program: Command, run: Run): void {
+  program
+    .command('adopt <host>')
+    .description(
+      "make the snapshots of a host that is gone our own; HOST is its name, the id of its state, or `unknown` for nobody's",
+    )
+    .option('--guest <guest>', 'only those of this guest')
+    .option('--store <name>', 'only those in this store')
+    .option('--yes', 'do not ask')
+    .action((host: string, options: Options) =>
+      run(async (context) => (await import('./adopt.js')).adoptVerb(context, host, options)),
     );
 }
 

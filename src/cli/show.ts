@@ -8,6 +8,7 @@ import { levelText } from '../history/levels.js';
 import {
   type DrillRecord,
   type JobLogLine,
+  type Ownership,
   type VerificationRecord,
   whatFailedWhere,
 } from '../history/records.js';
@@ -34,7 +35,7 @@ export async function showVerb(
       return exitCodes.done;
     }
     const found = await findCopy(house, { name, store: only, takesUnsound: true });
-    const { store, stored, soundness } = found;
+    const { store, stored, soundness, ownership } = found;
     const { snapshot } = stored;
     if (!('manifest' in stored)) throw await whyUnreadable(house, { name: snapshot, store: only });
     const { copies } = await findCopies(house, { name: snapshot });
@@ -51,6 +52,7 @@ export async function showVerb(
         directory: stored.directory,
         ...stored.manifest,
         storedBytes,
+        ownership,
         job: job ?? null,
         verified,
         drill: drill ?? null,
@@ -59,7 +61,8 @@ export async function showVerb(
       });
       return exitCodes.done;
     }
-    printManifest(stored.manifest, { store: store.name, directory: stored.directory, storedBytes }, drill);
+    const place = { store: store.name, directory: stored.directory, storedBytes, ownership };
+    printManifest(stored.manifest, place, drill);
     printCopies(snapshot, copies);
     printVerification(verified);
     if (job) showJob(context, job);
@@ -102,7 +105,12 @@ async function jobNamed(history: SqliteHistory, job: string): Promise<JobWithDet
 
 function printManifest(
   manifest: Manifest,
-  { store, directory, storedBytes }: { store: string; directory: string; storedBytes: number | null },
+  {
+    store,
+    directory,
+    storedBytes,
+    ownership,
+  }: { store: string; directory: string; storedBytes: number | null; ownership: Ownership },
   drill: DrillRecord | undefined,
 ): void {
   const { snapshot, takenAt, kernel, consistency, dirtyKib, method, pausedMs, pinned, labels } = manifest;
@@ -110,6 +118,7 @@ function printManifest(
     ['snapshot', snapshot],
     ['store', `${store}, ${directory}`],
     ['stored', storedBytes === null ? 'shared with other snapshots' : formatBytes(storedBytes)],
+    ['owner', ownerText(ownership, manifest)],
     ['taken', `${formatTime(takenAt)} (${takenAt})`],
     ['kernel', kernel],
     ['consistency', levelText(consistency, dirtyKib)],
@@ -134,6 +143,17 @@ function printManifest(
     ]),
   ];
   printLines(lines);
+}
+
+function ownerText(ownership: Ownership, { owner }: Manifest): string {
+  switch (ownership.type) {
+    case 'own':
+      return `ours${owner ? `, of host ${owner.host}` : ''}`;
+    case 'other':
+      return `host ${ownership.host} (${ownership.id}): no rule of ours counts or removes it`;
+    case 'unknown':
+      return 'nobody known: no rule of ours counts or removes it (umlsnap adopt unknown)';
+  }
 }
 
 function printLines(lines: (string | undefined)[][]): void {

@@ -13,6 +13,7 @@ export type CheckName =
   | 'syslog'
   | 'orphans'
   | 'store'
+  | 'owners'
   | 'room'
   | 'guest'
   | 'backups'

@@ -11,6 +11,7 @@ export type JobKind =
   | 'recover'
   | 'restore'
   | 'import'
+  | 'adopt'
   | 'doctor';
 export type JobStatus = 'running' | 'success' | 'warning' | 'failed' | 'skipped' | 'interrupted';
 /** `request`: asked of a daemon. `sweep`: a daemon looked for expired snapshots by itself. */

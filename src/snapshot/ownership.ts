@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Ownership, SnapshotRecord } from '../history/records.js';
-import { ensureStateId, type IdMemory } from '../history/state-id.js';
+import { ensureStateId, type IdMemory, readStateId } from '../history/state-id.js';
 import type { Owner } from '../store/manifest.js';
 import type { Store } from '../store/store.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../store/stored-snapshots.js';
@@ -49,6 +49,15 @@ export async function ownershipIn(
   return (stored) => ownershipOf(stored, ours);
 }
 
+/** Where the history can't be used: the file with our id still tells what is ours. */
+export function withoutHistory(stateDirectory: string): OwnershipHistory {
+  return {
+    stateId: () => readStateId(stateDirectory).catch(() => null),
+    knownJobs: async () => new Set(),
+    snapshots: async () => [],
+  };
+}
+
 /** Our own snapshots of a guest in a store, newest first, damaged ones included: what rules and counts are about. */
 export async function listOwn(
   store: Pick<Store, 'name'> & { list(guest: string): Promise<StoredSnapshot[]> },
@@ -71,6 +80,6 @@ export function plainHost(name: string): string {
     name
       .replace(/^[^A-Za-z0-9]+/, '')
       .replace(/[^A-Za-z0-9._-]/g, '-')
-      .slice(0, 64) || 'unknown'
+      .slice(0, 64) || 'nameless'
   );
 }

@@ -9,6 +9,7 @@ import { withTempDir } from '../support/temp-dir.js';
 import { bitFlip } from './bit-flip.js';
 import { type Campaign, type Described, sumOf, type Trial, type Wanted } from './campaign.js';
 import { killAnywhere } from './kill-anywhere.js';
+import { twoHosts } from './two-hosts.js';
 
 /** Most campaigns are a file of the tests, run again and again, with more rounds than `npm test` has time for. */
 
@@ -136,6 +137,6 @@ const compare = fromFile({
 
 /** All that there is, in the order in which it is run: what takes a while comes last. */
 export const campaigns: readonly Campaign[] = [
-  ...[yearOfHours, bitFlip, pruneKill, restoreKill],
+  ...[yearOfHours, bitFlip, twoHosts, pruneKill, restoreKill],
   ...[...powerCuts, frozen, compare, killAnywhere],
 ];

@@ -110,7 +110,7 @@ test('a state that has no id owns nothing that has an owner', () => {
 test('the name of a host is bounded and plain, whatever the host calls itself', () => {
   expect(plainHost('web-1.example.org')).toBe('web-1.example.org');
   expect(plainHost('-é\u001b[31m x'.repeat(20))).toMatch(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
-  expect(plainHost('')).toBe('unknown');
+  expect(plainHost('')).toBe('nameless');
 });
 
 describe('two hosts in one repository of restic that took one name at the same time', () => {
@@ -130,7 +130,7 @@ describe('two hosts in one repository of restic that took one name at the same t
   /** As two have it whose names crossed: the second comes while the first has another name. */
   async function seal(owner: typeof ours, word: string): Promise<void> {
     const images = { ubd0: { bytes: Buffer.alloc(9000, word) } };
-    await sealSparse(source, known, images, { owner, job: `job-20261121T031500Z` });
+    await sealSparse(source, known, images, { owner });
     await repository.receive(await contentIn(source, known), {});
     await trashIn(source, known);
   }

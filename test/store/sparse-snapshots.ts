@@ -49,7 +49,7 @@ export async function sealSparse(
   changes: Parameters<typeof draftOf>[3] = {},
 ): Promise<SoundSnapshot> {
   const [guest = '', directory = ''] = snapshot.split('@');
-  const incoming = await store.begin(guest, `job-${directory}`);
+  const incoming = await store.begin(guest, changes.job ?? `job-${directory}`);
   const disks: SealDisk[] = [];
   for (const [device, wish] of Object.entries(images)) {
     const { backing, from } = wish;

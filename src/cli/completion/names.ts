@@ -45,7 +45,7 @@ function snapshotsIn(store: string): string[] {
     !isGuestDirectory(guest)
       ? []
       : namesIn(join(store, guest))
-          .map((name) => /^\d{8}T\d{6}Z/.exec(name)?.[0])
+          .map((name) => /^\d{8}T\d{6}Z(?:-\d{1,3})?(?=\.|$)/.exec(name)?.[0])
           .flatMap((time) => (time === undefined ? [] : [`${guest}@${time}`])),
   );
 }

@@ -16,9 +16,9 @@ export function snapshotsTable(
   unsound: readonly UnsoundCopy[],
 ): Html {
   if (snapshots.length === 0) return html`<p class="hint">There is none yet.</p>`;
-  const rows = [...groupBy(snapshots, ({ snapshot }) => snapshot).values()].map((copies) =>
-    row(copies, unsound, formToken !== null, now),
-  );
+  const rows = [
+    ...groupBy(snapshots, ({ snapshot, own, owner }) => `${snapshot} ${own || owner?.id}`).values(),
+  ].map((copies) => row(copies, unsound, formToken !== null, now));
   const table = html`<div class="scroll" role="region" aria-label="Snapshots, a table" tabindex="0"><table class="list"><thead><tr><th scope="col">Taken<th scope="col">Consistency<th scope="col" class="figure">Pause<th scope="col" class="figure">Size<th scope="col" class="figure">Stored<th scope="col">By<th scope="col">In<th scope="col">Labels${formToken !== null && html`<th scope="col"><span class="unseen">What to do</span>`}</tr></thead><tbody>${rows}</tbody></table></div>`;
   return formToken === null ? table : html`<form method="post">${tokenField(formToken)}${table}</form>`;
 }
@@ -33,7 +33,9 @@ function row(copies: ShownSnapshot[], unsound: readonly UnsoundCopy[], hasButton
   const taken = html`<span title="${snapshot}">${timeText(takenAt)}</span> <i>${ageText(msSince(takenAt, now))}</i>`;
   const name = first.job === null ? taken : html`<a href="/jobs/${first.job}">${taken}</a>`;
   const stored = copies.map(({ storedBytes }) => (storedBytes === null ? '–' : sizeText(storedBytes)));
-  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}<td>${levelText(consistency, dirtyKib)}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${stored.join(', ')}<td>${method}<td>${whereText(copies, unsound)}<td>${labels}${hasButtons && buttons(first)}</tr>`;
+  const owner =
+    !first.own && html` <b class="of">${first.owner ? `of host ${first.owner.host}` : 'of nobody known'}</b>`;
+  return html`<tr><th scope="row">${name}${first.pinned && html` <b class="pin">pinned</b>`}${owner}<td>${levelText(consistency, dirtyKib)}<td class="figure">${durationText(pausedMs)}<td class="figure">${sizeText(sizeBytes)}<td class="figure">${stored.join(', ')}<td>${method}<td>${whereText(copies, unsound)}<td>${labels}${hasButtons && buttons(first)}</tr>`;
 }
 
 /** The stores that have it; of a copy that is not sound, why, and what is to be done. */
@@ -52,8 +54,8 @@ function whereText(copies: ShownSnapshot[], unsound: readonly UnsoundCopy[]): Ht
   return html`${marked}${advice !== null && html`<br><i>${advice}</i>`}`;
 }
 
-function buttons({ snapshot, pinned }: ShownSnapshot): Html {
+function buttons({ snapshot, pinned, own }: ShownSnapshot): Html {
   const one = (verb: string, text: string) =>
     html`<button class="small" formaction="/snapshots/${snapshot}/${verb}" aria-label="${text} ${snapshot}">${text}</button>`;
-  return html`<td class="doing">${one('verify', 'Verify')}${one('drill', 'Drill')}${pinned ? one('unpin', 'Unpin') : one('pin', 'Pin')}`;
+  return html`<td class="doing">${one('verify', 'Verify')}${one('drill', 'Drill')}${own && (pinned ? one('unpin', 'Unpin') : one('pin', 'Pin'))}`;
 }

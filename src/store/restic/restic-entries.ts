@@ -69,7 +69,7 @@ export async function listEntries(
 function ownerIn(tags: string[]): Owner | undefined {
   const tagged = (name: string) => tags.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
   const id = tagged('owner');
-  for (const host of [tagged('owner-host'), 'unknown']) {
+  for (const host of [tagged('owner-host'), 'nameless']) {
     const owner = ownerSchema.safeParse({ id, host });
     if (owner.success) return owner.data;
   }
