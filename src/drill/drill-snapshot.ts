@@ -40,10 +40,10 @@ export interface DrillOutcome {
 
 /**
  * Boots a snapshot in a box until it has proved that it lives:
- * 1. its disks are restored to a scratch directory, by which every byte is held against its checksum; a COW pair as the raw image that
- *    it makes, for UML reads wrong data from some pairs (uml-facts, fact 15), and what it does not read proves nothing. A copy, and not the snapshot's own
+ * 1. its disks are restored to a scratch directory, by which every byte is held against its checksum. A copy, and not the snapshot's own
  *    files or a reflink of them: whatever the store, nothing of it is ever opened by what is booted, and the copies can belong
- *    to a user who may read nothing else of ours;
+ *    to a user who may read nothing else of ours. A COW pair becomes a raw image: from some pairs UML reads wrong data (uml-facts,
+ *    fact 15), and a boot of them would prove nothing;
  * 2. they are booted, and looked at by `proveLife`, all within the time;
  * 3. everything of it is killed and removed.
  * What the guest does is an outcome; what keeps us from drilling is an error, and says nothing of the snapshot.

@@ -124,7 +124,7 @@ async function merge(
   });
 }
 
-/** fsync MUST come last: the owner and the times are to be as durable as the content. */
+/** fsync MUST come last: what was merged, the owner and the times are to be as durable as the content. */
 async function finish(target: FileHandle, look: StagedLook): Promise<void> {
   if (look.owner) await target.chown(look.owner.uid, look.owner.gid);
   // After chown, which clears bits of the mode.

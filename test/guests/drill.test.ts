@@ -1,13 +1,16 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readdir, readFile, readlink, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { sha256sum } from '../image/make-image.js';
 import type { Finding } from '../../src/doctor/finding.js';
+import { DirectoryStore } from '../../src/store/directory-store.js';
+import { sha256sum } from '../image/make-image.js';
+import { sealSparse } from '../store/sparse-snapshots.js';
 import { drillKernel } from '../support/drill-kernel.js';
 import { bootedLine, buildRootfs } from '../support/guest-image.js';
 import { readOrNothing } from '../support/guest-processes.js';
-import { mergeCow } from '../support/inspect-image.js';
+import { mergeCow, readFileFromImage } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
 import { storeImage } from '../support/stored-image.js';
@@ -36,17 +39,18 @@ async function configure(more: object = {}, guests = {}): Promise<void> {
 /** In requests of many groups of 4 KiB. */
 const readUbd1 = 'dd if=/dev/ubdb bs=64k 2>/dev/null | sha256sum';
 
-/** Every second block of 1 KiB of a file: the others, which are allocated, stay in the backing file. */
-const mixBlocks = `fallocate -l 256k /ubd1/mixed && i=0 && while [ $i -lt 128 ]; do
-  dd if=/dev/urandom of=/ubd1/mixed bs=1k count=1 seek=$((i * 2)) conv=notrunc 2>/dev/null; i=$((i + 1)); done`;
+/** Every second block of 1 KiB of a file goes into the COW file: the others stay in the backing file. */
+const mixBlocks = `i=0; while [ $i -lt 128 ]; do
+  dd if=/dev/urandom of=/ubd1/filler bs=1k count=1 seek=$((i * 2)) conv=notrunc 2>/dev/null; i=$((i + 1)); done`;
 
-/** By UML's own tool. */
-async function mergedSha256(cow: string, backing: string): Promise<string> {
-  const merged = scene.path('merged.img');
-  await mergeCow(cow, backing, merged);
-  const sha256 = await sha256sum(merged);
-  await rm(merged);
-  return sha256;
+/** What the disk is by UML's own tool, and the file on it by debugfs: their SHA-256. */
+async function merged(cow: string, backing: string): Promise<{ disk: string; filler: string }> {
+  const image = scene.path('merged.img');
+  await mergeCow(cow, backing, image);
+  const filler = (await readFileFromImage(image, '/filler')) ?? '';
+  const disk = await sha256sum(image);
+  await rm(image);
+  return { disk, filler: createHash('sha256').update(filler).digest('hex') };
 }
 
 /** What a root in the guest can find out about the host that it is drilled on. Outside of a box it asks for nothing: there it could. */
@@ -121,11 +125,13 @@ test("a running guest's snapshot of two COW pairs, one of which UML reads wrong,
   const rc = [...spyScript(), hookScript('10-ready', 'exit 0')];
   const guest = await scene.boot({ cow: true, disks: [{ sizeMiB: 16, cow: true }], agent: 'busybox', rc });
   await configure({}, { debian: scene.settings({ require: 'crash', drill: { hooks: true } }) });
-  // A drill of such a pair would prove nothing (uml-facts, fact 15). Mounted, it would be read in blocks of 1 KiB.
+  // A drill of such a pair would prove nothing (uml-facts, fact 15): neither the disk is read as it is, nor a file on it.
   const read = await guest.sh(`${mixBlocks}; umount /ubd1 && ${readUbd1}`);
   const { path: cowPath = '', backing: base = '' } = guest.disks[1] ?? {};
-  expect(read.slice(0, 64)).not.toBe(await mergedSha256(cowPath, base));
-  await guest.sh('mount /dev/ubdb /ubd1; echo "kept by the guest" > /ubd1/kept; sync');
+  const written = await merged(cowPath, base);
+  expect(read).not.toContain(written.disk);
+  expect(await guest.sh('mount /dev/ubdb /ubd1; sha256sum < /ubd1/filler')).not.toContain(written.filler);
+  await guest.sh('echo "kept by the guest" > /ubd1/kept; sync');
   const { summary, stderr } = await scene.snapshot();
   expect(summary.snapshot, stderr).not.toBe(null);
   const [listed] = await scene.listed();
@@ -135,7 +141,7 @@ test("a running guest's snapshot of two COW pairs, one of which UML reads wrong,
     return { ...rest, sha256: await sha256sum(file) };
   };
   const before = await Promise.all(files.map(look));
-  const right = await mergedSha256(files[1] ?? '', base);
+  const right = await merged(files[1] ?? '', base);
   const { json } = await scene.run('doctor', 'debian', '--no-stop-go', '--json');
   const found = (json as object[] as Finding[]).find(({ check }) => check === 'cow');
   expect(found).toMatchObject({
@@ -150,7 +156,7 @@ test("a running guest's snapshot of two COW pairs, one of which UML reads wrong,
   await expectNothingLeft();
 
   const console = passed.console.join('\n');
-  expect(console).toMatch(new RegExp(`^ubd1: ${right}\\b`, 'm'));
+  expect(console).toMatch(new RegExp(`^ubd1: ${right.disk}\\b`, 'm'));
   expect(console).not.toContain(secret);
   expect(console).toMatch(
     /^root: (?:(?:bin|dev|disks|h|kernel|lib|lib32|lib64|libx32|proc|run|sbin|usr) )+$/m,
@@ -212,7 +218,7 @@ test.each<[string, string, (image: string) => Promise<unknown>, RegExp]>([
   await expectNothingLeft();
 });
 
-test('it does not boot a snapshot whose image was changed or cut short since, and says which', async () => {
+test('it does not boot a snapshot whose image was changed or cut short since, or is a COW file of no pair, and says which', async () => {
   const name = await stored('changed');
   const file = join(scene.store, 'changed', '20260102T030405Z', 'ubd0.img');
   await overwrite(file, 4096);
@@ -222,6 +228,19 @@ test('it does not boot a snapshot whose image was changed or cut short since, an
   await truncate(file, 100_000);
   const cut = await drill('changed@20260102T030405Z');
   expect(cut.text).toMatch(/was not booted: .*100000 bytes instead of/);
+  const backing = scene.path('base.img');
+  await writeFile(backing, Buffer.alloc(70_001, 1));
+  const disks = { ubd0: { bytes: Buffer.alloc(70_001, 'no COW file'), backing } };
+  await sealSparse(new DirectoryStore({ name: 'local', path: scene.store }), 'apart@20260102T030405Z', disks);
+  const apart = await drill('apart@latest');
+  expect(apart).toMatchObject({
+    exitCode: 1,
+    drill: 'failed',
+    error: { code: 'DrillFailed', phase: 'restore' },
+  });
+  expect(apart.text).toMatch(
+    /makes no disk with its backing file, and was not booted: ubd0.cow: .*no COW header/,
+  );
   const { stdout } = await scene.run('list');
   expect(stdout).toMatch(/changed@20260102T030405Z .*failed/);
   expect(stdout).toMatch(/debian@.*passed/);

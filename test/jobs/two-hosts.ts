@@ -32,7 +32,6 @@ import { sealSparse } from '../store/sparse-snapshots.js';
 
 export type Kind = 'directory' | 'tar' | 'restic';
 
-const isDrilled = () => false;
 const guest = 'web';
 const isDrilled = () => false;
 const keptLast = 2;
