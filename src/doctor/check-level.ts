@@ -10,11 +10,12 @@ export function checkLevel({ name, require }: GuestConfig, reached: readonly Con
   const expected = expectedLevel(reached);
   if (expected === null) return fine(about, 'No backup has told yet how consistent they are.');
   const { level, text } = expected;
-  if (!isWeaker(level, require)) return fine(about, text, { level });
+  // Whether it can be `frozen` now is told by the check of its agent: it may be there since.
+  if (require === 'frozen' || !isWeaker(level, require)) return fine(about, text, { level });
   return trouble(about, {
-    level: 'critical',
+    level: 'warning',
     what: text,
-    means: `The config requires \`${require}\`: its backups fail.`,
+    means: `The config requires \`${require}\`: a backup that is weaker fails.`,
     mend: `${agentCure} Or leave \`require\` out: then the best that can be reached is taken.`,
     facts: { level },
   });

@@ -7,6 +7,7 @@ import { checkCondition } from '../../src/doctor/check-condition.js';
 import { checkCow } from '../../src/doctor/check-cow.js';
 import { checkCpus } from '../../src/doctor/check-cpus.js';
 import { checkDaemon } from '../../src/doctor/check-daemon.js';
+import { checkLevel } from '../../src/doctor/check-level.js';
 import { checkKernel, stopFitnessOf } from '../../src/doctor/check-kernel.js';
 import { checkRights } from '../../src/doctor/check-rights.js';
 import { checkSlots } from '../../src/doctor/check-slots.js';
@@ -125,6 +126,11 @@ test.each([
     'warning',
     { what: /ubd1: the/ },
   ],
+  ['backups that are weak, where nothing is required', checkLevel(guest, ['crash', 'crash']), 'ok'],
+  ['the same where more is', checkLevel({ ...guest, require: 'synced' }, ['crash', 'crash']), 'warning'],
+  ['one that was weak', checkLevel({ ...guest, require: 'synced' }, ['crash', 'synced', 'synced']), 'ok'],
+  ['those of before an agent came', checkLevel({ ...guest, require: 'frozen' }, ['synced']), 'ok'],
+  ['no backup yet', checkLevel(guest, []), 'ok'],
   ['a guest that somebody works on, whatever it looks like', condition('stopped', 'umlsnap snapshot'), 'ok'],
   ['one that runs', condition('running'), 'ok'],
   ['one that is stopped', condition('stopped'), 'critical'],

@@ -122,7 +122,7 @@ test('a guest that somebody works on is asked nothing, and is no trouble', async
   expect(troubles).toEqual([]);
   expect(of('guest')?.what).toContain('umlsnap snapshot (pid 1)');
   const checks = findings.filter(({ about }) => about === 'debian').map(({ check }) => check);
-  expect(checks).toEqual(['guest', 'capture']);
+  expect(checks).toEqual(['guest', 'level', 'capture']);
 });
 
 test('a daemon is known by the config that it runs by, and by what it leaves when it is killed', async () => {
