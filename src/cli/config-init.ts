@@ -7,6 +7,7 @@ import { countText } from '../error-text.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
+import { notifySocketOf } from '../guest/process-files.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ownFile } from '../process-entry.js';
 import type { Context } from './context.js';
@@ -40,8 +41,9 @@ export async function configInitVerb(context: Context, options: { write?: string
 
 function found(guests: readonly DiscoveredGuest[]): Promise<FoundGuest>[] {
   const places = storePlaces(guests.flatMap(({ disks }) => disks.map(({ path }) => path)));
-  return guests.map(async ({ umid, socketPath, kernel, problem, disks, lockedFiles }) => ({
+  return guests.map(async ({ umid, socketPath, kernel, pid, problem, disks, lockedFiles }) => ({
     ...{ umid, kernel, problem: problem?.message ?? null },
+    notify: (pid === null ? undefined : notifySocketOf(pid)) ?? null,
     mconsole: (await isFoundByUmid(umid, socketPath)) ? umid : socketPath,
     disks: disks.map((disk) => ({
       ...disk,

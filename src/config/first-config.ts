@@ -1,3 +1,4 @@
+import { notifyField } from './fields.js';
 import { schemaComment } from './json-schema-comment.js';
 import { problemOfName } from './key-checks.js';
 
@@ -10,6 +11,8 @@ export interface FoundGuest {
   /** Why it can't be said more of it; null: it answers. */
   problem: string | null;
   disks: FoundDisk[];
+  /** The socket that it notifies, by its command line; null: none. Of its user's choice. */
+  notify: string | null;
 }
 
 export interface FoundDisk {
@@ -88,13 +91,14 @@ function isWhole({ problem, disks }: FoundGuest): boolean {
 }
 
 function linesOf(guest: FoundGuest, name: string, stores: ReadonlyMap<string, string>): string[] {
-  const { umid, mconsole, kernel, problem, disks } = guest;
+  const { umid, mconsole, kernel, problem, disks, notify } = guest;
   const store = stores.get(disks[0]?.storePath ?? '');
   const body = [
     `  ${name}:`,
     `    mconsole: ${quoted(mconsole)}`,
     '    disks:',
     ...disks.map((disk) => `      ${disk.device}: ${diskText(disk)}`),
+    ...(notifyField.safeParse(notify).success ? [`    notify: ${quoted(notify ?? '')}`] : []),
     ...(stores.size > 1 && store !== undefined ? [`    store: ${store}`] : []),
   ];
   if (isWhole(guest)) return [`  # ${kernel ?? umid}`, ...body];

@@ -49,6 +49,16 @@ export function workingDirectoryOf(pid: number): string | undefined {
   return orNothing(() => readlinkSync(`/proc/${pid}/cwd`));
 }
 
+const notifyArgument = 'mconsole=notify:';
+const maxCommandLineBytes = 64 * 1024;
+
+/** The socket that a UML was told to notify, by the command line that the host has of its process (uml-facts §3); the last one counts. */
+export function notifySocketOf(pid: number): string | undefined {
+  const line = orNothing(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '';
+  const words = line.slice(0, maxCommandLineBytes).split('\0');
+  return words.findLast((word) => word.startsWith(notifyArgument))?.slice(notifyArgument.length);
+}
+
 function orNothing<T>(look: () => T): T | undefined {
   try {
     return look();

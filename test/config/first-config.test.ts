@@ -11,7 +11,7 @@ import { loaded } from './write-config.js';
 function guest(umid: string, ofDisk: object = {}, more: Partial<FoundGuest> = {}): FoundGuest {
   const disk = { device: 'ubd0', path: `/srv/uml/${umid}.img`, backing: null };
   return {
-    ...{ umid, mconsole: umid, kernel: `Linux ${umid} 6.1.0`, problem: null },
+    ...{ umid, mconsole: umid, kernel: `Linux ${umid} 6.1.0`, problem: null, notify: null },
     disks: [{ ...disk, isConfirmed: true, storePath: '/srv/umlsnap', ...ofDisk }],
     ...more,
   };
@@ -32,6 +32,18 @@ describe('the first config', () => {
     expect(guests.far?.store).toBe('local-2');
     expect(stores).toMatchObject({ local: { path: '/srv/umlsnap' }, 'local-2': { path: '/mnt/umlsnap' } });
     expect(text.split('\n')[0]).toBe('# yaml-language-server: $schema=/usr/share/umlsnap/config.schema.json');
+  });
+
+  test('has the socket that a guest notifies by its command line, if that is one that a config may have', async () => {
+    const notifying = (umid: string, notify: string) => guest(umid, {}, { notify });
+    const { guests, text } = await firstOf(
+      notifying('debian', '/run/u m/x'),
+      notifying('builder', '/run/uml/builder.sock'),
+      notifying('liar', '/x\n  evil: {}'),
+      notifying('near', 'relative.sock'),
+    );
+    expect(guests.builder?.notify).toBe('/run/uml/builder.sock');
+    expect(text.match(/notify:/g)).toHaveLength(1);
   });
 
   test('is in order where nothing runs, and shows what a guest looks like', async () => {
