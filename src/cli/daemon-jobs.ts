@@ -24,8 +24,7 @@ import { nextSlot } from '../schedule/cron-slots.js';
 import type { DueRun } from '../schedule/plan-tick.js';
 import { workOfEntry } from '../schedule/timetable.js';
 import type { DaemonAlerts } from './daemon-alerts.js';
-import { logRecovered, ProgressLog } from './daemon-log.js';
-import type { ShownProgress } from './progress-line.js';
+import { logRecovered } from './daemon-log.js';
 import { recoverAgain } from './start.js';
 
 export interface DaemonJobsOptions {
@@ -46,13 +45,11 @@ const sweepAgainMs = 60 * 60_000;
 /** The jobs of a daemon, whoever wanted them: the schedule, a request, or the sweep. */
 export class DaemonJobs {
   readonly #options: DaemonJobsOptions;
-  readonly #progressLog: ProgressLog;
   /** By guest, whose last sweep had something to say. */
   readonly #sweepAgainAtMs = new Map<string, number>();
 
   constructor(options: DaemonJobsOptions) {
     this.#options = options;
-    this.#progressLog = new ProgressLog(options.log);
   }
 
   /** What is due by the timetable. */
@@ -142,7 +139,7 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     const summary = await this.#post(silent, async (work) => {
       const onProgress = (progress: VerifyProgress) => {
-        this.#progressLog.tell(progress as ShownProgress);
+        this.#options.log.debug(progress, 'progress');
         work.publish(progress);
       };
       const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
@@ -167,7 +164,7 @@ export class DaemonJobs {
     const logged: Work = {
       ...asked,
       publish: (progress) => {
-        this.#progressLog.tell(progress as ShownProgress);
+        this.#options.log.debug(progress, 'progress');
         asked.publish(progress);
       },
       onJob: (job) => {
@@ -220,7 +217,7 @@ export class DaemonJobs {
 
   #tellerOf(guest: string, work: Work): ProgressTeller {
     return new ProgressTeller(guest, (progress) => {
-      this.#progressLog.tell(progress);
+      this.#options.log.debug(progress, 'progress');
       work.publish(progress);
     });
   }

@@ -38,8 +38,6 @@ describe('umlsnap ctl', () => {
     const { pid } = daemon;
     const stdout = `pid=${pid}, delay=30, keep, nodebug, type=-3\nno jobs\n`;
     expect(await scene.run('ctl')).toMatchObject({ exitCode: 0, stdout });
-    const second = [{ code: 'DaemonRuns', facts: { state: scene.state, pid } }];
-    expect(await scene.run('daemon', '--json')).toMatchObject({ exitCode: 11, json: second });
     const changed = await scene.run('ctl', '--json', 'nokeep', 'debug', 'delay=7', 'type=2');
     expect(changed.json[0]).toMatchObject({
       ...{ type: 'daemon', pid, configFile: scene.config, state: scene.state },

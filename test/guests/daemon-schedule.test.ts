@@ -93,7 +93,7 @@ test('three slots that nobody was there for are one catch-up, and ended by kill 
   });
   const second = await scene.run('daemon');
   expect(second.exitCode, 'a second daemon on the same state is refused at once').toBe(11);
-  expect(second.stderr).toContain(`umlsnap daemon (pid ${daemon.pid})`);
+  expect(second.stderr).toContain(`already (pid ${daemon.pid}), and one is enough`);
   // The slot had begun: it is not due again.
   expect(await scene.newestJob('debian')).toMatchObject({ job, status: 'interrupted', trigger: 'catchUp' });
 });
