@@ -157,7 +157,9 @@ const texts: Texts = {
   DiskUnusable: (f) =>
     `Disk ${f.device} of guest ${f.guest}, ${f.path}, can't be used: ${closed(f.problem)} ${untouched} Put the file right, or its path in the config.`,
   StoreNotMounted: (f) =>
-    `Store ${f.store} is not there: ${f.path}: ${closed(f.problem)} Nothing was written. Is its filesystem mounted? Mount it, and try again.`,
+    `Store ${f.store} is not there: ${f.path}: ${closed(f.problem)} Nothing was written. Is its filesystem mounted? Mount it, and try again. A store that was replaced on purpose: \`umlsnap store moved ${f.store}\`.`,
+  StoreReplaced: (f) =>
+    `What lies at ${f.path} is not the store ${f.store} that the history remembers: ${closed(f.problem)} Nothing was changed. Mount the right one; or have this one taken from now on, with \`umlsnap store moved ${f.store} --yes\`: what only the old one has is then struck from the history.`,
   StoreUnusable: (f) => `Store ${f.store} can't be used: ${f.path}: ${closed(f.problem)} ${putRight}`,
   StoreTooFull: (f) =>
     `Store ${f.store} has too little room: ${f.path} has ${mib(f.freeBytes)} and ${countText(f.freeInodes, 'inode')} free, ${mib(f.neededBytes)} are needed. Free some (umlsnap prune), or give it more.`,

@@ -107,6 +107,7 @@ export interface FactsByCode {
   DiskMismatch: { guest: string; device: string; configured: string; reported: string; problem: string };
   DiskUnusable: { guest: string; device: string; path: string; problem: string };
   StoreNotMounted: { store: string; path: string; problem: string };
+  StoreReplaced: { store: string; path: string; problem: string };
   StoreUnusable: { store: string; path: string; problem: string };
   StoreTooFull: { store: string; path: string; neededBytes: number; freeBytes: number; freeInodes: number };
   PredictedPauseOverBudget: {

@@ -49,6 +49,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   NoSuchUser: [{ guest: 'debian', user: 'alice' }],
   DiskUnusable: [{ ...ofDisk, path: '/d.img', problem: 'it is a symbolic link' }],
   StoreNotMounted: [{ store: 'local', path: '/s', problem: 'its marker is not there' }],
+  StoreReplaced: [{ store: 'local', path: '/s', problem: 'its marker file is not there' }],
   StoreUnusable: [{ store: 'local', path: '/s', problem: 'the filesystem is read-only' }],
   StoreTooFull: [{ store: 'local', path: '/s', neededBytes: 2e6, freeBytes: 1e6, freeInodes: 5 }],
   PredictedPauseOverBudget: ['copy', 'precopy'].map((method) => ({ ...overBudget, method })),

@@ -27,6 +27,15 @@ export function addSetUpVerbs(program: Command, run: Run): void {
       run(async (context) => (await import('./config-init.js')).configInitVerb(context, options)),
     );
   program
+    .command('store')
+    .description('the stores of the config')
+    .command('moved <store>')
+    .description('whether what lies at the place of a store is the one that the history remembers')
+    .option('--yes', 'it is to be the store from now on, though it is another one or empty')
+    .action((store: string, options: { yes?: boolean }) =>
+      run(async (context) => (await import('./store-moved.js')).storeMovedVerb(context, store, options)),
+    );
+  program
     .command('completion <shell>')
     .description('what bash, zsh or fish reads to complete this command line')
     .action((shell: string) =>
