@@ -84,6 +84,17 @@ export async function findCopies<S extends SearchedStore>(
   return { copies, away };
 }
 
+/** Every copy of every snapshot of a guest, in stores that can be asked. */
+export async function findEveryCopy<S extends SearchedStore>(
+  house: CopyHouse<S>,
+  guest: string,
+): Promise<JudgedCopy<S>[]> {
+  const answers = await askStores(house, house.stores, `${guest}@latest`);
+  return answers
+    .flatMap((answer) => (answer.type === 'copies' ? answer.copies : []))
+    .filter(({ ownership }) => ownership.type === 'own');
+}
+
 /**
  * Runs `use`, which reads a copy. One that turns out to be damaged is known to be that from then on, and the error names the stores
  * that have a sound one.

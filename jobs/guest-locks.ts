@@ -32,7 +32,7 @@ async function isThere(path: string): Promise<boolean> {
 }
 
 /** What is done to a guest, or to its part of a store, under its locks. */
-export type GuestWork = 'backup' | 'dry-run' | 'doctor' | 'prune' | 'restore';
+export type GuestWork = 'backup' | 'dry-run' | 'doctor' | 'prune' | 'remove' | 'restore';
 
 /**
  * The locks of work on a guest, so that nobody else works on it: by its name in our state, by its part of stores,
@@ -40,7 +40,7 @@ export type GuestWork = 'backup' | 'dry-run' | 'doctor' | 'prune' | 'restore';
  */
 export async function guestLocks(
   doing: GuestWork,
-  config: GuestConfig,
+  config: Pick<GuestConfig, 'name' | 'disks'>,
   storePaths: readonly string[],
   stateDirectory: string,
 ): Promise<Pick<LockRequest, 'locks' | 'holder' | 'what'>> {
@@ -52,7 +52,7 @@ export async function guestLocks(
 
 /** Whether whoever describes himself like this leaves the guest and its disks as they are, and is done soon. */
 export function isBrief(holder: string): boolean {
-  return /^umlsnap (dry-run|doctor|prune) /.test(holder);
+  return /^umlsnap (dry-run|doctor|prune|remove) /.test(holder);
 }
 
 function describeOurselves(doing: GuestWork): string {

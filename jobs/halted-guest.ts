@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import type { GuestConfig } from '../src/config/config.js';
-import { errnoOf } from '../src/errors.js';
+import { errnoOf, UmlsnapError } from '../src/errors.js';
 import { conditionOf } from '../src/guest/guest-condition.js';
 import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
@@ -18,8 +18,18 @@ export async function isHalted(
   const { name, disks } = config;
   if ((await history.snapshots({ guest: name, own: true })).length === 0) return false;
   if ((await holderOf(leaseLock(stateDirectory, name))) !== undefined) return false;
-  if ((await conditionOf(config)).state !== 'notRunning') return false;
+  if (!(await isDown(config))) return false;
   return (await Promise.all(disks.map(({ path }) => isThere(path)))).every(Boolean);
+}
+
+/** What can't be looked at is told by the backup. */
+async function isDown(config: GuestConfig): Promise<boolean> {
+  try {
+    return (await conditionOf(config)).state === 'notRunning';
+  } catch (error) {
+    if (error instanceof UmlsnapError) return false;
+    throw error;
+  }
 }
 
 async function isThere(path: string): Promise<boolean> {

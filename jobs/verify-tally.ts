@@ -2,6 +2,7 @@ import { explainError } from '../src/error-text.js';
 import { UmlsnapError } from '../src/errors.js';
 import type { FilesystemRecord, VerificationRecord, VerifyResult } from '../src/history/records.js';
 import type { RestoreOptions } from '../src/restore/restore-source.js';
+import type { Healed } from './heal-copy.js';
 import type { Verified } from './verify-target.js';
 import type { Target } from './verify-targets.js';
 
@@ -32,6 +33,7 @@ export class VerifyTally {
     ...{ ok: 0, damaged: 0, badFilesystem: 0, notRead: 0, skipped: 0 },
   };
   readonly #problems: VerificationRecord[] = [];
+  readonly #healed: { snapshot: string; store: string; from: string }[] = [];
   readonly #unchecked = new Map<string, string[]>();
   readonly #told = new Set<string>();
   #badStore: UmlsnapError<'StoreUnusable'> | undefined;
@@ -69,6 +71,20 @@ export class VerifyTally {
     this.#tell({ ...this.#progress(target, this.#doneBytes), verified: verdict });
   }
 
+  /** Whether one that was found damaged is well again. */
+  takeHealed(verdict: VerificationRecord, healed: Healed): void {
+    const { snapshot, store, problem } = verdict;
+    if (healed.type === 'notHealed') {
+      this.warn(`${snapshot} in store ${store} was not brought back: ${healed.why}`);
+      return;
+    }
+    this.#problems.splice(this.#problems.indexOf(verdict), 1);
+    this.#healed.push({ snapshot, store, from: healed.from });
+    this.warn(
+      `${snapshot} in store ${store} was damaged (${problem}), and was brought back from store ${healed.from}`,
+    );
+  }
+
   /** What its own check says of a store. */
   takeBadStore({ name, path }: Pick<Target['store'], 'name' | 'path'>, problem: string): void {
     const facts = { store: name, path, problem: `its own check found damage: ${problem}` };
@@ -102,7 +118,8 @@ export class VerifyTally {
   facts(ofOne: boolean): Record<string, unknown> {
     const { snapshot } = this.#targets[0]?.stored ?? {};
     const { verdict } = this.#last ?? {};
-    const counts = { looked: this.#targets.length, ...this.#counts, readBytes: this.#readBytes };
+    const healed = this.#healed;
+    const counts = { looked: this.#targets.length, ...this.#counts, readBytes: this.#readBytes, healed };
     const problems = this.#problems.map(({ snapshot: name, store, result, problem }) => ({
       ...{ snapshot: name, store, result, problem },
     }));

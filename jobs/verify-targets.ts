@@ -4,7 +4,7 @@ import type { VerificationRecord } from '../src/history/records.js';
 import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verify-order.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { Store } from '../src/store/store.js';
-import { type CopyHouse, type PassedOver, type SearchedStore, findCopy } from './find-copy.js';
+import { type CopyHouse, type PassedOver, type SearchedStore, findCopies, findCopy } from './find-copy.js';
 import type { FoundSnapshot } from './find-snapshot.js';
 import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
 
@@ -48,14 +48,20 @@ export interface Targets {
 
 /**
  * Finds what is to be verified.
+ * @param options with `everyCopy`, a named snapshot is verified in every store that has it
  * @throws NoSuchSnapshot, or what is wrong with the only store that could have it
  */
 export async function findTargets(
   wish: VerifyWish,
   house: CopyHouse<VerifiableStore>,
   index: VerifyIndex | UmlsnapError,
-  now: Date,
+  { now, everyCopy }: { now: Date; everyCopy: boolean },
 ): Promise<Targets> {
+  if (wish.of === 'snapshot' && everyCopy) {
+    const { copies, away } = await findCopies(house, { name: wish.snapshot, store: wish.store });
+    const targets = copies.map((copy) => targetOf(copy, []));
+    return { targets, warnings: away.map(explainError), passedOver: [] };
+  }
   if (wish.of === 'snapshot') {
     // What is known to be damaged may be looked at again.
     const found = await findCopy(house, { name: wish.snapshot, store: wish.store, takesUnsound: true });

@@ -5,6 +5,7 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
 import type { CopyIndex } from './find-copy.js';
+import { type Healed, type HealHouse, healCopy } from './heal-copy.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
 import { type VerifyProgress, VerifyTally } from './verify-tally.js';
 import { type VerifyOrder, verifyTarget } from './verify-target.js';
@@ -33,15 +34,18 @@ export interface VerifyHouse {
 export interface VerifyWork {
   signal: AbortSignal;
   onProgress?: (progress: VerifyProgress) => void;
+  /** Brings copies that are found damaged back from sound ones. */
+  heals?: HealHouse;
 }
 
 /**
  * Reads snapshots again:
  * 1. those that are wished for, the one that was verified longest ago first;
  * 2. each against its checksums, and then the filesystems in it; what it comes to is in the history before the next begins;
- * 3. the stores of these that have a check of their own, such as restic's repositories, are checked by that, a part of their data
+ * 3. with `heals`, those that are damaged are brought back from sound copies;
+ * 4. the stores of these that have a check of their own, such as restic's repositories, are checked by that, a part of their data
  *    each time;
- * 4. a bad one stops none of the others: at the end, the job fails and names them all.
+ * 5. a bad one stops none of the others: at the end, the job fails and names them all.
  * @throws NoSuchSnapshot; any other failure is in the summary
  */
 export async function verify(
@@ -51,7 +55,10 @@ export async function verify(
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
   const { history } = house;
-  const { targets, warnings, passedOver } = await findTargets(wish, house, history, new Date());
+  const { targets, warnings, passedOver } = await findTargets(wish, house, history, {
+    now: new Date(),
+    everyCopy: work.heals !== undefined,
+  });
   const intent = { kind: 'verify' as const, guest: guestOfWish(wish), trigger };
   return await recordedIfPossible(history, intent, async (run) => {
     onJob?.(run.job);
@@ -60,9 +67,17 @@ export async function verify(
     const pace = newPace(house.config.verify.bytesPerSecond);
     const soundBackings = new Map<string, Set<string>>();
     try {
+      const damaged: { target: Target; verdict: VerificationRecord }[] = [];
       for (const target of targets) {
         work.signal.throwIfAborted();
-        await verifyOne(target, house, { job: run.job, pace, soundBackings, signal: work.signal }, tally);
+        const job = { job: run.job, pace, soundBackings, signal: work.signal };
+        const verdict = await verifyOne(target, house, job, tally);
+        if (verdict?.result === 'damaged') damaged.push({ target, verdict });
+      }
+      // Once all are read: which of the others is sound is known best then.
+      for (const { target, verdict } of work.heals ? damaged : []) {
+        const healed = await healOne(target, run.job, work);
+        tally.takeHealed(verdict, healed);
       }
       if (wish.of !== 'snapshot') await checkStores(targets, work.signal, tally);
     } finally {
@@ -93,12 +108,24 @@ async function checkStores(
   }
 }
 
+/** By the store as the house of healing has it: one that can be written to. */
+async function healOne(
+  { store: { name }, stored }: Target,
+  job: string,
+  { heals, signal }: VerifyWork,
+): Promise<Healed> {
+  const store = heals?.stores.find((one) => one.name === name);
+  if (!heals || !store)
+    throw new UmlsnapError('Internal', { problem: `store ${name} is verified, and can't be healed` });
+  return await healCopy({ store, stored }, job, heals, signal);
+}
+
 async function verifyOne(
   target: Target,
   { config, history }: VerifyHouse,
   job: Pick<VerifyOrder, 'job' | 'pace' | 'soundBackings' | 'signal'>,
   tally: VerifyTally,
-): Promise<void> {
+): Promise<VerificationRecord | null> {
   const scratch = join(config.state, 'scratch');
   const onProgress = tally.reading(target);
   const verified = await verifyTarget(target, {
@@ -108,13 +135,17 @@ async function verifyOne(
     history,
     onProgress,
   });
-  if (verified.found === 'gone') return tally.skip(target);
+  if (verified.found === 'gone') {
+    tally.skip(target);
+    return null;
+  }
+  const { verdict } = verified;
   tally.take(target, verified);
-  if (history instanceof UmlsnapError) return;
   try {
-    await history.recordVerification(verified.verdict);
+    if (!(history instanceof UmlsnapError)) await history.recordVerification(verdict);
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
     tally.warn(explainError(error));
   }
+  return verdict;
 }

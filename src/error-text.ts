@@ -231,16 +231,21 @@ const texts: Texts = {
     if (copies.length === 0)
       return `Snapshot ${snapshot}${where} is damaged: ${closed(f.problem)} It must not be restored; take another one.`;
     const usable = copies.find(({ type }) => type !== 'damaged');
-    return [
-      `No copy of snapshot ${snapshot} is sound:`,
-      ...copies.map((copy) => `  in store ${copy.store}: ${closed(copy.problem)}`),
+    const each = copies
+      .map((copy) => `in store ${copy.store}, ${copy.problem.replace(/[.]$/, '')}`)
+      .join('; ');
+    return `No copy of snapshot ${snapshot} is sound: ${closed(each)} ${
       usable
-        ? `Take another snapshot; or this one all the same, with \`--store ${usable.store}\`.`
-        : 'It must not be restored; take another one, or look again whether it is still damaged with `umlsnap verify`.',
-    ].join('\n');
+        ? `Choose another one (\`umlsnap list\`), or take this one all the same with \`--store ${usable.store}\`.`
+        : 'It must not be restored; take another one (`umlsnap list`), or see with `umlsnap verify` whether it is damaged still.'
+    }`;
   },
   NoCowPair: (f) =>
     `Snapshot ${f.snapshot} is as it was captured, but ${f.file} makes no disk with its backing file: ${closed(f.problem)} Nothing was restored. Restore it without --merge to look at the two, or take another one.`,
+  SnapshotPinned: (f) =>
+    `Snapshot ${f.snapshot} is pinned: nothing was removed. Unpin it first (\`umlsnap unpin ${f.snapshot}\`), or remove it all the same with --force.`,
+  LastSoundSnapshot: (f) =>
+    `Snapshot ${f.snapshot} is the last sound one of guest ${f.guest}, in all stores that could be asked: nothing was removed. Back the guest up first, or remove it all the same with --force.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${closed(f.problem)} What was there before is unchanged. ${putRight}`,
   ExportFailed: (f) =>

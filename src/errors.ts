@@ -165,6 +165,9 @@ export interface FactsByCode {
     copies?: UnsoundCopy[];
   };
   NoCowPair: { snapshot: string; file: string; problem: string };
+  /** A removal by hand that needs more than that it was asked for. */
+  SnapshotPinned: { snapshot: string };
+  LastSoundSnapshot: { snapshot: string; guest: string };
   RestoreFailed: { snapshot: string; path: string; problem: string };
   // export and import
   ExportFailed: { snapshot: string; problem: string };

@@ -85,7 +85,14 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   TargetInUse: [null, 12].map((pid) => ({ path: '/d.img', pid })),
   TargetExists: [{ path: '/d.img' }],
   NotOurs: [{ path: '/d.img' }],
-  SnapshotDamaged: [{ snapshot: 'debian@latest', problem: 'its manifest is not there' }],
+  SnapshotDamaged: [
+    { snapshot: 'debian@latest', problem: 'its manifest is not there' },
+    { ...ofSnapshot, problem: 'a byte', store: 'local', soundIn: ['archive'] },
+    { ...ofSnapshot, problem: 'a byte', copies: [{ store: 'local', type: 'damaged', problem: 'a byte' }] },
+    { ...ofSnapshot, problem: 'x', copies: [{ store: 'local', type: 'badFilesystem', problem: 'x' }] },
+  ],
+  SnapshotPinned: [ofSnapshot],
+  LastSoundSnapshot: [{ ...ofSnapshot, guest: 'debian' }],
   NoCowPair: [{ ...ofSnapshot, file: 'ubd0.cow', problem: 'the COW file has no COW header' }],
   RestoreFailed: [{ snapshot: 'debian@latest', path: '/d.img', problem: 'EIO' }],
   ExportFailed: [{ snapshot: 'debian@latest', problem: 'ENOSPC' }],
@@ -148,7 +155,7 @@ const states = [
 ];
 
 /** Codes whose facts name a guest that has nothing done to it: there is none of that name, or it only asks. */
-const notAboutState: ErrorCode[] = ['NoSuchGuest', 'NotAllowed'];
+const notAboutState: ErrorCode[] = ['NoSuchGuest', 'NotAllowed', 'LastSoundSnapshot'];
 /** They name no guest by their facts, and are about one all the same. */
 const aboutState: ErrorCode[] = ['GuestNotAnswering', 'GuestSocketDead'];
 

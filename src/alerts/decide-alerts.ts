@@ -33,7 +33,9 @@ export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert
   const previous = before.find((one) => isDecided(one.status) || isOfHalted(one));
   const wasHalted = previous !== undefined && isOfHalted(previous);
   const isBack = isDecided(ended.status) && wasHalted;
-  const back = isBack ? [alertOf('halted', ended, 'the guest runs again', 'Its backups go on.')] : [];
+  const back = isBack
+    ? [alertOf('halted', ended, 'the guest is not halted any more', 'Its backups go on.')]
+    : [];
   if (isOfHalted(ended) && !wasHalted)
     return [alertOf('halted', ended, 'the guest is halted', ended.error?.message ?? '')];
   return [...back, ...alertsOfRun(ended, before)];
@@ -112,7 +114,7 @@ export function alertsOfVerification(ended: EndedVerification): Alert[] {
     const what = result === 'damaged' ? 'is damaged' : 'has a filesystem that is not sound';
     const guest = snapshot.slice(0, snapshot.lastIndexOf('@'));
     const subject = `umlsnap: ${snapshot} in store ${store} ${what}`;
-    const text = `${problem ?? ''} Look with \`umlsnap show ${snapshot}\`; \`umlsnap list ${guest}\` has the others.`;
+    const text = `${problem ?? ''} Look with \`umlsnap show ${snapshot}\`; \`umlsnap verify ${snapshot} --heal\` brings it back from a sound copy, and \`umlsnap list ${guest}\` has the others.`;
     return { kind: 'failure', guest, job, at, subject, text };
   });
   if (error?.code !== 'StoreUnusable') return alerts;

@@ -69,7 +69,7 @@ class Daemon {
   readonly #alerts: DaemonAlerts;
   readonly #sweeps: SweepTimer;
   readonly #manager: ServiceManager;
-  #config: LiveConfig;
+  readonly #config: LiveConfig;
 
   constructor(house: House, readAt: Date, settings: LiveSettings, log: Logger) {
     this.#log = log;

@@ -95,6 +95,7 @@ function addSnapshotVerbs(program: Command, run: Run): void {
       'read a snapshot again, or all of them, hold them against their checksums and check the filesystems in them',
     )
     .option('--guest <guest>', 'all snapshots of this guest')
+    .option('--heal', 'bring copies that are found damaged back from sound ones in other stores')
     .option('--store <name>', fromStore)
     .action((name: string | undefined, options: Options) =>
       run(async (context) => (await import('./verify.js')).verifyVerb(context, name, options)),
@@ -122,6 +123,15 @@ function addSnapshotVerbs(program: Command, run: Run): void {
     .option('--clock-is-right', 'remove also what was held back because the clock seemed wrong')
     .action((guest: string | undefined, options: Options) =>
       run(async (context) => (await import('./prune.js')).pruneVerb(context, guest, options)),
+    );
+  program
+    .command('remove <name>')
+    .description('delete a snapshot on purpose, from every store; asks on a terminal')
+    .option('--store <name>', 'only from this store')
+    .option('--yes', 'do not ask')
+    .option('--force', 'also a pinned one, and the last sound one of its guest')
+    .action((name: string, options: Options) =>
+      run(async (context) => (await import('./remove.js')).removeVerb(context, name, options)),
     );
   for (const pinned of [true, false]) {
     program

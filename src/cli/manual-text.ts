@@ -15,6 +15,8 @@ export const exitText: Record<keyof typeof exitCodes, string> = {
   warnings: 'Done, with warnings.',
   noSuchThing: 'There is no such guest, snapshot, job or store.',
   busy: 'Somebody else works on it, or it is locked.',
+  pinned: 'The snapshot is pinned, and `remove` was not given --force.',
+  lastSound: "The snapshot is its guest's last sound one, and `remove` was not given --force.",
   guestMayBePaused: 'A guest may still be paused. Run `umlsnap recover`.',
   skipped: 'Not done now: the daemon keeps all snapshots, does not listen, or has enough to do.',
   interrupted: 'Interrupted. What was begun was undone.',

@@ -41,7 +41,10 @@ export async function storeMovedVerb(
     // The marker MUST be durable before the history knows of it: an id that is known has a store that carries it.
     const { id } = await store.prepare(null);
     await history.rememberStore(name, id);
-    await recover({ history, stateDirectory, stores: [store], scratchPlaces }, recovered);
+    await recover(
+      { history, stateDirectory, stores: [store], scratchPlaces, guests: Object.keys(config.guests) },
+      recovered,
+    );
     const { indexed, forgotten, problems } = recovered;
     emit(context.output, {
       ...{ type: 'summary', kind: 'storeMoved', store: name, path, id, isNew: true, indexed, forgotten },

@@ -22,7 +22,7 @@ import { describeFilesystem } from './verification.js';
 export async function verifyVerb(
   context: Context,
   name: string | undefined,
-  options: { guest?: string; store?: string },
+  options: { guest?: string; store?: string; heal?: boolean },
 ): Promise<ExitCode> {
   if (name !== undefined && options.guest !== undefined)
     throw new UmlsnapError('Usage', { problem: 'Name a snapshot, or give --guest, not both.' });
@@ -49,12 +49,18 @@ export async function verifyVerb(
     const text = name ?? options.guest ?? '';
     const request = { type: 'verify', text, ...(store !== undefined && { options: { store } }) };
     const told = (progress: object) => onProgress(progress as VerifyProgress);
-    if (await throughDaemon({ config, request, onProgress: told, onSummary, signal })) return exitCode;
+    // To heal is to write into stores: by their locks, beside a daemon.
+    const isAlone = options.heal ?? false;
+    if (!isAlone && (await throughDaemon({ config, request, onProgress: told, onSummary, signal })))
+      return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const house: VerifyHouse = { config, ...copyHouse(config, history), history };
+      const copies = copyHouse(config, history);
+      const house: VerifyHouse = { config, ...copies, history };
       if (options.guest !== undefined)
-        await requireKnownGuest(options.guest, { config, stores: house.stores, history });
-      onSummary(await verify(wish, house, { signal, onProgress }));
+        await requireKnownGuest(options.guest, { config, stores: copies.stores, history });
+      onSummary(
+        await verify(wish, house, { signal, onProgress, ...(isAlone && { heals: { ...copies, history } }) }),
+      );
     });
     return exitCode;
   });

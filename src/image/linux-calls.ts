@@ -14,6 +14,7 @@ const FICLONE = 0x40049409;
 const FICLONERANGE = 0x4020940d;
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const LOCK_SH = 1;
@@ -147,6 +148,11 @@ export async function cloneStart(sourceFd: number, targetFd: number, lengthBytes
 /** Renames; an existing target is never replaced, not even an empty directory (EEXIST). */
 export async function renameNoReplace(from: string, to: string): Promise<void> {
   await callAsync('renameat2', renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
+
+/** Gives each of two names what the other one had, at one instant. @throws EINVAL where the filesystem can't */
+export async function renameExchange(one: string, other: string): Promise<void> {
+  await callAsync('renameat2', renameat2, AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
 }
 
 /**

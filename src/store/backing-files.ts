@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
@@ -83,21 +84,46 @@ async function copyIn(
   });
 }
 
+/** A backing file on its way here. */
+interface ComingBacking {
+  device: string;
+  backing: StoredBacking;
+  stored: StoredFile;
+  rereads: boolean;
+}
+
+async function isDamaged(directory: string, sha256: string, { signal }: ImageWorkOptions): Promise<boolean> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = await open(join(directory, `${sha256}.img`), flags);
+  try {
+    const found = await sha256OfOpenFile(file.fd, signal === undefined ? {} : { signal });
+    return found.sha256 !== sha256;
+  } catch (error) {
+    // A bad place on the medium.
+    if (errnoOf(error) === 'EIO') return true;
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
 /**
- * Puts a backing file that comes with a snapshot from elsewhere into this store, unless its content is there.
- * @returns false when it was, and nothing was read
+ * Puts a backing file that comes with a snapshot from elsewhere into this store, unless its content is there. With `rereads`, one that
+ * is there is read, and gives way to the one that comes where it is damaged.
+ * @returns false when it was there, and nothing that comes was read
  * @throws SnapshotDamaged, CaptureDamaged
  */
 export async function receiveBackingFile(
   place: StorePlace,
   incoming: Incoming,
-  { device, backing, stored }: { device: string; backing: StoredBacking; stored: StoredFile },
+  { device, backing, stored, rereads }: ComingBacking,
   options: ImageWorkOptions,
 ): Promise<boolean> {
   const directory = backingDirectory(place);
   await ensureDirectory(directory);
   const { sha256, sizeBytes, mtime } = backing;
-  if (await isStored(directory, sha256, sizeBytes)) return false;
+  const isThere = await isStored(directory, sha256, sizeBytes);
+  if (isThere && !(rereads && (await isDamaged(directory, sha256, options)))) return false;
   const content = { device, sha256, mtimeMs: Date.parse(mtime) };
   await placeBacking(directory, incoming, content, options.signal, (target) =>
     withStoredFile(stored, async (source) => {

@@ -9,8 +9,8 @@ import { type BackingSource, type StoredBacking, storeBackingFile } from './back
 import { whileHeld } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { manifestName, type StorePlace } from './layout.js';
-import { amended, formatManifest, type Manifest, sizesOf } from './manifest.js';
-import { type ArrivingFile, receiveFiles, receiveSnapshot } from './receive.js';
+import { type Manifest, amended, formatManifest, sizesOf } from './manifest.js';
+import { type ArrivingFile, healSnapshot, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
 import type { Amendment, SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
@@ -116,6 +116,16 @@ export class DirectoryStore implements Store {
   async receive(source: SnapshotContent, options: ImageWorkOptions = {}): Promise<Manifest> {
     const { storedBytes } = sizesOf(source.manifest);
     return this.#on(storedBytes, () => receiveSnapshot(this.#place, source, options));
+  }
+
+  /** See `Store`, and `healSnapshot`. */
+  async heal(
+    found: StoredSnapshot,
+    source: SnapshotContent,
+    options: ImageWorkOptions = {},
+  ): Promise<Manifest> {
+    const { storedBytes } = sizesOf(source.manifest);
+    return this.#on(storedBytes, () => healSnapshot(this.#place, found, source, options));
   }
 
   /** As `receive`, for a snapshot whose files come in an order of their own, from an archive. */

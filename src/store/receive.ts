@@ -7,10 +7,12 @@ import { stampOf } from '../image/open-disk.js';
 import { receiveBackingFile } from './backing-files.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
 import { guestDirectory, isPlainName, type StorePlace, splitSnapshotName } from './layout.js';
-import type { Manifest, ManifestDisk } from './manifest.js';
-import { type SealDisk, sealSnapshot } from './seal.js';
+import { type Manifest, type ManifestDisk, amended } from './manifest.js';
+import { makeWhole, type SealDisk, type SealDraft, sealSnapshot } from './seal.js';
 import type { SnapshotContent } from './store.js';
 import { checkStoredFile, copyStoredFile, type StoredFile, withStoredFile } from './stored-file.js';
+import { findSnapshot, isSound, ownerOf, requireStill, type StoredSnapshot } from './stored-snapshots.js';
+import { replaceSnapshot } from './trash.js';
 
 /** A file of a snapshot on its way here. */
 export interface ArrivingFile {
@@ -62,19 +64,73 @@ export async function receiveFiles(
 ): Promise<Manifest> {
   const target = requireOrdinary(manifest);
   await refuseExisting(place, manifest);
-  await discardLeftovers(place, target.guest);
-  const incoming = await makeIncoming(place, target.guest, manifest.job);
+  return await withArrived(
+    place,
+    target.guest,
+    { manifest, files, rereads: false },
+    options,
+    (incoming, draft) => sealSnapshot(place, incoming, draft, options.signal),
+  );
+}
+
+/**
+ * Puts a copy of a snapshot that lies elsewhere in the place of a damaged one: it is taken as any other, and sealed but for its
+ * name; see `replaceSnapshot` for the order. Backing files that lie here already are read again, and replaced where they are damaged.
+ * @throws NoSuchSnapshot, SnapshotDamaged (the source is), CaptureDamaged (the copy is), Busy
+ */
+export async function healSnapshot(
+  place: StorePlace,
+  found: StoredSnapshot,
+  source: SnapshotContent,
+  options: ImageWorkOptions,
+): Promise<Manifest> {
+  const { guest } = requireOrdinary(source.manifest);
+  const damaged = await findSnapshot(place, found.snapshot);
+  requireStill(place.name, found, damaged);
+  const manifest = withMarksOf(damaged, source.manifest);
+  const arriving = { manifest, files: filesOf(source), rereads: true };
+  return await withArrived(place, guest, arriving, options, async (incoming, draft) => {
+    const healed = await makeWhole(place, incoming, draft, options.signal);
+    await replaceSnapshot(place, damaged, incoming.directory);
+    return healed;
+  });
+}
+
+/** A pin is in every store: what is pinned in one of the two stays so. Its owner is the damaged one's, as far as that tells. */
+export function withMarksOf(damaged: StoredSnapshot, manifest: Manifest): Manifest {
+  const pinned = manifest.pinned || (isSound(damaged) && damaged.manifest.pinned);
+  const owner = ownerOf(damaged) ?? manifest.owner;
+  return amended(manifest, { pinned, ...(owner && { owner }) });
+}
+
+interface Arriving {
+  manifest: Manifest;
+  files: AsyncIterable<ArrivingFile> | Iterable<ArrivingFile>;
+  /** Whether backing files that are there already are read again, and replaced where they are damaged. */
+  rereads: boolean;
+}
+
+/** Lets `use` make a snapshot of what has arrived; when anything fails, nothing of it is left. */
+async function withArrived(
+  place: StorePlace,
+  guest: string,
+  { manifest, files, rereads }: Arriving,
+  options: ImageWorkOptions,
+  use: (incoming: Incoming, draft: SealDraft) => Promise<Manifest>,
+): Promise<Manifest> {
+  await discardLeftovers(place, guest);
+  const incoming = await makeIncoming(place, guest, manifest.job);
   try {
     const arrived = new Map<string, SealDisk>();
     for await (const file of files) {
-      if (file.kind === 'backing') await takeBacking(place, incoming, manifest, file, options);
+      if (file.kind === 'backing') await takeBacking(place, incoming, manifest, file, rereads, options);
       else arrived.set(file.file, await takeDisk(incoming, manifest, file, options));
     }
     const disks = manifest.disks.map(
       ({ file }) => arrived.get(file) ?? refuse(manifest, `${file} is missing`),
     );
     const { checksum: _, ...facts } = manifest;
-    return await sealSnapshot(place, incoming, { ...facts, disks }, options.signal);
+    return await use(incoming, { ...facts, disks });
   } catch (error) {
     // The first failure is the one that counts; the next receive or `recover` removes what is left.
     await discardIncoming(incoming).catch(() => {});
@@ -87,13 +143,14 @@ async function takeBacking(
   incoming: Incoming,
   manifest: Manifest,
   { file, open: openIt, comesBy }: ArrivingFile,
+  rereads: boolean,
   options: ImageWorkOptions,
 ): Promise<void> {
   const disk = manifest.disks.find(({ backing }) => backing?.file === file);
   if (disk?.backing === undefined) return refuse(manifest, `it has no backing file ${file}`);
   const { device, backing } = disk;
   const stored = storedFile(manifest, backing, openIt);
-  const isTaken = await receiveBackingFile(place, incoming, { device, backing, stored }, options);
+  const isTaken = await receiveBackingFile(place, incoming, { device, backing, stored, rereads }, options);
   if (!isTaken && comesBy) await checkStoredFile(stored, options);
 }
 

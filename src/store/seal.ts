@@ -38,6 +38,21 @@ export async function sealSnapshot(
   signal: AbortSignal | undefined,
 ): Promise<Manifest> {
   const target = targetOf(place, incoming, draft);
+  const manifest = await makeWhole(place, incoming, draft, signal);
+  await publish(place, incoming.directory, target, draft.snapshot);
+  return manifest;
+}
+
+/**
+ * Steps 1 and 2: the incoming copy is whole and durable, but for the name under which it is listed.
+ * @throws CaptureDamaged, Internal
+ */
+export async function makeWhole(
+  place: StorePlace,
+  incoming: Incoming,
+  draft: SealDraft,
+  signal: AbortSignal | undefined,
+): Promise<Manifest> {
   await requireOnlyDisks(incoming, draft);
   const disks: ManifestDisk[] = [];
   for (const disk of draft.disks) {
@@ -48,7 +63,6 @@ export async function sealSnapshot(
   await writeNewFile(join(incoming.directory, manifestName), readableText(manifest));
   await syncDirectory(incoming.directory);
   signal?.throwIfAborted();
-  await publish(place, incoming.directory, target, draft.snapshot);
   return manifest;
 }
 

@@ -57,6 +57,14 @@ export interface Store {
    */
   receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest>;
   /**
+   * Puts a copy of a snapshot that lies elsewhere in the place of a damaged one, which goes to the trash. It is proven before: read
+   * back against its manifest. Killed at any instant, the damaged one is listed or the healed one, never none and never both. Its pin
+   * and its owner stay.
+   * @param found the damaged one, which MUST be found so once more
+   * @throws NoSuchSnapshot, SnapshotChanged, SnapshotDamaged (the source is), Busy
+   */
+  heal(found: StoredSnapshot, source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest>;
+  /**
    * First half of a removal: in no list any more, durably. The store itself MUST find the snapshot as it was found, of the same owner
    * and job, right before it goes: whoever removes has the lock of this guest's part, and proved by what was found that it is his.
    * @throws NoSuchSnapshot, SnapshotChanged (it is another's by now; nothing was removed)

@@ -3,6 +3,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { ensureDirectory, renameToNewName, syncDirectory } from '../image/durable-file.js';
+import { renameExchange } from '../image/linux-calls.js';
 import { HeldDirectory } from '../path/held-directory.js';
 import { unlessRead } from './hold.js';
 import {
@@ -38,6 +39,31 @@ export async function trashSnapshot(
     await requireOnlyOurs(stored);
     const directory = await moveAside(place, stored.directory, stored.snapshot);
     return { snapshot: stored.snapshot, directory };
+  });
+}
+
+/**
+ * Puts a whole copy in the place of a damaged one, which goes to the trash. The whole one MUST be durable, and proven, before, under
+ * a name that no list shows; the two MUST change places at one instant, so that at every instant the one or the other is listed,
+ * never none and never both; and that MUST be durable before the damaged one is in the trash, or anybody is told.
+ * @param whole path of the whole copy, in the directory of the damaged one
+ * @throws Busy while the damaged one is being read, NotOurs when something else lies in it, NoSuchSnapshot
+ */
+export async function replaceSnapshot(
+  place: StorePlace,
+  damaged: StoredSnapshot,
+  whole: string,
+): Promise<void> {
+  const { snapshot, directory: path } = damaged;
+  await unlessRead(damaged, async () => {
+    await requireOnlyOurs(damaged);
+    await renameExchange(whole, path).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EINVAL') throw error;
+      const problem = `its filesystem can't exchange two names, so that ${snapshot} can't be brought back there`;
+      throw new UmlsnapError('StoreUnusable', { store: place.name, path: place.path, problem }, error);
+    });
+    await syncDirectory(dirname(path));
+    await moveAside(place, whole, snapshot);
   });
 }
 

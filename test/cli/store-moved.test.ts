@@ -33,7 +33,7 @@ test('a store is known by its marker wherever it is moved, and what took its pla
     const { manifest } = await sealSparse(old, snapshot);
     await withHistory(async (history) => {
       await history.rememberStore('local', id);
-      await history.recordSnapshot(recordOf('local', manifest));
+      await history.recordSnapshot(recordOf('local', manifest, 'own'));
     });
     await rename(join(dir, 'old'), join(dir, 'new'));
     await place(join(dir, 'new'));

@@ -19,6 +19,8 @@ interface MadeStore {
   again(): Store;
   /** Done once it is made. */
   prepared?(): Promise<void>;
+  /** Spoils some of what this snapshot's bytes are read from. */
+  damage(snapshot: string): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -209,6 +211,27 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       expect(await verdict(older)).toMatchObject({ ok: true });
       expect((await store.amend(now, { owner: ours })).owner).toEqual(ours);
       expect(await names('debian')).toEqual([newer, older]);
+    });
+
+    test('brings a damaged snapshot back from a sound copy, listed once, with its pin, and its backing file', async () => {
+      await made.damage(pair);
+      expect(await verdict(pair)).toMatchObject({ ok: false });
+      await pinIn(store, pair, true);
+      const damaged = await store.read(pair);
+      const tampered = await tamperedIn(source, pair, await makeTempDir(dir));
+      await expect(store.heal(damaged, tampered, {})).rejects.toMatchObject({ code: 'SnapshotDamaged' });
+      expect(await names('pair')).toEqual([newerPair, pair]);
+      const healed = await store.heal(damaged, await contentIn(source, pair), {});
+      expect(await names('pair')).toEqual([newerPair, pair]);
+      expect((await soundIn(made.again(), pair)).manifest).toEqual(healed);
+      expect(healed.pinned).toBe(true);
+      expect([await verdict(pair), await verdict(newerPair)]).toMatchObject([{ ok: true }, { ok: true }]);
+      await made.again().emptyTrash();
+      await restore(pair);
+      const absent = { ...damaged, snapshot: 'pair@20261123T031500Z' };
+      const none = store.heal(absent, await contentIn(source, pair), {});
+      await expect(none).rejects.toMatchObject({ code: 'NoSuchSnapshot' });
+      await pinIn(store, pair, false);
     });
 
     test('has a removed snapshot in no list, and the one that shares its backing file stays whole', async () => {

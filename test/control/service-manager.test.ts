@@ -93,7 +93,7 @@ describe('a service manager is told', () => {
       manager.stopping('b');
       return problems;
     };
-    expect(problemsAt(scene.path('gone'))).toEqual(['ENOENT: sendto']);
+    expect(problemsAt(scene.path('gone'))).toEqual(['there is no such file or directory']);
     expect(problemsAt(`/${'x'.repeat(200)}`)).toEqual([expect.stringContaining('too long')]);
   });
 

@@ -67,6 +67,16 @@ async function storeOfArchives(from: DirectoryStore): Promise<void> {
   await archives.prepare(null);
   step('archive');
   await archives.receive(await contentIn(from, snapshot));
+  step('healed');
+  const healed = new DirectoryStore({ name: 'healed', path: join(dir, 'healed') });
+  await healed.prepare(null);
+  const content = await contentIn(from, snapshot);
+  await healed.receive(content);
+  step('heal');
+  await healed.heal(await healed.read(snapshot), content);
+  step('archive-heal');
+  await archives.heal(await archives.read(snapshot), content, {});
+  await archives.emptyTrash();
   step('archive-pin');
   await pinIn(archives, snapshot, true);
   step('archive-adopt');

@@ -19,6 +19,7 @@ if (why !== undefined) console.warn(`SKIPPED: the order of the calls that make t
 
 const taken = '20261121T031500Z';
 const incoming = 'store/debian/.incoming-job-1';
+const healing = 'healed/debian/.incoming-job-1';
 
 /** Of each step, by its name in `lasting-steps-child`, the rule and then the calls. */
 const rules: Record<string, string> = {
@@ -83,6 +84,32 @@ const rules: Record<string, string> = {
     fsync archives/debian/.incoming-*
     rename archives/debian/.incoming-* archives/debian/${taken}.tar
     fsync archives/debian`,
+  heal: `a healed copy is whole and durable before it takes the place of the damaged one, and that before the damaged one is in the trash
+    fsync healed
+    mkdir ${healing}
+    fsync healed
+    fsync ${healing}/ubd0.img
+    fsync ${healing}/ubd1.cow
+    fsync ${healing}/manifest.json
+    fsync ${healing}
+    rename ${healing} healed/debian/${taken}
+    fsync healed/debian
+    mkdir healed/.trash
+    fsync healed
+    rename ${healing} healed/.trash/debian@${taken}.*
+    fsync healed/.trash
+    fsync healed/debian`,
+  'archive-heal': `a healed archive is durable before it takes the place of the damaged one, and that before the damaged one is in the trash
+    fsync archives/debian/.incoming-*
+    fsync archives/debian/.incoming-*
+    rename archives/debian/.incoming-* archives/debian/${taken}.tar
+    fsync archives/debian
+    mkdir archives/.trash
+    fsync archives
+    rename archives/debian/.incoming-* archives/.trash/debian@${taken}.*
+    fsync archives/.trash
+    fsync archives/debian
+    unlink archives/.trash/debian@${taken}.*`,
   'archive-pin': `the mark of a pinned archive is durable
     fsync archives/debian`,
   'archive-adopt': `the mark of an adopted archive is durable
@@ -91,7 +118,6 @@ const rules: Record<string, string> = {
     rename archives/debian/${taken}.owner=${markOf(theirs)} archives/debian/${taken}.owner=${markOf(ours)}
     fsync archives/debian`,
   'archive-trash': `an archive is in the trash, durably, before its pin goes
-    mkdir archives/.trash
     fsync archives
     rename archives/debian/${taken}.tar archives/.trash/debian@${taken}.*
     fsync archives/.trash

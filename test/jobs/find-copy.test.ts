@@ -73,7 +73,7 @@ test('latest is the one before where no copy of the newest is sound; by its name
   expect(await found({ name: 'web@latest' })).toEqual([older, 'local']);
   const [code, text = ''] = await found({ name: newer });
   expect(code).toBe('SnapshotDamaged');
-  for (const part of ['in store local: its last verification', 'in store archive: ', '--store archive'])
+  for (const part of ['in store local, its last verification', 'in store archive, ', '--store archive'])
     expect(text).toContain(part);
   // Its bytes are as they were captured: it may be all that there is.
   expect(await found({ name: newer, store: 'archive' })).toEqual([newer, 'archive']);

@@ -120,7 +120,7 @@ it.skipIf(noLoop !== undefined).each<[string, (path: string) => Store]>([
         () => pinIn(store, snapshot, true),
         () => trashIn(store, snapshot),
       ]) {
-        const refused = refusal(mountPoint, 'StoreUnusable', /read-only file system/);
+        const refused = refusal(mountPoint, 'StoreUnusable', /the filesystem is read-only/);
         await expect(write()).rejects.toMatchObject(refused);
       }
       expect(await expectAllWhole(store)).toEqual([snapshot]);

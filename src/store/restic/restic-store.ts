@@ -4,18 +4,19 @@ import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import { requirePlainName } from '../layout.js';
-import { amended, type Manifest } from '../manifest.js';
-import { requireOrdinary } from '../receive.js';
+import { type Manifest, amended } from '../manifest.js';
+import { requireOrdinary, withMarksOf } from '../receive.js';
 import type { Amendment, SnapshotContent, Store } from '../store.js';
 import { onStore } from '../store-failure.js';
-import { requireSound, type SoundSnapshot, type StoredSnapshot } from '../stored-snapshots.js';
+import { type SoundSnapshot, type StoredSnapshot, requireSound } from '../stored-snapshots.js';
+import { backingFile, checkStoredFile, diskFile } from '../stored-file.js';
 import { backUp } from './back-up.js';
 import { type HandOver, withHandOver } from './hand-over.js';
 import { backingPath, diskPath, type Look, lookAtEntry } from './look-at-entry.js';
 import { ManifestCache } from './manifest-cache.js';
 import { findRepository, prepareRepository } from './prepare-repository.js';
 import { type Held, idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
-import { listEntries, ownerTags, pinnedTag } from './restic-entries.js';
+import { listEntries, ownerTags, pinnedTag, type ResticEntry } from './restic-entries.js';
 import { failureOf, inOneLine } from './restic-failure.js';
 import { damageAfterPatience, resticImage } from './restic-image.js';
 import { defaultPatience, type PatienceLimits } from './restic-patience.js';
@@ -105,13 +106,35 @@ export class ResticStore implements Store {
   async receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
     requireOrdinary(source.manifest);
     await this.#on(() => this.#refuseExisting(source.manifest, options.signal));
-    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
-    const staging = { name: this.name, path: this.#staging };
-    return await onStore(staging, neededBytes, () =>
-      withHandOver(this.#work, source, options, (handOver) =>
-        this.#on(() => this.#takeOver(source.manifest, handOver, options)),
-      ),
-    );
+    await this.#store(source, options);
+    return source.manifest;
+  }
+
+  /**
+   * The order is the promise: restic's new snapshot MUST be whole, and every file of it read back, before the old ones of the same name
+   * are forgotten; until then all of them are one snapshot of ours, read from the first that is whole. What restic holds of a
+   * content already it does not store again, though it may be what is damaged: then its index is made anew of what there is, so that
+   * it stores what is gone.
+   */
+  async heal(found: StoredSnapshot, source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
+    const { snapshot, guest } = found;
+    requireOrdinary(source.manifest);
+    const damaged = await this.#on(() => this.#catalogue.findAgain(found));
+    const manifest = withMarksOf(damaged.stored, source.manifest);
+    const whole = { ...source, manifest };
+    let id = await this.#storeProven(whole, options);
+    if (id === undefined) {
+      await this.#on(() =>
+        this.#restic.run(['rebuild-index', '--quiet'], { signal: options.signal, mayBeSilent: true }),
+      );
+      id = await this.#storeProven(whole, options);
+    }
+    if (id === undefined)
+      throw this.#unusable(
+        `restic goes on giving out damaged data for ${snapshot}: find out what is damaged with restic's own \`check --read-data\``,
+      );
+    await this.#on(() => this.#catalogue.forget(guest, idsOf(damaged)));
+    return manifest;
   }
 
   /**
@@ -202,19 +225,55 @@ export class ResticStore implements Store {
 
   /**
    * No lock of ours reaches another host: of two that took one name at the same time, each that sees the other's MUST give up its own.
+   * One of the same owner is what is being healed.
    * @throws SnapshotExists
    */
-  async #refuseTwin({ snapshot, guest }: Manifest, id: string): Promise<void> {
+  async #refuseTwin({ snapshot, guest, owner }: Manifest, id: string): Promise<void> {
     const entries = await listEntries(this.#restic, guest);
-    if (entries.some((entry) => entry.snapshot === snapshot && !entry.id.startsWith(id)))
-      throw this.#exists(snapshot);
+    const isTwin = (entry: ResticEntry) => entry.snapshot === snapshot && entry.owner?.id !== owner?.id;
+    if (entries.some((entry) => isTwin(entry) && !entry.id.startsWith(id))) throw this.#exists(snapshot);
   }
 
   #exists(snapshot: string): UmlsnapError {
     return new UmlsnapError('SnapshotExists', { store: this.name, snapshot });
   }
 
-  async #takeOver(manifest: Manifest, handOver: HandOver, options: ImageWorkOptions): Promise<Manifest> {
+  /** @returns the id of restic's new snapshot; undefined: it can't be read back, and is forgotten */
+  async #storeProven(source: SnapshotContent, options: ImageWorkOptions): Promise<string | undefined> {
+    const { snapshot, guest, disks } = source.manifest;
+    const id = await this.#store(source, options);
+    const image = (path: string, sizeBytes: number) =>
+      resticImage(this.#restic, { snapshot, id, path, sizeBytes });
+    try {
+      for (const disk of disks) {
+        const file = diskFile(source, disk);
+        const open = async () => image(diskPath(file.file), file.sizeBytes);
+        await this.#on(() => checkStoredFile({ ...file, open }, options));
+        if (disk.backing === undefined) continue;
+        const backing = backingFile(source, disk.backing);
+        const openBacking = async () => image(backingPath(backing.file), backing.sizeBytes);
+        await this.#on(() => checkStoredFile({ ...backing, open: openBacking }, options));
+      }
+      return id;
+    } catch (error) {
+      await this.#catalogue.forget(guest, [id]).catch(() => {});
+      if (isError(error, 'SnapshotDamaged')) return undefined;
+      throw error;
+    }
+  }
+
+  /** @returns the id of restic's snapshot, maybe only the beginning of it */
+  async #store(source: SnapshotContent, options: ImageWorkOptions): Promise<string> {
+    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
+    const staging = { name: this.name, path: this.#staging };
+    return await onStore(staging, neededBytes, () =>
+      withHandOver(this.#work, source, options, (handOver) =>
+        this.#on(() => this.#takeOver(source.manifest, handOver, options)),
+      ),
+    );
+  }
+
+  async #takeOver(manifest: Manifest, handOver: HandOver, options: ImageWorkOptions): Promise<string> {
     const { snapshot, guest } = manifest;
     const { id, isComplete } = await backUp(this.#restic, manifest, handOver, options);
     try {
@@ -225,7 +284,7 @@ export class ResticStore implements Store {
       if (look.is === 'whole' && look.manifest.checksum === manifest.checksum) {
         await this.#refuseTwin(manifest, id);
         await this.#catalogue.remember(look.tree, look.manifest);
-        return manifest;
+        return id;
       }
       const what = look.is === 'incomplete' ? `${look.missing} is missing` : 'its manifest reads differently';
       throw this.#unusable(`what restic made of ${snapshot} is not what it was given: ${what}`);

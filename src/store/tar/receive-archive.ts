@@ -7,12 +7,21 @@ import { ensureDirectory, renameToNewName, syncDirectory } from '../../image/dur
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import { guestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
 import type { Manifest } from '../manifest.js';
-import { requireOrdinary } from '../receive.js';
+import { requireOrdinary, withMarksOf } from '../receive.js';
 import type { SnapshotContent } from '../store.js';
-import { archivePath, findArchives, findIncoming, incomingPrefix } from './archive-layout.js';
+import { isSound, requireStill, type StoredSnapshot } from '../stored-snapshots.js';
+import { replaceSnapshot } from '../trash.js';
+import {
+  archivePath,
+  compressionOfPath,
+  findArchives,
+  findIncoming,
+  incomingPrefix,
+} from './archive-layout.js';
 import { appendTail, digestForTail } from './archive-tail.js';
 import { checkWritten } from './check-archive.js';
 import { removeMarks } from './marks.js';
+import { findArchive } from './stored-archives.js';
 import { writeArchive } from './write-archive.js';
 import { isZstdThere } from './zstd-program.js';
 
@@ -38,20 +47,57 @@ export async function receiveArchive(
   for (const leftover of await findIncoming(place, guest)) await rm(leftover, { force: true });
   const compression = wanted === 'zstd' && !(await isZstdThere()) ? 'gzip' : wanted;
   await withIncoming(place, guest, async (file, incoming) => {
-    await writeArchive(source, { fd: file.fd, compression }, options);
-    // Side by side: each of them alone would wait for the disk or for one processor.
-    const digest = await allOf(
-      digestForTail(file, compression, options),
-      requireReadable(place, incoming, compression, manifest, options),
-      file.sync(),
-    );
-    await appendTail(file, compression, digest);
-    await file.sync();
-    options.signal?.throwIfAborted();
+    await writeWhole(place, source, { file, incoming, compression }, options);
     await removeMarks(place, guest, name);
     await publish(place, incoming, archivePath(place, guest, name, compression), manifest.snapshot);
   });
   return manifest;
+}
+
+/**
+ * Puts an archive of a snapshot that lies elsewhere in the place of a damaged one: whole, durable and read again, as any other, then
+ * by `replaceSnapshot`. It keeps the name, and so the compression; its marks are left as they are.
+ * @throws NoSuchSnapshot, SnapshotDamaged (the source is), StoreUnusable, Busy
+ */
+export async function healArchive(
+  place: StorePlace,
+  found: StoredSnapshot,
+  source: SnapshotContent,
+  options: ImageWorkOptions,
+): Promise<Manifest> {
+  const { snapshot } = found;
+  const { guest } = requireOrdinary(source.manifest);
+  const damaged = await findArchive(place, snapshot);
+  requireStill(place.name, found, damaged);
+  const compression = compressionOfPath(damaged.directory);
+  for (const leftover of await findIncoming(place, guest)) await rm(leftover, { force: true });
+  const manifest = withMarksOf(damaged, source.manifest);
+  await withIncoming(place, guest, async (file, incoming) => {
+    await writeWhole(place, { ...source, manifest }, { file, incoming, compression }, options);
+    await replaceSnapshot(place, damaged, incoming);
+  });
+  const healed = await findArchive(place, snapshot);
+  if (isSound(healed)) return healed.manifest;
+  throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: healed.damaged });
+}
+
+/** Step 1: all of the archive, durable, and read again. */
+async function writeWhole(
+  place: StorePlace,
+  source: SnapshotContent,
+  { file, incoming, compression }: { file: FileHandle; incoming: string; compression: Compression },
+  options: ImageWorkOptions,
+): Promise<void> {
+  await writeArchive(source, { fd: file.fd, compression }, options);
+  // Side by side: each of them alone would wait for the disk or for one processor.
+  const digest = await allOf(
+    digestForTail(file, compression, options),
+    requireReadable(place, incoming, compression, source.manifest, options),
+    file.sync(),
+  );
+  await appendTail(file, compression, digest);
+  await file.sync();
+  options.signal?.throwIfAborted();
 }
 
 /** Lets `use` write a file that no list shows; when it fails, nothing is left of it. */

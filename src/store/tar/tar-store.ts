@@ -17,7 +17,7 @@ import { deleteTrash, type Trashed, trashSnapshot } from '../trash.js';
 import { archiveBytes } from './archive-layout.js';
 import { openEntry } from './open-entry.js';
 import { markOwner, markPin, removeMarks } from './marks.js';
-import { receiveArchive } from './receive-archive.js';
+import { healArchive, receiveArchive } from './receive-archive.js';
 import { findArchive, listArchives } from './stored-archives.js';
 
 /**
@@ -91,6 +91,12 @@ export class TarStore implements Store {
   async receive(source: SnapshotContent, options: ImageWorkOptions = {}): Promise<Manifest> {
     const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
     return this.#on(neededBytes, () => receiveArchive(this.#place, this.#compression, source, options));
+  }
+
+  /** See `Store`, and `healArchive`. */
+  async heal(found: StoredSnapshot, source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
+    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
+    return this.#on(neededBytes, () => healArchive(this.#place, found, source, options));
   }
 
   /** First half of a removal. @throws NoSuchSnapshot, SnapshotChanged, Busy */

@@ -1,0 +1,114 @@
+import { explainError } from '../src/error-text.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
+import type { SnapshotRecord } from '../src/history/records.js';
+import { recordOf } from '../src/snapshot/describe-snapshot.js';
+import type { Manifest } from '../src/store/manifest.js';
+import type { Store } from '../src/store/store.js';
+import { isSound } from '../src/store/stored-snapshots.js';
+import { type CopyHouse, type CopyIndex, findCopies, type JudgedCopy, readingCopy } from './find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from './find-snapshot.js';
+import { storeLocks } from './guest-locks.js';
+
+export interface HealHouse extends CopyHouse<Store> {
+  history: (CopyIndex & HealHistory) | UmlsnapError;
+  stateDirectory: string;
+}
+
+interface HealHistory {
+  forgetFindings(store: string, snapshot: string): Promise<void>;
+  recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
+}
+
+export type Healed =
+  | { type: 'healed'; from: string }
+  /** Why it is as damaged as before, for people. */
+  | { type: 'notHealed'; why: string };
+
+/**
+ * Brings a damaged copy of a snapshot back from a sound one in another store, the first in the order of the config that can be read.
+ * The new copy MUST be durable in the place of the damaged one before the history speaks of it; what was found of the damaged one
+ * MUST be gone before its verification is recorded; the deletion comes last.
+ * @throws the signal's reason; HistoryUnusable, HistoryLocked
+ */
+export async function healCopy(
+  { store, stored }: { store: Store; stored: JudgedCopy['stored'] },
+  job: string,
+  house: HealHouse,
+  signal: AbortSignal,
+): Promise<Healed> {
+  const { history, stateDirectory } = house;
+  const { snapshot, guest } = stored;
+  const { copies } = await findCopies(house, { name: snapshot });
+  const whose = copies.find((copy) => copy.store.name === store.name)?.ownership.type;
+  if (whose !== 'own') return { type: 'notHealed', why: 'it is not known to be ours' };
+  const sources = copies.filter(
+    (copy) =>
+      copy.store.name !== store.name && copy.soundness.type === 'sound' && isSameContent(copy, stored),
+  );
+  let why = 'no other store has a sound copy of it';
+  for (const source of sources) {
+    signal.throwIfAborted();
+    try {
+      const locks = await storeLocks(stateDirectory, store.path, guest);
+      const what = `Guest ${guest} in store ${store.name}`;
+      const holder = `umlsnap verify --heal (pid ${process.pid})`;
+      await withLocks({ locks, what, holder, wait: true, signal }, async () => {
+        const manifest = await healFrom(source, { store, stored }, house, signal);
+        await record(history, store, manifest, job);
+        await store.emptyTrash();
+      });
+      return { type: 'healed', from: source.store.name };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
+      why = explainError(error);
+      // The next one may be better; of what is wrong with the store that it goes into, none is.
+      if (!isError(error, 'SnapshotDamaged')) break;
+    }
+  }
+  return { type: 'notHealed', why };
+}
+
+async function healFrom(
+  source: JudgedCopy<Store>,
+  into: { store: Store; stored: JudgedCopy['stored'] },
+  house: HealHouse,
+  signal: AbortSignal,
+): Promise<Manifest> {
+  const rows = await recordedRows(house.history, source.stored.guest);
+  return await readingCopy(house, source, () =>
+    whileReading(source, () => into.store.heal(into.stored, restoreSourceOf(source, rows), { signal })),
+  );
+}
+
+async function record(
+  history: HealHouse['history'],
+  store: Store,
+  manifest: Manifest,
+  job: string,
+): Promise<void> {
+  if (history instanceof UmlsnapError) return;
+  const { snapshot } = manifest;
+  await history.forgetFindings(store.name, snapshot);
+  await history.recordSnapshot(recordOf(store.name, manifest, 'own', await store.storedBytesOf(manifest)));
+  await history.recordVerification({
+    ...{
+      snapshot,
+      store: store.name,
+      job,
+      verifiedAt: new Date().toISOString(),
+      result: 'ok',
+      problem: null,
+    },
+    ...{ readBytes: 0, filesystems: [] },
+  });
+}
+
+/** What has the same name and other disks is another snapshot. Of one whose manifest can't be read, nobody can tell. */
+function isSameContent({ stored: one }: JudgedCopy, other: JudgedCopy['stored']): boolean {
+  if (!isSound(one) || !isSound(other)) return isSound(one);
+  const sums = ({ manifest }: typeof one) =>
+    manifest.disks.map(({ device, sha256 }) => `${device} ${sha256}`).join();
+  return sums(one) === sums(other);
+}

@@ -1,0 +1,61 @@
+import { createInterface } from 'node:readline/promises';
+import { planRemoval, type Removal, type RemoveWish, remove } from '../../jobs/remove.js';
+import { UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { type Context, configOf } from './context.js';
+import { formatBytes } from './format.js';
+import { reportSummary, sayProgress, tell } from './output.js';
+import { withStartedHouse } from './start.js';
+
+/** `umlsnap remove NAME`: deletes a snapshot on purpose; asks on a terminal, and needs `--yes` elsewhere. */
+export async function removeVerb(
+  context: Context,
+  name: string,
+  options: { store?: string; yes?: boolean; force?: boolean },
+): Promise<ExitCode> {
+  const { store, yes = false, force = false } = options;
+  const config = await configOf(context);
+  return await withStartedHouse(config, async (house) => {
+    const wish: RemoveWish = { name, store, force };
+    const removal = await planRemoval(house, wish);
+    if (!yes && !(await isMeant(removal))) {
+      tell(context.output, 'Nothing was removed.');
+      return exitCodes.done;
+    }
+    const summary = await remove(house, { ...wish, name: removal.snapshot });
+    const { removed, keptIn } = summary as typeof summary & {
+      removed: { store: string }[];
+      keptIn: string[];
+    };
+    for (const one of removed)
+      tell(context.output, `${removal.snapshot} was removed from store ${one.store}.`);
+    if (removed.length > 0 && keptIn.length > 0)
+      tell(
+        context.output,
+        `It is still in ${keptIn.join(', ')}: the next backup may carry it from there again.`,
+      );
+    return reportSummary(context.output, summary);
+  });
+}
+
+/** Shows what goes, and asks. @throws Usage where nobody can be asked */
+async function isMeant({ snapshot, copies, keptIn, away }: Removal): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY)
+    throw new UmlsnapError('Usage', {
+      problem: `Nobody can be asked here: umlsnap remove ${snapshot} --yes.`,
+    });
+  for (const { store, storedBytes } of copies)
+    sayProgress(
+      `${snapshot} in store ${store}: ${storedBytes === null ? 'damaged' : formatBytes(storedBytes)}`,
+      false,
+    );
+  if (keptIn.length > 0) sayProgress(`It stays in ${keptIn.join(', ')}.`, false);
+  for (const why of away) sayProgress(why, false);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question('Remove it for good? [y/N] ');
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    terminal.close();
+  }
+}

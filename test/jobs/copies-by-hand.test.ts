@@ -1,0 +1,134 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type RemoveWish, remove } from '../../jobs/remove.js';
+import { verify } from '../../jobs/verify.js';
+import type { VerifyWish } from '../../jobs/verify-targets.js';
+import { type House, withHouse } from '../../src/compose.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { UmlsnapError } from '../../src/errors.js';
+import { recordOf } from '../../src/snapshot/describe-snapshot.js';
+import type { DirectoryStore } from '../../src/store/directory-store.js';
+import { flipByte } from '../store/capture-of-tests.js';
+import { storeAt } from '../store/fresh-store.js';
+import { contentIn, sealSparse } from '../store/sparse-snapshots.js';
+import { pinIn } from '../store/capture-of-tests.js';
+import { verdictOf } from '../store/tar/archive-scene.js';
+import { Scene } from '../support/scene.js';
+
+/** What people do to copies: bring one back from another, and remove one on purpose. */
+
+const [older, newer] = ['web@20261120T000000Z', 'web@20261121T000000Z'] as const;
+const { signal } = new AbortController();
+let scene: Scene;
+let local: DirectoryStore;
+beforeEach(async () => {
+  scene = new Scene({ guest: null });
+  await scene.build();
+  const stores = {
+    local: { type: 'directory', path: scene.path('local') },
+    archive: { type: 'tar', path: scene.path('archive'), compression: 'none' },
+  };
+  const web = { mconsole: '/nowhere', disks: { ubd0: scene.path('web.img') }, store: ['local', 'archive'] };
+  await scene.configure({ web }, { stores });
+  await scene.own();
+  local = storeAt(scene.path('local'));
+  await inHouse(async ({ history, stores: all }) => {
+    for (const store of all.filter(({ name }) => !name.includes('/')))
+      await history.rememberStore(store.name, (await store.prepare(null)).id);
+    for (const snapshot of [older, newer]) {
+      await history.recordSnapshot(recordOf('local', (await sealSparse(local, snapshot)).manifest, 'own'));
+      const archive = all.find(({ name }) => name === 'archive');
+      const kept = await archive?.receive(await contentIn(local, snapshot), {});
+      if (kept) await history.recordSnapshot(recordOf('archive', kept, 'own'));
+    }
+  });
+});
+afterEach(() => scene.remove());
+
+const inHouse = async <T>(use: (house: House) => Promise<T>) =>
+  await withHouse(await loadConfig(scene.config), use);
+const spoil = (snapshot: string) => flipByte(join(scene.path('local'), ...snapshot.split('@'), 'ubd0.img'));
+const spoilArchive = (snapshot: string) =>
+  flipByte(`${join(scene.path('archive'), ...snapshot.split('@'))}.tar`, 0.5);
+const listed = () =>
+  inHouse(async ({ stores }) =>
+    Promise.all(['local', 'archive'].map((name) => stores.find((store) => store.name === name)?.list())),
+  );
+const namesIn = async () =>
+  (await listed()).map((copies = []) => copies.map(({ snapshot }) => snapshot.slice(4, 12)));
+const healed = (wish: VerifyWish = { of: 'guest', guest: 'web' }) =>
+  inHouse((house) => verify(wish, house, { signal, heals: house }));
+const found = () => inHouse(async ({ history }) => (await history.badFindings({})).verifications);
+const codeOf = (error: unknown) => (error instanceof UmlsnapError ? error.code : error);
+const removed = (wish: Partial<RemoveWish> = {}) =>
+  inHouse(async (house) =>
+    remove(house, { name: older, store: undefined, force: false, ...wish }).then(
+      ({ error, status }) => error?.code ?? status,
+      codeOf,
+    ),
+  );
+
+test('a verification that heals brings what it finds damaged back from the other store, whichever of the two it is', async () => {
+  await spoil(older);
+  await spoilArchive(newer);
+  await inHouse((house) => verify({ of: 'guest', guest: 'web' }, house, { signal }));
+  expect(await found()).toHaveLength(2);
+  const summary = await healed();
+  const back = [
+    { snapshot: newer, store: 'archive', from: 'local' },
+    { snapshot: older, store: 'local', from: 'archive' },
+  ];
+  expect(summary).toMatchObject({ status: 'warning', error: null, damaged: 2, problems: [] });
+  expect(summary.healed).toEqual(expect.arrayContaining(back));
+  expect(await found()).toEqual([]);
+  expect(await verdictOf(local, older)).toMatchObject({ ok: true });
+  expect(await namesIn()).toEqual([
+    ['20261121', '20261120'],
+    ['20261121', '20261120'],
+  ]);
+  for (const store of ['local', 'archive']) expect(await readdir(scene.path(store, '.trash'))).toEqual([]);
+  // The history knows the new manifests: nobody takes them for forged.
+  expect(await healed()).toMatchObject({ status: 'success', ok: 4 });
+});
+
+test('without a sound copy elsewhere it says so, and leaves what is there', async () => {
+  await spoil(older);
+  await spoilArchive(older);
+  const summary = await healed({ of: 'snapshot', snapshot: older });
+  expect(summary).toMatchObject({
+    status: 'failed',
+    error: { code: 'SnapshotDamaged' },
+    damaged: 2,
+    healed: [],
+  });
+  expect(summary.warnings.join()).toContain('was not brought back');
+  expect((await namesIn())[0]).toEqual(['20261121', '20261120']);
+});
+
+test('a removal takes a snapshot out of every store, or of one, with the reason in the history', async () => {
+  expect(await removed({ store: 'archive' })).toBe('success');
+  expect(await namesIn()).toEqual([['20261121', '20261120'], ['20261121']]);
+  expect(await removed()).toBe('success');
+  expect(await namesIn()).toEqual([['20261121'], ['20261121']]);
+  const [job] = await inHouse(({ history }) => history.jobs({ guest: 'web' }));
+  expect(job).toMatchObject({ kind: 'remove', status: 'success' });
+  expect(await inHouse(({ history }) => history.snapshots({ guest: 'web' }))).toHaveLength(2);
+  expect(await removed()).toBe('NoSuchSnapshot');
+});
+
+test('a pinned snapshot, and the last sound one of its guest, are not removed without force', async () => {
+  await pinIn(local, older, true);
+  expect(await removed()).toBe('SnapshotPinned');
+  expect(await removed({ force: true })).toBe('success');
+  // A damaged one is no loss, and its other copy is then the last.
+  await spoil(newer);
+  await healedNothing();
+  expect(await removed({ name: newer, store: 'local' })).toBe('success');
+  expect(await removed({ name: newer })).toBe('LastSoundSnapshot');
+  expect(await namesIn()).toEqual([[], ['20261121']]);
+  expect(await removed({ name: newer, force: true })).toBe('success');
+});
+
+/** A verification alone. */
+const healedNothing = () => inHouse((house) => verify({ of: 'guest', guest: 'web' }, house, { signal }));
