@@ -32,7 +32,7 @@ const putRight = 'Put that right, and try again.';
 const backUpAgain = 'Back it up again when it is up.';
 
 /** What makes a guest's snapshots better than they are. */
-export const agentCure = 'The agent in the guest would make them `frozen` (`umlsnap agent`).';
+export const agentCure = 'The agent in the guest would make its snapshots `frozen` (`umlsnap agent`).';
 
 /** What of the guest was not on its disks at a stop that proves no more than `crash`. */
 export function missingText(dirtyKib: number): string {
@@ -204,7 +204,7 @@ const texts: Texts = {
   CaptureDamaged: (f) =>
     `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${closed(f.problem)} It was thrown away. The guest does not stand still for it. Look whether the store's disk is sound and who else writes there, and try again.`,
   ConsistencyTooWeak: (f) =>
-    `Guest ${f.guest} was writing when it was stopped, with ${missingText(f.dirtyKib)}, the last of ${f.tries} ${f.tries === 1 ? 'stop' : 'stops'}: that is \`${f.reached}\`, and \`${f.required}\` is required. The guest runs, no snapshot was kept. ${agentCure} Or require less: without \`require\` the best that can be reached is taken.`,
+    `Guest ${f.guest} was writing when it was stopped, with ${missingText(f.dirtyKib)}${f.tries === 1 ? '' : `, the last of ${f.tries} times`}: that is \`${f.reached}\`, and \`${f.required}\` is required. The guest runs, no snapshot was kept. ${agentCure} Or require less: without \`require\` the best that can be reached is taken.`,
   SnapshotExists: (f) => `Store ${f.store} has a snapshot ${f.snapshot} already; it was left as it is.`,
   SnapshotChanged: (f) =>
     `Snapshot ${f.snapshot} in store ${f.store} is not what it was a moment ago: somebody adopted it, or another one has its name. It was left as it is. Look with \`umlsnap list\`, and try again.`,

@@ -21,9 +21,10 @@ export async function configCheckVerb(context: Context): Promise<ExitCode> {
     const schedule = guest.schedule === undefined ? 'by hand only' : `${guest.schedule} (${guest.timezone})`;
     const disks = guest.disks.map(({ device, path }) => `${device}=${path}`).join(' ');
     const budget = `pause at most ${formatDuration(guest.pauseBudgetMs)}`;
+    const least = guest.require === 'crash' ? '' : `, ${guest.require} or no snapshot`;
     tell(
       context.output,
-      `  ${guest.name}: ${disks}, store ${[guest.store, ...guest.otherStores].join(' + ')}, ${schedule}, ${budget}, at least ${guest.require}`,
+      `  ${guest.name}: ${disks}, store ${[guest.store, ...guest.otherStores].join(' + ')}, ${schedule}, ${budget}${least}`,
     );
   }
   return exitCodes.done;

@@ -1,7 +1,7 @@
 import type { ArmedCapture } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
 import { UmlsnapError } from '../errors.js';
-import { isClean, type Readiness } from '../guest/dirty-state.js';
+import { type DirtyState, isClean, type Readiness } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { HostView } from '../guest/host-view.js';
 import { waitUntilIdle } from '../guest/io-drain.js';
@@ -39,15 +39,19 @@ export function readyLimitMs(config: GuestConfig): number {
   return config.agent === 'off' ? readyMs : 2 * readyMs + config.freezeTimeoutMs;
 }
 
+/** Of what the guest has written since the host's last sync, so much is flushed in a millisecond or so. */
+const littleKib = 1024;
+const fewWrites = 100;
+
 /** After the last catching up, which must not get old. */
 const lastIdleLimitMs = 3;
 
 /**
  * The last that is done before a `stop`. In this order: the guest writes what it holds, the host writes what the guest wrote,
  * the capture takes up what was written meanwhile, and a look tells whether the guest has still nothing to write. While one of
- * them works, what those before it did gets old: hence the rounds, until a look right before the stop finds the guest clean, or
- * the time is up. Then the capture MUST be the last to catch up with a guest that goes on writing: another look would only
- * make that old.
+ * them works, what those before it did gets old: hence the rounds, until a look finds the guest clean, after which `stop` MUST
+ * come at once, or the time is up. Then the capture MUST be the last to catch up with a guest that goes on writing: another
+ * look would only make that old.
  * @param untilMs on the monotonic clock; there is one round at least
  * @returns how the guest is, and figures for the record
  * @throws SysrqDisabled, what a guest that answers nothing throws, what `catchUp` throws, or the signal's reason
@@ -57,10 +61,16 @@ export async function getReadyToStop(
   untilMs: number,
 ): Promise<{ readiness: Readiness; figures: Record<string, unknown> }> {
   const { guest, config, view, disks, signal } = running;
+  let before: DirtyState | null = null;
+  let writesOnHost = 0;
   for (let rounds = 1; ; rounds++) {
     const { settled, dirty } = await syncGuest(guest, config.settleTimeoutMs, signal);
-    // A reflink flushes what the host has not written, and two milliseconds of pause are one such flush.
-    await syncOnHost(disks);
+    // A reflink flushes what the host has not written: two milliseconds of pause. But while the host writes, so does the guest.
+    const hasWritten = dirty.completedWrites - writesOnHost;
+    if (before === null || before.dirtyKib > littleKib || hasWritten > fewWrites) {
+      await syncOnHost(disks);
+      writesOnHost = dirty.completedWrites;
+    }
     await catchUp(running);
     guest.getReadyToAsk();
     const now = await guest.dirtyState();
@@ -69,7 +79,9 @@ export async function getReadyToStop(
     if (settled && isClean(now) && now.completedWrites === completedWrites) {
       return { readiness: { type: 'clean', completedWrites }, figures };
     }
+    before = now;
     if (performance.now() < untilMs) continue;
+    await syncOnHost(disks);
     const idleFromMs = performance.now();
     await waitUntilIdle(view, idleFromMs + idleLimitMs, signal);
     const idleAfterMs = Math.round(performance.now() - idleFromMs);

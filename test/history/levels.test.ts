@@ -33,7 +33,7 @@ describe('a level is told when it changes, and once', () => {
 });
 
 describe('the next backup is expected to be', () => {
-  const cure = 'The agent in the guest would make them `frozen` (`umlsnap agent`).';
+  const cure = 'The agent in the guest would make its snapshots `frozen` (`umlsnap agent`).';
   test.each([
     ['ccccccccss', 'crash', `\`synced\` in 2, \`crash\` in 8 of the last 10: expect \`crash\`. ${cure}`],
     ['cs', 'crash', `\`synced\` in 1, \`crash\` in 1 of the last 2: expect \`crash\`. ${cure}`],
