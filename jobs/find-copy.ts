@@ -4,7 +4,13 @@ import type { Ownership, SnapshotRecord, VerificationRecord } from '../src/histo
 import { type OwnershipHistory, ownershipIn, withoutHistory } from '../src/snapshot/ownership.js';
 import { isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { findingsIn, type FindingsLedger, type Soundness, unsoundWord } from '../src/store/soundness.js';
+import {
+  damageMet,
+  findingsIn,
+  type FindingsLedger,
+  type Soundness,
+  unsoundWord,
+} from '../src/store/soundness.js';
 import type { Store } from '../src/store/store.js';
 import { type FoundSnapshot, problemWith, type ReadableStore, recordedRows } from './find-snapshot.js';
 
@@ -121,10 +127,8 @@ async function noteDamage(
   found: Pick<VerificationRecord, 'snapshot' | 'store' | 'problem'>,
 ): Promise<void> {
   if (history instanceof UmlsnapError) return;
-  const verifiedAt = new Date().toISOString();
-  const nothing = { job: null, readBytes: 0, filesystems: [] };
   try {
-    await history.recordVerification({ ...found, ...nothing, result: 'damaged', verifiedAt });
+    await history.recordVerification(damageMet(found, new Date()));
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
   }

@@ -1,5 +1,5 @@
 import type { EventLedger } from '../guest/event-recorder.js';
-import type { GuestEvent, PhaseRecord, SnapshotRecord } from '../history/records.js';
+import type { GuestEvent, PhaseRecord, SnapshotRecord, VerificationRecord } from '../history/records.js';
 import type { PauseLedger } from '../pause/with-paused-guest.js';
 import type { BackingSource, StoredBacking } from '../store/backing-files.js';
 import type { Incoming } from '../store/incoming.js';
@@ -46,6 +46,7 @@ export interface SnapshotHistory
     FindingsLedger,
     OwnershipHistory {
   forgetFindings(store: string, snapshot: string): Promise<void>;
+  recordVerification(verification: VerificationRecord): Promise<void>;
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordSnapshot(snapshot: SnapshotRecord): Promise<void>;
   forgetSnapshot(

@@ -2,9 +2,10 @@ import { uptimeMs } from '../clock.js';
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
 import { isError, isHistoryFailure } from '../errors.js';
-import { applyKeepPolicy, type RetentionPlan } from '../retention/apply-keep-policy.js';
+import { type RetentionPlan, applyKeepPolicy } from '../retention/apply-keep-policy.js';
+import type { VerificationRecord } from '../history/records.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
-import { findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
+import { damageMet, findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
 import { type OwnershipHistory, listOwn } from './ownership.js';
@@ -19,6 +20,7 @@ export type RetentionStore = Pick<
 
 /** What retention reads in the history, and writes there. */
 export interface RetentionHistory extends SweepLedger, FindingsLedger, OwnershipHistory {
+  recordVerification(verification: VerificationRecord): Promise<void>;
   forgetSnapshot(
     store: string,
     snapshot: string,
@@ -64,6 +66,7 @@ export async function retain(
     const backings = await sweepBackings(store, { dryRun: true, without }, retained.warnings);
     return { ...retained, removed: remove, backings };
   }
+  await noteDamage(own, store.name, history, options.now);
   for (const { snapshot, reason } of remove) {
     const stored = own.find((one) => one.snapshot === snapshot);
     if (stored) await removeOne(stored, reason, store, history, options.now, retained);
@@ -72,6 +75,21 @@ export async function retain(
   const backings = await sweepBackings(store, { dryRun: false, without: new Set() }, retained.warnings);
   await rememberSweep(history, store.name, config.name, plan, began);
   return { ...retained, backings };
+}
+
+/** What a store lists as damaged is known to be that by whoever asks the history alone: pages, metrics, `status`. */
+async function noteDamage(
+  listed: readonly StoredSnapshot[],
+  store: string,
+  history: RetentionHistory,
+  now: Date,
+): Promise<void> {
+  const known = new Set((await history.badFindings({ store })).verifications.map((one) => one.snapshot));
+  for (const stored of listed) {
+    if ('manifest' in stored || known.has(stored.snapshot)) continue;
+    const { snapshot, damaged: problem } = stored;
+    await history.recordVerification(damageMet({ snapshot, store, problem }, now));
+  }
 }
 
 /** The store MUST have let go of it durably before the history says so, and nothing of it is deleted before that. */

@@ -1,5 +1,5 @@
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
-import type { BadFindings, FindingsFilter } from '../history/records.js';
+import type { BadFindings, FindingsFilter, VerificationRecord } from '../history/records.js';
 
 /**
  * Whether a copy of a snapshot, which is the snapshot in one store, is to be relied on. Everybody who calls a snapshot good, or the
@@ -66,6 +66,15 @@ export interface UnsoundCopy {
   snapshot: string;
   store: string;
   soundness: Unsound;
+}
+
+/** Damage that somebody met who did not look for it, to be kept as what a verification has found. */
+export function damageMet(
+  copy: Pick<VerificationRecord, 'snapshot' | 'store' | 'problem'>,
+  now: Date,
+): VerificationRecord {
+  const nothing = { job: null, readBytes: 0, filesystems: [] };
+  return { ...copy, ...nothing, result: 'damaged', verifiedAt: now.toISOString() };
 }
 
 /** Keeps what was found out about copies. */

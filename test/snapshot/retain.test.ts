@@ -76,6 +76,9 @@ describe('fault 60: the newest snapshot', () => {
     const { kept } = await prune({ last: 1 });
     const reasons = [expect.stringContaining("not known to be good: its manifest can't be read")];
     expect(kept[0]).toEqual({ snapshot: named(3), reasons });
+    // Pages and metrics ask the history alone.
+    const asked = [{ name: 'debian', isDrilled: false }];
+    expect((await history.newestSound(asked)).map(({ snapshot }) => snapshot)).toEqual([named(2)]);
     expect(await listed()).toEqual([named(3), named(2)]);
   });
 });
