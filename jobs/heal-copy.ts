@@ -21,7 +21,8 @@ interface HealHistory {
 }
 
 export type Healed =
-  | { type: 'healed'; from: string }
+  /** `left`: why the damaged one could not be deleted yet, for people. */
+  | { type: 'healed'; from: string; left: string | null }
   /** Why it is as damaged as before, for people. */
   | { type: 'notHealed'; why: string };
 
@@ -53,12 +54,12 @@ export async function healCopy(
       const locks = await storeLocks(stateDirectory, store.path, guest);
       const what = `Guest ${guest} in store ${store.name}`;
       const holder = `umlsnap verify --heal (pid ${process.pid})`;
-      await withLocks({ locks, what, holder, wait: true, signal }, async () => {
+      const left = await withLocks({ locks, what, holder, wait: true, signal }, async () => {
         const manifest = await healFrom(source, { store, stored }, house, signal);
         await record(history, store, manifest, job);
-        await store.emptyTrash();
+        return await whyLeft(store);
       });
-      return { type: 'healed', from: source.store.name };
+      return { type: 'healed', from: source.store.name, left };
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
@@ -68,6 +69,16 @@ export async function healCopy(
     }
   }
   return { type: 'notHealed', why };
+}
+
+/** It is in no list any more: that it takes room for longer is worth a word, and no failure. */
+async function whyLeft(store: Store): Promise<string | null> {
+  try {
+    await store.emptyTrash();
+    return null;
+  } catch (error) {
+    return explainError(error);
+  }
 }
 
 async function healFrom(

@@ -80,6 +80,8 @@ export class VerifyTally {
     }
     this.#problems.splice(this.#problems.indexOf(verdict), 1);
     this.#healed.push({ snapshot, store, from: healed.from });
+    if (healed.left !== null)
+      this.warn(`what was damaged in store ${store} takes its room still: ${healed.left}`);
     this.warn(
       `${snapshot} in store ${store} was damaged (${problem}), and was brought back from store ${healed.from}`,
     );
