@@ -186,6 +186,7 @@ function addReadingVerbs(program: Command, run: Run): void {
     .command('show <name>')
     .description('one snapshot or one job, with its phases and its log')
     .option('--store <name>', fromStore)
+    .option('--definition', 'how the guest was run, with the command that runs it so again')
     .action((name: string, options: Options) =>
       run(async (context) => (await import('./show.js')).showVerb(context, name, options)),
     );

@@ -16,6 +16,7 @@ import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Manifest } from '../store/manifest.js';
 import { adviceFor } from '../store/soundness.js';
 import { type Context, configOf } from './context.js';
+import { printDefinition, shellCommand } from './definition.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
 import { emit, oneLine, printRows, say } from './output.js';
 import { withStartedHouse } from './start.js';
@@ -25,7 +26,7 @@ import { describeFilesystem, resultText } from './verification.js';
 export async function showVerb(
   context: Context,
   name: string,
-  { store: only }: { store?: string } = {},
+  { store: only, definition = false }: { store?: string; definition?: boolean } = {},
 ): Promise<ExitCode> {
   const config = await configOf(context);
   return await withStartedHouse(config, async (house) => {
@@ -39,6 +40,15 @@ export async function showVerb(
     const { snapshot } = stored;
     if (!('manifest' in stored)) throw await whyUnreadable(house, { name: snapshot, store: only });
     const { copies } = await findCopies(house, { name: snapshot });
+    if (definition) {
+      const { manifest } = stored;
+      const command = manifest.definition && shellCommand(manifest.definition);
+      const { kernel } = manifest;
+      const facts = { snapshot, kernel, definition: manifest.definition ?? null, command: command ?? null };
+      emit(context.output, { type: 'definition', ...facts });
+      if (!context.output.json) printDefinition(manifest);
+      return exitCodes.done;
+    }
     const job = await history.job(stored.manifest.job);
     const drill = (await history.drills()).find(
       (one) => one.snapshot === snapshot && one.store === store.name,

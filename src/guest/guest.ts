@@ -116,6 +116,11 @@ export class Guest {
     return queryConfig(this.#client, device, { timeoutMs: requestTimeoutMs });
   }
 
+  /** What the guest has set for any device of its own, `''` for nothing. Untrusted. @throws CommandRefused where it has no such device */
+  settingOf(device: string, timeoutMs: number): Promise<string> {
+    return queryConfig(this.#client, device, { timeoutMs });
+  }
+
   close(): void {
     this.#client.close();
   }

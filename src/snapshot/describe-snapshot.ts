@@ -2,7 +2,7 @@ import { compactUtc } from '../clock.js';
 import { UmlsnapError } from '../errors.js';
 import type { Ownership, SnapshotRecord } from '../history/records.js';
 import type { StoredBacking } from '../store/backing-files.js';
-import { type Manifest, manifestSha256, type Owner, sizesOf } from '../store/manifest.js';
+import { type Definition, type Manifest, manifestSha256, type Owner, sizesOf } from '../store/manifest.js';
 import type { SealDisk, SealDraft } from '../store/seal.js';
 import type { Captured } from './capture-consistently.js';
 import { fileNameOf, type SourceDisk } from './source-disks.js';
@@ -12,6 +12,7 @@ export interface SnapshotFacts {
   job: string;
   owner: Owner;
   kernel: string;
+  definition: Definition;
   method: string;
   labels: Record<string, string>;
   pinned: boolean;
@@ -28,7 +29,7 @@ export function snapshotName(guest: string, takenAt: Date): string {
 
 /** What the store is to seal. */
 export function draftOf(facts: SnapshotFacts): SealDraft {
-  const { captured, guest, job, owner, kernel, method, labels, pinned } = facts;
+  const { captured, guest, job, owner, kernel, definition, method, labels, pinned } = facts;
   return {
     format: 'umlsnap/2',
     snapshot: snapshotName(guest, captured.takenAt),
@@ -43,6 +44,7 @@ export function draftOf(facts: SnapshotFacts): SealDraft {
     pausedMs: captured.pausedMs,
     labels,
     pinned,
+    definition,
     disks: facts.disks.map((disk) => sealDiskOf(facts, disk)),
   };
 }

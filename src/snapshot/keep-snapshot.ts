@@ -1,6 +1,7 @@
 import type { GuestConfig } from '../config/config.js';
 import { explainError } from '../error-text.js';
 import type { CopiedDisks, Ready } from './copy-disks.js';
+import type { Definition } from '../store/manifest.js';
 import { draftOf, recordOf } from './describe-snapshot.js';
 import { warningsOfPrecopy } from './precopy-facts.js';
 import { type Retained, retain } from './retain.js';
@@ -8,7 +9,7 @@ import type { SnapshotOrder, SnapshotPorts, SnapshotTaken } from './snapshot-ord
 
 type Copied = CopiedDisks &
   Pick<Ready, 'disks' | 'incoming' | 'plan' | 'freezing'> &
-  Pick<SnapshotTaken, 'hasAgent'> & { kernel: string };
+  Pick<SnapshotTaken, 'hasAgent'> & { kernel: string; definition: Definition };
 
 /** Phases seal and retain. The guest runs, and has no more part in it. */
 export async function keepSnapshot(
@@ -18,13 +19,15 @@ export async function keepSnapshot(
 ): Promise<SnapshotTaken> {
   const { config, job, owner, labels, pinned, signal } = order;
   const { store, history, journal } = ports;
-  const { captured, precopy, backings, disks, incoming, plan, freezing, kernel, hasAgent } = copied;
+  const { captured, precopy, backings, disks, incoming, plan, freezing, kernel, definition, hasAgent } =
+    copied;
   await journal.enter('seal');
   const facts = {
     guest: config.name,
     job,
     owner,
     kernel,
+    definition,
     method: plan.method,
     labels,
     pinned,

@@ -5,6 +5,7 @@ import type { NotificationSource } from '../mconsole/notify-listener.js';
 import { copyDisks } from './copy-disks.js';
 import { Freezing } from './freezing.js';
 import { keepSnapshot } from './keep-snapshot.js';
+import { readDefinition } from './read-definition.js';
 import type { SnapshotStore } from './ports.js';
 import { type CapturePlan, checkGuest, checkSizes, checkStore, planCapture } from './preflight.js';
 import { withIncoming } from './scopes.js';
@@ -44,6 +45,9 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
             journal.note({ kernel, ...plan, agent: freezing.agent ? 'ready' : found.missing?.cause });
             const hasAgent = freezing.agent !== null;
             if (order.dryRun) return nothingTaken(plan, freezing, hasAgent);
+            // Its console is asked: not while it stands still, and not while its writes are followed.
+            const definition = await readDefinition(guest, processes.main, order.stateDirectory);
+            for (const note of definition.notes) log.info(`of how the guest is run, ${note}`);
             const watched = { guest: config.name, source, phase: () => journal.phase, signal };
             // Not until the end: what is captured is good, whatever becomes of its guest.
             const copied = await whileGuestLives(watched, (signal) =>
@@ -52,7 +56,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
               }),
             );
             return await keepSnapshot(order, ports, {
-              ...{ disks, incoming, plan, freezing, kernel, hasAgent },
+              ...{ disks, incoming, plan, freezing, kernel, definition, hasAgent },
               ...copied,
             });
           });

@@ -46,6 +46,26 @@ export const ownerSchema = z.strictObject({
 
 export type Owner = z.infer<typeof ownerSchema>;
 
+const text = z.string().max(4096);
+const account = z.strictObject({ id: z.int().nonnegative(), name: z.string().max(64).optional() });
+
+/** How the guest was run. What could not be read is not there, and a note says why. */
+const definitionSchema = z.strictObject({
+  kernelPath: text.optional(),
+  kernelSha256: sha256.optional(),
+  /** Of its main process, with its own name first. */
+  args: z.array(text).max(256).optional(),
+  workingDirectory: text.optional(),
+  user: account.optional(),
+  group: account.optional(),
+  environment: z.strictObject({ HOME: text.optional(), TMPDIR: text.optional() }),
+  /** What its console answered to `config DEVICE`: the guest's own words. */
+  devices: z.record(z.string().regex(/^[a-z]{3}\d{1,2}$/), z.string().max(512)),
+  notes: z.array(text).max(32),
+});
+
+export type Definition = z.infer<typeof definitionSchema>;
+
 const fieldsSchema = z.strictObject({
   /** The first one knows neither an owner nor a definition. */
   format: z.enum(['umlsnap/1', 'umlsnap/2']),
@@ -61,14 +81,16 @@ const fieldsSchema = z.strictObject({
   pausedMs: z.number().nonnegative(),
   labels: z.record(z.string(), z.string()),
   pinned: z.boolean(),
+  definition: definitionSchema.optional(),
   disks: z.array(diskSchema).min(1).max(16),
   /** SHA-256 of this manifest as canonical JSON without this key: finds damage even where the history is lost. */
   checksum: sha256,
 });
 
 export const manifestSchema = fieldsSchema.refine(
-  ({ format, owner }) => (format === 'umlsnap/2') === (owner !== undefined),
-  'an owner belongs to format umlsnap/2, and to no other',
+  ({ format, owner, definition }) =>
+    format === 'umlsnap/2' ? owner !== undefined : owner === undefined && definition === undefined,
+  'an owner belongs to format umlsnap/2, and with a definition to no other',
 );
 
 export type Manifest = z.infer<typeof manifestSchema>;
@@ -123,7 +145,7 @@ export function isRecorded(
 }
 
 /** As it was before it was adopted. */
-function ofFirstFormat({ checksum: _, owner: __, ...rest }: Manifest): Manifest {
+function ofFirstFormat({ checksum: _, owner: __, definition: ___, ...rest }: Manifest): Manifest {
   return sealManifest({ ...rest, format: 'umlsnap/1' });
 }
 

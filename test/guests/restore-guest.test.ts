@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import { formatManifest, parseManifest, sealManifest } from '../../src/store/manifest.js';
+import { type Definition, formatManifest, parseManifest, sealManifest } from '../../src/store/manifest.js';
 import type { Store } from '../../src/store/store.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
 import { canTrace, throughInjected } from '../capture/traced.js';
@@ -11,7 +11,7 @@ import { allocatedBytes, sha256sum, withOpen } from '../image/make-image.js';
 import { contentIn } from '../store/sparse-snapshots.js';
 import type { GuestDisk } from '../support/guest-disks.js';
 import { mergeCow } from '../support/inspect-image.js';
-import { withGuest } from '../support/real-guest.js';
+import { type BootOptions, withGuest } from '../support/real-guest.js';
 import { runTool } from '../support/run-tool.js';
 import { setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
@@ -47,8 +47,8 @@ async function leftovers(): Promise<string[]> {
   return beside.filter((name) => name.startsWith(`${basename(diskPath)}.`));
 }
 
-async function expectBoots(existingDisks: GuestDisk[]): Promise<void> {
-  await withGuest({ dir: scene.dir, existingDisks, writer: 'none' }, async (guest) => {
+async function expectBoots(existingDisks: GuestDisk[], options: Partial<BootOptions> = {}): Promise<void> {
+  await withGuest({ dir: scene.dir, existingDisks, writer: 'none', ...options }, async (guest) => {
     expect(await guest.sh('cat /data/proof')).toBe('then');
   });
 }
@@ -110,12 +110,22 @@ describe('in place of the disk of a guest that is halted', () => {
     },
   );
 
-  test('gives the guest back what it had, and it boots from it', async () => {
+  test('gives the guest back what it had, and it boots from it with the command that its definition tells', async () => {
     const { exitCode, summary } = await jsonOf('restore', snapshot, '--in-place', '--keep-replaced');
     expect({ exitCode, error: summary?.error }).toEqual({ exitCode: 0, error: null });
     const [disk] = (summary?.disks ?? []) as { replacedPath: string }[];
     expect(await leftovers()).toEqual([basename(disk?.replacedPath ?? '')]);
-    await expectBoots(scene.guest.disks);
+    const shown = await scene.run('show', snapshot, '--definition', '--json');
+    const [{ command = '', definition } = {}] = shown.json as { command?: string; definition?: Definition }[];
+    const kernelPath = definition?.kernelPath ?? '';
+    const { home, umid, disks } = scene.guest;
+    expect(definition).toMatchObject({
+      ...{ kernelSha256: await sha256sum(kernelPath), workingDirectory: home, notes: [] },
+      ...{ user: { id: process.getuid?.() }, args: expect.arrayContaining([`umid=${umid}`]) },
+      devices: { ubd0: `${disks[0]?.path},${disks[0]?.backing}` },
+    });
+    expect(definition?.environment.HOME).toBe(home);
+    await expectBoots(scene.guest.disks, { umid: scene.guest.umid, commandLine: command });
   });
 });
 

@@ -9,6 +9,10 @@ const manifest: Manifest = sealManifest({
   ...draftOf(incoming, []),
   kernel: 'Linux debian 6.1.176 "é"',
   pausedMs: 0.30000000000000004,
+  definition: {
+    ...{ kernelPath: '/usr/bin/linux', args: ['linux', 'umid=a b'], user: { id: 0, name: 'root' } },
+    ...{ environment: { HOME: '/root' }, devices: { ubd0: 'root.cow,root.img' }, notes: ['é'] },
+  },
   labels: { b: '2', a: '1' },
   disks: [
     {

@@ -29,6 +29,11 @@ export interface BootOptions extends DiskOptions {
    */
   unlockedDisks?: boolean;
   extraArgs?: string[];
+  /**
+   * A line for a shell that boots it instead; of all else here it needs the umid and the disks. bash becomes its last command: left
+   * with a parent in its session, UML makes a session of its own.
+   */
+  commandLine?: string;
   bootLimitMs?: number;
 }
 
@@ -78,7 +83,7 @@ async function startKernel(
   umid: string,
   home: string,
   disks: GuestDisk[],
-  { memMiB = 96, unlockedDisks, notifySocket, extraArgs = [] }: BootOptions,
+  { memMiB = 96, unlockedDisks, notifySocket, extraArgs = [], commandLine }: BootOptions,
 ): Promise<ChildProcess> {
   const args = [
     ...[`mem=${memMiB}M`, `umid=${umid}`, 'root=/dev/ubda', 'rw', 'con=null', 'con0=null,fd:2', 'con1=fd:3'],
@@ -94,7 +99,8 @@ async function startKernel(
     : {};
   const console = await open(consoleLog(home), 'w');
   try {
-    const child = spawn('linux.uml', args, {
+    const [program, given] = commandLine ? ['bash', ['-c', commandLine]] : ['linux.uml', args];
+    const child = spawn(program, given, {
       cwd: home,
       detached: true, // a session of its own: that is how all of its processes are found
       env: { ...process.env, HOME: home, ...shim },
