@@ -32,7 +32,7 @@ export function printFindings(output: Output, findings: readonly Finding[]): voi
   tell(output, `\n${countText(findings.length, 'check')}: ${parts.join(', ')}.`);
 }
 
-const storeChecks = ['store', 'room'];
+const storeChecks = ['store', 'room', 'owners'];
 
 function groupsOf(findings: readonly Finding[]): Map<string, Finding[]> {
   const groups = new Map<string, Finding[]>();

@@ -28,6 +28,7 @@ let kernel: string;
 beforeAll(async () => {
   kernel = await drillKernel(scene.dir);
   await writeFile(scene.path('secret'), secret, { mode: 0o644 });
+  await scene.own();
   await configure();
 });
 

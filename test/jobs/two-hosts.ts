@@ -133,9 +133,7 @@ export class TwoHosts {
     if (filled.renamed.length > 0) this.done.renamed = (this.done.renamed ?? 0) + filled.renamed.length;
     for (const stored of (await host.local.list(guest)).filter(isSound)) {
       const { job: of, takenAt, pinned } = stored.manifest;
-      const known = this.#model.get(of);
-      // Of one that the other has adopted there is a copy of our own again.
-      if (!known || known.host !== host.name) this.#model.set(of, { host: host.name, takenAt, pinned });
+      if (!this.#model.has(of)) this.#model.set(of, { host: host.name, takenAt, pinned });
     }
     this.#expire(host);
   }
@@ -222,6 +220,7 @@ export class TwoHosts {
     await expectChanged(() => host.place.moveToTrash(taken));
   }
 
+  /** As it is meant: the other is gone, and may come back with nothing of its own. */
   async adopt(host: Host): Promise<void> {
     const { state: stateDirectory, history, place, local } = host;
     const house = { stateDirectory, history, stores: [local, place] };
@@ -234,6 +233,7 @@ export class TwoHosts {
         const modelled = isSound(stored) && this.#model.get(stored.manifest.job);
         if (modelled) modelled.host = host.name;
       }
+      for (const { snapshot } of (await other?.local.list(guest)) ?? []) await other?.local.remove(snapshot);
     } catch (error) {
       if (!isError(error, 'NothingToAdopt')) throw error;
     }
