@@ -1,4 +1,5 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
@@ -19,7 +20,6 @@ const pagePath = join(import.meta.dirname, '../../docs/disaster.md');
 /** Whose commands need another machine, the network or a service manager, and why else they are not run. */
 const notRun: Record<string, string> = {
   'An empty machine': 'installs packages of the host',
-  'Back to backups': '`adopt` is still to come',
   'Moving a guest to another host': 'needs one',
   Upgrading: 'installs umlsnap on the host',
   'Removing umlsnap': 'removes it',
@@ -94,6 +94,7 @@ function filledIn(machine: string, commands: string): string {
   const at = (name: string) => scene.path(machine, name);
   const names: Record<string, string> = {
     'debian@20261121T031500Z': snapshot,
+    HOST: hostname(),
     '/etc/umlsnap/offsite.password': passwordFile,
     '/etc/umlsnap': at('etc'),
     '/var/lib/umlsnap': at('state'),
@@ -153,8 +154,15 @@ test('the guest boots from what came back, and has its data', async () => {
   });
 });
 
+test('how the guest was run is told, and the snapshots of the host that is gone are this one’s', async () => {
+  const told = await run('directory', fence('Boot it', 1));
+  expect(told.output).toMatch(/^cd .* ubd0=/m);
+  const { exitCode, output } = await run('directory', fence('Back to backups'));
+  expect(exitCode, output).toBe(0);
+  expect(output).toContain(`${snapshot} in store local is ours now.`);
+});
+
 test('a store that was moved is known again by its marker, and a history that was copied is whole', async () => {
-  expect((await run('directory', 'umlsnap recover')).output).toContain(`recorded snapshot ${snapshot}`);
   const copied = await run('directory', `${fence('Moving a store', 0)}${fence("umlsnap's own state")}`);
   expect(copied.exitCode, copied.output).toBe(0);
   await rename(scene.store, `${scene.store}.old`);
@@ -175,6 +183,13 @@ test('a store that was moved is known again by its marker, and a history that wa
 });
 
 test('each command of the page is run here, or stands under a heading that says why it is not', () => {
-  const run = [...Object.values(kinds), 'What to check', 'Boot it', 'Moving a store', "umlsnap's own state"];
+  const run = [
+    ...Object.values(kinds),
+    'What to check',
+    'Boot it',
+    'Back to backups',
+    'Moving a store',
+    "umlsnap's own state",
+  ];
   expect([...fences.keys()].sort()).toEqual([...run, ...Object.keys(notRun)].sort());
 });
