@@ -14,7 +14,7 @@ import { storeLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
 
 /** Whose snapshots are to become ours: a host's by its name, a state's by its id, or what is nobody's. */
-export const nobody = 'unknown';
+const nobody = 'unknown';
 
 export interface AdoptWish {
   /** The name of a host, the id of a state, or `nobody`. */

@@ -9,7 +9,7 @@ import type { DamagedSnapshot } from '../../src/store/stored-snapshots.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { adoptIn, isWhole, ours, pinIn, theirs, trashIn } from './capture-of-tests.js';
-import { configIn, makeKeyCheap, restic, storeOf } from './restic/restic-places.js';
+import { configIn, restic, storeOf } from './restic/restic-places.js';
 import { contentIn, sealSparse, soundIn } from './sparse-snapshots.js';
 import { unpackFirstFormat } from './first-format.js';
 
@@ -114,15 +114,15 @@ test('the name of a host is bounded and plain, whatever the host calls itself', 
 });
 
 describe('two hosts in one repository of restic that took one name at the same time', () => {
+  const first = 'twin@20261121T031500Z';
+  const second = 'twin@20261122T031500Z';
   let repository: ReturnType<typeof storeOf>;
   let source: DirectoryStore;
-  const config = () => configIn(dir, join(dir, 'twins'));
-  const twins = async () => (await repository.list('debian')).filter((one) => one.snapshot === known);
+  const config = () => configIn(dir, join(dir, 'repository'));
+  const twins = async () => (await repository.list('twin')).filter((one) => one.snapshot === first);
 
   beforeAll(async () => {
     repository = storeOf(await config());
-    await repository.prepare(null);
-    await makeKeyCheap(join(dir, 'twins'));
     source = new DirectoryStore({ name: 'source', path: join(dir, 'source') });
     await source.prepare(null);
   });
@@ -130,54 +130,54 @@ describe('two hosts in one repository of restic that took one name at the same t
   /** As two have it whose names crossed: the second comes while the first has another name. */
   async function seal(owner: typeof ours, word: string): Promise<void> {
     const images = { ubd0: { bytes: Buffer.alloc(9000, word) } };
-    await sealSparse(source, known, images, { owner });
-    await repository.receive(await contentIn(source, known), {});
-    await trashIn(source, known);
+    await sealSparse(source, first, images, { owner });
+    await repository.receive(await contentIn(source, first), {});
+    await trashIn(source, first);
   }
 
   test('have two snapshots, each with its own bytes, of which none is pinned, adopted or removed with the other', async () => {
     const rename = async (from: string, to: string) =>
       restic(await config(), 'tag', '--remove', from, '--add', to, '--tag', `umlsnap,${from}`);
     await seal(ours, 'ours ');
-    await rename(known, foreign);
+    await rename(first, second);
     await seal(theirs, 'theirs ');
-    await rename(foreign, known);
+    await rename(second, first);
     expect(await twins()).toHaveLength(2);
     const isOf = (id: string) => (stored: Awaited<ReturnType<typeof twins>>[number]) =>
       'manifest' in stored && stored.manifest.owner?.id === id;
     for (const { id } of [ours, theirs]) {
-      const stored = await repository.read(known, isOf(id));
+      const stored = await repository.read(first, isOf(id));
       expect(stored).toMatchObject({ manifest: { owner: { id } } });
       if ('manifest' in stored) expect(await isWhole(repository, stored)).toBe(true);
     }
-    const mine = await repository.read(known, isOf(ours.id));
+    const mine = await repository.read(first, isOf(ours.id));
     await repository.amend(mine, { pinned: true });
     expect((await twins()).map((one) => 'manifest' in one && one.manifest.pinned).sort()).toEqual([
       false,
       true,
     ]);
-    await repository.moveToTrash(await repository.read(known, isOf(ours.id)));
+    await repository.moveToTrash(await repository.read(first, isOf(ours.id)));
     expect(await twins()).toMatchObject([{ manifest: { owner: theirs, pinned: false } }]);
     // What was found before is gone, and the other one is not taken for it.
     await expect(repository.moveToTrash(mine)).rejects.toMatchObject({ code: 'SnapshotChanged' });
     expect(await twins()).toHaveLength(1);
-    await pinIn(repository, known, true);
+    await pinIn(repository, first, true);
   });
 
   test('give up their own while they see the other’s, so that none of two is ever the only one lost', async () => {
     // The other one comes between the look for the name and the end of the backup.
     const racing = storeOf(await config());
     const images = { ubd0: { bytes: Buffer.alloc(9000, 'racing ') } };
-    const later = 'debian@20261129T031500Z';
+    const later = 'twin@20261129T031500Z';
     await sealSparse(source, later, images, { owner: ours });
     const content = await contentIn(source, later);
     const openFile: typeof content.openFile = async (file) => {
-      await restic(await config(), 'tag', '--remove', known, '--add', later, '--tag', `umlsnap,${known}`);
+      await restic(await config(), 'tag', '--remove', first, '--add', later, '--tag', `umlsnap,${first}`);
       return await content.openFile(file);
     };
     const exists = { code: 'SnapshotExists', facts: { snapshot: later } };
     await expect(racing.receive({ ...content, openFile }, {})).rejects.toMatchObject(exists);
-    const entries = JSON.parse(await restic(await config(), 'snapshots', '--json'));
+    const entries = JSON.parse(await restic(await config(), 'snapshots', '--json', '--host', 'twin'));
     expect(entries).toHaveLength(1);
     expect(entries[0].tags).toContain(`owner=${theirs.id}`);
   });
