@@ -29,23 +29,22 @@ import { neededRoom, type RoomUser } from '../src/doctor/needed-room.js';
 import { checkOrphans, type Orphan } from '../src/doctor/orphans.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { findGuestConsole } from '../src/guest/guest-console.js';
-import type { Consistency, JobRecord, SnapshotRecord } from '../src/history/records.js';
+import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
-import { backupsThatTell, levelsReached } from '../src/history/levels.js';
 import { readProcessStat } from '../src/process-identity.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { Incoming } from '../src/store/incoming.js';
-import { Findings, type FindingsLedger } from '../src/store/soundness.js';
+import { Findings } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { type ExaminedGuest, examineGuest } from './examine-guest.js';
 import { storeLocks } from './guest-locks.js';
+import { judgeResults, type ResultsHistory } from './judge-results.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
-export interface DoctorHistory extends CheckableHistory, FindingsLedger, OwnershipHistory {
-  jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;
+export interface DoctorHistory extends CheckableHistory, ResultsHistory, OwnershipHistory {
   runningJobs(): Promise<JobRecord[]>;
-  snapshots(filter: { store?: string; own?: true }): Promise<SnapshotRecord[]>;
+  snapshots(filter: { guest?: string; store?: string; own?: true }): Promise<SnapshotRecord[]>;
   lastSlot(guest: string): Promise<string | null>;
   storeId(store: string): Promise<string | null>;
 }
@@ -95,7 +94,7 @@ export async function doctor(house: DoctorHouse, guests: readonly GuestConfig[])
     examineGuest({
       ...{ config: guest, stateDirectory: config.state, store: house.capturedInto(guest), tracing, now },
       lastSlot: await lastSlotOf(house, guest.name),
-      levels: await levelsOf(house, guest.name),
+      results: await resultsOf(house, guest, now),
       agentByDaemon: house.agentsByDaemon?.get(guest.name),
       tryRoundTrips: house.tryRoundTrips,
     }),
@@ -266,9 +265,9 @@ async function lastSlotOf(house: DoctorHouse, guest: string): Promise<Date | nul
   return slot ? new Date(slot) : null;
 }
 
-async function levelsOf(house: DoctorHouse, guest: string): Promise<Consistency[]> {
-  const filter = { guest, kind: 'backup', limit: backupsThatTell } as const;
-  return levelsReached((await unlessDamaged(usable(house)?.jobs(filter))) ?? []);
+async function resultsOf(house: DoctorHouse, guest: GuestConfig, now: Date): Promise<Finding[]> {
+  if (house.history instanceof UmlsnapError) return [];
+  return (await unlessDamaged(judgeResults(guest, house.config.verify, house.history, now))) ?? [];
 }
 
 /** Of a history that is damaged its own check tells. */

@@ -5,7 +5,6 @@ import { checkCondition } from '../src/doctor/check-condition.js';
 import { checkCow, lookAtCow } from '../src/doctor/check-cow.js';
 import { checkCpus } from '../src/doctor/check-cpus.js';
 import { checkDisks } from '../src/doctor/check-disks.js';
-import { checkLevel } from '../src/doctor/check-level.js';
 import { checkKernel, stopFitnessOf } from '../src/doctor/check-kernel.js';
 import { checkSlots } from '../src/doctor/check-slots.js';
 import { checkStopAndGo, type RoundTrips } from '../src/doctor/check-stop-and-go.js';
@@ -19,7 +18,6 @@ import { type Guest, withGuest } from '../src/guest/guest.js';
 import { conditionOf } from '../src/guest/guest-condition.js';
 import { syncWords } from '../src/guest/sync-guest.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
-import type { Consistency } from '../src/history/records.js';
 import { leaseLock } from '../src/pause/lease.js';
 import { type NextRun, nextRunOf } from '../src/schedule/next-run.js';
 import { type AgentNow, findAgentNow } from './look-for-agent.js';
@@ -31,8 +29,8 @@ export interface GuestExamination {
   tracing: TracingLook;
   /** Of its schedule; null where nothing has been recorded. */
   lastSlot: Date | null;
-  /** Of its last backups, newest first. */
-  levels: readonly Consistency[];
+  /** What came out of its backups. */
+  results: readonly Finding[];
   now: Date;
   /** Whether an agent answers, as the daemon knows that has the guest's ear; undefined: there is no such daemon. */
   agentByDaemon: boolean | null | undefined;
@@ -60,7 +58,7 @@ export async function examineGuest(examination: GuestExamination): Promise<Exami
   const next = nextRun(examination);
   const findings = [checkCondition(name, condition, worker)];
   if (config.schedule !== undefined) findings.push(checkSlots(config, next, now));
-  findings.push(checkLevel(config, examination.levels));
+  findings.push(...examination.results);
   const capture = await examineCapture(examination, findings);
   if (config.disks.some(({ backing }) => backing !== undefined)) findings.push(await examineCow(config));
   const isAsked = worker === undefined && ['running', 'unknown'].includes(condition.state);

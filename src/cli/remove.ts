@@ -1,7 +1,6 @@
-import { createInterface } from 'node:readline/promises';
 import { planRemoval, type Removal, type RemoveWish, remove } from '../../jobs/remove.js';
-import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
 import { reportSummary, sayProgress, tell } from './output.js';
@@ -40,10 +39,6 @@ export async function removeVerb(
 
 /** Shows what goes, and asks. @throws Usage where nobody can be asked */
 async function isMeant({ snapshot, copies, keptIn, away }: Removal): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY)
-    throw new UmlsnapError('Usage', {
-      problem: `Nobody can be asked here: umlsnap remove ${snapshot} --yes.`,
-    });
   for (const { store, storedBytes } of copies)
     sayProgress(
       `${snapshot} in store ${store}: ${storedBytes === null ? 'damaged' : formatBytes(storedBytes)}`,
@@ -51,11 +46,5 @@ async function isMeant({ snapshot, copies, keptIn, away }: Removal): Promise<boo
     );
   if (keptIn.length > 0) sayProgress(`It stays in ${keptIn.join(', ')}.`, false);
   for (const why of away) sayProgress(why, false);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question('Remove it for good? [y/N] ');
-    return /^y(es)?$/i.test(answer.trim());
-  } finally {
-    terminal.close();
-  }
+  return await confirm(`Remove ${snapshot} for good?`, {});
 }

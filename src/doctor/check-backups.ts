@@ -16,6 +16,8 @@ export interface BackupRecord {
   ended: readonly { status: string; finishedAt: string | null; error: { message: string } | null }[];
   /** One is at work now. */
   isRunning: boolean;
+  /** The last one was left out, for the guest was halted: it writes nothing. */
+  isHalted: boolean;
 }
 
 /** So many are told apart from "many". */
@@ -26,7 +28,7 @@ const maxMissed = 1000;
  * and more were due since. Pure.
  */
 export function checkBackups(record: BackupRecord, now: Date): Finding {
-  const { guest, schedule, lastSound, ended, isRunning } = record;
+  const { guest, schedule, lastSound, ended, isRunning, isHalted } = record;
   const about = { check: 'backups', about: guest } as const;
   const [last] = ended;
   const failed = failuresIn(ended);
@@ -54,7 +56,9 @@ export function checkBackups(record: BackupRecord, now: Date): Finding {
   }
   const ageMs = Math.max(0, now.getTime() - Date.parse(lastSound.takenAt));
   const newest = `Its last sound snapshot is ${lastSound.snapshot} in store ${lastSound.store}, ${formatDuration(ageMs)} old`;
-  const missed = Math.max(0, missedSince(record, new Date(lastSound.takenAt), now) - (isRunning ? 1 : 0));
+  if (isHalted) return fine(about, `${newest}; it is halted, and writes nothing.`, { ...facts, ageMs });
+  const due = missedSince(record, new Date(lastSound.takenAt), now);
+  const missed = Math.max(0, due - (isRunning ? 1 : 0));
   if (missed === 0 && why === '') return fine(about, `${newest}.`, { ...facts, ageMs, missed });
   const since =
     missed === 0 ? '' : missed === 1 ? ', and one was due since' : `, and ${missed} were due since`;

@@ -204,10 +204,11 @@ export async function selectStoreGaps(
   }>`
     with p(guest, store) as (values ${sql.join(rows)}),
     n(guest, store, at) as (select p.guest, p.store, (
-      select s.taken_at from snapshots s where s.guest = p.guest and s.store = p.store and s.removed_at is null
+      select s.taken_at from snapshots s where s.guest = p.guest and s.store = p.store
+      and s.own = 1 and s.removed_at is null
       order by s.taken_at desc limit 1) from p)
     select n.guest, n.store, n.at, count(distinct s.snapshot) as missed, min(s.taken_at) as since from n
-    left join snapshots s on s.guest = n.guest and s.removed_at is null and s.taken_at > coalesce(n.at, '')
+    left join snapshots s on s.guest = n.guest and s.own = 1 and s.removed_at is null and s.taken_at > coalesce(n.at, '')
     group by n.guest, n.store, n.at`.execute(db);
   return result.rows.map(({ guest, store, at, missed, since }) => ({
     ...{ guest, store, newestAt: at, missed: Number(missed), missedSince: since },

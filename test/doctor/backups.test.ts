@@ -9,7 +9,7 @@ const soundAt = (takenAt: string) => ({
 });
 
 function found(more: Partial<BackupRecord>) {
-  const nothing = { lastSound: null, ended: [], isRunning: false };
+  const nothing = { lastSound: null, ended: [], isRunning: false, isHalted: false };
   const nightly = { guest: 'debian', schedule: '15 3 * * *', timezone: 'UTC', jitterMs: 0 };
   return checkBackups({ ...nightly, ...nothing, ...more }, now);
 }
@@ -38,6 +38,12 @@ test.each<[string, Partial<BackupRecord>, string, RegExp]>([
     'critical',
     /2 were due/,
   ],
+  [
+    'the same of a guest that is halted',
+    { ...soundAt('2026-11-19T03:15:02'), isHalted: true },
+    'ok',
+    /halted/,
+  ],
   ['an old one by hand', { ...soundAt('2025-11-19T03:15:02'), schedule: undefined }, 'ok', /old\.$/],
   [
     'one that a later one by hand failed after',
@@ -55,7 +61,13 @@ test('a run that is late by its jitter and some patience is not missed', () => {
   const lately = { ...at, schedule: '55 11 * * *' };
   expect(
     checkBackups(
-      { ...{ guest: 'debian', timezone: 'UTC', jitterMs: 0 }, ...lately, ended: [], isRunning: false },
+      {
+        ...{ guest: 'debian', timezone: 'UTC', jitterMs: 0 },
+        ...lately,
+        ended: [],
+        isRunning: false,
+        isHalted: false,
+      },
       now,
     ),
   ).toMatchObject({ facts: { missed: 1 } });

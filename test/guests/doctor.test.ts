@@ -40,6 +40,11 @@ const isOfHost = ({ check, facts }: Finding) =>
   (facts.orphans as Orphan[]).every(({ kind }) => kind === 'scratch' || kind === 'traceInstance');
 
 test('a healthy guest on a healthy host has no finding, and is stopped and resumed twice, as the history tells', async () => {
+  expect((await doctor()).of('backups')).toMatchObject({
+    level: 'warning',
+    mend: expect.stringContaining('umlsnap snapshot debian'),
+  });
+  expect((await scene.snapshot()).exitCode).toBe(0);
   const { result, findings, of, troubles } = await doctor([]);
   if (isRoot) expect(troubles, JSON.stringify(findings, null, 2)).toEqual([]);
   expect(result.stderr).toBe('');
@@ -55,7 +60,6 @@ test('a healthy guest on a healthy host has no finding, and is stopped and resum
 });
 
 test('as a plugin it is one line with figures, stops no guest, and leaves no job behind; a config that is wrong is UNKNOWN, and not CRITICAL', async () => {
-  expect((await scene.snapshot()).exitCode).toBe(0);
   const before = await scene.jobs();
   const { exitCode, stdout, stderr } = await scene.run('doctor', '--nagios');
   const pattern = /^UMLSNAP (OK|WARNING) - .* \| 'ok'=\d+;;;0 .*'free_local'=\d+B;\d+:;\d+:;0\n$/;
@@ -102,13 +106,13 @@ test.skipIf(!isRoot)(
       const stores = { local: { type: 'directory', path: join(elsewhere, 'store') } };
       await scene.configure(undefined, { state: join(elsewhere, 'state'), stores });
       const { of, troubles } = await doctor();
-      expect(troubles).toEqual([]);
+      expect(troubles).toEqual(['backups warning']);
       expect(of('capture')?.facts).toMatchObject({ method: 'precopy', tracker: 'traced' });
       expect(of('tracing')?.facts).toMatchObject({ works: true, useful: ['debian'] });
 
       const hide = 'umount -l /sys/kernel/tracing 2>/dev/null; mount -t tmpfs none /sys/kernel && exec "$@"';
       const without = await doctor(['--no-stop-go'], ['unshare', '--mount', 'sh', '-c', hide, 'sh']);
-      expect(without.troubles).toEqual(['tracing warning', 'capture warning']);
+      expect(without.troubles).toEqual(['tracing warning', 'backups warning', 'capture warning']);
       expect(without.result.exitCode).toBe(3);
       expect(await readdir(elsewhere)).not.toContain('state');
       await scene.configure();
@@ -122,7 +126,7 @@ test('a guest that somebody works on is asked nothing, and is no trouble', async
   expect(troubles).toEqual([]);
   expect(of('guest')?.what).toContain('umlsnap snapshot (pid 1)');
   const checks = findings.filter(({ about }) => about === 'debian').map(({ check }) => check);
-  expect(checks).toEqual(['guest', 'level', 'capture']);
+  expect(checks).toEqual(['guest', 'backups', 'copies', 'level', 'capture']);
 });
 
 test('a daemon is known by the config that it runs by, and by what it leaves when it is killed', async () => {

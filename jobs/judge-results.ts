@@ -1,0 +1,80 @@
+import { isOfHalted } from '../src/alerts/decide-alerts.js';
+import type { GuestConfig } from '../src/config/config.js';
+import { storesToFill } from '../src/config/guest-named.js';
+import type { VerifyConfig } from '../src/config/verify-config.js';
+import { checkBackups } from '../src/doctor/check-backups.js';
+import { checkCopies, type KnownCopy } from '../src/doctor/check-copies.js';
+import { checkLevel } from '../src/doctor/check-level.js';
+import type { Finding } from '../src/doctor/finding.js';
+import { backupsThatTell, levelsReached } from '../src/history/levels.js';
+import type { StoreGap } from '../src/history/overview-queries.js';
+import type { JobRecord, SnapshotRecord, VerificationRecord } from '../src/history/records.js';
+import { Findings, type FindingsLedger } from '../src/store/soundness.js';
+
+export interface ResultsHistory extends FindingsLedger {
+  jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;
+  snapshots(filter: { guest?: string; own?: true }): Promise<SnapshotRecord[]>;
+  verifications(filter: object): Promise<VerificationRecord[]>;
+  storeGaps(pairs: readonly { guest: string; store: string }[]): Promise<StoreGap[]>;
+}
+
+/**
+ * What came out of a guest's backups, by the history: how old its last sound snapshot is, what is the matter with the copies that there
+ * are, and how consistent they were.
+ * @param history null: there is none yet
+ * @throws HistoryUnusable, HistoryLocked
+ */
+export async function judgeResults(
+  config: GuestConfig,
+  verify: VerifyConfig,
+  history: ResultsHistory | null,
+  now: Date,
+): Promise<Finding[]> {
+  const { name: guest, schedule, timezone, jitterMs } = config;
+  const jobs = (await history?.jobs({ guest, kind: 'backup', limit: backupsThatTell })) ?? [];
+  const copies = history === null ? [] : await copiesOf(config, history);
+  const [lastSound = null] = copies.filter(({ soundness }) => soundness.type === 'sound');
+  const [newest] = jobs.filter(({ status }) => status !== 'running');
+  const record = {
+    ...{ guest, schedule, timezone, jitterMs, lastSound },
+    ended: jobs.filter(({ status }) => ['success', 'warning', 'failed'].includes(status)),
+    isRunning: jobs.some(({ status }) => status === 'running'),
+    isHalted: newest !== undefined && isOfHalted(newest),
+  };
+  const gaps = (await history?.storeGaps(storesToFill(config))) ?? [];
+  const verifiedWithinMs = verify.schedule === null ? null : verify.withinMs;
+  return [
+    checkBackups(record, now),
+    checkCopies({ guest, copies, gaps, verifiedWithinMs }, now),
+    checkLevel(config, levelsReached(jobs)),
+  ];
+}
+
+/** Newest first, in the order of the config's stores. */
+async function copiesOf(
+  { name: guest, isDrilled, store, otherStores }: GuestConfig,
+  history: ResultsHistory,
+): Promise<KnownCopy[]> {
+  const findings = new Findings(await history.badFindings({ guest }));
+  const verifications = await history.verifications({});
+  const verifiedAt = new Map(
+    verifications
+      .filter(({ result }) => result !== 'notRead')
+      .map((one) => [`${one.store} ${one.snapshot}`, one.verifiedAt]),
+  );
+  const order = [store, ...otherStores];
+  const rows = await history.snapshots({ guest, own: true });
+  return rows
+    .sort((a, b) =>
+      a.takenAt < b.takenAt
+        ? 1
+        : a.takenAt > b.takenAt
+          ? -1
+          : order.indexOf(a.store) - order.indexOf(b.store),
+    )
+    .map(({ snapshot, store: of, takenAt }) => ({
+      ...{ snapshot, store: of, takenAt },
+      soundness: findings.soundnessOf(of, { snapshot }, isDrilled),
+      verifiedAt: verifiedAt.get(`${of} ${snapshot}`) ?? null,
+    }));
+}
