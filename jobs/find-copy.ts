@@ -181,6 +181,8 @@ async function askStores<S extends SearchedStore>(
     try {
       const isOurs = (stored: StoredSnapshot) => ownerOf(stored)?.id === id;
       const listed = isLatest(name) ? await store.list(guest) : [await store.read(name, isOurs)];
+      // An empty mount point has none either.
+      if (listed.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
       const ownership = await ownershipOfListed(house, store, listed);
       const copies = listed.map((stored) => {
         const damaged = problemWith({ store, stored }, rows);
