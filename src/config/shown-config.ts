@@ -100,7 +100,8 @@ function writtenStore({ name: _, ...store }: StoreConfig) {
 function writtenGuest(guest: GuestConfig, drill: DrillSettings | undefined): Record<string, unknown> {
   const { name: _, toldConsole: __, disks, store, otherStores, user, notifyOwner, schedule, ...more } = guest;
   const { keep, hooks, jitterMs, pauseBudgetMs, pauseTargetMs, precopyBytesPerSecond, ...others } = more;
-  const { settleTimeoutMs, freezeTimeoutMs, ...same } = others;
+  // What `drill.schedule` says is shown there.
+  const { settleTimeoutMs, freezeTimeoutMs, isDrilled: ___, ...same } = others;
   const { withinMs, ...counts } = keep;
   return {
     ...given({ user, notifyOwner }),

@@ -21,7 +21,7 @@ test('any command by hand is sent as it stands, and a line for the log with its 
 test.each([
   ['dance', ['debian', 'dance'], /The guest refused `dance`: Unknown command \(1\)\./, 1, ['dance']],
   ['a file that never ends', ['debian', 'proc', 'kcore'], /never ends/, 2, []],
-  ['a console that is nowhere', ['nobody', 'version'], /\.uml\/nobody\/mconsole/, 1, []],
+  ['a console that is nowhere', ['nobody', 'version'], /\.uml\/nobody\/mconsole/, 10, []],
 ])('%s is refused, and people are told why', async (_, words, said, exitCode, asked) => {
   const before = sent().length;
   const refused = await scene.run('mconsole', ...words);

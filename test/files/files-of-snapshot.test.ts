@@ -41,6 +41,7 @@ const scene = setScene({ on: 'xfs', guest: null });
 
 /** What a guest's disk may hold, whoever made it. */
 beforeAll(async () => {
+  await scene.own();
   const tree = scene.path('tree');
   const image = scene.path('debian.img');
   await mkdir(join(tree, 'etc/deep/er'), { recursive: true });
