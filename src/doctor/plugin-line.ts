@@ -10,10 +10,10 @@ export function pluginStatus(level: Level): ExitCode {
   return statuses[level];
 }
 
-const words: [Exclude<Level, 'ok'>, string][] = [
-  ['critical', 'critical'],
-  ['warning', 'warnings'],
-  ['unknown', 'unknown'],
+const words: [Exclude<Level, 'ok'>, (count: number) => string][] = [
+  ['critical', (count) => `${count} critical`],
+  ['warning', (count) => countText(count, 'warning')],
+  ['unknown', (count) => `${count} unknown`],
 ];
 
 /**
@@ -25,7 +25,7 @@ export function pluginLine(findings: readonly Finding[]): string {
   const bad = words.flatMap(([wanted]) => findings.filter((finding) => finding.level === wanted));
   const counts = words.flatMap(([wanted, word]) => {
     const { length } = findings.filter((finding) => finding.level === wanted);
-    return length === 0 ? [] : [`${length} ${word}`];
+    return length === 0 ? [] : [word(length)];
   });
   const told = bad.map(({ check, about, what }) => `${about ?? 'host'} ${check}: ${what}`);
   const text =

@@ -66,9 +66,11 @@ const definitionSchema = z.strictObject({
 
 export type Definition = z.infer<typeof definitionSchema>;
 
+const formats = ['umlsnap/1', 'umlsnap/2'] as const;
+
 const fieldsSchema = z.strictObject({
   /** The first one knows neither an owner nor a definition. */
-  format: z.enum(['umlsnap/1', 'umlsnap/2']),
+  format: z.enum(formats),
   snapshot: z.string(),
   guest: z.string(),
   job: z.string(),
@@ -149,6 +151,16 @@ function ofFirstFormat({ checksum: _, owner: __, definition: ___, ...rest }: Man
   return sealManifest({ ...rest, format: 'umlsnap/1' });
 }
 
+/** What was written after us may be whole: it is not ours to tell, and must not look like damage of the store. */
+function whyNotRead(text: string, error: unknown): string {
+  const newer = /^\{\s*"format":\s*"(umlsnap\/\d{1,4})"/.exec(text)?.[1];
+  if (newer !== undefined && !formats.some((format) => format === newer))
+    return `a newer umlsnap has written it (${newer}): read it with that one`;
+  const issues = error instanceof z.ZodError ? error.issues.slice(0, 3) : [];
+  const told = issues.map(({ path, message }) => `${path.join('.') || 'all of it'}: ${message}`);
+  return `its manifest can't be read: ${told.join('; ') || problemOf(error)}`;
+}
+
 /**
  * Reads manifest.json's text. Anything that is not exactly a sound manifest of this snapshot is refused.
  * @throws SnapshotDamaged
@@ -158,11 +170,7 @@ export function parseManifest(text: string, snapshot: string): Manifest {
   try {
     manifest = manifestSchema.parse(JSON.parse(text));
   } catch (error) {
-    throw new UmlsnapError(
-      'SnapshotDamaged',
-      { snapshot, problem: `its manifest can't be read: ${problemOf(error)}` },
-      error,
-    );
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: whyNotRead(text, error) }, error);
   }
   const { checksum, ...rest } = manifest;
   if (checksumOf(rest) !== checksum) {

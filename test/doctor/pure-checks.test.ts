@@ -165,7 +165,7 @@ test('the line begins with the worst, whatever came first, and figures stand beh
   const room = fine({ check: 'room', about: 'local' }, 'fits', { freeBytes: 9, weekBytes: 5, nextBytes: 2 });
   const line = pluginLine([finding('warning', 'first'), room, finding('critical', 'a | b\nc')]);
   expect(line).toBe(
-    "UMLSNAP CRITICAL - 1 critical, 1 warnings: debian guest: a / b c / debian guest: first | 'ok'=1;;;0 'warning'=1;;;0 'critical'=1;;;0 'unknown'=0;;;0 'free_local'=9B;5:;2:;0",
+    "UMLSNAP CRITICAL - 1 critical, 1 warning: debian guest: a / b c / debian guest: first | 'ok'=1;;;0 'warning'=1;;;0 'critical'=1;;;0 'unknown'=0;;;0 'free_local'=9B;5:;2:;0",
   );
 });
 

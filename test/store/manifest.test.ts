@@ -55,6 +55,17 @@ it('a manifest is refused with another blank, with a field that we do not know, 
   expect(() => parseManifest(text, 'debian@20261122T031500Z')).toThrow('belongs to debian@20261121');
 });
 
+it('a manifest of a format that comes after ours is told as that, in one line, and what can not be read by what is wrong', () => {
+  const newer = text.replace('"umlsnap/2"', '"umlsnap/3"');
+  expect(() => parseManifest(newer, manifest.snapshot)).toThrow(
+    /a newer umlsnap has written it \(umlsnap\/3\)/,
+  );
+  const wrong = text.replace('"pinned": false', '"pinned": 7');
+  expect(() => parseManifest(wrong, manifest.snapshot)).toThrow(
+    /can't be read: pinned: Invalid input[^\n]*$/,
+  );
+});
+
 it('a manifest names no file outside its own directory', () => {
   for (const file of ['../ubd0.img', '/etc/shadow', '.hidden', 'a/b', '']) {
     const { checksum: _, ...rest } = manifest;
