@@ -1,9 +1,10 @@
+import { damageMet } from '../src/store/soundness.js';
 import { type DrillConfig, drillSettingsOf } from '../src/config/drill-config.js';
 import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
 import type { DrillStep } from '../src/drill/proof-of-life.js';
 import { explainError } from '../src/error-text.js';
 import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { DrillRecord, PhaseRecord } from '../src/history/records.js';
+import type { DrillRecord, PhaseRecord, VerificationRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import {
   type CopyHouse,
@@ -44,6 +45,7 @@ export interface DrillJobOrder {
 }
 
 export interface DrillHistory extends JobHistory {
+  recordVerification(verification: VerificationRecord): Promise<void>;
   recordPhase(job: string, phase: PhaseRecord): Promise<void>;
   recordDrill(drill: DrillRecord): Promise<void>;
 }
@@ -80,6 +82,7 @@ export async function drill(
       ...{ console: outcome.console, foundLine: outcome.foundLine },
     });
     const problem = failed ? explainError(failed) : null;
+    if (failed?.facts.failure === 'damaged') await noteDamage(history, { snapshot, store, problem });
     await record(history, run, steps.phases, { snapshot, guest, store, passed: !failed, problem });
     if (failed) throw failed;
   });
@@ -123,6 +126,17 @@ async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Pr
     const accident = { failure: 'damaged' as const, detail: error.facts.problem };
     return { accident, console: [], foundLine: null };
   }
+}
+
+/** Whether drills are wanted or not: its bytes are not those that were captured. */
+async function noteDamage(
+  history: DrillHistory | UmlsnapError,
+  copy: { snapshot: string; store: string; problem: string | null },
+): Promise<void> {
+  if (history instanceof UmlsnapError) return;
+  await history.recordVerification(damageMet(copy, new Date())).catch((error: unknown) => {
+    if (!isHistoryFailure(error)) throw error;
+  });
 }
 
 /** What the history can't take changes nothing of what came out. */

@@ -11,7 +11,7 @@ import type { PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { retain, retentionPlanner } from '../src/snapshot/retain.js';
-import { type Findings, findingsIn } from '../src/store/soundness.js';
+import { damageMet, type Findings, findingsIn } from '../src/store/soundness.js';
 import { type Manifest, amended } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { clearStaging } from './clear-staging.js';
@@ -148,6 +148,9 @@ async function carry(
       // One that is bad where it lies: the others are not.
       if (!isError(error, 'SnapshotDamaged') && !isError(error, 'TooLarge')) throw error;
       filled.problems.push(explainError(error));
+      if (!isError(error, 'SnapshotDamaged')) continue;
+      const copy = { snapshot: found.stored.snapshot, store: found.store.name };
+      await history.recordVerification(damageMet({ ...copy, problem: error.facts.problem }, new Date()));
     }
   }
 }

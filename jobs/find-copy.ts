@@ -245,14 +245,15 @@ function newestOf<S extends SearchedStore>(answers: Answer<S>[], { name, takesUn
   return sound ?? any ?? name;
 }
 
-/** Two of the same second differ by a number behind it: `…Z`, `…Z-1`, …, `…Z-10`. */
-function byTime(one: string, other: string): number {
-  const [[time = '', number = '0'], [otherTime = '', otherNumber = '0']] = [
-    one.split('Z-'),
-    other.split('Z-'),
-  ];
-  const [a, b] = [time.replace(/Z$/, ''), otherTime.replace(/Z$/, '')];
-  return a === b ? Number(number) - Number(otherNumber) : a < b ? -1 : 1;
+/** By what stands behind the guest's name. Two of the same second differ by a number: `…Z`, `…Z-1`, …, `…Z-10`. */
+export function byTime(one: string, other: string): number {
+  const [[a, number], [b, otherNumber]] = [timeIn(one), timeIn(other)];
+  return a === b ? number - otherNumber : a < b ? -1 : 1;
+}
+
+function timeIn(snapshot: string): [time: string, number: number] {
+  const [, time = '', number = '0'] = /@(\d{8}T\d{6}Z)(?:-(\d{1,3}))?$/.exec(snapshot) ?? [];
+  return [time, Number(number)];
 }
 
 /** Two hosts may have given one name: these are all of one snapshot, ours if one is ours. */

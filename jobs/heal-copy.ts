@@ -41,11 +41,13 @@ export async function healCopy(
   const { history, stateDirectory } = house;
   const { snapshot, guest } = stored;
   const { copies } = await findCopies(house, { name: snapshot });
+  const rows = await recordedRows(history, guest);
+  const jobOf = rows.find((row) => row.snapshot === snapshot && row.store === store.name)?.job ?? null;
   const whose = copies.find((copy) => copy.store.name === store.name)?.ownership.type;
   if (whose !== 'own') return { type: 'notHealed', why: 'it is not known to be ours' };
   const sources = copies.filter(
     (copy) =>
-      copy.store.name !== store.name && copy.soundness.type === 'sound' && isSameContent(copy, stored),
+      copy.store.name !== store.name && copy.soundness.type === 'sound' && isSameContent(copy, stored, jobOf),
   );
   let why = 'no other store has a sound copy of it';
   for (const source of sources) {
@@ -116,9 +118,14 @@ async function record(
   });
 }
 
-/** What has the same name and other disks is another snapshot. Of one whose manifest can't be read, nobody can tell. */
-function isSameContent({ stored: one }: JudgedCopy, other: JudgedCopy['stored']): boolean {
-  if (!isSound(one) || !isSound(other)) return isSound(one);
+/** What has the same name and other disks is another snapshot. One whose manifest can't be read is that of the job that is recorded of it. */
+function isSameContent(
+  { stored: one }: JudgedCopy,
+  other: JudgedCopy['stored'],
+  recordedJob: string | null,
+): boolean {
+  if (!isSound(one)) return false;
+  if (!isSound(other)) return one.manifest.job === recordedJob;
   const sums = ({ manifest }: typeof one) =>
     manifest.disks.map(({ device, sha256 }) => `${device} ${sha256}`).join();
   return sums(one) === sums(other);

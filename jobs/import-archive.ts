@@ -62,6 +62,8 @@ export async function importArchive(
             await checkStore(store, history);
             const ours = amended(manifest, { owner: await ensureOwner(stateDirectory, history) });
             const kept = await store.receiveFiles(ours, arriving(entries), { signal });
+            // What was found of one that had its name says nothing of it.
+            await history.forgetFindings(store.name, kept.snapshot);
             await history.recordSnapshot(recordOf(store.name, kept, 'own'));
           }),
         );

@@ -38,6 +38,7 @@ export async function judgeResults(
   const record = {
     ...{ guest, schedule, timezone, jitterMs, lastSound },
     ended: jobs.filter(({ status }) => ['success', 'warning', 'failed'].includes(status)),
+    hasCopies: copies.length > 0,
     isRunning: jobs.some(({ status }) => status === 'running'),
     isHalted: newest !== undefined && isOfHalted(newest),
   };
@@ -50,7 +51,7 @@ export async function judgeResults(
   ];
 }
 
-/** Newest first, in the order of the config's stores. */
+/** Newest first, in the order of the config's stores; what lies in others can't be reached by it. */
 async function copiesOf(
   { name: guest, isDrilled, store, otherStores }: GuestConfig,
   history: ResultsHistory,
@@ -65,6 +66,7 @@ async function copiesOf(
   const order = [store, ...otherStores];
   const rows = await history.snapshots({ guest, own: true });
   return rows
+    .filter(({ store: of }) => order.includes(of.replace(/\/staging$/, '')))
     .sort((a, b) =>
       a.takenAt < b.takenAt
         ? 1

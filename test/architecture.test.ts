@@ -46,6 +46,7 @@ const inOwnPlaces = new Set([
   ...['src/restore/filesystems/scratch.ts', 'src/restore/filesystems/private-copy.ts'],
   ...['src/restore/filesystems/check-disks.ts', 'src/files/ext-image.ts', 'src/files/with-ext-image.ts'],
   ...['src/files/extract-tree.ts', 'src/files/place-tree.ts', 'src/drill/drill-place.ts'],
+  'src/guest/process-files.ts',
   ...['src/mconsole/reply-directory.ts', 'src/mconsole/reply-socket.ts', 'src/mconsole/notify-socket.ts'],
   // The pid file, of which nothing is believed; /proc; a root that has to be only ours.
   ...['src/mconsole/pinned-socket.ts', 'src/guest/kept-file.ts', 'src/guest/agent/install-agent.ts'],

@@ -32,7 +32,7 @@ export const isOfHalted = ({ error }: Pick<EndedJob, 'error'>) => error?.code ==
 export function alertsOfJob(ended: EndedJob, before: readonly EndedJob[]): Alert[] {
   const previous = before.find((one) => isDecided(one.status) || isOfHalted(one));
   const wasHalted = previous !== undefined && isOfHalted(previous);
-  const isBack = isDecided(ended.status) && wasHalted;
+  const isBack = isDecided(ended.status) && ended.status !== 'failed' && wasHalted;
   const back = isBack
     ? [alertOf('halted', ended, 'the guest is not halted any more', 'Its backups go on.')]
     : [];

@@ -12,6 +12,8 @@ export interface BackupRecord {
   jitterMs: number;
   /** The newest sound copy; null: there is none. */
   lastSound: { snapshot: string; store: string; takenAt: string } | null;
+  /** Sound or not, there are copies. */
+  hasCopies: boolean;
   /** Backups that have ended well or badly, newest first. */
   ended: readonly { status: string; finishedAt: string | null; error: { message: string } | null }[];
   /** One is at work now. */
@@ -36,7 +38,7 @@ export function checkBackups(record: BackupRecord, now: Date): Finding {
   const facts = { lastSound, failedInRow: failed, lastError: last?.error?.message ?? null };
   const mend = `Do what the message says, and try it: \`umlsnap snapshot ${guest}\`; \`umlsnap history ${guest}\` has all of them.`;
   if (lastSound === null) {
-    if (last !== undefined || why !== '') {
+    if (last !== undefined || record.hasCopies) {
       return trouble(about, {
         level: 'critical',
         what: `Has no sound snapshot.${why || ' What its backups made is damaged, or was removed.'}`,

@@ -22,6 +22,7 @@ export function checkOwners(store: string, ownerships: readonly Ownership[]): Fi
   const what = `Beside ours there are snapshots of our guests' names that are not ours: ${others}.`;
   if (ofNobody === 0) return [fine(about, what, facts)];
   const means = 'No rule of ours removes them, and `GUEST@latest` is none of them.';
-  const mend = 'If they are yours, make them so: `umlsnap adopt unknown`.';
+  const mend =
+    'If they are yours, and of no other host that uses this store, make them so: `umlsnap adopt unknown`.';
   return [trouble(about, { level: 'warning', what, means, mend, facts })];
 }

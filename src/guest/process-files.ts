@@ -1,4 +1,4 @@
-import { opendirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, opendirSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { printableLine } from '../mconsole/printable.js';
 import { goneOrForbidden } from '../process-identity.js';
 
@@ -54,9 +54,31 @@ const maxCommandLineBytes = 64 * 1024;
 
 /** The socket that a UML was told to notify, by the command line that the host has of its process (uml-facts §3); the last one counts. */
 export function notifySocketOf(pid: number): string | undefined {
-  const line = orNothing(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '';
-  const words = line.slice(0, maxCommandLineBytes).split('\0');
+  const line = orNothing(() => readOfProcess(pid, 'cmdline', maxCommandLineBytes));
+  const words = (line?.toString('utf8') ?? '').split('\0');
   return words.findLast((word) => word.startsWith(notifyArgument))?.slice(notifyArgument.length);
+}
+
+/**
+ * Reads what a process has in its own memory. It may have said by prctl(PR_SET_MM_MAP) that this is terabytes: nothing MUST be read
+ * beyond the bound, for a read without an end stops all that this process does.
+ * @returns null where there is more than `maxBytes`
+ * @throws ESRCH, EACCES and the like
+ */
+export function readOfProcess(pid: number, file: 'cmdline' | 'environ', maxBytes: number): Buffer | null {
+  const fd = openSync(`/proc/${pid}/${file}`, 'r');
+  try {
+    const buffer = Buffer.alloc(maxBytes + 1);
+    let length = 0;
+    for (;;) {
+      const bytes = readSync(fd, buffer, length, buffer.length - length, null);
+      length += bytes;
+      if (length > maxBytes) return null;
+      if (bytes === 0) return buffer.subarray(0, length);
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function orNothing<T>(look: () => T): T | undefined {

@@ -1,5 +1,5 @@
 import type { Kysely, Selectable, Transaction } from 'kysely';
-import type { VerificationRecord } from './records.js';
+import type { FilesystemVerdict, VerificationRecord } from './records.js';
 import type { Tables, VerificationsTable } from './tables.js';
 
 export interface VerificationFilter {
@@ -9,7 +9,8 @@ export interface VerificationFilter {
 
 /**
  * In the place of the one before: the jobs of the history tell of those. One that could not be carried out says nothing of its
- * snapshot, so it takes the place of none that found it bad.
+ * snapshot, so it takes the place of none that found it bad; nor does one that looked into no filesystem, or not into all of them,
+ * take the place of one that found a filesystem bad.
  */
 export async function upsertVerification(
   db: Transaction<Tables>,
@@ -29,11 +30,22 @@ export async function upsertVerification(
     .values({ store, snapshot, ...values })
     .onConflict((conflict) => {
       const update = conflict.columns(['store', 'snapshot']).doUpdateSet(values);
-      if (verification.result !== 'notRead') return update;
-      return update.where('verifications.result', 'not in', ['damaged', 'badFilesystem']);
+      const { result, filesystems } = verification;
+      if (result === 'notRead')
+        return update.where('verifications.result', 'not in', ['damaged', 'badFilesystem']);
+      const isLookedInto = filesystems.length > 0 && filesystems.every(({ verdict }) => isFound[verdict]);
+      return result === 'ok' && !isLookedInto
+        ? update.where('verifications.result', '<>', 'badFilesystem')
+        : update;
     })
     .execute();
 }
+
+/** Whether the checker has found out what a filesystem is. */
+const isFound: Record<FilesystemVerdict, boolean> = {
+  ...{ sound: true, bad: true, none: true },
+  ...{ unproven: false, notChecked: false },
+};
 
 /** The one that was made longest ago first. */
 export async function selectVerifications(

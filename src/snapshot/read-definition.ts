@@ -1,6 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { isError, problemOf, UmlsnapError } from '../errors.js';
 import type { Guest } from '../guest/guest.js';
+import { readOfProcess } from '../guest/process-files.js';
 import { printable, printableLine } from '../mconsole/printable.js';
 import { type ProcessIdentity, readProcessStat } from '../process-identity.js';
 import type { Definition } from '../store/manifest.js';
@@ -8,6 +9,7 @@ import { kernelSha256 } from './kernel-digest.js';
 
 const maxArgsBytes = 32 * 1024;
 const maxArgs = 256;
+const maxEnvironmentBytes = 256 * 1024;
 const maxTextChars = 4096;
 const maxSettingChars = 512;
 /** For all answers of its console; MUST NOT be asked for while it is paused. */
@@ -47,9 +49,9 @@ export async function readDefinition(
     definition.kernelSha256 = await kernelSha256(stateDirectory, main.pid);
   });
   await attempt('the command line', () => {
-    const bytes = readFileSync(`${proc}/cmdline`);
-    const args = bytes.toString('utf8').replace(/\0$/, '').split('\0');
-    if (bytes.length > maxArgsBytes || args.length > maxArgs) throw new RangeError('it is too long');
+    const bytes = readOfProcess(main.pid, 'cmdline', maxArgsBytes);
+    const args = bytes?.toString('utf8').replace(/\0$/, '').split('\0') ?? [];
+    if (bytes === null || args.length > maxArgs) throw new RangeError('it is too long');
     definition.args = args.map((arg) => textOf(arg, 'the command line', notes));
   });
   await attempt('the working directory', () => {
@@ -61,7 +63,9 @@ export async function readDefinition(
     definition.group = named('/etc/group', idIn(status, 'Gid'));
   });
   await attempt('the environment', () => {
-    const entries = readFileSync(`${proc}/environ`).toString('utf8').split('\0');
+    const bytes = readOfProcess(main.pid, 'environ', maxEnvironmentBytes);
+    if (bytes === null) throw new RangeError('it is too long');
+    const entries = bytes.toString('utf8').split('\0');
     for (const name of environmentKept) {
       const entry = entries.find((one) => one.startsWith(`${name}=`));
       if (entry) definition.environment[name] = textOf(entry.slice(name.length + 1), name, notes);

@@ -35,7 +35,7 @@ export interface SoundSnapshot extends Found {
 export interface DamagedSnapshot extends Found {
   /** What is wrong with it, for people. */
   damaged: string;
-  /** Where the store itself tells it, beside the manifest. */
+  /** Where the store, or a manifest that could be read, tells it. */
   owner?: Owner;
 }
 
@@ -130,7 +130,10 @@ async function readSnapshot(
     if (problem === undefined) {
       return { ...found, manifest, manifestSha256: createHash('sha256').update(bytes).digest('hex') };
     }
-    return (await isRealDirectory(directory)) ? { ...found, damaged: problem } : undefined;
+    const { owner } = manifest;
+    return (await isRealDirectory(directory))
+      ? { ...found, damaged: problem, ...(owner && { owner }) }
+      : undefined;
   } catch (error) {
     const problem = isError(error, 'SnapshotDamaged') ? error.facts.problem : problemOf(error);
     if (!isError(error, 'SnapshotDamaged') && !isDamage(error)) throw error;

@@ -63,7 +63,10 @@ export async function replaceSnapshot(
       throw new UmlsnapError('StoreUnusable', { store: place.name, path: place.path, problem }, error);
     });
     await syncDirectory(dirname(path));
-    await moveAside(place, whole, snapshot);
+    // From here on the whole one is the snapshot. The other one is in no list, and where it can't be moved it goes as all that is incoming.
+    await moveAside(place, whole, snapshot).catch((error: unknown) => {
+      if (errnoOf(error) === undefined) throw error;
+    });
   });
 }
 

@@ -181,6 +181,20 @@ export function historyContract(open: () => Promise<History>): void {
         expect(await history.verifications({})).toEqual([found === 'ok' ? notRead : record]);
       }
     });
+
+    it('that found all bytes in order and looked into no filesystem leave a bad filesystem known', async () => {
+      const bad = verification('debian@1', { result: 'badFilesystem', problem: 'x' });
+      await history.recordVerification(bad);
+      const [sound] = verification('debian@1').filesystems;
+      for (const verdict of ['notChecked', 'unproven', null] as const) {
+        const filesystems = sound && verdict ? [sound, { ...sound, disk: 'ubd1', verdict }] : [];
+        await history.recordVerification(verification('debian@1', { filesystems }));
+        expect(await history.verifications({})).toEqual([bad]);
+      }
+      const well = verification('debian@1');
+      await history.recordVerification(well);
+      expect(await history.verifications({})).toEqual([well]);
+    });
   });
 
   it('remembers the last slot of each guest, and the last id of each store', async () => {

@@ -9,7 +9,7 @@ const soundAt = (takenAt: string) => ({
 });
 
 function found(more: Partial<BackupRecord>) {
-  const nothing = { lastSound: null, ended: [], isRunning: false, isHalted: false };
+  const nothing = { lastSound: null, ended: [], hasCopies: false, isRunning: false, isHalted: false };
   const nightly = { guest: 'debian', schedule: '15 3 * * *', timezone: 'UTC', jitterMs: 0 };
   return checkBackups({ ...nightly, ...nothing, ...more }, now);
 }
@@ -19,6 +19,12 @@ test.each<[string, Partial<BackupRecord>, string, RegExp]>([
   ['none, and none to come', { schedule: undefined }, 'warning', /no schedule/],
   ['none, though many were tried', { ended: [failed, failed] }, 'critical', /last 2 backups failed.*Full\./],
   ['one that was damaged since', { ended: [done] }, 'critical', /damaged, or was removed/],
+  [
+    'none that is sound, of a guest whose jobs were all skipped',
+    { hasCopies: true },
+    'critical',
+    /damaged, or was removed/,
+  ],
   ['one of tonight', { ...soundAt('2026-11-21T03:15:02'), ended: [done] }, 'ok', /^Its last sound/],
   [
     'one of last night',
@@ -65,6 +71,7 @@ test('a run that is late by its jitter and some patience is not missed', () => {
         ...{ guest: 'debian', timezone: 'UTC', jitterMs: 0 },
         ...lately,
         ended: [],
+        hasCopies: true,
         isRunning: false,
         isHalted: false,
       },

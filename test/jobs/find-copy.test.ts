@@ -1,6 +1,6 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type CopyWish, findCopies, findCopy } from '../../jobs/find-copy.js';
+import { byTime, type CopyWish, findCopies, findCopy } from '../../jobs/find-copy.js';
 import { explainError } from '../../src/error-text.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { type House, withHouse } from '../../src/compose.js';
@@ -49,6 +49,14 @@ const found = (wish: CopyWish) =>
   });
 const say = (snapshot: string, store: string, result: VerifyResult) =>
   inHouse(({ history }) => history.recordVerification(verification(snapshot, { store, result })));
+
+test('the newest is that by its time, whatever its guest is called, and of one second the one that came later', () => {
+  for (const guest of ['web', 'NZ-web', 'web-AZ-1', 'a@b']) {
+    const names = ['20261129T031500Z', '20261130T031500Z', '20261130T031500Z-2', '20261130T031500Z-10'];
+    const inOrder = names.map((time) => `${guest}@${time}`);
+    expect([...inOrder].reverse().sort(byTime)).toEqual(inOrder);
+  }
+});
 
 test('it is the first in the order of the config, and of latest the newest', async () => {
   expect(await found({ name: older })).toEqual([older, 'local']);

@@ -41,7 +41,8 @@ export class ResticCatalogue {
     if (guest === undefined) await this.#cache.keepOnly(new Set(entries.map(({ tree }) => tree)));
     const same = new Map<string, ResticEntry[]>();
     for (const entry of entries) {
-      const key = `${entry.snapshot} ${entry.owner?.id} ${entry.tree}`;
+      // Of one owner, those of one name are one snapshot: one that is being healed has another tree. Without owners nobody can tell.
+      const key = `${entry.snapshot} ${entry.owner?.id ?? entry.tree}`;
       same.set(key, [...(same.get(key) ?? []), entry]);
     }
     const waiting = [...same.values()];
