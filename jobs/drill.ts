@@ -1,4 +1,3 @@
-import { damageMet } from '../src/store/soundness.js';
 import { type DrillConfig, drillSettingsOf } from '../src/config/drill-config.js';
 import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
 import type { DrillStep } from '../src/drill/proof-of-life.js';
@@ -11,6 +10,7 @@ import {
   type CopyWish,
   type FoundCopy,
   findCopy,
+  noteDamage,
   type PassedOver,
   type SearchedStore,
 } from './find-copy.js';
@@ -82,6 +82,7 @@ export async function drill(
       ...{ console: outcome.console, foundLine: outcome.foundLine },
     });
     const problem = failed ? explainError(failed) : null;
+    // Whether drills are wanted or not: its bytes are not those that were captured.
     if (failed?.facts.failure === 'damaged') await noteDamage(history, { snapshot, store, problem });
     await record(history, run, steps.phases, { snapshot, guest, store, passed: !failed, problem });
     if (failed) throw failed;
@@ -126,17 +127,6 @@ async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Pr
     const accident = { failure: 'damaged' as const, detail: error.facts.problem };
     return { accident, console: [], foundLine: null };
   }
-}
-
-/** Whether drills are wanted or not: its bytes are not those that were captured. */
-async function noteDamage(
-  history: DrillHistory | UmlsnapError,
-  copy: { snapshot: string; store: string; problem: string | null },
-): Promise<void> {
-  if (history instanceof UmlsnapError) return;
-  await history.recordVerification(damageMet(copy, new Date())).catch((error: unknown) => {
-    if (!isHistoryFailure(error)) throw error;
-  });
 }
 
 /** What the history can't take changes nothing of what came out. */

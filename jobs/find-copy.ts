@@ -2,7 +2,7 @@ import { asUmlsnapError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { Ownership, SnapshotRecord, VerificationRecord } from '../src/history/records.js';
 import { type OwnershipHistory, ownershipIn, withoutHistory } from '../src/snapshot/ownership.js';
-import { isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
+import { guestInName, isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import {
   damageMet,
@@ -121,9 +121,9 @@ export async function readingCopy<T>(
   }
 }
 
-/** What the history can't take changes nothing of what was found. */
-async function noteDamage(
-  history: CopyIndex | UmlsnapError,
+/** Keeps damage that was met. What the history can't take changes nothing of what was found. */
+export async function noteDamage(
+  history: Pick<CopyIndex, 'recordVerification'> | UmlsnapError,
   found: Pick<VerificationRecord, 'snapshot' | 'store' | 'problem'>,
 ): Promise<void> {
   if (history instanceof UmlsnapError) return;
@@ -169,7 +169,7 @@ async function askStores<S extends SearchedStore>(
   stores: S[],
   name: string,
 ): Promise<Answer<S>[]> {
-  const guest = name.slice(0, Math.max(0, name.lastIndexOf('@')));
+  const guest = guestInName(name);
   const isName = isLatest(name) ? isGuestDirectory(guest) : splitSnapshotName(name) !== undefined;
   if (!isName) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
   const { history, isDrilled } = house;
@@ -183,7 +183,10 @@ async function askStores<S extends SearchedStore>(
       const listed = isLatest(name) ? await store.list(guest) : [await store.read(name, isOurs)];
       // An empty mount point has none either.
       if (listed.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
-      const ownership = await ownershipOfListed(house, store, listed);
+      const told = await ownershipIn(store.name, listed, known);
+      // Without a history nobody can tell whose those of the first format are: then they are taken for ours.
+      const ownership = (stored: StoredSnapshot): Ownership =>
+        known !== history && told(stored).type === 'unknown' ? { type: 'own' } : told(stored);
       const copies = listed.map((stored) => {
         const damaged = problemWith({ store, stored }, rows);
         const copy = { snapshot: stored.snapshot, ...(damaged !== undefined && { damaged }) };
@@ -200,17 +203,6 @@ async function askStores<S extends SearchedStore>(
   const answers: Answer<S>[] = [];
   for (const store of stores) answers.push(await ask(store));
   return answers;
-}
-
-/** Without a history nobody can tell whose those of the first format are: then they are taken for ours. */
-async function ownershipOfListed(
-  { history, stateDirectory }: CopyHouse,
-  store: SearchedStore,
-  listed: StoredSnapshot[],
-): Promise<(stored: StoredSnapshot) => Ownership> {
-  if (!(history instanceof UmlsnapError)) return await ownershipIn(store.name, listed, history);
-  const told = await ownershipIn(store.name, listed, withoutHistory(stateDirectory));
-  return (stored) => (told(stored).type === 'unknown' ? { type: 'own' } : told(stored));
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */

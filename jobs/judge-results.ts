@@ -14,7 +14,7 @@ import { Findings, type FindingsLedger } from '../src/store/soundness.js';
 export interface ResultsHistory extends FindingsLedger {
   jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;
   snapshots(filter: { guest?: string; own?: true }): Promise<SnapshotRecord[]>;
-  verifications(filter: object): Promise<VerificationRecord[]>;
+  verifications(filter: { guest: string }): Promise<VerificationRecord[]>;
   storeGaps(pairs: readonly { guest: string; store: string }[]): Promise<StoreGap[]>;
 }
 
@@ -57,7 +57,7 @@ async function copiesOf(
   history: ResultsHistory,
 ): Promise<KnownCopy[]> {
   const findings = new Findings(await history.badFindings({ guest }));
-  const verifications = await history.verifications({});
+  const verifications = await history.verifications({ guest });
   const verifiedAt = new Map(
     verifications
       .filter(({ result }) => result !== 'notRead')

@@ -3,6 +3,7 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { VerificationRecord } from '../src/history/records.js';
 import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verify-order.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
+import { guestInName } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
 import { type CopyHouse, type PassedOver, type SearchedStore, findCopies, findCopy } from './find-copy.js';
 import type { FoundSnapshot } from './find-snapshot.js';
@@ -17,7 +18,7 @@ export type VerifyWish =
 
 /** The guest that a job with this wish belongs to; null: to none in particular. */
 export function guestOfWish(wish: VerifyWish): string | null {
-  if (wish.of === 'snapshot') return wish.snapshot.slice(0, Math.max(0, wish.snapshot.lastIndexOf('@')));
+  if (wish.of === 'snapshot') return guestInName(wish.snapshot);
   return wish.of === 'guest' ? wish.guest : null;
 }
 

@@ -1,5 +1,6 @@
 import { adopt, findAdoptable, whose } from '../../jobs/adopt.js';
 import { type House, waitsFor } from '../compose.js';
+import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { Store } from '../store/store.js';
@@ -25,8 +26,7 @@ export async function adoptVerb(context: Context, of: string, options: AdoptOpti
     const adoptable = await findAdoptable(wish, around);
     for (const { store, stored, ownership } of adoptable.found)
       tell(output, `${stored.snapshot} in store ${store.name} is of ${whose(ownership)}.`);
-    const count = adoptable.found.length;
-    const many = `${count} snapshot${count === 1 ? '' : 's'}`;
+    const many = countText(adoptable.found.length, 'snapshot');
     const question = `Make ${many} our own, to be kept and removed by our rules?`;
     if (!(await confirm(question, options))) {
       tell(output, 'Nothing was changed.');

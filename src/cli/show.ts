@@ -39,7 +39,6 @@ export async function showVerb(
     const { store, stored, soundness, ownership } = found;
     const { snapshot } = stored;
     if (!('manifest' in stored)) throw await whyUnreadable(house, { name: snapshot, store: only });
-    const { copies } = await findCopies(house, { name: snapshot });
     if (definition) {
       const { manifest } = stored;
       const command = manifest.definition && shellCommand(manifest.definition);
@@ -49,6 +48,7 @@ export async function showVerb(
       if (!context.output.json) printDefinition(manifest);
       return exitCodes.done;
     }
+    const { copies } = await findCopies(house, { name: snapshot });
     const job = await history.job(stored.manifest.job);
     const drill = (await history.drills()).find(
       (one) => one.snapshot === snapshot && one.store === store.name,

@@ -1,5 +1,6 @@
 import type { GuestConfig } from '../config/config.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { guestInName } from '../store/layout.js';
 import { Findings } from '../store/soundness.js';
 import { groupBy } from './group-by.js';
 import { type GuestOverview, type GuestRecords, overviewOf, type SeenState } from './guest-overview.js';
@@ -29,7 +30,7 @@ export async function readOverview(
   const findings = new Findings(await history.badFindings({}));
   const unsound = groupBy(
     findings.unsound((guest) => drilled.has(guest)),
-    ({ snapshot }) => snapshot.slice(0, snapshot.lastIndexOf('@')),
+    ({ snapshot }) => guestInName(snapshot),
   );
   const pauses = groupByGuest(await history.lastPauses(names));
   const open = groupByGuest(await history.openPauses());

@@ -9,6 +9,9 @@ import type { Tables } from './tables.js';
  */
 const badResults: VerifyResult[] = ['damaged', 'badFilesystem'];
 
+/** Between which the names of a guest's snapshots lie: `A` follows `@`, which no guest has in its name. */
+export const namesOf = (guest: string) => ({ after: `${guest}@`, before: `${guest}A` });
+
 /** Of copies that are not known to be gone. Walks what is bad, and never what is good. */
 export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilter): Promise<BadFindings> {
   const { guest, store } = filter;
@@ -35,10 +38,9 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
     drills = drills.where('f.store', '=', store);
   }
   if (guest !== undefined) {
-    // `A` follows `@`, and no guest has either in its name before it.
-    const [from, to] = [`${guest}@`, `${guest}A`];
-    verifications = verifications.where('f.snapshot', '>', from).where('f.snapshot', '<', to);
-    drills = drills.where('f.snapshot', '>', from).where('f.snapshot', '<', to);
+    const { after, before } = namesOf(guest);
+    verifications = verifications.where('f.snapshot', '>', after).where('f.snapshot', '<', before);
+    drills = drills.where('f.snapshot', '>', after).where('f.snapshot', '<', before);
   }
   return {
     verifications: (await verifications.execute()).map(({ verified_at, result, ...same }) => ({

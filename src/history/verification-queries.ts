@@ -1,8 +1,10 @@
 import type { Kysely, Selectable, Transaction } from 'kysely';
+import { namesOf } from './findings-queries.js';
 import type { FilesystemVerdict, VerificationRecord } from './records.js';
 import type { Tables, VerificationsTable } from './tables.js';
 
 export interface VerificationFilter {
+  guest?: string;
   store?: string;
   snapshot?: string;
 }
@@ -50,7 +52,7 @@ const isFound: Record<FilesystemVerdict, boolean> = {
 /** The one that was made longest ago first. */
 export async function selectVerifications(
   db: Kysely<Tables>,
-  { store, snapshot }: VerificationFilter,
+  { guest, store, snapshot }: VerificationFilter,
 ): Promise<VerificationRecord[]> {
   let query = db
     .selectFrom('verifications')
@@ -58,6 +60,10 @@ export async function selectVerifications(
     .orderBy('verified_at')
     .orderBy('store')
     .orderBy('snapshot');
+  if (guest !== undefined) {
+    const { after, before } = namesOf(guest);
+    query = query.where('snapshot', '>', after).where('snapshot', '<', before);
+  }
   if (store !== undefined) query = query.where('store', '=', store);
   if (snapshot !== undefined) query = query.where('snapshot', '=', snapshot);
   return (await query.execute()).map(verificationRecord);

@@ -62,6 +62,9 @@ export interface SnapshotName {
   directory: string;
 }
 
+/** The guest's part of a snapshot's name; empty where there is none. */
+export const guestInName = (snapshot: string) => snapshot.slice(0, Math.max(0, snapshot.lastIndexOf('@')));
+
 /** Splits `guest@20261121T031500Z`; undefined for what can't be a snapshot's name, as `guest@latest`, which is not one. */
 export function splitSnapshotName(snapshot: string): SnapshotName | undefined {
   const at = snapshot.lastIndexOf('@');

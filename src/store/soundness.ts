@@ -1,5 +1,6 @@
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import type { BadFindings, FindingsFilter, VerificationRecord } from '../history/records.js';
+import { guestInName } from './layout.js';
 
 /**
  * Whether a copy of a snapshot, which is the snapshot in one store, is to be relied on. Everybody who calls a snapshot good, or the
@@ -97,8 +98,7 @@ export class Findings {
     const known = [...this.#verifications.values(), ...this.#drills.values()];
     const copies = new Map(known.flatMap((one) => (one ? [[keyOf(one.store, one), one]] : [])));
     const found = [...copies.values()].flatMap(({ snapshot, store }): UnsoundCopy[] => {
-      const guest = snapshot.slice(0, snapshot.lastIndexOf('@'));
-      const judged = this.soundnessOf(store, { snapshot }, isDrilled(guest));
+      const judged = this.soundnessOf(store, { snapshot }, isDrilled(guestInName(snapshot)));
       return judged.type === 'sound' ? [] : [{ snapshot, store, soundness: judged }];
     });
     return found.sort((a, b) => (a.snapshot < b.snapshot ? 1 : -1));
