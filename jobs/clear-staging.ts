@@ -3,13 +3,13 @@ import { isError } from '../src/errors.js';
 import { listOwn } from '../src/snapshot/ownership.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { type RetentionPlanner, retentionPlanner } from '../src/snapshot/retain.js';
-import { findingsIn } from '../src/store/soundness.js';
+import { asListed, findingsIn } from '../src/store/soundness.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /**
- * Removes from staging what the archive has, with the same content and not known to be damaged there, and what the keep rules would
- * remove there at once. As in every removal: out of the list durably, then the history's row, then the deletion.
+ * Removes from staging what the archive has, with the same content and nothing known against that copy, and what the keep rules would
+ * remove there at once. A bad filesystem is no reason to keep it: it is the same in both. As in every removal: out of the list durably, then the history's row, then the deletion.
  */
 export async function clearStaging(
   config: GuestConfig,
@@ -20,8 +20,10 @@ export async function clearStaging(
 ): Promise<void> {
   const planner = await retentionPlanner(config, archive.name, history, { now });
   const findings = await findingsIn(history, { store: archive.name, guest: config.name });
-  const isSoundThere = ({ snapshot }: StoredSnapshot) =>
-    findings.soundnessOf(archive.name, { snapshot }, config.isDrilled).type === 'sound';
+  const isSoundThere = (stored: StoredSnapshot) =>
+    ['sound', 'badFilesystem'].includes(
+      findings.soundnessOf(archive.name, asListed(stored), config.isDrilled).type,
+    );
   const archived = await listOwn(archive, config.name, history);
   const unsound = archived.filter((one) => !isSoundThere(one));
   const waiting = (await listOwn(staging, config.name, history)).filter(

@@ -34,7 +34,7 @@ import { holderOf } from '../src/locks/exclusive-lock.js';
 import { readProcessStat } from '../src/process-identity.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { Incoming } from '../src/store/incoming.js';
-import { Findings } from '../src/store/soundness.js';
+import { Findings, noFindings } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { type ExaminedGuest, examineGuest } from './examine-guest.js';
@@ -156,11 +156,7 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     findings.push(
       await lookedAt('room', name, async () => {
         const snapshots = (await usable(house)?.snapshots({ store: name, own: true })) ?? [];
-        const found = (await usable(house)?.badFindings({ store: name })) ?? {
-          verifications: [],
-          drills: [],
-        };
-        const findings = new Findings(found);
+        const findings = new Findings((await usable(house)?.badFindings({ store: name })) ?? noFindings);
         const needed = users.map(({ guest, capture }) =>
           neededRoom(roomUserOf(guest, isCapturedInto(guest) ? capture : null, snapshots, findings), now),
         );
@@ -197,9 +193,9 @@ function roomUserOf(
   const own = snapshots.filter((snapshot) => snapshot.guest === guest);
   return {
     ...{ guest, schedule, timezone, keep },
-    snapshots: own.map(({ snapshot, store, takenAt, pinned, storedBytes, method }) => ({
+    snapshots: own.map(({ snapshot, job, store, takenAt, pinned, storedBytes, method }) => ({
       ...{ snapshot, takenAt, pinned, storedBytes },
-      good: findings.soundnessOf(store, { snapshot }, isDrilled).type === 'sound',
+      good: findings.soundnessOf(store, { snapshot, job }, isDrilled).type === 'sound',
       sharesBlocks: method === 'reflink',
     })),
     capture: capture && {

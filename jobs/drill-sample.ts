@@ -1,7 +1,7 @@
 import type { DrillConfig } from '../src/config/drill-config.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, Trigger } from '../src/history/records.js';
-import { findingsIn } from '../src/store/soundness.js';
+import { asListed, findingsIn } from '../src/store/soundness.js';
 import { type OwnershipHistory, ownershipIn } from '../src/snapshot/ownership.js';
 import { type DrillHistory, drillFound } from './drill.js';
 import type { CopyIndex, SearchedStore } from './find-copy.js';
@@ -59,7 +59,7 @@ async function newestOfGuests(
   const newest = new Map<string, FoundSnapshot<SearchedStore>>();
   const findings = await findingsIn(history, {});
   const isDamaged = ({ store, stored }: FoundSnapshot<SearchedStore>) =>
-    findings.soundnessOf(store.name, stored, false).type === 'damaged';
+    findings.soundnessOf(store.name, asListed(stored), false).type === 'damaged';
   for (const store of stores) {
     try {
       if (!(await store.isMounted(await history.storeId(store.name)))) continue;

@@ -5,6 +5,7 @@ import { type OwnershipHistory, ownershipIn, withoutHistory } from '../src/snaps
 import { guestInName, isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import {
+  asListed,
   damageMet,
   findingsIn,
   type FindingsLedger,
@@ -189,7 +190,7 @@ async function askStores<S extends SearchedStore>(
         known !== history && told(stored).type === 'unknown' ? { type: 'own' } : told(stored);
       const copies = listed.map((stored) => {
         const damaged = problemWith({ store, stored }, rows);
-        const copy = { snapshot: stored.snapshot, ...(damaged !== undefined && { damaged }) };
+        const copy = { ...asListed(stored), ...(damaged !== undefined && { damaged }) };
         const judged = findings.soundnessOf(store.name, copy, isDrilled(guest));
         return { store, stored, soundness: judged, ownership: ownership(stored) };
       });

@@ -46,8 +46,7 @@ export async function healCopy(
   const whose = copies.find((copy) => copy.store.name === store.name)?.ownership.type;
   if (whose !== 'own') return { type: 'notHealed', why: 'it is not known to be ours' };
   const sources = copies.filter(
-    (copy) =>
-      copy.store.name !== store.name && copy.soundness.type === 'sound' && isSameContent(copy, stored, jobOf),
+    (copy) => copy.store.name !== store.name && isWhole(copy) && isSameContent(copy, stored, jobOf),
   );
   let why = 'no other store has a sound copy of it';
   for (const source of sources) {
@@ -72,6 +71,9 @@ export async function healCopy(
   }
   return { type: 'notHealed', why };
 }
+
+/** Its bytes are those that were captured, as far as anybody knows: a bad filesystem in them is in every copy. */
+const isWhole = ({ soundness: { type } }: JudgedCopy) => type === 'sound' || type === 'badFilesystem';
 
 /** It is in no list any more: that it takes room for longer is worth a word, and no failure. */
 async function whyLeft(store: Store): Promise<string | null> {

@@ -74,9 +74,9 @@ async function copiesOf(
           ? -1
           : order.indexOf(a.store) - order.indexOf(b.store),
     )
-    .map(({ snapshot, store: of, takenAt }) => ({
+    .map(({ snapshot, job, store: of, takenAt }) => ({
       ...{ snapshot, store: of, takenAt },
-      soundness: findings.soundnessOf(of, { snapshot }, isDrilled),
+      soundness: findings.soundnessOf(of, { snapshot, job }, isDrilled),
       verifiedAt: verifiedAt.get(`${of} ${snapshot}`) ?? null,
     }));
 }

@@ -1,7 +1,7 @@
 import { listOwn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import type { RetentionPlanner } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
-import type { Findings } from '../src/store/soundness.js';
+import { asListed, type Findings } from '../src/store/soundness.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 /** A snapshot that can be carried, and where it lies. */
@@ -22,7 +22,7 @@ export async function carriableFrom(
   const found = new Map<string, Carriable>();
   for (const store of stores) {
     for (const stored of (await listOwn(store, guest, history)).filter(isSound)) {
-      if (findings.soundnessOf(store.name, stored, false).type === 'damaged') continue;
+      if (findings.soundnessOf(store.name, asListed(stored), false).type === 'damaged') continue;
       const { job } = stored.manifest;
       if (!found.has(job)) found.set(job, { store, stored });
     }

@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import type { Config } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { VerificationRecord } from '../src/history/records.js';
+import type { CapturedBy, VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
+import { isSound } from '../src/store/stored-snapshots.js';
 import type { CopyIndex } from './find-copy.js';
 import { type Healed, type HealHouse, healCopy } from './heal-copy.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
@@ -20,7 +21,7 @@ import {
 
 export type VerifyHistory = JobHistory &
   VerifyIndex &
-  CopyIndex & { recordVerification(verification: VerificationRecord): Promise<void> };
+  CopyIndex & { recordVerification(verification: VerificationRecord, by?: CapturedBy): Promise<void> };
 
 export interface VerifyHouse {
   config: Config;
@@ -142,10 +143,13 @@ async function verifyOne(
   const { verdict } = verified;
   tally.take(target, verified);
   try {
-    if (!(history instanceof UmlsnapError)) await history.recordVerification(verdict);
+    if (!(history instanceof UmlsnapError)) await history.recordVerification(verdict, capturedBy(target));
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
     tally.warn(explainError(error));
   }
   return verdict;
 }
+
+const capturedBy = ({ stored }: Target): CapturedBy | undefined =>
+  isSound(stored) ? { guest: stored.guest, job: stored.manifest.job } : undefined;

@@ -29,6 +29,8 @@ interface ListedRow {
   soundness: Soundness;
   /** The store that has it now: where it waits, the staging of its store. */
   liesIn: string;
+  /** That took it; null: not known. */
+  job: string | null;
   takenAt: string | null;
   consistency: string | null;
   dirtyKib: number | null;
@@ -178,7 +180,14 @@ async function rowOf(from: Store, stored: StoredSnapshot, ownership: Ownership):
   const archive = waitsFor(from);
   const store = archive ?? from.name;
   if (!('manifest' in stored)) {
-    const unknown = { takenAt: null, consistency: null, dirtyKib: null, method: null, pausedMs: null };
+    const unknown = {
+      job: null,
+      takenAt: null,
+      consistency: null,
+      dirtyKib: null,
+      method: null,
+      pausedMs: null,
+    };
     const sizes = { sizeBytes: null, storedBytes: null, pinned: null, labels: {} };
     return {
       snapshot,
@@ -195,12 +204,12 @@ async function rowOf(from: Store, stored: StoredSnapshot, ownership: Ownership):
       verified: null,
     };
   }
-  const { takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
+  const { job, takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels } = stored.manifest;
   return {
     ...{ snapshot, store, liesIn: from.name, guest, ownership },
     state: archive === undefined ? 'sound' : 'waiting',
     ...sound,
-    ...{ takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
+    ...{ job, takenAt, consistency, dirtyKib, method, pausedMs, pinned, labels },
     sizeBytes: sizesOf(stored.manifest).sizeBytes,
     storedBytes: await from.storedBytesOf(stored.manifest),
     ...notDrilled,

@@ -1,13 +1,12 @@
 import type { Kysely, RawBuilder, Transaction } from 'kysely';
 import { sql } from 'kysely';
-import type { BadFindings, FindingsFilter, VerifyResult } from './records.js';
+import type { BadFilesystem, BadFindings, FindingsFilter } from './records.js';
 import type { Tables } from './tables.js';
 
 /**
  * What speaks against copies. These are the rules of `soundness` in SQL, as far as the history knows: both MUST say the same of
  * every copy, and a test holds one against the other.
  */
-const badResults: VerifyResult[] = ['damaged', 'badFilesystem'];
 
 /** Between which the names of a guest's snapshots lie: `A` follows `@`, which no guest has in its name. */
 export const namesOf = (guest: string) => ({ after: `${guest}@`, before: `${guest}A` });
@@ -20,8 +19,8 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
     .leftJoin('snapshots as s', (join) =>
       join.onRef('s.store', '=', 'f.store').onRef('s.snapshot', '=', 'f.snapshot'),
     )
-    .select(['f.snapshot', 'f.store', 'f.verified_at', 'f.result', 'f.problem'])
-    .where('f.result', 'in', badResults)
+    .select(['f.snapshot', 'f.store', 's.job', 'f.verified_at', 'f.problem'])
+    .where('f.result', '=', 'damaged')
     .where('s.removed_at', 'is', null)
     .orderBy('f.snapshot', 'desc');
   let drills = db
@@ -29,7 +28,7 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
     .leftJoin('snapshots as s', (join) =>
       join.onRef('s.store', '=', 'f.store').onRef('s.snapshot', '=', 'f.snapshot'),
     )
-    .select(['f.snapshot', 'f.store', 'f.drilled_at', 'f.problem'])
+    .select(['f.snapshot', 'f.store', 's.job', 'f.drilled_at', 'f.problem'])
     .where('f.passed', '=', 0)
     .where('s.removed_at', 'is', null)
     .orderBy('f.snapshot', 'desc');
@@ -42,13 +41,41 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
     verifications = verifications.where('f.snapshot', '>', after).where('f.snapshot', '<', before);
     drills = drills.where('f.snapshot', '>', after).where('f.snapshot', '<', before);
   }
+  const [damaged, failed] = [await verifications.execute(), await drills.execute()];
+  const bad = await selectBadFilesystems(db, filter);
+  const copies = [...damaged, ...failed, ...bad.copies];
   return {
-    verifications: (await verifications.execute()).map(({ verified_at, result, ...same }) => ({
-      ...{ ...same, verifiedAt: verified_at, result: result as VerifyResult },
+    verifications: damaged.map(({ job: _, verified_at, ...same }) => ({
+      ...{ ...same, verifiedAt: verified_at, result: 'damaged' as const },
     })),
-    drills: (await drills.execute()).map(({ drilled_at, ...same }) => ({
+    drills: failed.map(({ job: _, drilled_at, ...same }) => ({
       ...{ ...same, drilledAt: drilled_at, passed: false },
     })),
+    filesystems: bad.filesystems,
+    copies: copies.map(({ snapshot, store, job }) => ({ snapshot, store, job })),
+  };
+}
+
+/** Of one that was found in a store, the copies in every other one are bad as well: the filter's store says only which are listed. */
+async function selectBadFilesystems(
+  db: Kysely<Tables>,
+  { guest, store }: FindingsFilter,
+): Promise<{ filesystems: BadFilesystem[]; copies: BadFindings['copies'] }> {
+  let found = db.selectFrom('bad_filesystems').selectAll();
+  let copies = db
+    .selectFrom('bad_filesystems as b')
+    .innerJoin('snapshots as s', (join) => join.onRef('s.job', '=', 'b.job').onRef('s.guest', '=', 'b.guest'))
+    .select(['s.snapshot', 's.store', 's.job'])
+    .where('s.removed_at', 'is', null);
+  if (guest !== undefined) {
+    found = found.where('guest', '=', guest);
+    copies = copies.where('b.guest', '=', guest);
+  }
+  if (store !== undefined) copies = copies.where('s.store', '=', store);
+  const rows = await found.execute();
+  return {
+    filesystems: rows.map(({ found_at, ...same }) => ({ ...same, foundAt: found_at })),
+    copies: await copies.execute(),
   };
 }
 
@@ -56,11 +83,13 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
 export function isSoundRow(row: 's' | 'n', isDrilled: RawBuilder<unknown>): RawBuilder<unknown> {
   const of = (table: string) => sql`${sql.ref(`${table}.store`)} = ${sql.ref(`${row}.store`)}
     and ${sql.ref(`${table}.snapshot`)} = ${sql.ref(`${row}.snapshot`)}`;
-  return sql`not exists (select 1 from verifications v where ${of('v')} and v.result in (${sql.join(badResults)}))
+  return sql`not exists (select 1 from verifications v where ${of('v')} and v.result = 'damaged')
+    and not exists (select 1 from bad_filesystems b
+      where b.guest = ${sql.ref(`${row}.guest`)} and b.job = ${sql.ref(`${row}.job`)})
     and not (${isDrilled} = 1 and exists (select 1 from drills d where ${of('d')} and d.passed = 0))`;
 }
 
-/** A copy that takes the place of one that was found bad has been found nothing. */
+/** A copy that takes the place of one that was found bad has been found nothing: what is in its filesystems it has in common. */
 export async function deleteFindings(
   db: Transaction<Tables>,
   store: string,

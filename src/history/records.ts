@@ -232,8 +232,28 @@ export interface FindingsFilter {
   store?: string;
 }
 
-/** What speaks against copies that are there: their last verifications that found them bad, and their last drills that failed. */
+/** What a snapshot has in it is what this job captured of this guest, in whichever store and under whatever name it lies. */
+export interface CapturedBy {
+  guest: string;
+  job: string;
+}
+
+/** A filesystem that was found bad in one copy, and so is in all copies of it. */
+export interface BadFilesystem extends CapturedBy {
+  /** Whose copy was looked at: it may be gone. */
+  store: string;
+  foundAt: string;
+  problem: string | null;
+}
+
+/**
+ * What speaks against copies: their last verifications that found them damaged, their last drills that failed, and filesystems that are
+ * bad, wherever a copy of them lies.
+ */
 export interface BadFindings {
   verifications: Pick<VerificationRecord, 'snapshot' | 'store' | 'verifiedAt' | 'result' | 'problem'>[];
   drills: Pick<DrillRecord, 'snapshot' | 'store' | 'drilledAt' | 'passed' | 'problem'>[];
+  filesystems: BadFilesystem[];
+  /** Those that are there, and that one of these speaks against. */
+  copies: Pick<SnapshotRecord, 'snapshot' | 'store' | 'job'>[];
 }

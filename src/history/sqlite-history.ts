@@ -38,6 +38,7 @@ import {
 import { closePause, insertPause, selectOpenPauses } from './pause-queries.js';
 import type {
   BadFindings,
+  CapturedBy,
   DrillRecord,
   FindingsFilter,
   GuestEvent,
@@ -67,7 +68,12 @@ import { historyUnusable, openSqliteFile } from './sqlite-file.js';
 import { selectSweep, upsertSweep } from './sweep-queries.js';
 import type { Tables } from './tables.js';
 import { type JobTotal, type PauseTotal, selectJobTotals, selectPauseTotals } from './total-queries.js';
-import { selectVerifications, upsertVerification, type VerificationFilter } from './verification-queries.js';
+import {
+  noteFilesystems,
+  selectVerifications,
+  upsertVerification,
+  type VerificationFilter,
+} from './verification-queries.js';
 
 export interface HistoryOptions {
   /** How long an operation may wait for other processes' locks. Default: a minute. */
@@ -184,9 +190,15 @@ export class SqliteHistory {
     return this.#read((db) => selectSweep(db, store, guest));
   }
 
-  /** Records what a verification came to, in the place of the snapshot's last one. */
-  async recordVerification(verification: VerificationRecord): Promise<void> {
-    await this.#write((db) => upsertVerification(db, verification));
+  /**
+   * Records what a verification came to, in the place of the copy's last one.
+   * @param by what was found of the filesystems is true of every copy of that
+   */
+  async recordVerification(verification: VerificationRecord, by?: CapturedBy): Promise<void> {
+    await this.#write(async (db) => {
+      await upsertVerification(db, verification);
+      if (by) await noteFilesystems(db, verification, by);
+    });
   }
 
   /** The last verification of each snapshot, of removed ones too; the one that was made longest ago first. */

@@ -135,6 +135,15 @@ export interface VerificationsTable {
   filesystems: string;
 }
 
+export interface BadFilesystemsTable {
+  guest: string;
+  /** That took the snapshot. */
+  job: string;
+  store: string;
+  found_at: string;
+  problem: string | null;
+}
+
 export interface JobTotalsTable {
   /** Empty: of no guest. */
   guest: string;
@@ -163,6 +172,7 @@ export interface Tables {
   sweeps: SweepsTable;
   drills: DrillsTable;
   verifications: VerificationsTable;
+  bad_filesystems: BadFilesystemsTable;
   job_totals: JobTotalsTable;
   pause_totals: PauseTotalsTable;
 }

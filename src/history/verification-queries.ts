@@ -1,6 +1,6 @@
 import type { Kysely, Selectable, Transaction } from 'kysely';
 import { namesOf } from './findings-queries.js';
-import type { FilesystemVerdict, VerificationRecord } from './records.js';
+import type { CapturedBy, FilesystemVerdict, VerificationRecord } from './records.js';
 import type { Tables, VerificationsTable } from './tables.js';
 
 export interface VerificationFilter {
@@ -32,16 +32,37 @@ export async function upsertVerification(
     .values({ store, snapshot, ...values })
     .onConflict((conflict) => {
       const update = conflict.columns(['store', 'snapshot']).doUpdateSet(values);
-      const { result, filesystems } = verification;
+      const { result } = verification;
       if (result === 'notRead')
         return update.where('verifications.result', 'not in', ['damaged', 'badFilesystem']);
-      const isLookedInto = filesystems.length > 0 && filesystems.every(({ verdict }) => isFound[verdict]);
-      return result === 'ok' && !isLookedInto
+      return result === 'ok' && !isLookedInto(verification)
         ? update.where('verifications.result', '<>', 'badFilesystem')
         : update;
     })
     .execute();
 }
+
+/** A bad filesystem is known until a look at all of them, in whatever copy, finds them well: nothing less takes it back. */
+export async function noteFilesystems(
+  db: Transaction<Tables>,
+  verification: VerificationRecord,
+  { guest, job }: CapturedBy,
+): Promise<void> {
+  const { store, result, problem, verifiedAt } = verification;
+  if (result === 'badFilesystem') {
+    const found = { store, found_at: verifiedAt, problem };
+    await db
+      .insertInto('bad_filesystems')
+      .values({ guest, job, ...found })
+      .onConflict((conflict) => conflict.columns(['guest', 'job']).doUpdateSet(found))
+      .execute();
+  } else if (result === 'ok' && isLookedInto(verification)) {
+    await db.deleteFrom('bad_filesystems').where('guest', '=', guest).where('job', '=', job).execute();
+  }
+}
+
+const isLookedInto = ({ filesystems }: VerificationRecord) =>
+  filesystems.length > 0 && filesystems.every(({ verdict }) => isFound[verdict]);
 
 /** Whether the checker has found out what a filesystem is. */
 const isFound: Record<FilesystemVerdict, boolean> = {

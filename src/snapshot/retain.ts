@@ -5,7 +5,7 @@ import { isError, isHistoryFailure } from '../errors.js';
 import { type RetentionPlan, applyKeepPolicy } from '../retention/apply-keep-policy.js';
 import type { VerificationRecord } from '../history/records.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
-import { damageMet, findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
+import { asListed, damageMet, findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
 import { type OwnershipHistory, listOwn } from './ownership.js';
@@ -158,7 +158,9 @@ export async function retentionPlanner(
   const options = { now, timezone: config.timezone, previous, clockIsRight };
   return (snapshots) =>
     applyKeepPolicy(
-      snapshots.map((stored) => candidateOf(stored, findings.soundnessOf(store, stored, config.isDrilled))),
+      snapshots.map((stored) =>
+        candidateOf(stored, findings.soundnessOf(store, asListed(stored), config.isDrilled)),
+      ),
       config.keep,
       options,
     );

@@ -1,6 +1,7 @@
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
-import type { BadFindings, FindingsFilter, VerificationRecord } from '../history/records.js';
+import type { BadFilesystem, BadFindings, FindingsFilter, VerificationRecord } from '../history/records.js';
 import { guestInName } from './layout.js';
+import { isSound, type StoredSnapshot } from './stored-snapshots.js';
 
 /**
  * Whether a copy of a snapshot, which is the snapshot in one store, is to be relied on. Everybody who calls a snapshot good, or the
@@ -10,8 +11,8 @@ export type Soundness =
   | { type: 'sound' }
   /** Its bytes are not those that were captured, or are not all there: by its manifest and its files, or by its last verification. */
   | { type: 'damaged'; since: string | null; why: string }
-  /** Its bytes are, and what the guest had on its disk is not sound. */
-  | { type: 'badFilesystem'; since: string; why: string }
+  /** Its bytes are, and what the guest had on its disk is not sound, as a look into the copy in this store has found. */
+  | { type: 'badFilesystem'; since: string; foundIn: string; why: string }
   /** It did not boot, and the config wants drills of this guest. */
   | { type: 'failedDrill'; since: string; why: string };
 
@@ -20,37 +21,55 @@ export type Unsound = Exclude<Soundness, { type: 'sound' }>;
 /** A copy as its store lists it: `damaged` says what is wrong with its manifest or its files. */
 export interface ListedCopy {
   snapshot: string;
+  /** That captured it, and so says what is in it; null: not known. */
+  job: string | null;
   damaged?: string;
 }
 
-/** What the last verification and the last drill of a copy came to, as far as they speak against it. */
+/** As it was found in its store. */
+export function asListed(stored: StoredSnapshot): ListedCopy {
+  const { snapshot } = stored;
+  return isSound(stored)
+    ? { snapshot, job: stored.manifest.job }
+    : { snapshot, job: null, damaged: stored.damaged };
+}
+
+/**
+ * What speaks against a copy: its own last verification and its own last drill, since bytes are damaged in one place only; and a bad
+ * filesystem in what it is a copy of, wherever that was found.
+ */
 export interface Evidence {
   verification: BadFindings['verifications'][number] | undefined;
+  filesystem: BadFilesystem | undefined;
   drill: BadFindings['drills'][number] | undefined;
 }
 
 /** Pure. What is not known speaks against nothing: a verification that could not be carried out, or none at all. */
 export function soundness(
   { damaged }: Pick<ListedCopy, 'damaged'>,
-  { verification, drill }: Evidence,
+  { verification, filesystem, drill }: Evidence,
   isDrilled: boolean,
 ): Soundness {
   if (damaged !== undefined) return { type: 'damaged', since: null, why: damaged };
-  const { result, problem = null, verifiedAt = '' } = verification ?? {};
-  const found = (what: string) =>
-    `its last verification (${verifiedAt}) found ${what}${problem === null ? '' : `: ${problem}`}`;
-  if (result === 'damaged') return { type: 'damaged', since: verifiedAt, why: found('it damaged') };
-  if (result === 'badFilesystem')
+  const because = (problem: string | null) => (problem === null ? '' : `: ${problem}`);
+  if (verification?.result === 'damaged') {
+    const { verifiedAt: since, problem } = verification;
     return {
-      type: 'badFilesystem',
-      since: verifiedAt,
-      why: found('a filesystem in it that is not sound'),
+      type: 'damaged',
+      since,
+      why: `its last verification (${since}) found it damaged${because(problem)}`,
     };
+  }
+  if (filesystem) {
+    const { foundAt: since, store: foundIn, problem } = filesystem;
+    const found = `a verification in ${foundIn} (${since}) found a filesystem in it that is not sound`;
+    return { type: 'badFilesystem', since, foundIn, why: `${found}${because(problem)}` };
+  }
   if (isDrilled && drill !== undefined && !drill.passed)
     return {
       type: 'failedDrill',
       since: drill.drilledAt,
-      why: `its last drill (${drill.drilledAt}) failed${drill.problem === null ? '' : `: ${drill.problem}`}`,
+      why: `its last drill (${drill.drilledAt}) failed${because(drill.problem)}`,
     };
   return { type: 'sound' };
 }
@@ -86,19 +105,23 @@ export interface FindingsLedger {
 /** What speaks against copies: read once, asked about many of them. */
 export class Findings {
   readonly #verifications: Map<string, Evidence['verification']>;
+  readonly #filesystems: Map<string, Evidence['filesystem']>;
   readonly #drills: Map<string, Evidence['drill']>;
+  readonly #copies: BadFindings['copies'];
 
-  constructor({ verifications, drills }: BadFindings) {
+  constructor({ verifications, filesystems, drills, copies }: BadFindings) {
+    this.#copies = copies;
+    this.#filesystems = new Map(filesystems.map((one) => [contentKey(one.guest, one.job), one]));
     this.#verifications = new Map(verifications.map((one) => [keyOf(one.store, one), one]));
     this.#drills = new Map(drills.map((one) => [keyOf(one.store, one), one]));
   }
 
   /** Newest first of each guest. @param isDrilled whether the config wants drills of this guest */
   unsound(isDrilled: (guest: string) => boolean): UnsoundCopy[] {
-    const known = [...this.#verifications.values(), ...this.#drills.values()];
-    const copies = new Map(known.flatMap((one) => (one ? [[keyOf(one.store, one), one]] : [])));
-    const found = [...copies.values()].flatMap(({ snapshot, store }): UnsoundCopy[] => {
-      const judged = this.soundnessOf(store, { snapshot }, isDrilled(guestInName(snapshot)));
+    const copies = new Map(this.#copies.map((one) => [keyOf(one.store, one), one]));
+    const found = [...copies.values()].flatMap(({ store, ...copy }): UnsoundCopy[] => {
+      const { snapshot } = copy;
+      const judged = this.soundnessOf(store, copy, isDrilled(guestInName(snapshot)));
       return judged.type === 'sound' ? [] : [{ snapshot, store, soundness: judged }];
     });
     return found.sort((a, b) => (a.snapshot < b.snapshot ? 1 : -1));
@@ -106,25 +129,33 @@ export class Findings {
 
   soundnessOf(store: string, copy: ListedCopy, isDrilled: boolean): Soundness {
     const key = keyOf(store, copy);
-    const evidence = { verification: this.#verifications.get(key), drill: this.#drills.get(key) };
+    const content = copy.job === null ? undefined : contentKey(guestInName(copy.snapshot), copy.job);
+    const evidence = {
+      verification: this.#verifications.get(key),
+      filesystem: content === undefined ? undefined : this.#filesystems.get(content),
+      drill: this.#drills.get(key),
+    };
     return soundness(copy, evidence, isDrilled);
   }
 }
 
-const keyOf = (store: string, { snapshot }: ListedCopy) => `${store} ${snapshot}`;
+const keyOf = (store: string, { snapshot }: Pick<ListedCopy, 'snapshot'>) => `${store} ${snapshot}`;
+const contentKey = (guest: string, job: string) => `${guest} ${job}`;
+
+/** Of a history that there is not. */
+export const noFindings: BadFindings = { verifications: [], drills: [], filesystems: [], copies: [] };
 
 /** What is known; nothing where the history can't be used, which an error in its place tells. */
 export async function findingsIn(
   history: FindingsLedger | UmlsnapError,
   filter: FindingsFilter,
 ): Promise<Findings> {
-  const none = { verifications: [], drills: [] };
-  if (history instanceof UmlsnapError) return new Findings(none);
+  if (history instanceof UmlsnapError) return new Findings(noFindings);
   try {
     return new Findings(await history.badFindings(filter));
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
-    return new Findings(none);
+    return new Findings(noFindings);
   }
 }
 
@@ -141,5 +172,9 @@ export function adviceFor(
     return `\`umlsnap verify ${snapshot} --heal\` brings the one in ${damaged.store} back from the one in ${sound.store}.`;
   if (damaged)
     return `There is no sound copy of it: take a new snapshot, then \`umlsnap remove ${snapshot}\`.`;
-  return `Look at the guest's own disk, and take a new snapshot once it is well; \`umlsnap show ${snapshot} --store ${bad.store}\` has what was found.`;
+  const { soundness } = bad;
+  const lookedAt = soundness.type === 'badFilesystem' ? soundness.foundIn : bad.store;
+  const isThere = copies.some(({ store }) => store === lookedAt);
+  const shown = isThere ? `; \`umlsnap show ${snapshot} --store ${lookedAt}\` has what was found` : '';
+  return `Look at the guest's own disk, and take a new snapshot once it is well${shown}.`;
 }

@@ -305,7 +305,7 @@ export function historyContract(open: () => Promise<History>): void {
       const drill = { snapshot: 'a@2', store: 'one', guest: 'a', job: 'd', drilledAt: minuteOf(5) };
       await history.recordDrill({ ...drill, passed: false, problem: 'it ended' });
       expect([await newest(), await newest(true)]).toEqual([['a@2 one'], ['a@1 local']]);
-      await found('one', 'badFilesystem');
+      await found('one', 'damaged');
       expect(await newest()).toEqual(['a@1 local']);
       // A new copy in its place has been found nothing.
       await history.forgetFindings('one', 'a@2');

@@ -67,7 +67,8 @@ test('one whose filesystem was bad when it was captured is told from one that is
     ...{ snapshot, result: 'badFilesystem', error: { code: 'FilesystemBad' } },
     filesystems: [bothSound[0], bad],
   });
-  expect((await scene.run('show', snapshot)).stdout).toMatch(/BAD FILESYSTEM: ubd1 \(ext4\)[\s\S]*\n +\| /);
+  const shown = /NOT SOUND: a verification in local [\s\S]*BAD FILESYSTEM: ubd1 \(ext4\)[\s\S]*\n +\| /;
+  expect((await scene.run('show', snapshot)).stdout).toMatch(shown);
 });
 
 test('a daemon verifies on its schedule, beside its backups, and reads each snapshot once', async () => {

@@ -40,8 +40,8 @@ async function writeOld(file: string): Promise<void> {
   job.run('tells', JSON.stringify({ snapshot: 'a@1', store: 'archive' }));
   job.run('silent', JSON.stringify({ snapshot: 'a@2' }));
   const snapshot =
-    database.prepare(`insert into snapshots (store, snapshot, guest, taken_at, consistency, dirty_kib, method, paused_ms,
-    size_bytes, stored_bytes, pinned, labels, manifest_sha256, removed_at) values (?, ?, 'a', '${at}', 'synced', 0, 'copy', 1, 1, 1, 0, '{}', '', ?)`);
+    database.prepare(`insert into snapshots (store, snapshot, job, guest, taken_at, consistency, dirty_kib, method, paused_ms,
+    size_bytes, stored_bytes, pinned, labels, manifest_sha256, removed_at) values (?, ?, ?, 'a', '${at}', 'synced', 0, 'copy', 1, 1, 1, 0, '{}', '', ?)`);
   for (const [store, name, removedAt] of [
     ...[
       ['local', 'a@1', null],
@@ -54,7 +54,7 @@ async function writeOld(file: string): Promise<void> {
       ['archive', 'a@3', null],
     ],
   ] as const)
-    snapshot.run(String(store), String(name), removedAt ?? null);
+    snapshot.run(String(store), String(name), `job of ${name}`, removedAt ?? null);
   const drill = database.prepare(`insert into drills values (?, 'a', ?, '${at}', ?, ?)`);
   drill.run('a@1', 'tells', 1, null);
   drill.run('a@2', 'silent', 0, 'its init ended');
@@ -63,10 +63,14 @@ async function writeOld(file: string): Promise<void> {
   database
     .prepare("insert into verifications values ('local', 'a@1', null, ?, 'damaged', 'a byte', 7, '[]')")
     .run(at);
+  // Of a copy that is gone.
+  database
+    .prepare("insert into verifications values ('staging', 'a@3', null, ?, 'badFilesystem', 'ubd0', 7, '[]')")
+    .run(at);
   database.close();
 }
 
-test('drills of a history of schema 7 belong to the store that their job names, or to the first that has the snapshot', async () => {
+test('of a history of schema 7, drills belong to the store that their job names, or to the first that has the snapshot, and a bad filesystem to every copy', async () => {
   await withTempDir(async (dir) => {
     const file = join(dir, 'history.db');
     await writeOld(file);
@@ -85,6 +89,12 @@ test('drills of a history of schema 7 belong to the store that their job names, 
         ],
         drills: [
           { snapshot: 'a@2', store: 'zlocal', drilledAt: at, passed: false, problem: 'its init ended' },
+        ],
+        filesystems: [{ guest: 'a', job: 'job of a@3', store: 'staging', foundAt: at, problem: 'ubd0' }],
+        copies: [
+          { snapshot: 'a@1', store: 'local', job: 'job of a@1' },
+          { snapshot: 'a@2', store: 'zlocal', job: 'job of a@2' },
+          { snapshot: 'a@3', store: 'archive', job: 'job of a@3' },
         ],
       });
     } finally {

@@ -48,7 +48,11 @@ const found = (wish: CopyWish) =>
     }
   });
 const say = (snapshot: string, store: string, result: VerifyResult) =>
-  inHouse(({ history }) => history.recordVerification(verification(snapshot, { store, result })));
+  inHouse(({ history }) =>
+    history.recordVerification(verification(snapshot, { store, result }), {
+      ...{ guest: 'web', job: snapshot.replace('web@', 'job-') },
+    }),
+  );
 
 test('the newest is that by its time, whatever its guest is called, and of one second the one that came later', () => {
   for (const guest of ['web', 'NZ-web', 'web-AZ-1', 'a@b']) {
@@ -77,11 +81,17 @@ test('one that is damaged is passed over, and refused by name with the store tha
 });
 
 test('latest is the one before where no copy of the newest is sound; by its name each copy is told, and what is to be done', async () => {
-  await say(newer, 'archive', 'badFilesystem');
+  // A filesystem that is bad speaks against `archive`, and against the copy that was looked at.
+  await say(newer, 'local', 'badFilesystem');
   expect(await found({ name: 'web@latest' })).toEqual([older, 'local']);
+  await say(newer, 'local', 'damaged');
   const [code, text = ''] = await found({ name: newer });
   expect(code).toBe('SnapshotDamaged');
-  for (const part of ['in store local, its last verification', 'in store archive, ', '--store archive'])
+  for (const part of [
+    'in store local, its last verification',
+    'in store archive, a verification in local',
+    '--store archive',
+  ])
     expect(text).toContain(part);
   // Its bytes are as they were captured: it may be all that there is.
   expect(await found({ name: newer, store: 'archive' })).toEqual([newer, 'archive']);

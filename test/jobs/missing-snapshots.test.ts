@@ -1,14 +1,21 @@
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { clearStaging } from '../../jobs/clear-staging.js';
 import { carriableFrom, freeName, missingIn } from '../../jobs/missing-snapshots.js';
+import type { GuestConfig } from '../../src/config/config.js';
+import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';
+import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import type { OwnershipHistory } from '../../src/snapshot/ownership.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
-import { Findings } from '../../src/store/soundness.js';
+import { Findings, noFindings } from '../../src/store/soundness.js';
 import type { DamagedSnapshot, SoundSnapshot, StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { verification } from '../history/records-of-tests.js';
 import { ours, storeSnapshot, theirs } from '../store/capture-of-tests.js';
+import { storeAt } from '../store/fresh-store.js';
+import { sealSparse } from '../store/sparse-snapshots.js';
 import { withTempDir } from '../support/temp-dir.js';
 
 const now = new Date('2026-11-28T12:00:00.000Z');
@@ -82,7 +89,7 @@ test('of two places that have a snapshot the first one gives it, and damaged one
     // A verification has found more than the store can tell.
     await storeSnapshot(archive, 'debian', '20261118T031500Z');
     const damaged = verification('debian@20261118T031500Z', { store: 'archive', result: 'damaged' });
-    const findings = new Findings({ verifications: [damaged], drills: [] });
+    const findings = new Findings({ ...noFindings, verifications: [damaged] });
     const known = { findings, history: knowingOnly(ours.id) };
     const found = await carriableFrom([staging, archive], 'debian', known);
     expect(found.map((one) => `${one.store.name} ${one.stored.snapshot}`).sort()).toEqual([
@@ -92,12 +99,47 @@ test('of two places that have a snapshot the first one gives it, and damaged one
   });
 });
 
+test('a bad filesystem is the same in the archive, and keeps nothing waiting; damage in the archive does', async () => {
+  await withTempDir(async (dir) => {
+    const history = await SqliteHistory.open(`${dir}/history.db`);
+    try {
+      await history.rememberStateId(ours.id);
+      const [staging, archive] = ['archive/staging', 'archive'].map((name) =>
+        storeAt(join(dir, name.replace('/', '-')), name),
+      );
+      if (!staging || !archive) throw new Error();
+      const names = ['20261121T031500Z', '20261122T031500Z'].map((time) => `debian@${time}`);
+      for (const one of [staging, archive]) {
+        await one.prepare(null);
+        for (const name of names)
+          await history.recordSnapshot(recordOf(one.name, (await sealSparse(one, name)).manifest, 'own'));
+      }
+      const [bad = '', damaged = ''] = names;
+      const found = { store: staging.name, result: 'badFilesystem' } as const;
+      const by = { guest: 'debian', job: 'job-20261121T031500Z' };
+      await history.recordVerification(verification(bad, found), by);
+      await history.recordVerification(verification(damaged, { store: archive.name, result: 'damaged' }));
+      const config = { name: 'debian', keep: {}, timezone: 'UTC', isDrilled: true } as GuestConfig;
+      await clearStaging(config, staging, archive, history, now);
+      expect((await staging.list()).map(({ snapshot }) => snapshot)).toEqual([damaged]);
+      // The copy that was looked at is gone, and what was found is not.
+      const unsound = new Findings(await history.badFindings({})).unsound(() => true);
+      expect(unsound.map((one) => `${one.snapshot} ${one.store} ${one.soundness.type}`)).toEqual([
+        `${damaged} archive damaged`,
+        `${bad} archive badFilesystem`,
+      ]);
+    } finally {
+      history.close();
+    }
+  });
+});
+
 test('what is another’s in the place that is carried from is left there', async () => {
   await withTempDir(async (dir) => {
     const shared = new DirectoryStore({ name: 'shared', path: `${dir}/shared` });
     await shared.prepare(null);
     await storeSnapshot(shared, 'debian', '20261121T031500Z');
-    const findings = new Findings({ verifications: [], drills: [] });
+    const findings = new Findings(noFindings);
     const knowing = (id: string) => ({ findings, history: knowingOnly(id) });
     expect(await carriableFrom([shared], 'debian', knowing(theirs.id))).toEqual([]);
     expect(await carriableFrom([shared], 'debian', knowing(ours.id))).toHaveLength(1);
