@@ -51,7 +51,7 @@ export async function answerDemand(demand: CarriedDemand, house: DemandHouse, wo
       const { config, history, notificationsOf } = house;
       const looks = guestsOf(config, demand.guest).map(async (guest) => {
         const source = (await notificationsOf(guest.name)) ?? null;
-        return await guestStatus(guest, { stateDirectory: config.state, history, source }, now);
+        return await guestStatus(guest, { config, history, source }, now);
       });
       for (const status of await Promise.all(looks)) work.put({ type: 'guest', ...status });
       return exitCodes.done;

@@ -263,7 +263,7 @@ async function lastSlotOf(house: DoctorHouse, guest: string): Promise<Date | nul
 
 async function resultsOf(house: DoctorHouse, guest: GuestConfig, now: Date): Promise<Finding[]> {
   if (house.history instanceof UmlsnapError) return [];
-  return (await unlessDamaged(judgeResults(guest, house.config.verify, house.history, now))) ?? [];
+  return (await unlessDamaged(judgeResults(guest, house.config, house.history, now))) ?? [];
 }
 
 /** Of a history that is damaged its own check tells. */

@@ -1,4 +1,5 @@
-import type { GuestConfig } from '../src/config/config.js';
+import type { Config, GuestConfig } from '../src/config/config.js';
+import { reachableStores } from '../src/config/guest-named.js';
 import { conditionOf, type GuestCondition } from '../src/guest/guest-condition.js';
 import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import type { NotificationSource } from '../src/mconsole/notify-listener.js';
@@ -31,7 +32,7 @@ export interface GuestStatus extends GuestCondition {
 type StatusHistory = Pick<SqliteHistory, 'jobs' | 'newestSound' | 'badFindings' | 'lastSlot' | 'openPauses'>;
 
 export interface StatusHouse {
-  stateDirectory: string;
+  config: Pick<Config, 'state' | 'stores'>;
   /** null when it can't be used: then only what can be seen of the guest is known. */
   history: StatusHistory | null;
   /** Whoever listens to this guest already. */
@@ -39,25 +40,26 @@ export interface StatusHouse {
 }
 
 /** @throws HistoryUnusable, HistoryLocked */
-export async function guestStatus(config: GuestConfig, house: StatusHouse, now: Date): Promise<GuestStatus> {
-  const { stateDirectory, history, source } = house;
-  const condition = await conditionOf(config);
+export async function guestStatus(guest: GuestConfig, house: StatusHouse, now: Date): Promise<GuestStatus> {
+  const { config, history, source } = house;
+  const condition = await conditionOf(guest);
   const { state, pid } = condition;
   const isAsked = state === 'running' && pid !== null;
-  const agent = isAsked ? await lookForAgent({ config, stateDirectory, pid, source }) : null;
+  const look = { config: guest, stateDirectory: config.state };
+  const agent = isAsked ? await lookForAgent({ ...look, pid, source }) : null;
   const nothing = { pausedByJob: null, lastSnapshot: null, unsound: [], lastBackup: null, nextRun: null };
-  const known = history === null ? nothing : await knownOf(config, history, now);
-  return { guest: config.name, ...condition, agent, ...known };
+  const known = history === null ? nothing : await knownOf(guest, reachableStores(config), history, now);
+  return { guest: guest.name, ...condition, agent, ...known };
 }
 
-async function knownOf(config: GuestConfig, history: StatusHistory, now: Date) {
+async function knownOf(config: GuestConfig, stores: readonly string[], history: StatusHistory, now: Date) {
   const guest = config.name;
   const [backup] = await history.jobs({ guest, kind: 'backup', limit: 1 });
   const pauses = await history.openPauses();
   return {
     pausedByJob: pauses.find((pause) => pause.guest === guest)?.job ?? null,
-    lastSnapshot: await lastSnapshotOf(config, history, now),
-    unsound: new Findings(await history.badFindings({ guest })).unsound(() => config.isDrilled),
+    lastSnapshot: await lastSnapshotOf(config, stores, history, now),
+    unsound: new Findings(await history.badFindings({ guest })).unsound(() => config.isDrilled, stores),
     lastBackup: backup
       ? {
           ...{ job: backup.job, status: backup.status },
@@ -70,10 +72,11 @@ async function knownOf(config: GuestConfig, history: StatusHistory, now: Date) {
 
 async function lastSnapshotOf(
   config: GuestConfig,
+  stores: readonly string[],
   history: StatusHistory,
   now: Date,
 ): Promise<GuestStatus['lastSnapshot']> {
-  const [newest] = await history.newestSound([config]);
+  const [newest] = await history.newestSound([config], stores);
   if (!newest) return null;
   const { snapshot, takenAt, consistency, store } = newest;
   const ageSeconds = Math.max(0, Math.round((now.getTime() - Date.parse(takenAt)) / 1000));

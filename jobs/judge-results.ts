@@ -1,7 +1,6 @@
 import { isOfHalted } from '../src/alerts/decide-alerts.js';
-import type { GuestConfig } from '../src/config/config.js';
-import { storesToFill } from '../src/config/guest-named.js';
-import type { VerifyConfig } from '../src/config/verify-config.js';
+import type { Config, GuestConfig } from '../src/config/config.js';
+import { reachableStores, storesToFill } from '../src/config/guest-named.js';
 import { checkBackups } from '../src/doctor/check-backups.js';
 import { checkCopies, type KnownCopy } from '../src/doctor/check-copies.js';
 import { checkLevel } from '../src/doctor/check-level.js';
@@ -26,13 +25,13 @@ export interface ResultsHistory extends FindingsLedger {
  */
 export async function judgeResults(
   config: GuestConfig,
-  verify: VerifyConfig,
+  { verify, stores }: Pick<Config, 'verify' | 'stores'>,
   history: ResultsHistory | null,
   now: Date,
 ): Promise<Finding[]> {
   const { name: guest, schedule, timezone, jitterMs } = config;
   const jobs = (await history?.jobs({ guest, kind: 'backup', limit: backupsThatTell })) ?? [];
-  const copies = history === null ? [] : await copiesOf(config, history);
+  const copies = history === null ? [] : await copiesOf(config, reachableStores({ stores }), history);
   const [lastSound = null] = copies.filter(({ soundness }) => soundness.type === 'sound');
   const [newest] = jobs.filter(({ status }) => status !== 'running');
   const record = {
@@ -51,9 +50,10 @@ export async function judgeResults(
   ];
 }
 
-/** Newest first, in the order of the config's stores; what lies in others can't be reached by it. */
+/** Newest first, in the order of the guest's stores. */
 async function copiesOf(
   { name: guest, isDrilled, store, otherStores }: GuestConfig,
+  stores: readonly string[],
   history: ResultsHistory,
 ): Promise<KnownCopy[]> {
   const findings = new Findings(await history.badFindings({ guest }));
@@ -66,7 +66,7 @@ async function copiesOf(
   const order = [store, ...otherStores];
   const rows = await history.snapshots({ guest, own: true });
   return rows
-    .filter(({ store: of }) => order.includes(of.replace(/\/staging$/, '')))
+    .filter(({ store: of }) => stores.includes(of))
     .sort((a, b) =>
       a.takenAt < b.takenAt
         ? 1

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { CopyHouse } from '../jobs/find-copy.js';
 import type { GuestStores } from '../jobs/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
+import { stagingSuffix } from './config/guest-named.js';
 import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
@@ -176,8 +177,6 @@ export function importStore(config: Config, name: string | undefined): Directory
       : `--store ${store.name}: import needs a store that is a directory; the guest's next backup carries it on from there.`;
   throw new UmlsnapError('Usage', { problem });
 }
-
-const stagingSuffix = '/staging';
 
 /** The store for which snapshots wait in this one; undefined for a store of the config itself. */
 export function waitsFor(store: Store): string | undefined {

@@ -91,7 +91,7 @@ function tellDaemon(output: Output, daemon: ShownDaemon): void {
 
 function statusOfAll(config: Config, history: SqliteHistory | null): Promise<GuestStatus[]> {
   const now = systemClock.now();
-  const house = { stateDirectory: config.state, history, source: null };
+  const house = { config, history, source: null };
   return Promise.all(Object.values(config.guests).map((guest) => guestStatus(guest, house, now)));
 }
 

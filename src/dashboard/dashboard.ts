@@ -1,5 +1,5 @@
 import type { Config, GuestConfig } from '../config/config.js';
-import { guestNamed } from '../config/guest-named.js';
+import { guestNamed, reachableStores } from '../config/guest-named.js';
 import type { JobBoard } from '../control/job-board.js';
 import type { RequestDesk } from '../control/request-desk.js';
 import { UmlsnapError } from '../errors.js';
@@ -133,9 +133,12 @@ export class Dashboard {
       const details = await history.job(job);
       if (details) detailed.push(details);
     }
+    const reachable = reachableStores(config());
+    const known = await history.snapshots({ guest: name });
+    const there = known.filter((record) => reachable.includes(record.store));
     return {
       ...{ about, detailed, progress: this.progressOf(name) },
-      snapshots: (await history.snapshots({ guest: name })).map((record) => ({
+      snapshots: there.map((record) => ({
         ...record,
         storedBytes: config().stores[record.store]?.type === 'restic' ? null : record.storedBytes,
       })),
@@ -193,7 +196,7 @@ export class Dashboard {
   #readOverview(): Promise<GuestOverview[]> {
     const { config, history } = this.#parts;
     const seenOf = (guest: string) => this.#watch.seen(guest);
-    return readOverview(Object.values(config().guests), history, seenOf, new Date());
+    return readOverview(config(), history, seenOf, new Date());
   }
 
   #progress(isIt: (job: string, guest: string | null) => boolean): JobProgress | undefined {

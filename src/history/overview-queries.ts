@@ -47,22 +47,24 @@ export interface AskedGuest {
   isDrilled: boolean;
 }
 
-/** The newest sound snapshot of ours of each guest that is there, once for each store that has a sound copy of it. */
+/** The newest sound snapshot of ours of each guest that is in these stores, once for each of them that has a sound copy of it. */
 export async function selectNewestSound(
   db: Kysely<Tables>,
   guests: readonly AskedGuest[],
+  stores: readonly string[],
 ): Promise<SnapshotRecord[]> {
-  if (guests.length === 0) return [];
+  if (guests.length === 0 || stores.length === 0) return [];
   const asked = guests.map(({ name, isDrilled }) => sql`(${name}, ${sql.lit(isDrilled ? 1 : 0)})`);
-  const isDrilled = sql`g.is_drilled`;
+  const isGood = (row: 's' | 'n') =>
+    sql`${sql.ref(`${row}.store`)} in (${sql.join(stores)}) and ${isSoundRow(row, sql`g.is_drilled`)}`;
   const { rows } = await sql<SnapshotsTable>`
     with g(guest, is_drilled) as (values ${sql.join(asked)})
     select s.* from g
     join snapshots s on s.guest = g.guest and s.own = 1 and s.removed_at is null and s.taken_at = (
       select n.taken_at from snapshots n
-      where n.guest = g.guest and n.own = 1 and n.removed_at is null and ${isSoundRow('n', isDrilled)}
+      where n.guest = g.guest and n.own = 1 and n.removed_at is null and ${isGood('n')}
       order by n.taken_at desc limit 1)
-    where ${isSoundRow('s', isDrilled)}`.execute(db);
+    where ${isGood('s')}`.execute(db);
   return rows.map(snapshotRecord);
 }
 

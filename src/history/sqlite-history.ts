@@ -221,9 +221,9 @@ export class SqliteHistory {
     return this.#read((db) => selectRecentBackups(db, guests, perGuest));
   }
 
-  /** The newest sound snapshot of ours of each of these guests that is there, once for each store that has a sound copy. */
-  async newestSound(guests: readonly AskedGuest[]): Promise<SnapshotRecord[]> {
-    return this.#read((db) => selectNewestSound(db, guests));
+  /** The newest sound snapshot of ours of each of these guests that is in these stores, once for each that has a sound copy. */
+  async newestSound(guests: readonly AskedGuest[], stores: readonly string[]): Promise<SnapshotRecord[]> {
+    return this.#read((db) => selectNewestSound(db, guests, stores));
   }
 
   /** What speaks against copies that are there, newest first. */

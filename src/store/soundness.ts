@@ -116,9 +116,10 @@ export class Findings {
     this.#drills = new Map(drills.map((one) => [keyOf(one.store, one), one]));
   }
 
-  /** Newest first of each guest. @param isDrilled whether the config wants drills of this guest */
-  unsound(isDrilled: (guest: string) => boolean): UnsoundCopy[] {
-    const copies = new Map(this.#copies.map((one) => [keyOf(one.store, one), one]));
+  /** Those in these stores, newest first of each guest. @param isDrilled whether the config wants drills of this guest */
+  unsound(isDrilled: (guest: string) => boolean, stores: readonly string[]): UnsoundCopy[] {
+    const there = this.#copies.filter(({ store }) => stores.includes(store));
+    const copies = new Map(there.map((one) => [keyOf(one.store, one), one]));
     const found = [...copies.values()].flatMap(({ store, ...copy }): UnsoundCopy[] => {
       const { snapshot } = copy;
       const judged = this.soundnessOf(store, copy, isDrilled(guestInName(snapshot)));

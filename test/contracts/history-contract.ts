@@ -292,11 +292,15 @@ export function historyContract(open: () => Promise<History>): void {
       await taken('a@3', 3);
       await history.forgetSnapshot('local', 'a@3', { removedAt: minuteOf(4), reason: 'expired' });
       await taken('c@1', 1);
-      const newest = async (isDrilled = false) => {
+      const newest = async (isDrilled = false, stores = ['local', 'one', 'two']) => {
         const asked = ['a', 'b'].map((name) => ({ name, isDrilled }));
-        return (await history.newestSound(asked)).map((one) => `${one.snapshot} ${one.store}`).sort();
+        return (await history.newestSound(asked, stores)).map((one) => `${one.snapshot} ${one.store}`).sort();
       };
       expect(await newest()).toEqual(['a@2 one', 'a@2 two']);
+      expect([await newest(false, ['local', 'two']), await newest(false, ['local'])]).toEqual([
+        ['a@2 two'],
+        ['a@1 local'],
+      ]);
       const found = (store: string, result: VerificationRecord['result']) =>
         history.recordVerification(verification('a@2', { store, result }));
       await found('one', 'notRead');

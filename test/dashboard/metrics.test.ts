@@ -7,7 +7,7 @@ import { gather } from '../../src/dashboard/metrics/gather.js';
 import { readOverview } from '../../src/dashboard/read-overview.js';
 import { resolveConfig } from '../../src/config/resolve.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
-import { jobEnd, jobStart, pauseIntent, snapshot } from '../history/records-of-tests.js';
+import { jobEnd, jobStart, pauseIntent, snapshot, verification } from '../history/records-of-tests.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { runTool, type ToolResult, tryTool } from '../support/run-tool.js';
 import { testCacheDir } from '../support/test-cache.js';
@@ -21,8 +21,9 @@ const guestOf = (mconsole: string, more = {}) => ({
   disks: { ubd0: { path: `/${mconsole}` } },
   ...more,
 });
-const { guests } = resolveConfig('/c', {
+const { guests, stores } = resolveConfig('/c', {
   defaults: { timezone: 'UTC' },
+  stores: { local: { type: 'directory', path: '/backups' } },
   guests: { debian: guestOf('debian', { schedule: '15 3 * * *' }), byhand: guestOf('byhand') },
 });
 
@@ -53,10 +54,16 @@ async function makeHistory(): Promise<void> {
   await history.startJob(jobStart('v', { kind: 'verify' }));
   await history.finishJob('v', jobEnd());
   await history.recordSnapshot(snapshot('debian@20261121T031502Z', { job: 'c', dirtyKib: 3 }));
+  // In a store that the config had once.
+  for (const [day, result] of [[22, 'ok'] as const, [23, 'damaged'] as const]) {
+    const [name, store, takenAt] = [`debian@202611${day}T031502Z`, 'dropped', `2026-11-${day}T03:15:02.000Z`];
+    await history.recordSnapshot(snapshot(name, { job: `${day}`, store, takenAt }));
+    await history.recordVerification(verification(name, { store, result }));
+  }
 }
 
 async function scrape(): Promise<string> {
-  const overview = await readOverview(Object.values(guests), history, () => null, now);
+  const overview = await readOverview({ guests, stores }, history, () => null, now);
   const found = await gather(overview, history);
   const rooms = [{ store: 'local', freeBytes: 5, sizeBytes: 10 }];
   const daemon = { version: '1.2.3', startedAt: '2026-11-20T00:00:00.000Z', isConfigRefused: true };
@@ -71,6 +78,7 @@ describe('a scrape', () => {
     const lines = (await scrape()).split('\n');
     const samples: [string, number, string?][] = [
       ['last_success_timestamp_seconds', at('21T03:15:02')],
+      ['unsound_copies', 0],
       ['due_timestamp_seconds', at('22T03:15:00')],
       ['expected_interval_seconds', 86_400],
       ['next_run_timestamp_seconds', at('23T03:15:00')],

@@ -35,9 +35,9 @@ const run = async (exitCode: number, ...args: string[]) => {
 const archiveOf = (snapshot: string) => `${join(scene.path('archive'), ...snapshot.split('@'))}.tar`;
 /** What pages and metrics say, by their own reading of the history. */
 const shown = async () => {
-  const { guests } = await loadConfig(scene.config);
+  const config = await loadConfig(scene.config);
   return await scene.withHistory(async (history) => {
-    const overview = await readOverview(Object.values(guests), history, () => null, new Date());
+    const overview = await readOverview(config, history, () => null, new Date());
     const about = { rooms: [], startedAt: new Date().toISOString(), version: '0', isConfigRefused: false };
     const metrics = await exposition({ ...(await gather(overview, history)), ...about });
     const at = Number(/^umlsnap_last_success_timestamp_seconds\S* (\S+)$/m.exec(metrics)?.[1]);

@@ -1,13 +1,15 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { byTime, type CopyWish, findCopies, findCopy } from '../../jobs/find-copy.js';
+import { guestStatus } from '../../jobs/guest-status.js';
+import { judgeResults } from '../../jobs/judge-results.js';
 import { explainError } from '../../src/error-text.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { type House, withHouse } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
 import type { VerifyResult } from '../../src/history/records.js';
-import { verification } from '../history/records-of-tests.js';
+import { snapshot, verification } from '../history/records-of-tests.js';
 import { sealSparse } from '../store/sparse-snapshots.js';
 import { storeAt } from '../store/fresh-store.js';
 import { Scene } from '../support/scene.js';
@@ -67,6 +69,24 @@ test('it is the first in the order of the config, and of latest the newest', asy
   expect(await found({ name: 'web@latest' })).toEqual([newer, 'local']);
   expect(await found({ name: older, store: 'late' })).toEqual([older, 'late']);
   expect(await found({ name: 'web@latest', store: 'late' })).toEqual([older, 'late']);
+});
+
+test('what lies in a store that the config had once counts nowhere', async () => {
+  await inHouse(async ({ config, history }) => {
+    const { web } = config.guests;
+    const lost = ['web@20261122T000000Z', 'web@20261123T000000Z'];
+    for (const name of lost)
+      await history.recordSnapshot(
+        snapshot(name, { guest: 'web', store: 'dropped', takenAt: '2026-11-22T00:00:00.000Z', job: name }),
+      );
+    await history.recordVerification(verification(lost[0] ?? '', { store: 'dropped', result: 'damaged' }));
+    if (!web) throw new Error();
+    const status = await guestStatus(web, { config, history, source: null }, new Date());
+    expect(status).toMatchObject({ lastSnapshot: { snapshot: newer, store: 'local' }, unsound: [] });
+    const [backups, copies] = await judgeResults(web, config, history, new Date());
+    expect(copies?.facts).toMatchObject({ copies: 5, unsound: [] });
+    expect(JSON.stringify(backups)).not.toContain('20261122');
+  });
 });
 
 test('one that is damaged is passed over, and refused by name with the store that has a sound one', async () => {

@@ -123,7 +123,7 @@ test('a bad filesystem is the same in the archive, and keeps nothing waiting; da
       await clearStaging(config, staging, archive, history, now);
       expect((await staging.list()).map(({ snapshot }) => snapshot)).toEqual([damaged]);
       // The copy that was looked at is gone, and what was found is not.
-      const unsound = new Findings(await history.badFindings({})).unsound(() => true);
+      const unsound = new Findings(await history.badFindings({})).unsound(() => true, [archive.name]);
       expect(unsound.map((one) => `${one.snapshot} ${one.store} ${one.soundness.type}`)).toEqual([
         `${damaged} archive damaged`,
         `${bad} archive badFilesystem`,

@@ -78,7 +78,7 @@ describe('fault 60: the newest snapshot', () => {
     expect(kept[0]).toEqual({ snapshot: named(3), reasons });
     // Pages and metrics ask the history alone.
     const asked = [{ name: 'debian', isDrilled: false }];
-    expect((await history.newestSound(asked)).map(({ snapshot }) => snapshot)).toEqual([named(2)]);
+    expect((await history.newestSound(asked, ['local'])).map(({ snapshot }) => snapshot)).toEqual([named(2)]);
     expect(await listed()).toEqual([named(3), named(2)]);
   });
 });

@@ -74,7 +74,9 @@ test('the history says the same of every copy, and a newer one that is bad hides
         const judged = soundness({}, { verification: result && bad, filesystem, drill }, isDrilled);
         guests.push({ name, isDrilled, isSound: judged.type === 'sound' });
       }
-      const newest = new Map((await history.newestSound(guests)).map((one) => [one.guest, one.snapshot]));
+      const newest = new Map(
+        (await history.newestSound(guests, ['local'])).map((one) => [one.guest, one.snapshot]),
+      );
       const findings = new Findings(await history.badFindings({}));
       for (const { name, isDrilled, isSound } of guests) {
         const time = isSound ? '20261122T000000Z' : '20261121T000000Z';
@@ -82,7 +84,10 @@ test('the history says the same of every copy, and a newer one that is bad hides
         const copy = { snapshot: `${name}@20261122T000000Z`, job: 'newer' };
         const { type } = findings.soundnessOf('local', copy, isDrilled);
         expect([name, type === 'sound']).toEqual([name, isSound]);
-        const own = new Findings(await history.badFindings({ guest: name })).unsound(() => isDrilled);
+        const own = new Findings(await history.badFindings({ guest: name })).unsound(
+          () => isDrilled,
+          ['local'],
+        );
         expect(own.map((one) => one.snapshot)).toEqual(isSound ? [] : [`${name}@20261122T000000Z`]);
       }
       const removed = ['g12', 'g18'];
@@ -122,9 +127,11 @@ test('a bad filesystem is in every copy of what its job captured, later ones and
       const judged = async (store: string, of = 'a@2', job: string | null = 'j') => {
         const findings = new Findings(await history.badFindings({ guest: 'a', store }));
         const { type } = findings.soundnessOf(store, { snapshot: of, job }, true);
-        const newest = await history.newestSound(asked);
+        const newest = await history.newestSound(asked, [store]);
         const isSound = newest.some((one) => one.snapshot === of && one.store === store);
-        const isTold = findings.unsound(() => true).some((one) => one.snapshot === of && one.store === store);
+        const isTold = findings
+          .unsound(() => true, [store])
+          .some((one) => one.snapshot === of && one.store === store);
         expect([store, isSound, isTold]).toEqual([store, type === 'sound', type !== 'sound']);
         return type;
       };
