@@ -36,6 +36,8 @@ export interface DrillJobOrder {
   /** The one that has the copy which is booted. */
   store: string;
   passedOver: PassedOver[];
+  /** Of another's, damage is told, and not kept as if it were ours. */
+  isOwn: boolean;
   /** @throws SnapshotDamaged, which is an outcome of the drill */
   source: () => RestoreSource;
   config: DrillConfig;
@@ -83,7 +85,8 @@ export async function drill(
     });
     const problem = failed ? explainError(failed) : null;
     // Whether drills are wanted or not: its bytes are not those that were captured.
-    if (failed?.facts.failure === 'damaged') await noteDamage(history, { snapshot, store, problem });
+    if (failed?.facts.failure === 'damaged' && order.isOwn)
+      await noteDamage(history, { snapshot, store, problem });
     await record(history, run, steps.phases, { snapshot, guest, store, passed: !failed, problem });
     if (failed) throw failed;
   });
@@ -99,7 +102,7 @@ export async function findDrilled<S extends SearchedStore>(
 
 /** Drills a snapshot of a store, which nobody can remove meanwhile. @throws NoSuchSnapshot when somebody has by now */
 export async function drillFound(
-  found: FoundSnapshot<ReadableStore> & Partial<Pick<FoundCopy, 'passedOver'>>,
+  found: FoundSnapshot<ReadableStore> & Partial<Pick<FoundCopy, 'passedOver' | 'ownership'>>,
   { config, history }: { config: DrillConfig; history: (DrillHistory & SnapshotIndex) | UmlsnapError },
   { wait, signal }: Pick<DrillJobOrder, 'wait' | 'signal'>,
   origin?: JobOrigin,
@@ -107,8 +110,9 @@ export async function drillFound(
   const { snapshot, guest } = found.stored;
   const rows = await recordedRows(history, guest);
   const source = () => restoreSourceOf(found, rows);
-  const { passedOver = [] } = found;
-  const order = { snapshot, guest, passedOver, store: found.store.name, source, config, wait, signal };
+  const { passedOver = [], ownership } = found;
+  const isOwn = ownership === undefined || ownership.type === 'own';
+  const order = { snapshot, guest, passedOver, isOwn, store: found.store.name, source, config, wait, signal };
   return await whileReading(found, () => drill(order, history, origin));
 }
 

@@ -103,12 +103,12 @@ export async function findEveryCopy<S extends SearchedStore>(
 }
 
 /**
- * Runs `use`, which reads a copy. One that turns out to be damaged is known to be that from then on, and the error names the stores
+ * Runs `use`, which reads a copy. One of ours that turns out to be damaged is known to be that from then on, and the error names the stores
  * that have a sound one.
  */
 export async function readingCopy<T>(
   house: CopyHouse,
-  { store, stored }: FoundSnapshot<ReadableStore>,
+  { store, stored, ownership }: FoundSnapshot<ReadableStore> & Pick<JudgedCopy, 'ownership'>,
   use: () => Promise<T>,
 ): Promise<T> {
   try {
@@ -116,7 +116,7 @@ export async function readingCopy<T>(
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged')) throw error;
     const { snapshot, problem } = error.facts;
-    await noteDamage(house.history, { snapshot, store: store.name, problem });
+    if (ownership.type === 'own') await noteDamage(house.history, { snapshot, store: store.name, problem });
     const soundIn = await soundElsewhere(house, stored.snapshot, store.name);
     throw new UmlsnapError('SnapshotDamaged', { snapshot, problem, store: store.name, soundIn }, error);
   }

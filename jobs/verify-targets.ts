@@ -1,6 +1,6 @@
 import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { VerificationRecord } from '../src/history/records.js';
+import type { Ownership, VerificationRecord } from '../src/history/records.js';
 import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verify-order.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import { guestInName } from '../src/store/layout.js';
@@ -36,7 +36,10 @@ export interface VerifyIndex extends OwnershipHistory {
   verifications(filter: { store?: string }): Promise<VerificationRecord[]>;
 }
 
-export type Target = FoundSnapshot<VerifiableStore> & Candidate;
+export interface Target extends FoundSnapshot<VerifiableStore>, Candidate {
+  /** What is found of another's, or nobody's, is told, and MUST NOT be kept as if it were ours. */
+  isOwn: boolean;
+}
 
 export interface Targets {
   /** In the order in which they are to be read. */
@@ -60,13 +63,14 @@ export async function findTargets(
 ): Promise<Targets> {
   if (wish.of === 'snapshot' && everyCopy) {
     const { copies, away } = await findCopies(house, { name: wish.snapshot, store: wish.store });
-    const targets = copies.map((copy) => targetOf(copy, []));
+    const targets = copies.map((copy) => targetOf(copy, [], isOwn(copy.ownership)));
     return { targets, warnings: away.map(explainError), passedOver: [] };
   }
   if (wish.of === 'snapshot') {
     // What is known to be damaged may be looked at again.
     const found = await findCopy(house, { name: wish.snapshot, store: wish.store, takesUnsound: true });
-    return { targets: [targetOf(found, [])], warnings: [], passedOver: found.passedOver };
+    const target = targetOf(found, [], isOwn(found.ownership));
+    return { targets: [target], warnings: [], passedOver: found.passedOver };
   }
   const verified = await verifiedSoFar(index);
   const all: Targets = { targets: [], warnings: [], passedOver: [] };
@@ -74,8 +78,11 @@ export async function findTargets(
     try {
       const guest = wish.of === 'guest' ? (wish.guest ?? undefined) : undefined;
       const listed = (await isThere(store, index)) ? await store.list(guest) : [];
-      const isOurs = await oursIn(store, listed, index);
-      all.targets.push(...listed.filter(isOurs).map((stored) => targetOf({ store, stored }, verified)));
+      const ownership = await ownershipOfAll(store, listed, index);
+      for (const stored of listed) {
+        const whose = ownership(stored);
+        if (isToBeRead(stored, whose)) all.targets.push(targetOf({ store, stored }, verified, isOwn(whose)));
+      }
     } catch (error) {
       if (!(error instanceof UmlsnapError)) throw error;
       all.warnings.push(explainError(error));
@@ -85,22 +92,20 @@ export async function findTargets(
   return { ...all, targets: chosen };
 }
 
-/**
- * What is another's is for that other to read. Damage is told also where nobody knows any more whose it was; and without a history all
- * is read.
- */
-async function oursIn(
+/** Without a history all is read, as if it were ours. */
+async function ownershipOfAll(
   { name }: VerifiableStore,
   listed: StoredSnapshot[],
   index: VerifyIndex | UmlsnapError,
-): Promise<(stored: StoredSnapshot) => boolean> {
-  if (index instanceof UmlsnapError) return () => true;
-  const ownership = await ownershipIn(name, listed, index);
-  return (stored) => {
-    const { type } = ownership(stored);
-    return type === 'own' || (type === 'unknown' && !isSound(stored));
-  };
+): Promise<(stored: StoredSnapshot) => Ownership> {
+  return index instanceof UmlsnapError ? () => ({ type: 'own' }) : await ownershipIn(name, listed, index);
 }
+
+/** What is another's is for that other to read. Damage is told also where nobody knows any more whose it was. */
+const isToBeRead = (stored: StoredSnapshot, { type }: Ownership) =>
+  type === 'own' || (type === 'unknown' && !isSound(stored));
+
+const isOwn = ({ type }: Ownership) => type === 'own';
 
 async function isThere(store: VerifiableStore, index: VerifyIndex | UmlsnapError): Promise<boolean> {
   const known = index instanceof UmlsnapError ? null : await index.storeId(store.name);
@@ -118,10 +123,13 @@ async function verifiedSoFar(index: VerifyIndex | UmlsnapError): Promise<Verific
   }
 }
 
-function targetOf(found: FoundSnapshot<VerifiableStore>, verified: VerificationRecord[]): Target {
-  const { store, stored } = found;
+function targetOf(
+  { store, stored }: FoundSnapshot<VerifiableStore>,
+  verified: VerificationRecord[],
+  isOwn: boolean,
+): Target {
   const last = verified.find((one) => one.store === store.name && one.snapshot === stored.snapshot);
   const takenAt = 'manifest' in stored ? new Date(stored.manifest.takenAt) : new Date(0);
   const verifiedAt = last === undefined || last.result === 'notRead' ? null : new Date(last.verifiedAt);
-  return { ...found, takenAt, verifiedAt };
+  return { store, stored, takenAt, verifiedAt, isOwn };
 }

@@ -143,7 +143,8 @@ async function verifyOne(
   const { verdict } = verified;
   tally.take(target, verified);
   try {
-    if (!(history instanceof UmlsnapError)) await history.recordVerification(verdict, capturedBy(target));
+    if (!(history instanceof UmlsnapError) && target.isOwn)
+      await history.recordVerification(verdict, capturedBy(target));
   } catch (error) {
     if (!isHistoryFailure(error)) throw error;
     tally.warn(explainError(error));

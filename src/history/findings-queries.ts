@@ -19,7 +19,7 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
     .leftJoin('snapshots as s', (join) =>
       join.onRef('s.store', '=', 'f.store').onRef('s.snapshot', '=', 'f.snapshot'),
     )
-    .select(['f.snapshot', 'f.store', 's.job', 'f.verified_at', 'f.problem'])
+    .select(['f.snapshot', 'f.store', 's.job', 's.own', 'f.verified_at', 'f.problem'])
     .where('f.result', '=', 'damaged')
     .where('s.removed_at', 'is', null)
     .orderBy('f.snapshot', 'desc');
@@ -28,7 +28,7 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
     .leftJoin('snapshots as s', (join) =>
       join.onRef('s.store', '=', 'f.store').onRef('s.snapshot', '=', 'f.snapshot'),
     )
-    .select(['f.snapshot', 'f.store', 's.job', 'f.drilled_at', 'f.problem'])
+    .select(['f.snapshot', 'f.store', 's.job', 's.own', 'f.drilled_at', 'f.problem'])
     .where('f.passed', '=', 0)
     .where('s.removed_at', 'is', null)
     .orderBy('f.snapshot', 'desc');
@@ -43,16 +43,17 @@ export async function selectBadFindings(db: Kysely<Tables>, filter: FindingsFilt
   }
   const [damaged, failed] = [await verifications.execute(), await drills.execute()];
   const bad = await selectBadFilesystems(db, filter);
-  const copies = [...damaged, ...failed, ...bad.copies];
+  // Damage is kept of ours alone, also where the history was lost and has no row of it; a drill, of whatever was booted.
+  const own = [...damaged.filter(({ own }) => own !== 0), ...failed.filter(({ own }) => own === 1)];
   return {
-    verifications: damaged.map(({ job: _, verified_at, ...same }) => ({
+    verifications: damaged.map(({ job: _, own: __, verified_at, ...same }) => ({
       ...{ ...same, verifiedAt: verified_at, result: 'damaged' as const },
     })),
-    drills: failed.map(({ job: _, drilled_at, ...same }) => ({
+    drills: failed.map(({ job: _, own: __, drilled_at, ...same }) => ({
       ...{ ...same, drilledAt: drilled_at, passed: false },
     })),
     filesystems: bad.filesystems,
-    copies: copies.map(({ snapshot, store, job }) => ({ snapshot, store, job })),
+    copies: [...own, ...bad.copies].map(({ snapshot, store, job }) => ({ snapshot, store, job })),
   };
 }
 
@@ -66,7 +67,8 @@ async function selectBadFilesystems(
     .selectFrom('bad_filesystems as b')
     .innerJoin('snapshots as s', (join) => join.onRef('s.job', '=', 'b.job').onRef('s.guest', '=', 'b.guest'))
     .select(['s.snapshot', 's.store', 's.job'])
-    .where('s.removed_at', 'is', null);
+    .where('s.removed_at', 'is', null)
+    .where('s.own', '=', 1);
   if (guest !== undefined) {
     found = found.where('guest', '=', guest);
     copies = copies.where('b.guest', '=', guest);

@@ -10,7 +10,7 @@ import { jobLog } from './migrations/0007-job-log.js';
 import { phaseNames } from './migrations/0010-phase-names.js';
 import { drillsOfCopies } from './migrations/0009-drills-of-copies.js';
 import { owners } from './migrations/0008-owners.js';
-import { badFilesystems } from './migrations/0011-bad-filesystems.js';
+import { findings } from './migrations/0011-findings.js';
 import type { Tables } from './tables.js';
 
 /** Every migration by its number and name. A published one MUST never change; a new need is a new number. */
@@ -25,7 +25,7 @@ const migrations: Record<string, Migration> = {
   '0008-owners': owners,
   '0009-drills-of-copies': drillsOfCopies,
   '0010-phase-names': phaseNames,
-  '0011-bad-filesystems': badFilesystems,
+  '0011-findings': findings,
 };
 
 /** What stands between a database's schema and ours: `newer` means that a later umlsnap has written it. */

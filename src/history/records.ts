@@ -254,6 +254,6 @@ export interface BadFindings {
   verifications: Pick<VerificationRecord, 'snapshot' | 'store' | 'verifiedAt' | 'result' | 'problem'>[];
   drills: Pick<DrillRecord, 'snapshot' | 'store' | 'drilledAt' | 'passed' | 'problem'>[];
   filesystems: BadFilesystem[];
-  /** Those that are there, and that one of these speaks against. */
+  /** Ours that are there, and that one of these speaks against. */
   copies: Pick<SnapshotRecord, 'snapshot' | 'store' | 'job'>[];
 }

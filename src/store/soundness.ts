@@ -116,7 +116,7 @@ export class Findings {
     this.#drills = new Map(drills.map((one) => [keyOf(one.store, one), one]));
   }
 
-  /** Those in these stores, newest first of each guest. @param isDrilled whether the config wants drills of this guest */
+  /** Ours in these stores, newest first of each guest. @param isDrilled whether the config wants drills of this guest */
   unsound(isDrilled: (guest: string) => boolean, stores: readonly string[]): UnsoundCopy[] {
     const there = this.#copies.filter(({ store }) => stores.includes(store));
     const copies = new Map(there.map((one) => [keyOf(one.store, one), one]));

@@ -55,6 +55,8 @@ async function writeOld(file: string): Promise<void> {
     ],
   ] as const)
     snapshot.run(String(store), String(name), `job of ${name}`, removedAt ?? null);
+  // Those are ours.
+  for (const name of ['a@1', 'a@2', 'a@3']) job.run(`job of ${name}`, '{}');
   const drill = database.prepare(`insert into drills values (?, 'a', ?, '${at}', ?, ?)`);
   drill.run('a@1', 'tells', 1, null);
   drill.run('a@2', 'silent', 0, 'its init ended');
@@ -66,6 +68,10 @@ async function writeOld(file: string): Promise<void> {
   // Of a copy that is gone.
   database
     .prepare("insert into verifications values ('staging', 'a@3', null, ?, 'badFilesystem', 'ubd0', 7, '[]')")
+    .run(at);
+  // Another's, who has the guest's name.
+  database
+    .prepare("insert into verifications values ('local', 'a@9', null, ?, 'damaged', 'a byte', 7, '[]')")
     .run(at);
   database.close();
 }

@@ -1,8 +1,9 @@
-import { readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { byTime, type CopyWish, findCopies, findCopy } from '../../jobs/find-copy.js';
 import { guestStatus } from '../../jobs/guest-status.js';
 import { judgeResults } from '../../jobs/judge-results.js';
+import { verify } from '../../jobs/verify.js';
 import { explainError } from '../../src/error-text.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { type House, withHouse } from '../../src/compose.js';
@@ -87,6 +88,34 @@ test('what lies in a store that the config had once counts nowhere', async () =>
     expect(copies?.facts).toMatchObject({ copies: 5, unsound: [] });
     expect(JSON.stringify(backups)).not.toContain('20261122');
   });
+});
+
+test('what nobody knows whose it is, and is damaged, is told by whoever verifies, and is none of our guest’s', async () => {
+  const strange = 'web@20261124T000000Z';
+  await mkdir(scene.path('local', ...strange.split('@')));
+  await writeFile(scene.path('local', ...strange.split('@'), 'manifest.json'), '{');
+  await inHouse(async ({ config, stores, history, stateDirectory, isDrilled }) => {
+    const house = { config, stores, history, stateDirectory, isDrilled };
+    const work = { signal: new AbortController().signal };
+    for (const wish of [
+      { of: 'guest', guest: 'web' } as const,
+      { of: 'snapshot', snapshot: strange } as const,
+    ])
+      expect((await verify(wish, house, work)).error?.message).toContain(strange);
+    const { web } = config.guests;
+    if (!web) throw new Error();
+    const status = async () => await guestStatus(web, { config, history, source: null }, new Date());
+    expect((await status()).unsound).toEqual([]);
+    // Of one of ours the same is told, though no row tells of it: the history was lost.
+    await history.recordVerification(verification(strange, { result: 'damaged' }));
+    expect((await status()).unsound).toHaveLength(1);
+    const others = snapshot(strange, { guest: 'web', own: false });
+    await history.recordSnapshot(others);
+    expect((await status()).unsound).toEqual([]);
+    await history.forgetFindings('local', strange);
+    await history.forgetSnapshot('local', strange, { removedAt: new Date().toISOString(), reason: 'a test' });
+  });
+  await rm(scene.path('local', ...strange.split('@')), { recursive: true });
 });
 
 test('one that is damaged is passed over, and refused by name with the store that has a sound one', async () => {
