@@ -17,7 +17,7 @@ export interface OwnershipHistory {
 export interface Ours {
   id: string | null;
   jobs: ReadonlySet<string>;
-  /** Names that the history has as ours in the store; asked of what is damaged. */
+  /** Names that the history has as ours in the store, and that no sound one of ours has there; asked of what is damaged. */
   recorded: ReadonlySet<string>;
 }
 
@@ -41,11 +41,13 @@ export async function ownershipIn(
   const untold = listed.filter((stored) => ownerOf(stored) === undefined);
   const jobs = untold.filter(isSound).map(({ manifest }) => manifest.job);
   const rows = untold.every(isSound) ? [] : await history.snapshots({ store });
-  const ours: Ours = {
-    id: await history.stateId(),
-    jobs: jobs.length === 0 ? new Set() : await history.knownJobs(jobs),
-    recorded: new Set(rows.filter(({ own }) => own).map(({ snapshot }) => snapshot)),
-  };
+  const id = await history.stateId();
+  const known = jobs.length === 0 ? new Set<string>() : await history.knownJobs(jobs);
+  const recorded = new Set(rows.filter(({ own }) => own).map(({ snapshot }) => snapshot));
+  const ours: Ours = { id, jobs: known, recorded };
+  // Another host may have given one name to one of its own.
+  for (const stored of listed.filter(isSound))
+    if (ownershipOf(stored, ours).type === 'own') recorded.delete(stored.snapshot);
   return (stored) => ownershipOf(stored, ours);
 }
 

@@ -5,10 +5,12 @@ import { ownershipIn, ownershipOf, plainHost } from '../../src/snapshot/ownershi
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { amended, isRecorded, manifestSha256 } from '../../src/store/manifest.js';
 import type { Store } from '../../src/store/store.js';
-import type { DamagedSnapshot } from '../../src/store/stored-snapshots.js';
+import type { DamagedSnapshot, StoredSnapshot } from '../../src/store/stored-snapshots.js';
 import { TarStore } from '../../src/store/tar/tar-store.js';
+import { snapshot } from '../history/records-of-tests.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
-import { adoptIn, isWhole, ours, pinIn, theirs, trashIn } from './capture-of-tests.js';
+import { adoptIn, flipByte, isWhole, ours, pinIn, theirs, trashIn } from './capture-of-tests.js';
+import { storeAt } from './fresh-store.js';
 import { configIn, restic, storeOf } from './restic/restic-places.js';
 import { contentIn, sealSparse, soundIn } from './sparse-snapshots.js';
 import { unpackFirstFormat } from './first-format.js';
@@ -30,6 +32,17 @@ afterAll(async () => {
   history.close();
   await removeTempDir(dir);
 });
+
+const damagedOf = (name: string): DamagedSnapshot => ({
+  ...{ snapshot: name, guest: 'debian', directory: '', damaged: 'gone' },
+});
+
+/** One of ours in a directory of its own. */
+async function sealed(at: string, name: string) {
+  const store = storeAt(join(dir, at));
+  await store.prepare(null);
+  return await sealSparse(store, name, undefined, { owner: ours });
+}
 
 describe('what an older umlsnap has written', () => {
   const stores: Record<string, () => Promise<Store>> = {
@@ -88,22 +101,49 @@ test('a manifest counts as recorded whatever became of its pin and its owner, an
 });
 
 test('a damaged snapshot is ours if it was, and its mark decides over that', () => {
-  const damaged: DamagedSnapshot = { snapshot: known, guest: 'debian', directory: '', damaged: 'gone' };
+  const damaged = damagedOf(known);
   const us = { id: ours.id, jobs: new Set<string>(), recorded: new Set([known]) };
   expect(ownershipOf(damaged, us)).toEqual({ type: 'own' });
   expect(ownershipOf({ ...damaged, owner: theirs }, us)).toEqual({ type: 'other', ...theirs });
   expect(ownershipOf(damaged, { ...us, recorded: new Set() })).toEqual({ type: 'unknown' });
 });
 
+test('of two that have one name in a store, a damaged one is not ours for the name of the sound one', async () => {
+  await history.rememberStateId(ours.id);
+  await history.recordSnapshot(snapshot(known, { store: 'shared' }));
+  const [sound, damaged] = [await sealed('twins', known), damagedOf(known)];
+  const whose = async (...listed: StoredSnapshot[]) => {
+    const ownership = await ownershipIn('shared', listed, history);
+    return listed.map((stored) => ownership(stored).type);
+  };
+  expect(await whose(sound, damaged)).toEqual(['own', 'unknown']);
+  expect(await whose(damaged)).toEqual(['own']);
+});
+
+test('an archive of ours is known as ours by its manifest if that can be read, and by the history if not', async () => {
+  await history.rememberStateId(ours.id);
+  const store = new TarStore({ name: 'tars', path: join(dir, 'tars'), compression: 'gzip' });
+  await store.prepare(null);
+  await sealed('for-tar', foreign);
+  await store.receive(await contentIn(storeAt(join(dir, 'for-tar')), foreign), {});
+  const { directory } = await store.read(foreign);
+  const whose = async () => {
+    const listed = await store.list();
+    const ownership = await ownershipIn(store.name, listed, history);
+    return listed.map((stored) => ['damaged' in stored, ownership(stored).type]);
+  };
+  // The tail, past which the manifest is read; then the manifest.
+  await flipByte(directory, 0.9999);
+  expect(await whose()).toEqual([[true, 'own']]);
+  await flipByte(directory, 0.001);
+  expect(await whose()).toEqual([[true, 'unknown']]);
+  await history.recordSnapshot(snapshot(foreign, { store: store.name }));
+  expect(await whose()).toEqual([[true, 'own']]);
+});
+
 test('a state that has no id owns nothing that has an owner', () => {
   const us = { id: null, jobs: new Set<string>(), recorded: new Set<string>() };
-  const damaged: DamagedSnapshot = {
-    snapshot: known,
-    guest: 'debian',
-    directory: '',
-    damaged: '',
-    owner: ours,
-  };
+  const damaged = { ...damagedOf(known), owner: ours };
   expect(ownershipOf(damaged, us)).toEqual({ type: 'other', ...ours });
 });
 

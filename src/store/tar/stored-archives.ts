@@ -77,8 +77,10 @@ async function readStored(archive: FoundArchive): Promise<StoredSnapshot | undef
   const { guest, name, path } = archive;
   const found = { snapshot: `${guest}@${name}`, guest, directory: path };
   try {
-    const manifest = asItCounts(await readManifest(found.snapshot, archive), archive);
-    return { ...found, manifest, manifestSha256: manifestSha256(manifest) };
+    const { read, damaged } = await readManifest(found.snapshot, archive);
+    const manifest = asItCounts(read, archive);
+    if (damaged === null) return { ...found, manifest, manifestSha256: manifestSha256(manifest) };
+    return { ...found, damaged, ...(manifest.owner && { owner: manifest.owner }) };
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged') && !isDamage(error)) throw error;
     const damaged = isError(error, 'SnapshotDamaged') ? error.facts.problem : problemOf(error);
@@ -87,15 +89,18 @@ async function readStored(archive: FoundArchive): Promise<StoredSnapshot | undef
   }
 }
 
-async function readManifest(snapshot: string, { path, compression }: FoundArchive): Promise<Manifest> {
+/** Of an archive whose end is damaged, the manifest still tells whose it is. @throws SnapshotDamaged */
+async function readManifest(
+  snapshot: string,
+  { path, compression }: FoundArchive,
+): Promise<{ read: Manifest; damaged: string | null }> {
   const file = await openArchiveFile(snapshot, path);
   try {
     const tail = await readTail(file, compression);
-    if (tail !== null && 'isDamaged' in tail) {
-      throw new UmlsnapError('SnapshotDamaged', { snapshot, problem: 'the end of its archive is damaged' });
-    }
+    const damaged = tail !== null && 'isDamaged' in tail ? 'the end of its archive is damaged' : null;
     const input = await headOf(file);
-    return await readArchive(input, { label: snapshot, snapshot }, async ({ manifest }) => manifest);
+    const read = await readArchive(input, { label: snapshot, snapshot }, async ({ manifest }) => manifest);
+    return { read, damaged };
   } finally {
     await file.close();
   }
