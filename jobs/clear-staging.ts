@@ -18,8 +18,8 @@ export async function clearStaging(
   history: SnapshotHistory,
   now: Date,
 ): Promise<void> {
-  const planner = await retentionPlanner(config, archive.name, history, { now });
   const findings = await findingsIn(history, { store: archive.name, guest: config.name });
+  const planner = await retentionPlanner(config, archive.name, { findings, history }, { now });
   const isSoundThere = (stored: StoredSnapshot) =>
     ['sound', 'badFilesystem'].includes(
       findings.soundnessOf(archive.name, asListed(stored), config.isDrilled).type,

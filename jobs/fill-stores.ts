@@ -82,8 +82,9 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
     await withPartOf(target, order, async () => {
       await checkStore(target, history);
       const findings = await findingsIn(history, { guest: config.name });
-      const carriable = await carriableInto(target, order, { findings, history }, filled);
-      const planner = await retentionPlanner(config, target.name, history, { now: new Date() });
+      const known = { findings, history };
+      const carriable = await carriableInto(target, order, known, filled);
+      const planner = await retentionPlanner(config, target.name, known, { now: new Date() });
       const missing = missingIn(await listOwn(target, config.name, history), carriable, planner);
       await carry(missing, target, await recordedRows(history, config.name), { ...order, history }, filled);
       if (stores.isStaging && target === stores.filled[0]) {

@@ -5,7 +5,14 @@ import { isError, isHistoryFailure } from '../errors.js';
 import { type RetentionPlan, applyKeepPolicy } from '../retention/apply-keep-policy.js';
 import type { VerificationRecord } from '../history/records.js';
 import type { RetentionCandidate } from '../retention/candidate.js';
-import { asListed, damageMet, findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
+import {
+  asListed,
+  damageMet,
+  type Findings,
+  findingsIn,
+  type FindingsLedger,
+  type Soundness,
+} from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
 import { type OwnershipHistory, listOwn } from './ownership.js';
@@ -56,7 +63,8 @@ export async function retain(
   options: RetainOptions,
 ): Promise<Retained> {
   const began = { now: options.now, uptimeMs: uptimeMs() };
-  const planner = await retentionPlanner(config, store.name, history, options);
+  const findings = await findingsIn(history, { store: store.name, guest: config.name });
+  const planner = await retentionPlanner(config, store.name, { findings, history }, options);
   const own = await listOwn(store, config.name, history);
   const plan = planner(own);
   const { keep, remove, warnings } = plan;
@@ -66,7 +74,7 @@ export async function retain(
     const backings = await sweepBackings(store, { dryRun: true, without }, retained.warnings);
     return { ...retained, removed: remove, backings };
   }
-  await noteDamage(own, store.name, history, options.now);
+  await noteDamage(own, store.name, { findings, history }, options.now);
   for (const { snapshot, reason } of remove) {
     const stored = own.find((one) => one.snapshot === snapshot);
     if (stored) await removeOne(stored, reason, store, history, options.now, retained);
@@ -81,13 +89,13 @@ export async function retain(
 async function noteDamage(
   listed: readonly StoredSnapshot[],
   store: string,
-  history: RetentionHistory,
+  { findings, history }: { findings: Findings; history: RetentionHistory },
   now: Date,
 ): Promise<void> {
-  const known = new Set((await history.badFindings({ store })).verifications.map((one) => one.snapshot));
   for (const stored of listed) {
-    if ('manifest' in stored || known.has(stored.snapshot)) continue;
+    if ('manifest' in stored) continue;
     const { snapshot, damaged: problem } = stored;
+    if (findings.soundnessOf(store, { snapshot, job: null }, false).type === 'damaged') continue;
     await history.recordVerification(damageMet({ snapshot, store, problem }, now));
   }
 }
@@ -146,14 +154,13 @@ async function sweepBackings(
 /** What a guest's keep rules say of these snapshots, if they lie together in one store. */
 export type RetentionPlanner = (snapshots: StoredSnapshot[]) => RetentionPlan;
 
-/** Reads what the history knows of the guest and the store, once; what it gives is pure. */
+/** Reads what the history knows of the last sweep, once; what it gives is pure. */
 export async function retentionPlanner(
   config: GuestConfig,
   store: string,
-  history: SweepLedger & FindingsLedger,
+  { findings, history }: { findings: Findings; history: SweepLedger },
   { now, clockIsRight = false }: RetainOptions,
 ): Promise<RetentionPlanner> {
-  const findings = await findingsIn(history, { store, guest: config.name });
   const previous = await previousSweep(history, store, config.name);
   const options = { now, timezone: config.timezone, previous, clockIsRight };
   return (snapshots) =>
