@@ -56,6 +56,8 @@ export interface JudgedCopy<S extends SearchedStore = SearchedStore> extends Fou
 
 export interface FoundCopy<S extends SearchedStore = SearchedStore> extends JudgedCopy<S> {
   passedOver: PassedOver[];
+  /** Every copy in the stores that were asked, this one among them. */
+  copies: JudgedCopy<S>[];
 }
 
 /** What a store answers: the copies that were asked for, or why it could not be asked. */
@@ -78,7 +80,7 @@ export async function findCopy<S extends SearchedStore>(
   const isNamed = wish.store !== undefined && taken.soundness.type !== 'damaged';
   if (taken.soundness.type !== 'sound' && !isNamed && !wish.takesUnsound)
     throw await refusal(house, snapshot, copies, wish);
-  return { ...taken, passedOver: passedOver(answers, snapshot, taken.store) };
+  return { ...taken, passedOver: passedOver(answers, snapshot, taken.store), copies };
 }
 
 /** Every copy of a snapshot, sound or not, in the order of the config. @throws as `findCopy` */
@@ -103,8 +105,8 @@ export async function findEveryCopy<S extends SearchedStore>(
 }
 
 /**
- * Runs `use`, which reads a copy. One of ours that turns out to be damaged is known to be that from then on, and the error names the stores
- * that have a sound one.
+ * Runs `use`, which reads a copy. One of ours that turns out to be damaged is known to be that from then on, and the error names the
+ * stores that have a sound one.
  */
 export async function readingCopy<T>(
   house: CopyHouse,

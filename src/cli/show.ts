@@ -48,7 +48,7 @@ export async function showVerb(
       if (!context.output.json) printDefinition(manifest);
       return exitCodes.done;
     }
-    const { copies } = await findCopies(house, { name: snapshot });
+    const { copies } = only === undefined ? found : await findCopies(house, { name: snapshot });
     const job = await history.job(stored.manifest.job);
     const drill = (await history.drills()).find(
       (one) => one.snapshot === snapshot && one.store === store.name,
