@@ -4,7 +4,7 @@ import type { DrillRecord, Trigger } from '../src/history/records.js';
 import { asListed, findingsIn } from '../src/store/soundness.js';
 import { type OwnershipHistory, ownershipIn } from '../src/snapshot/ownership.js';
 import { type DrillHistory, drillFound } from './drill.js';
-import type { CopyIndex, SearchedStore } from './find-copy.js';
+import type { CopyIndex, SearchedStore } from './ask-stores.js';
 import type { FoundSnapshot } from './find-snapshot.js';
 import type { JobSummary, OnJob } from './recorded-job.js';
 

@@ -5,15 +5,8 @@ import { explainError } from '../src/error-text.js';
 import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, PhaseRecord, VerificationRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
-import {
-  type CopyHouse,
-  type CopyWish,
-  type FoundCopy,
-  findCopy,
-  noteDamage,
-  type PassedOver,
-  type SearchedStore,
-} from './find-copy.js';
+import type { CopyHouse, SearchedStore } from './ask-stores.js';
+import { type CopyWish, type FoundCopy, findCopy, noteDamage, type PassedOver } from './find-copy.js';
 import {
   type FoundSnapshot,
   type ReadableStore,

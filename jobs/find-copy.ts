@@ -1,38 +1,18 @@
 import { asUmlsnapError } from '../src/error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { Ownership, SnapshotRecord, VerificationRecord } from '../src/history/records.js';
-import { type OwnershipHistory, ownershipIn, withoutHistory } from '../src/snapshot/ownership.js';
-import { guestInName, isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
-import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
+import type { VerificationRecord } from '../src/history/records.js';
+import { damageMet, unsoundWord } from '../src/store/soundness.js';
+import { isSound } from '../src/store/stored-snapshots.js';
 import {
-  asListed,
-  damageMet,
-  findingsIn,
-  type FindingsLedger,
-  type Soundness,
-  unsoundWord,
-} from '../src/store/soundness.js';
-import type { Store } from '../src/store/store.js';
-import { type FoundSnapshot, problemWith, type ReadableStore, recordedRows } from './find-snapshot.js';
-
-/** A store of any kind, to look for copies in. */
-export type SearchedStore = ReadableStore & Pick<Store, 'list'>;
-
-export interface CopyIndex extends FindingsLedger, Omit<OwnershipHistory, 'snapshots'> {
-  snapshots(filter: { guest?: string; store?: string }): Promise<SnapshotRecord[]>;
-  storeId(store: string): Promise<string | null>;
-  recordVerification(verification: VerificationRecord): Promise<void>;
-}
-
-export interface CopyHouse<S extends SearchedStore = SearchedStore> {
-  stateDirectory: string;
-  /** In the order of the config. */
-  stores: S[];
-  /** An error in its place says why there is none: then it is known only what the stores themselves tell. */
-  history: CopyIndex | UmlsnapError;
-  /** Whether the config wants drills of this guest. */
-  isDrilled(guest: string): boolean;
-}
+  type Answer,
+  askStores,
+  type CopyHouse,
+  type CopyIndex,
+  isLatest,
+  type JudgedCopy,
+  type SearchedStore,
+} from './ask-stores.js';
+import type { FoundSnapshot, ReadableStore } from './find-snapshot.js';
 
 export interface CopyWish {
   /** `guest@20261121T031500Z`, or `guest@latest`. */
@@ -49,21 +29,11 @@ export interface PassedOver {
   why: string;
 }
 
-export interface JudgedCopy<S extends SearchedStore = SearchedStore> extends FoundSnapshot<S> {
-  soundness: Soundness;
-  ownership: Ownership;
-}
-
 export interface FoundCopy<S extends SearchedStore = SearchedStore> extends JudgedCopy<S> {
   passedOver: PassedOver[];
   /** Every copy in the stores that were asked, this one among them. */
   copies: JudgedCopy<S>[];
 }
-
-/** What a store answers: the copies that were asked for, or why it could not be asked. */
-type Answer<S extends SearchedStore> =
-  | { type: 'copies'; store: S; copies: JudgedCopy<S>[] }
-  | { type: 'away'; store: S; error: unknown };
 
 /**
  * Finds the copy of a snapshot that is to be read: the first sound one, in the order of the config. A store that can't be reached is
@@ -158,70 +128,10 @@ function othersIn<S extends SearchedStore>(answers: Answer<S>[]): (string | null
   return [...new Set(found.map(({ ownership }) => (ownership.type === 'other' ? ownership.host : null)))];
 }
 
-const isLatest = (name: string) => name.endsWith('@latest');
-
 function storeNamed<S extends SearchedStore>(stores: S[], name: string): S {
   const store = stores.find((one) => one.name === name);
   if (store) return store;
   throw new UmlsnapError('NoSuchStore', { store: name, known: stores.map((one) => one.name) });
-}
-
-/** @throws NoSuchSnapshot for what can't be a snapshot's name */
-async function askStores<S extends SearchedStore>(
-  house: CopyHouse<S>,
-  stores: S[],
-  name: string,
-): Promise<Answer<S>[]> {
-  const guest = guestInName(name);
-  const isName = isLatest(name) ? isGuestDirectory(guest) : splitSnapshotName(name) !== undefined;
-  if (!isName) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
-  const { history, isDrilled } = house;
-  const findings = await findingsIn(history, { guest });
-  const rows = await recordedRows(history, guest);
-  const known = history instanceof UmlsnapError ? withoutHistory(house.stateDirectory) : history;
-  const id = await known.stateId();
-  const ask = async (store: S): Promise<Answer<S>> => {
-    try {
-      const isOurs = (stored: StoredSnapshot) => ownerOf(stored)?.id === id;
-      const listed = isLatest(name) ? await store.list(guest) : [await store.read(name, isOurs)];
-      // An empty mount point has none either.
-      if (listed.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
-      const told = await ownershipIn(store.name, listed, known);
-      // Without a history nobody can tell whose those of the first format are: then they are taken for ours.
-      const ownership = (stored: StoredSnapshot): Ownership =>
-        known !== history && told(stored).type === 'unknown' ? { type: 'own' } : told(stored);
-      const copies = listed.map((stored) => {
-        const damaged = problemWith({ store, stored }, rows);
-        const copy = { ...asListed(stored), ...(damaged !== undefined && { damaged }) };
-        const judged = findings.soundnessOf(store.name, copy, isDrilled(guest));
-        return { store, stored, soundness: judged, ownership: ownership(stored) };
-      });
-      return { type: 'copies', store, copies };
-    } catch (error) {
-      const whyAway = await whyNotAsked(store, history, error);
-      if (whyAway === undefined) return { type: 'copies', store, copies: [] };
-      return { type: 'away', store, error: whyAway };
-    }
-  };
-  const answers: Answer<S>[] = [];
-  for (const store of stores) answers.push(await ask(store));
-  return answers;
-}
-
-/** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */
-async function whyNotAsked(
-  store: ReadableStore,
-  history: CopyIndex | UmlsnapError,
-  error: unknown,
-): Promise<unknown> {
-  try {
-    const known = history instanceof UmlsnapError ? null : await history.storeId(store.name);
-    if (!(await store.isMounted(known))) return undefined;
-  } catch (whyNotMounted) {
-    if (isHistoryFailure(whyNotMounted)) throw whyNotMounted;
-    return whyNotMounted;
-  }
-  return isError(error, 'NoSuchSnapshot') ? undefined : error;
 }
 
 /** The newest that has a sound copy; where none has, and for whoever takes what is not sound, the newest of all. */

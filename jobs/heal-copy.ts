@@ -6,7 +6,8 @@ import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import type { Manifest } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { isSound } from '../src/store/stored-snapshots.js';
-import { type CopyHouse, type CopyIndex, findCopies, type JudgedCopy, readingCopy } from './find-copy.js';
+import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
+import { findCopies, readingCopy } from './find-copy.js';
 import { recordedRows, restoreSourceOf, whileReading } from './find-snapshot.js';
 import { storeLocks } from './guest-locks.js';
 

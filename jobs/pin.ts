@@ -1,5 +1,6 @@
 import type { Store } from '../src/store/store.js';
-import { type CopyHouse, findCopy } from './find-copy.js';
+import type { CopyHouse } from './ask-stores.js';
+import { findCopy } from './find-copy.js';
 import { type PinHistory, setPinned } from './set-pinned.js';
 
 export interface Pinned {

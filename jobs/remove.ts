@@ -6,14 +6,8 @@ import type { SnapshotRecord } from '../src/history/records.js';
 import { sizesOf } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
-import {
-  type CopyHouse,
-  type CopyIndex,
-  type CopyWish,
-  findCopies,
-  findEveryCopy,
-  type JudgedCopy,
-} from './find-copy.js';
+import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
+import { type CopyWish, findCopies, findEveryCopy } from './find-copy.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
 

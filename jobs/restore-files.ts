@@ -9,7 +9,8 @@ import type { RestoreSource } from '../src/restore/restore-source.js';
 import { scratchDirectory } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
 import { backingFile, checkStoredFile, diskFile } from '../src/store/stored-file.js';
-import { type CopyHouse, type FoundCopy, readingCopy } from './find-copy.js';
+import type { CopyHouse } from './ask-stores.js';
+import { type FoundCopy, readingCopy } from './find-copy.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 
 export interface RestoreFilesOrder {

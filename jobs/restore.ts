@@ -5,7 +5,8 @@ import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
 import { ByteProgress } from './byte-progress.js';
-import { type CopyHouse, type FoundCopy, readingCopy } from './find-copy.js';
+import type { CopyHouse } from './ask-stores.js';
+import { type FoundCopy, readingCopy } from './find-copy.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
 

@@ -5,7 +5,8 @@ import { type Candidate, dueOf, oldestVerifiedFirst } from '../src/restore/verif
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
 import { guestInName } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
-import { type CopyHouse, type PassedOver, type SearchedStore, findCopies, findCopy } from './find-copy.js';
+import type { CopyHouse, SearchedStore } from './ask-stores.js';
+import { type PassedOver, findCopies, findCopy } from './find-copy.js';
 import type { FoundSnapshot } from './find-snapshot.js';
 import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
 

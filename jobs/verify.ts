@@ -5,7 +5,7 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { CapturedBy, VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
 import { isSound } from '../src/store/stored-snapshots.js';
-import type { CopyIndex } from './find-copy.js';
+import type { CopyIndex } from './ask-stores.js';
 import { type Healed, type HealHouse, healCopy } from './heal-copy.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
 import { type VerifyProgress, VerifyTally } from './verify-tally.js';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CopyHouse } from '../jobs/find-copy.js';
+import type { CopyHouse } from '../jobs/ask-stores.js';
 import type { GuestStores } from '../jobs/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
 import { stagingSuffix } from './config/guest-named.js';

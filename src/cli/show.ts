@@ -1,4 +1,5 @@
-import { type CopyWish, findCopies, findCopy, type JudgedCopy } from '../../jobs/find-copy.js';
+import type { JudgedCopy } from '../../jobs/ask-stores.js';
+import { type CopyWish, findCopies, findCopy } from '../../jobs/find-copy.js';
 import type { House } from '../compose.js';
 import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
