@@ -13,8 +13,6 @@ const kibPerPage = 4;
 
 /** How a guest was when it was stopped, as far as that was known before. */
 export type Readiness =
-  /** Its filesystems were frozen: all that they hold is in their journals, or in place. */
-  | { type: 'frozen' }
   /** Nothing was dirty at the last look, and its disks had been still since a sync, up to so many completed writes. */
   | { type: 'clean'; completedWrites: number }
   /** It wrote on for as long as was waited for it. */
@@ -26,15 +24,13 @@ export function isClean(state: DirtyState): boolean {
 }
 
 /**
- * What a stop in this state proves of the counters; that the guest was frozen besides is known only after its thaw. Counters at 0
- * alone MUST NOT count as `synced`: between the write of a file's data and the commit of its size to the journal they are 0 as
+ * What a stop in this state proves of the counters. That the guest was frozen besides is known only after its thaw, and so it counts
+ * for nothing here: a freeze that was let go before the stop leaves a guest that writes. Counters at 0 alone MUST NOT count as `synced`: between the write of a file's data and the commit of its size to the journal they are 0 as
  * well (in 4 of 10 syncs of a guest that appends to a file all the time), and a power cut, or a copy, then loses the data. So
  * the disks have to have been still since a sync, and nothing may have been written since the look that said so.
  */
 export function consistencyOf(state: DirtyState, readiness: Readiness): 'synced' | 'crash' {
-  const isWritten =
-    readiness.type === 'frozen' ||
-    (readiness.type === 'clean' && readiness.completedWrites === state.completedWrites);
+  const isWritten = readiness.type === 'clean' && readiness.completedWrites === state.completedWrites;
   return isWritten && isClean(state) ? 'synced' : 'crash';
 }
 

@@ -137,7 +137,6 @@ async function tryOnce(
         getReady: async () => {
           await guest.checkSocket();
           readiness = await getReady(armed, hunt, freeze);
-          if (readiness.type === 'busy') hunt.isLastTry = true;
           journal.enterPaused('stop');
         },
         released: async (pausedMs) => {
@@ -162,24 +161,21 @@ async function tryOnce(
 }
 
 /** The freeze MUST come last: nothing that a guest at work could be caught up with is left to it. */
-async function getReady(armed: ArmedJob, { untilMs }: Hunt, freeze: Freeze | null): Promise<Readiness> {
+async function getReady(armed: ArmedJob, hunt: Hunt, freeze: Freeze | null): Promise<Readiness> {
   const { freezing, journal } = armed;
-  // A freeze makes clean whatever it finds: no moment has to be looked for.
-  const { readiness, figures } = await getReadyToStop(armed, freeze ? performance.now() : untilMs);
-  journal.note(figures);
-  if (!freeze) return readiness;
-  // Nothing is written from here on: a history that is locked would make what was done above old.
-  journal.enterPaused('freeze');
-  if (await freezing.begin(freeze, journal)) {
-    await catchUpWithFrozen(armed);
-    armed.guest.getReadyToAsk();
-    return { type: 'frozen' };
+  if (freeze) {
+    // A freeze makes clean whatever it finds: no moment has to be looked for.
+    journal.note((await getReadyToStop(armed, performance.now())).figures);
+    // Nothing is written from here on: a history that is locked would make what was done above old.
+    journal.enterPaused('freeze');
+    if (await freezing.begin(freeze, journal)) return await catchUpWithFrozen(armed);
+    // It runs on, and its hooks may have made it write.
+    journal.enterPaused('sync');
   }
-  // It runs on, and its hooks may have made it write.
-  journal.enterPaused('sync');
-  const again = await getReadyToStop(armed, untilMs);
-  journal.note(again.figures);
-  return again.readiness;
+  const { readiness, figures } = await getReadyToStop(armed, hunt.untilMs);
+  journal.note(figures);
+  if (readiness.type === 'busy') hunt.isLastTry = true;
+  return readiness;
 }
 
 const aliveAnswerMs = 10_000;

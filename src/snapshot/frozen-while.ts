@@ -57,10 +57,10 @@ export async function frozenWhile(
     // The next try's freeze would find the agent at work on them.
     await freezing.hearThawHooks(freeze);
     if ('lost' in tried) return tried;
-    const { value } = tried;
+    const { consistency } = tried.value;
     // Refused before the stop: that was told then.
-    if (!freezing.agent || !value.captured) return { ...tried, consistency: value.consistency };
+    if (!freezing.agent) return { ...tried, consistency };
     if (!held) freezing.endedEarly(end);
-    return { ...tried, consistency: held && value.consistency === 'synced' ? 'frozen' : value.consistency };
+    return { ...tried, consistency: held && consistency === 'synced' ? 'frozen' : consistency };
   });
 }

@@ -5,7 +5,7 @@ import { type DirtyState, isClean, type Readiness } from '../guest/dirty-state.j
 import type { Guest } from '../guest/guest.js';
 import type { HostView } from '../guest/host-view.js';
 import { waitUntilIdle } from '../guest/io-drain.js';
-import { syncGuest } from '../guest/sync-guest.js';
+import { type Settled, syncGuest } from '../guest/sync-guest.js';
 import type { SourceDisk } from './source-disks.js';
 
 export interface RunningGuest {
@@ -26,6 +26,8 @@ const idleLimitMs = 500;
 
 /** A frozen guest's applications wait: what can't be caught up with by then is for the pause, where no rate limits the copy. */
 const frozenRoundsLimitMs = 5000;
+/** One that is frozen has nothing to write: it settles at once, or not at all. */
+const frozenSyncLimitMs = 500;
 
 /** How long a moment is looked for in which the guest has nothing to write, over all tries. */
 export function huntLimitMs({ syncTries, settleTimeoutMs }: GuestConfig): number {
@@ -64,7 +66,8 @@ export async function getReadyToStop(
   let before: DirtyState | null = null;
   let writesOnHost = 0;
   for (let rounds = 1; ; rounds++) {
-    const { settled, dirty } = await syncGuest(guest, config.settleTimeoutMs, signal);
+    const synced = await syncGuest(guest, config.settleTimeoutMs, signal);
+    const { settled, dirty } = synced;
     // A reflink flushes what the host has not written: two milliseconds of pause. But while the host writes, so does the guest.
     const hasWritten = dirty.completedWrites - writesOnHost;
     if (before === null || before.dirtyKib > littleKib || hasWritten > fewWrites) {
@@ -75,10 +78,8 @@ export async function getReadyToStop(
     guest.getReadyToAsk();
     const now = await guest.dirtyState();
     const figures = { settled, rounds, dirtyKib: now.dirtyKib };
-    const { completedWrites } = dirty;
-    if (settled && isClean(now) && now.completedWrites === completedWrites) {
-      return { readiness: { type: 'clean', completedWrites }, figures };
-    }
+    const readiness = readinessOf(synced, now);
+    if (readiness.type === 'clean') return { readiness, figures };
     before = now;
     if (performance.now() < untilMs) continue;
     await syncOnHost(disks);
@@ -87,18 +88,29 @@ export async function getReadyToStop(
     const idleAfterMs = Math.round(performance.now() - idleFromMs);
     await catchUp(running);
     const idle = await waitUntilIdle(view, performance.now() + lastIdleLimitMs, signal);
-    return { readiness: { type: 'busy' }, figures: { ...figures, idle, idleAfterMs } };
+    return { readiness, figures: { ...figures, idle, idleAfterMs } };
   }
 }
 
 /**
  * The last before the `stop` of a guest that was made ready and has been frozen since: takes up what its hooks and the freeze
- * itself made it write. It writes no more, and so this comes to an end soon.
- * @throws what `catchUp` throws, or the signal's reason
+ * itself made it write. It writes no more, and so this comes to an end soon. Whether the freeze holds is known only after the
+ * stop: until then it MUST prove as much as it would of a guest that is not frozen.
+ * @throws SysrqDisabled, what a guest that answers nothing throws, what `catchUp` throws, or the signal's reason
  */
-export async function catchUpWithFrozen(running: RunningGuest): Promise<void> {
-  await syncOnHost(running.disks);
+export async function catchUpWithFrozen(running: RunningGuest): Promise<Readiness> {
+  const { guest, disks, signal } = running;
+  const synced = await syncGuest(guest, frozenSyncLimitMs, signal);
+  await syncOnHost(disks);
   await catchUp(running, frozenRoundsLimitMs);
+  guest.getReadyToAsk();
+  return readinessOf(synced, await guest.dirtyState());
+}
+
+/** @param synced as the guest's disks stood still after a sync @param now at the last look before the stop */
+function readinessOf({ settled, dirty: { completedWrites } }: Settled, now: DirtyState): Readiness {
+  const isStill = settled && isClean(now) && now.completedWrites === completedWrites;
+  return isStill ? { type: 'clean', completedWrites } : { type: 'busy' };
 }
 
 /** The guest's own fsync never reaches the host (uml-facts, fact 3). */
