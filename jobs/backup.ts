@@ -207,7 +207,13 @@ function whatToTell(thrown: unknown, signal: AbortSignal): unknown {
 }
 
 /** Errors after which a guest is not known to run. */
-const statesNotRunning = ['GuestMayBePaused', 'GuestGone', 'GuestPanicked', 'GuestAlreadyStopped'];
+const statesNotRunning = [
+  'GuestMayBePaused',
+  'GuestHalted',
+  'GuestGone',
+  'GuestPanicked',
+  'GuestAlreadyStopped',
+];
 
 function codeOf(error: unknown): string {
   return error instanceof UmlsnapError ? error.code : '';

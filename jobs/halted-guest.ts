@@ -1,7 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import type { GuestConfig } from '../src/config/config.js';
-import { errnoOf, UmlsnapError } from '../src/errors.js';
-import { conditionOf } from '../src/guest/guest-condition.js';
+import { errnoOf } from '../src/errors.js';
+import { isDown } from '../src/guest/guest-condition.js';
 import type { SqliteHistory } from '../src/history/sqlite-history.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { leaseLock } from '../src/pause/lease.js';
@@ -20,16 +20,6 @@ export async function isHalted(
   if ((await holderOf(leaseLock(stateDirectory, name))) !== undefined) return false;
   if (!(await isDown(config))) return false;
   return (await Promise.all(disks.map(({ path }) => isThere(path)))).every(Boolean);
-}
-
-/** What can't be looked at is told by the backup. */
-async function isDown(config: GuestConfig): Promise<boolean> {
-  try {
-    return (await conditionOf(config)).state === 'notRunning';
-  } catch (error) {
-    if (error instanceof UmlsnapError) return false;
-    throw error;
-  }
 }
 
 async function isThere(path: string): Promise<boolean> {

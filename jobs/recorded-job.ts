@@ -151,7 +151,10 @@ async function runToItsEnd(
 }
 
 function statusOf(run: JobRun, error: JobSummary['error']): JobSummary['status'] {
-  if (error) return error.code === 'Interrupted' ? 'interrupted' : 'failed';
+  if (error?.code === 'Interrupted') return 'interrupted';
+  // Nothing has failed, though the job had begun: there was nothing to back up any more.
+  if (error?.code === 'GuestHalted') return 'skipped';
+  if (error) return 'failed';
   return run.warnings.length > 0 ? 'warning' : 'success';
 }
 

@@ -1,5 +1,5 @@
 import { removeStaleInstances } from '../src/capture/tracing/trace-instance.js';
-import { explainError } from '../src/error-text.js';
+import { explainError, reasonOf } from '../src/error-text.js';
 import { isError, problemOf, UmlsnapError } from '../src/errors.js';
 import {
   type JobEnd,
@@ -79,7 +79,7 @@ export async function recoverWithoutHistory(pauses: RecoveredPause[]): Promise<R
       endLease(found.file, found.lease.pause, found.end);
     } catch (error) {
       // The guest runs, which is what counts; the next `recover` asks it again.
-      recovered.problems.push(`${found.file} could not be brought up to date: ${problemOf(error)}`);
+      recovered.problems.push(`${found.file} could not be brought up to date: ${reasonOf(error)}`);
     }
   }
   return recovered;

@@ -143,7 +143,7 @@ const texts: Texts = {
   GuestProcessNotFound: (f) =>
     `No process of guest ${f.guest} holds ${f.diskPath} open for writing. Is that its disk, is it running, and may we look at its process? ${untouched} Look with \`umlsnap status\`; run umlsnap as the guest's user or as root.`,
   GuestHalted: (f) =>
-    `Guest ${f.guest} is halted: nobody listens at its console, and no process has its disks open. The guest no longer runs, and its backups are skipped until it does. Boot it, or take its schedule out of the config.`,
+    `Guest ${f.guest} ${f.phase === undefined ? 'is halted' : `was halted during ${f.phase}`}: nobody listens at its console, and no process has its disks open. ${f.phase === undefined ? '' : 'Nothing was kept of this backup, and its snapshots of before are as they were. '}The guest no longer runs, and its backups are skipped until it does. Boot it, or take its schedule out of the config.`,
   GuestHasSeveralCpus: (f) =>
     `Guest ${f.guest} has ${f.cpus} CPUs: its \`stop\` leaves the others running, so its disk would change under the copy. ${runs} Boot it with one CPU, or accept a snapshot that is damaged at worst: allowSmp: true, without \`require\`.`,
   SysrqDisabled: (f) =>
@@ -313,6 +313,11 @@ const texts: Texts = {
 export function explainError(error: unknown): string {
   const known = asUmlsnapError(error);
   return explain(known.code, known.facts);
+}
+
+/** Why something failed, for the text of another failure. */
+export function reasonOf(error: unknown): string {
+  return error instanceof UmlsnapError ? explainError(error) : problemOf(error);
 }
 
 function explain<C extends ErrorCode>(code: C, facts: FactsByCode[C]): string {

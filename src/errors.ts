@@ -98,8 +98,8 @@ export interface FactsByCode {
   TooLarge: { what: string; sizeBytes: number; largestBytes: number };
   GuestAlreadyStopped: { guest: string };
   GuestProcessNotFound: { guest: string; diskPath: string };
-  /** And was backed up before. */
-  GuestHalted: { guest: string };
+  /** And was backed up before; or has been halted in this phase of a backup, before its stop. */
+  GuestHalted: { guest: string; phase?: string };
   GuestHasSeveralCpus: { guest: string; cpus: number };
   SysrqDisabled: { guest: string; setting: string };
   GuestOfSeveralUsers: { guest: string; named: string | null; parts: { what: string; uid: number }[] };

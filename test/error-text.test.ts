@@ -37,7 +37,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   TooLarge: [2 ** 20, 2 ** 42].map((largestBytes) => ({ what: 'It has', sizeBytes: 2 ** 43, largestBytes })),
   GuestAlreadyStopped: [{ guest: 'debian' }],
   GuestProcessNotFound: [{ guest: 'debian', diskPath: '/d.img' }],
-  GuestHalted: [{ guest: 'debian' }],
+  GuestHalted: [{ guest: 'debian' }, { guest: 'debian', phase: 'precopy' }],
   GuestHasSeveralCpus: [{ guest: 'debian', cpus: 2 }],
   SysrqDisabled: [{ guest: 'debian', setting: '0' }],
   DiskMismatch: [{ ...ofDisk, configured: '/d.img', reported: '', problem: 'it has another path' }],

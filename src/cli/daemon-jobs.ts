@@ -228,6 +228,7 @@ export class DaemonJobs {
     void alerts.jobEnded(summary, { isScheduled: 'slot' in more });
     const { type: _, phases: __, kept: ___, ...facts } = { ...more, ...summary } as Record<string, unknown>;
     if (summary.error?.code === 'GuestMayBePaused') log.fatal(facts, 'GUEST MAY BE PAUSED');
+    else if (summary.status === 'skipped') log.info(facts, `${what} skipped: ${summary.error?.message}`);
     else if (summary.error) log.error(facts, `${what} failed`);
     else if (summary.warnings.length > 0) log.warn(facts, `${what} done, with warnings`);
     else log.info(facts, `${what} done`);

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { GuestConfig } from '../config/config.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
-import { errnoOf, isError } from '../errors.js';
+import { errnoOf, isError, UmlsnapError } from '../errors.js';
 import { printableLine } from '../mconsole/printable.js';
 import { findConsoleProcess } from './console-process.js';
 import { findGuestConsole } from './guest-console.js';
@@ -35,6 +35,16 @@ export async function conditionOf(config: GuestConfig): Promise<GuestCondition> 
   const isNobodyThere = problem?.code === 'NoMconsoleSocket' || problem?.code === 'GuestSocketDead';
   if (isNobodyThere && pid === null) return { state: 'notRunning', kernel: null, pid, problem: null };
   return { state: 'unreachable', kernel: null, pid, problem };
+}
+
+/** Whether nobody listens at its console, and no process has its disks open. What can't be looked at is told by its backup. */
+export async function isDown(config: GuestConfig): Promise<boolean> {
+  try {
+    return (await conditionOf(config)).state === 'notRunning';
+  } catch (error) {
+    if (error instanceof UmlsnapError) return false;
+    throw error;
+  }
 }
 
 async function sightingOf(config: GuestConfig): Promise<GuestSighting | Pick<GuestSighting, 'problem'>> {

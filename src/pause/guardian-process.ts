@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { problemOf } from '../errors.js';
+import { reasonOf } from '../error-text.js';
 import { becomeUrgent } from '../urgency.js';
 import {
   formatLine,
@@ -117,7 +117,7 @@ function say(report: GuardianReport): void {
 
 /** The guest is resumed by now, or its resume has failed for a reason of ours: nothing is left to do here. */
 function leave(error: unknown): never {
-  say({ said: 'failed', problem: problemOf(error) });
+  say({ said: 'failed', problem: reasonOf(error) });
   process.exit(1);
 }
 

@@ -2,9 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { childEnvironment } from '../child-environment.js';
+import { reasonOf } from '../error-text.js';
 import { type GuestState, problemOf, UmlsnapError } from '../errors.js';
 import { processEntry } from '../process-entry.js';
-import { isHeld, type ProcessIdentity, readProcessStat } from '../process-identity.js';
+import { isAlive, isHeld, type ProcessIdentity, readProcessStat } from '../process-identity.js';
 import { Doorbell } from './doorbell.js';
 import {
   formatLine,
@@ -70,8 +71,10 @@ export class Guardian {
       env: childEnvironment(),
     });
     child.unref();
-    const failed = (problem: string) =>
-      new UmlsnapError('GuardianFailed', { guest: guarded.guest, problem, guestState: 'running' });
+    const failed = (problem: string) => {
+      const guestState = isAlive(guarded.main) ? 'running' : 'gone';
+      return new UmlsnapError('GuardianFailed', { guest: guarded.guest, problem, guestState });
+    };
     const spawnError = await new Promise<Error | undefined>((resolve) => {
       child.once('spawn', () => resolve(undefined));
       child.once('error', resolve);
@@ -175,7 +178,7 @@ export class Guardian {
     const failed = (guestState: GuestState) =>
       new UmlsnapError('GuardianFailed', { guest: this.#guarded.guest, problem, guestState });
     const taken = await StopAndGo.takeOver(this.#guarded, this.#stopWasAnswered).catch((error) => {
-      throw this.#mayBePaused(`the guardian died (${problem}), and ${problemOf(error)}`, null);
+      throw this.#mayBePaused(`the guardian died (${problem}), and ${reasonOf(error)}`, null);
     });
     // It goes on for as long as we live, also when we no longer wait for it.
     const resumed = taken.resume(0).finally(() => taken.close());

@@ -1,5 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import { isError, problemOf, UmlsnapError } from '../errors.js';
+import { reasonOf } from '../error-text.js';
+import { isError, UmlsnapError } from '../errors.js';
 import type { Guest } from '../guest/guest.js';
 import { readOfProcess } from '../guest/process-files.js';
 import { printable, printableLine } from '../mconsole/printable.js';
@@ -36,7 +37,7 @@ export async function readDefinition(
     try {
       await read();
     } catch (error) {
-      notes.push(clipped(printableLine(`${what} could not be read: ${problemOf(error)}`), maxSettingChars));
+      notes.push(clipped(printableLine(`${what} could not be read: ${reasonOf(error)}`), maxSettingChars));
     }
   };
   await attempt("the kernel's path", () => {

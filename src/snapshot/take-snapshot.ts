@@ -1,6 +1,7 @@
 import { withAgent } from '../guest/agent/with-agent.js';
 import { type EventLedger, EventRecorder } from '../guest/event-recorder.js';
 import { withGuest } from '../guest/guest.js';
+import { isDown } from '../guest/guest-condition.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import { copyDisks } from './copy-disks.js';
 import { Freezing } from './freezing.js';
@@ -48,7 +49,10 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
             // Its console is asked: not while it stands still, and not while its writes are followed.
             const definition = await readDefinition(guest, processes.main, order.stateDirectory);
             for (const note of definition.notes) log.info(`of how the guest is run, ${note}`);
-            const watched = { guest: config.name, source, phase: () => journal.phase, signal };
+            const watched = {
+              ...{ guest: config.name, processes, source, signal },
+              ...{ phase: () => journal.phase, isDown: () => isDown(config) },
+            };
             // Not until the end: what is captured is good, whatever becomes of its guest.
             const copied = await whileGuestLives(watched, (signal) =>
               copyDisks({ ...order, signal }, ports, {

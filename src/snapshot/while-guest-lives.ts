@@ -1,39 +1,75 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { isError, UmlsnapError } from '../errors.js';
+import type { GuestProcesses } from '../guest/guest-processes.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
+import { isAlive } from '../process-identity.js';
+import type { Phase } from './phase-journal.js';
 
 export interface Watched {
   guest: string;
+  processes: Pick<GuestProcesses, 'main' | 'holders'>;
+  /** Whether nobody listens at its console, and no process has its disks open. */
+  isDown(): Promise<boolean>;
   /** null: nobody hears what the guest says by itself. */
   source: NotificationSource | null;
-  phase(): string;
+  phase(): Phase;
   signal: AbortSignal;
 }
 
+/** We have not stopped it in them: whatever ends it there is none of ours. */
+const phasesBeforeStop: readonly Phase[] = ['precopy', 'sync', 'freeze'];
+/** A copy may take hours. */
+const watchMs = 1000;
+/** Helpers end some moments after their guest. */
+const haltPatienceMs = 2000;
+
 /**
- * Runs `use` with a signal that is aborted as soon as the guest says that it panics, or that it boots, and with the job's own.
- * A guest can lie about that: what it ends is its own backup.
- * @throws GuestPanicked, GuestRebooted, what `use` throws
+ * Runs `use` with a signal that is aborted as soon as the guest says that it panics, or that it boots, or its process has ended
+ * before its stop; and with the job's own. A guest can lie about the first two: what it ends is its own backup.
+ * @throws GuestPanicked, GuestRebooted, GuestHalted, GuestGone, what `use` throws
  */
 export async function whileGuestLives<T>(
-  { guest, source, phase, signal }: Watched,
+  watched: Watched,
   use: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  const { guest, source, phase, processes, signal } = watched;
   const end = new AbortController();
+  let said: UmlsnapError | undefined;
   const stop = source?.subscribe((notification) => {
     const facts = { guest, phase: phase() };
     if (notification.type === 'panic')
-      end.abort(new UmlsnapError('GuestPanicked', { ...facts, text: notification.text.trim() }));
-    if (notification.type === 'booted') end.abort(new UmlsnapError('GuestRebooted', facts));
+      said ??= new UmlsnapError('GuestPanicked', { ...facts, text: notification.text.trim() });
+    if (notification.type === 'booted') said ??= new UmlsnapError('GuestRebooted', facts);
+    if (said) end.abort(said);
   });
+  const endedIn = () => (phasesBeforeStop.includes(phase()) && !isAlive(processes.main) ? phase() : null);
+  const timer = setInterval(() => {
+    const ended = endedIn();
+    if (ended !== null) end.abort(new UmlsnapError('GuestGone', { guest, phase: ended, leftoverPids: [] }));
+  }, watchMs);
   try {
     return await use(AbortSignal.any([signal, end.signal]));
   } catch (error) {
     // Whatever was under way may have noticed its end before we have read why.
     await nextTurn();
-    if (!end.signal.aborted || isError(error, 'GuestMayBePaused')) throw error;
-    throw end.signal.reason;
+    if (isError(error, 'GuestMayBePaused')) throw error;
+    if (said) throw said;
+    const ended = endedIn();
+    throw ended === null ? error : await howItEnded(watched, ended);
   } finally {
+    clearInterval(timer);
     stop?.();
   }
+}
+
+/** Whoever halts a guest does that on purpose; one that has left something, or is there again, has come to grief. */
+async function howItEnded({ guest, processes, isDown }: Watched, phase: Phase): Promise<UmlsnapError> {
+  const deadlineMs = performance.now() + haltPatienceMs;
+  for (;;) {
+    if (await isDown()) return new UmlsnapError('GuestHalted', { guest, phase });
+    if (performance.now() >= deadlineMs) break;
+    await sleep(100);
+  }
+  const leftoverPids = processes.holders.filter(isAlive).map(({ pid }) => pid);
+  return new UmlsnapError('GuestGone', { guest, phase, leftoverPids });
 }

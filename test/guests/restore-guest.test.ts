@@ -13,7 +13,7 @@ import type { GuestDisk } from '../support/guest-disks.js';
 import { mergeCow } from '../support/inspect-image.js';
 import { type BootOptions, withGuest } from '../support/real-guest.js';
 import { runTool } from '../support/run-tool.js';
-import { setScene } from '../support/scene.js';
+import { resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
 /** Restores of a real guest's COW snapshot: while it runs, after it is halted, cut short, and booted from. */
@@ -84,9 +84,21 @@ test('in place of the disk of a guest that runs, or is held by a signal, is refu
   expect(await leftovers()).toEqual([]);
 });
 
-describe('in place of the disk of a guest that is halted', () => {
-  beforeAll(() => scene.guest.halt());
+test('a guest that is halted in the midst of a precopy is told as halted, in words and not as a failure, and nothing of it is kept', async () => {
+  const precopying = await scene.variant({ capture: 'precopy', precopyRate: '4MiB/s' });
+  const cli = precopying.startSnapshot();
+  await cli.waitForOutput(/"doneBytes":[1-9]/);
+  await scene.guest.halt();
+  expect(resultOf(await cli.exited)).toMatchObject({
+    exitCode: 75,
+    stderr: expect.stringMatching(/^[^{}]*Guest debian was halted during precopy[^{}]*no longer runs[^{}]*$/),
+    summary: { status: 'skipped', error: { code: 'GuestHalted', phase: 'precopy' }, resumed: false },
+  });
+  expect(await scene.incomings()).toEqual([]);
+  expect(await scene.snapshots()).toEqual([snapshot]);
+});
 
+describe('in place of the disk of a guest that is halted', () => {
   test.skipIf(untraceable)(
     `cut short by kill -9 leaves the old disk as it was, and the next one clears up (fault 64)${untraceable}`,
     async () => {

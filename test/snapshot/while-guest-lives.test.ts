@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { UmlsnapError } from '../../src/errors.js';
 import type { Notification } from '../../src/mconsole/notification.js';
-import { whileGuestLives } from '../../src/snapshot/while-guest-lives.js';
+import { ownIdentity } from '../../src/process-identity.js';
+import { type Watched, whileGuestLives } from '../../src/snapshot/while-guest-lives.js';
 
 function watchedGuest() {
   const takers = new Set<(notification: Notification) => void>();
@@ -10,7 +11,11 @@ function watchedGuest() {
     return () => takers.delete(take);
   };
   const signal = new AbortController().signal;
-  const watched = { guest: 'debian', source: { subscribe }, phase: () => 'precopy', signal };
+  const self = ownIdentity();
+  const watched: Watched = {
+    ...{ guest: 'debian', processes: { main: self, holders: [self] }, isDown: async () => false },
+    ...{ source: { subscribe }, phase: () => 'precopy', signal },
+  };
   const say = (notification: Notification) => {
     for (const take of takers) take(notification);
   };
@@ -51,4 +56,19 @@ test('the end of the guest is told in the place of what it broke, but not of a g
     });
     await expect(work).rejects.toMatchObject({ code });
   }
+});
+
+test('a guest whose process has ended before its stop is told as gone, with what it has left, and after that as whatever was found', async () => {
+  const { watched } = watchedGuest();
+  const { main } = watched.processes;
+  const gone = {
+    ...watched,
+    processes: { main: { ...main, startTicks: main.startTicks - 1 }, holders: [main] },
+  };
+  await expect(whileGuestLives(gone, untilAborted)).rejects.toMatchObject({
+    ...{ code: 'GuestGone', facts: { phase: 'precopy', leftoverPids: [main.pid] } },
+  });
+  const found = new UmlsnapError('GuestGone', { guest: 'debian', phase: 'capture', leftoverPids: [] });
+  const paused: Watched = { ...gone, phase: () => 'capture' };
+  await expect(whileGuestLives(paused, () => Promise.reject(found))).rejects.toBe(found);
 });

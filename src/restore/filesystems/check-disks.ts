@@ -1,8 +1,8 @@
 import { chown, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { probeReflink } from '../../capture/probe-reflink.js';
-import { explainError } from '../../error-text.js';
-import { problemOf, UmlsnapError } from '../../errors.js';
+import { reasonOf } from '../../error-text.js';
+import { UmlsnapError } from '../../errors.js';
 import type { FilesystemRecord } from '../../history/records.js';
 import { countDataBytes } from '../../image/sparse-copy.js';
 import type { ManifestDisk } from '../../store/manifest.js';
@@ -67,8 +67,7 @@ async function checkDisk(
     });
   } catch (error) {
     options.signal.throwIfAborted();
-    const reason = error instanceof UmlsnapError ? explainError(error) : problemOf(error);
-    return { type: 'unknown', verdict: 'notChecked', reason, output: null };
+    return { type: 'unknown', verdict: 'notChecked', reason: reasonOf(error), output: null };
   }
 }
 
