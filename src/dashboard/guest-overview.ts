@@ -45,6 +45,8 @@ export interface GuestOverview extends GuestRecords {
   nextRun: NextRun | null;
   /** null: there was no promise. */
   promise: PromisedRun | null;
+  /** When it was last due: then it has no snapshot of that time, and is not late. */
+  isHalted: boolean;
   isLate: boolean;
   /** Worst first. */
   findings: Finding[];
@@ -62,9 +64,12 @@ export function overviewOf(
 ): GuestOverview {
   const { schedule, timezone, jitterMs } = config;
   const promise = schedule === undefined ? null : promisedRun({ schedule, timezone, jitterMs }, now);
-  const { newest } = records;
-  const isLate = newest !== null && promise !== null && Date.parse(newest.takenAt) < promise.slot.getTime();
-  const about = { config, ...records, seen, promise, isLate };
+  const { newest, recent } = records;
+  const isHalted =
+    recent.findLast(({ status, isHalted }) => isHalted || (status !== 'running' && status !== 'skipped'))
+      ?.isHalted === true;
+  const isOld = newest !== null && promise !== null && Date.parse(newest.takenAt) < promise.slot.getTime();
+  const about = { config, ...records, seen, promise, isHalted, isLate: isOld && !isHalted };
   const findings = [
     ...pauseFindings(about, now),
     ...snapshotFindings(about, now),

@@ -16,6 +16,8 @@ export interface RecentJob {
   job: string;
   status: JobStatus;
   startedAt: string;
+  /** It was skipped, for the guest was halted. */
+  isHalted: boolean;
 }
 
 /** The newest backups of each guest, oldest first. */
@@ -27,16 +29,18 @@ export async function selectRecentBackups(
   if (guests.length === 0) return [];
   const oldest = sql`(select k.started_at from jobs k where k.guest = g.guest and k.kind = 'backup'
     order by k.started_at desc limit 1 offset ${sql.lit(perGuest - 1)})`;
+  const isHalted = sql`case when j.status = 'skipped' and json_extract(j.error, '$.code') = 'GuestHalted' then 1 else 0 end`;
   // One row for each guest: nine thousand rows take their time to come out of a database.
   const { rows } = await sql<{ guest: string; jobs: string }>`
     with ${guestList(guests)}
-    select j.guest, string_agg(j.status || ' ' || j.started_at || ' ' || j.job, ',' order by j.started_at, j.job) as jobs
+    select j.guest,
+      string_agg(j.status || ' ' || j.started_at || ' ' || j.job || ' ' || ${isHalted}, ',' order by j.started_at, j.job) as jobs
     from g join jobs j on j.guest = g.guest and j.kind = 'backup' and j.started_at >= coalesce(${oldest}, '')
     group by j.guest`.execute(db);
   return rows.flatMap(({ guest, jobs }) =>
     jobs.split(',').map((one): RecentJob => {
-      const [status = '', startedAt = '', job = ''] = one.split(' ');
-      return { guest, job, status: status as JobStatus, startedAt };
+      const [status = '', startedAt = '', job = '', halted] = one.split(' ');
+      return { guest, job, status: status as JobStatus, startedAt, isHalted: halted === '1' };
     }),
   );
 }

@@ -22,7 +22,9 @@ const fresh = '2026-11-25T03:15:02.000Z';
 const nothing: GuestRecords = {
   ...{ recent: [], newest: null, unsound: [], stores: [], lastPause: null, openPause: null, lastSlot: fresh },
 };
-const job = (status: JobStatus, startedAt: string) => ({ guest: 'debian', job: 'a', status, startedAt });
+const job = (status: JobStatus, startedAt: string, isHalted = false) => ({
+  ...{ guest: 'debian', job: 'a', status, startedAt, isHalted },
+});
 const well: GuestRecords = {
   ...nothing,
   newest: snapshot('debian@20261125T031502Z', { takenAt: fresh }),
@@ -45,6 +47,19 @@ describe('a guest', () => {
     const newest = snapshot('debian@20261124T031502Z', { takenAt: '2026-11-24T03:15:02.000Z' });
     expect(findingsOf({ newest })).toEqual(['bad: late by 9 h']);
     expect(findingsOf({ newest }, 'running', { schedule: undefined })).toEqual([]);
+  });
+
+  test('is not late while it is halted, whoever is at work on it meanwhile, and late when it has failed since', () => {
+    const newest = snapshot('debian@20261124T031502Z', { takenAt: '2026-11-24T03:15:02.000Z' });
+    const at = (time: string) => `2026-11-25T${time}:00.000Z`;
+    const halted = job('skipped', at('03:15'), true);
+    const since = [job('skipped', at('04:15')), job('running', at('11:59'))];
+    expect(findingsOf({ newest, recent: [halted, ...since] })).toEqual([]);
+    const recent = [halted, job('failed', at('11:00')), ...since];
+    expect(findingsOf({ newest, recent })).toEqual([
+      'bad: last backup failed, 60 min ago',
+      'bad: late by 9 h',
+    ]);
   });
 
   test('has failed until there is a newer snapshot, whatever was skipped or is running since', () => {

@@ -51,6 +51,9 @@ async function makeHistory(): Promise<void> {
   }
   await history.startJob(jobStart('open', { startedAt: '2026-11-22T11:59:00.000Z' }));
   await history.intendPause({ ...pauseIntent('open.1', 'open'), intendedAt: '2026-11-22T11:59:30.000Z' });
+  await history.startJob(jobStart('d', { startedAt: '2026-11-22T03:15:00.000Z' }));
+  const error = { phase: 'preflight', code: 'GuestHalted', message: 'Guest debian is halted.' };
+  await history.finishJob('d', jobEnd({ status: 'skipped', error }));
   await history.startJob(jobStart('v', { kind: 'verify' }));
   await history.finishJob('v', jobEnd());
   await history.recordSnapshot(snapshot('debian@20261121T031502Z', { job: 'c', dirtyKib: 3 }));
@@ -80,6 +83,7 @@ describe('a scrape', () => {
       ['last_success_timestamp_seconds', at('21T03:15:02')],
       ['unsound_copies', 0],
       ['due_timestamp_seconds', at('22T03:15:00')],
+      ['halted', 1],
       ['expected_interval_seconds', 86_400],
       ['next_run_timestamp_seconds', at('23T03:15:00')],
       ['last_duration_seconds', 9.25],

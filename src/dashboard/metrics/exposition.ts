@@ -29,6 +29,11 @@ const perGuest: {
     measure: ({ promise }) => (promise ? promise.slot.getTime() / 1000 : null),
   },
   {
+    name: 'umlsnap_halted',
+    help: '1 while the guest was halted when it was last due. Then it is not late.',
+    measure: ({ isHalted }) => (isHalted ? 1 : 0),
+  },
+  {
     name: 'umlsnap_expected_interval_seconds',
     help: 'How far apart the snapshots are that the schedule promises, now.',
     measure: ({ promise }) =>
