@@ -72,7 +72,7 @@ test('a guest that is due every second is backed up again and again, until SIGTE
   for (const job of others) expect(job).toMatchObject({ trigger: 'schedule', status: 'success' });
 });
 
-test('three slots that nobody was there for are one catch-up, and ended by kill -9 in its pause the daemon leaves a guest that runs, and its next start recovers', async () => {
+test('three slots that nobody was there for are one catch-up, and ended by kill -9 in its pause the daemon leaves a guest that runs, and its next start recovers, beside which no second one starts (fault 69)', async () => {
   await scene.configure(isDue(overdue));
   await scene.withHistory((history) => history.recordSlot('debian', hoursBefore(3)));
   await holdNextPause(scene.proxy);
@@ -98,7 +98,7 @@ test('three slots that nobody was there for are one catch-up, and ended by kill 
   expect(await scene.newestJob('debian')).toMatchObject({ job, status: 'interrupted', trigger: 'catchUp' });
 });
 
-test('a slot whose guest somebody else works on is recorded as skipped, and the daemon goes on', async () => {
+test('a slot whose guest somebody else works on is recorded as skipped, and the daemon goes on (fault 69)', async () => {
   const before = (await scene.jobs()).length;
   const alone = await scene.variant({ pauseBudget: '50s' });
   const cli = await startHeldInPause(scene.proxy, () => alone.startSnapshot());

@@ -6,10 +6,11 @@ import { killAnywhere } from '../campaign/kill-anywhere.js';
 import { whyNoTracing } from '../capture/tracing/why-no-tracing.js';
 import { monotonicMs } from '../fixtures/fake-guest.js';
 import type { RunningCli } from '../support/cli.js';
-import { letGoIntoCapture, startHeld, startHeldInCapture } from '../support/held-job.js';
+import { letCapture, letGoIntoCapture, startHeld, startHeldInCapture } from '../support/held-job.js';
 import { whyNoLoopMount } from '../support/loop-filesystem.js';
 import type { What } from '../support/mconsole-proxy-messages.js';
 import { roundsOr } from '../support/rounds.js';
+import { runTool } from '../support/run-tool.js';
 import { capturesAtOnce, expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -97,7 +98,7 @@ const untraced = await whyNoTracing();
 const impossible = whyNoLoopMount('xfs') ?? untraced;
 /** A campaign's, of whom and when a seed decides: of the orchestrator, its guardian, its copier or all of them, by each method. */
 test.skipIf(impossible !== null)(
-  `kill -9 at moments of no choice leaves no guest paused, and nothing that looks like a snapshot (fault 47)${impossible === null ? '' : ` (skipped: ${impossible})`}`,
+  `kill -9 at moments of no choice leaves no guest paused, and nothing that looks like a snapshot (faults 44 and 47)${impossible === null ? '' : ` (skipped: ${impossible})`}`,
   { timeout: 300_000 + 60_000 * roundsOr(9) },
   async () => {
     const [wanted, wantedInPause] = [roundsOr(9), 3];
@@ -192,6 +193,18 @@ describe('while the guest is paused', () => {
     process.kill(-cli.pid, 'SIGKILL');
     await cli.exited;
     await expectResumedAtOnce(killedAtMs);
+    await waitFor('the guardian to end', () => scene.processes().length === 0);
+    expect(await scene.run('recover')).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
+  test('the orchestrator that runs out of memory leaves the guest running, however it ends (fault 48)', async () => {
+    const startedAtMs = monotonicMs();
+    const cli = await whilePaused();
+    // From here on it gets none of the kernel.
+    await runTool('prlimit', ['--pid', String(cli.pid), '--as=1']);
+    letCapture(cli);
+    await cli.exited;
+    await expectResumedAtOnce(startedAtMs);
     await waitFor('the guardian to end', () => scene.processes().length === 0);
     expect(await scene.run('recover')).toMatchObject({ exitCode: 0, stderr: '' });
   });

@@ -167,7 +167,7 @@ describe('a history that several processes work on', () => {
     }
   });
 
-  it('has every acknowledged row after kill -9 of the writer at any moment, again and again', async () => {
+  it('has every acknowledged row after kill -9 of the writer at any moment, a commit too, again and again (fault 54)', async () => {
     const acknowledged: string[] = [];
     const rounds = roundsOr(6);
     for (let round = 0; round < rounds; round++) {

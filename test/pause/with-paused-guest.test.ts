@@ -113,7 +113,7 @@ describe('a pause', () => {
   test.each<[string, (guarded: GuardedFake, signal: AbortSignal) => Promise<unknown>]>([
     ['though the work goes on, which is told', (_, signal) => waitFor('word', () => signal.aborted)],
     [
-      'while our event loop is blocked',
+      'while our event loop is blocked (fault 46)',
       async ({ fake }) => {
         const never = new Int32Array(new SharedArrayBuffer(4));
         // Nothing else runs here until the guest does.
