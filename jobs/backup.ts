@@ -1,6 +1,6 @@
 import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../src/config/config.js';
-import { agentCure, missingText } from '../src/error-text.js';
+import { agentCure, writingText } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
 import type { JobRecord, Trigger } from '../src/history/records.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
@@ -194,9 +194,9 @@ function warningsOf(filled: Filled[]): string[] {
 }
 
 /** What is less than it could be, and no failure: the config is content with it. Other CPUs of a guest no agent freezes. */
-function noteOf({ manifest, hasAgent }: SnapshotTaken, { allowSmp }: GuestConfig): string | null {
+function noteOf({ manifest, hasAgent, written }: SnapshotTaken, { allowSmp }: GuestConfig): string | null {
   if (manifest?.consistency !== 'crash') return null;
-  const what = `The guest was writing when it was stopped, with ${missingText(manifest.dirtyKib)}: its snapshot is as after a power cut.`;
+  const what = `The guest ${writingText(manifest.dirtyKib, written)}: its snapshot is as after a power cut.`;
   return hasAgent || allowSmp ? what : `${what} ${agentCure}`;
 }
 

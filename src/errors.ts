@@ -144,7 +144,15 @@ export interface FactsByCode {
   CaptureFailed: { guest: string; device: string; problem: string };
   TrackingLost: { guest: string; problem: string };
   CaptureDamaged: { guest: string; device: string; problem: string };
-  ConsistencyTooWeak: { guest: string; required: string; reached: string; dirtyKib: number; tries: number };
+  ConsistencyTooWeak: {
+    guest: string;
+    required: string;
+    reached: string;
+    dirtyKib: number;
+    /** Devices that were written from its sync to the stop. */
+    written: string[];
+    tries: number;
+  };
   SnapshotExists: { store: string; snapshot: string };
   SnapshotChanged: { store: string; snapshot: string };
   SnapshotOfOther: { snapshot: string; store: string; owner: { id: string; host: string } | null };

@@ -72,7 +72,9 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   CaptureFailed: [{ ...ofDisk, problem: "the disk can't be read (EIO)" }],
   TrackingLost: [{ guest: 'debian', problem: 'a buffer overran' }],
   CaptureDamaged: [{ ...ofDisk, problem: 'it was replaced' }],
-  ConsistencyTooWeak: [{ guest: 'debian', required: 'synced', reached: 'crash', dirtyKib: 4, tries: 3 }],
+  ConsistencyTooWeak: [[], ['ubd0', 'ubd1']].map((written) => ({
+    ...{ guest: 'debian', required: 'synced', reached: 'crash', dirtyKib: 4, written, tries: 3 },
+  })),
   SnapshotExists: [{ store: 'local', snapshot: 'debian@latest' }],
   SnapshotChanged: [{ store: 'local', snapshot: 'debian@latest' }],
   SnapshotOfOther: [null, { id: 'c0ffee00-1111-4222-8333-444455556666', host: 'there' }].map((owner) => ({

@@ -6,6 +6,8 @@ export interface DirtyState {
   inFlight: number;
   /** Requests completed since boot, over all ubd disks: stands still while nothing is written. */
   completedWrites: number;
+  /** The same by disk, in the order in which they were asked for. */
+  diskWrites: number[];
 }
 
 /** UML's pages are 4 KiB on every architecture that it exists for. */
@@ -35,6 +37,15 @@ export function consistencyOf(state: DirtyState, readiness: Readiness): 'synced'
 }
 
 /**
+ * The disks that completed writes between two looks. To which of them the dirty pages belong no counter tells: these are counted
+ * over all.
+ * @param devices in the order in which they were asked for
+ */
+export function writtenDisks(devices: string[], before: DirtyState, after: DirtyState): string[] {
+  return devices.filter((_, disk) => before.diskWrites[disk] !== after.diskWrites[disk]);
+}
+
+/**
  * Reads `proc vmstat` and `proc diskstats`, both of which answer while the guest is stopped (uml-facts §2). On one
  * CPU the counters are exact: there are no per-CPU deltas.
  * @param devices `ubd0` …: what a disk outside the snapshot does, a swap disk for one, is of no interest
@@ -52,11 +63,15 @@ export function parseDirtyState(
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
     .filter((field) => names.includes(field[2] ?? ''));
+  const diskWrites = names.map((name) =>
+    sumOf(disks.filter((field) => field[2] === name).map((field) => field[7])),
+  );
   if (dirty === undefined || writeback === undefined || disks.length === 0) return undefined;
-  const completedWrites = sumOf(disks.map((field) => field[7]));
+  const known = diskWrites.filter((count) => count !== undefined);
   const inFlight = sumOf(disks.map((field) => field[11]));
-  if (completedWrites === undefined || inFlight === undefined) return undefined;
-  return { dirtyKib: (dirty + writeback) * kibPerPage, completedWrites, inFlight };
+  if (known.length < names.length || inFlight === undefined) return undefined;
+  const completedWrites = known.reduce((total, count) => total + count, 0);
+  return { dirtyKib: (dirty + writeback) * kibPerPage, completedWrites, diskWrites: known, inFlight };
 }
 
 function counter(vmstat: string, name: string): number | undefined {

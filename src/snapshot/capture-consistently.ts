@@ -50,6 +50,8 @@ export interface Captured {
   takenAt: Date;
   dirty: DirtyState;
   consistency: Consistency;
+  /** Devices that were written from the first sync to the stop. */
+  written: string[];
   /** By device. */
   disks: Map<string, CapturedDisk>;
   /** Of the pause that captured. */
@@ -59,6 +61,8 @@ export interface Captured {
 
 /** A try, and whether there can be another one. */
 interface Hunt {
+  /** After the first sync. */
+  synced: DirtyState;
   /** From 1; a pause whose tracking was lost is none. */
   tries: number;
   /** On the monotonic clock: from then on the guest is taken as it is. */
@@ -77,12 +81,13 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   await journal.enter('sync');
   await freezing.askAgain(signal);
   // The bulk now, with nothing of ours waiting for it.
-  await syncGuest(guest, config.settleTimeoutMs, signal);
+  const { dirty: synced } = await syncGuest(guest, config.settleTimeoutMs, signal);
   await syncOnHost(disks);
   // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
   await waitUntilDrained(view, performance.now() + 50, signal);
   view.stopSign();
-  const hunt: Hunt = { tries: 1, untilMs: performance.now() + huntLimitMs(config), isLastTry: false };
+  const untilMs = performance.now() + huntLimitMs(config);
+  const hunt: Hunt = { synced, tries: 1, untilMs, isLastTry: false };
   let hasLostTracking = false;
   for (let pauses = 1; ; pauses++) {
     hunt.isLastTry = hunt.tries >= config.syncTries;
@@ -106,8 +111,12 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   }
 }
 
-function tooWeak({ name, require }: GuestConfig, { consistency, dirty }: PausedResult, tries: number) {
-  const facts = { required: require, reached: consistency, dirtyKib: dirty.dirtyKib };
+function tooWeak(
+  { name, require }: GuestConfig,
+  { consistency, dirty, written }: PausedResult,
+  tries: number,
+) {
+  const facts = { required: require, reached: consistency, dirtyKib: dirty.dirtyKib, written };
   return new UmlsnapError('ConsistencyTooWeak', { guest: name, ...facts, tries });
 }
 
@@ -149,7 +158,7 @@ async function tryOnce(
       },
       (paused) =>
         captureWhilePaused(paused, {
-          ...{ guest, processes, view, capture, journal, isSmp, readiness },
+          ...{ guest, processes, view, capture, journal, isSmp, readiness, synced: hunt.synced },
           acceptsDirty: hunt.isLastTry && config.require === 'crash',
         }),
     );

@@ -1,6 +1,6 @@
 import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
 import { UmlsnapError } from '../errors.js';
-import { consistencyOf, type DirtyState, type Readiness } from '../guest/dirty-state.js';
+import { consistencyOf, type DirtyState, type Readiness, writtenDisks } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import type { HostView } from '../guest/host-view.js';
@@ -19,19 +19,23 @@ export interface PausedWork {
   /** More than one CPU: its other ones run on, and so a capture is at best what a power cut would leave. */
   isSmp: boolean;
   readiness: Readiness;
+  /** After its first sync: what writes since then keeps it from being clean. */
+  synced: DirtyState;
   /** Captures even what is not `synced`. */
   acceptsDirty: boolean;
 }
 
 export type PausedResult =
-  | { captured: false; dirty: DirtyState; consistency: Reached }
-  | {
-      captured: true;
-      dirty: DirtyState;
-      consistency: Reached;
-      takenAt: Date;
-      disks: Map<string, CapturedDisk>;
-    };
+  | ({ captured: false } & Looked)
+  | ({ captured: true; takenAt: Date; disks: Map<string, CapturedDisk> } & Looked);
+
+/** What the stopped guest's counters say. */
+interface Looked {
+  dirty: DirtyState;
+  consistency: Reached;
+  /** Devices that were written from the first sync to the stop. */
+  written: string[];
+}
 
 /** As the guest's counters say it; that it was frozen besides is known only after its thaw. */
 export type Reached = 'synced' | 'crash';
@@ -54,7 +58,7 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   await requireDrained(work, paused);
   if (!work.acceptsDirty) {
     const look = await looking;
-    journal.note({ ...look.dirty, consistency: look.consistency });
+    journal.note(figuresOf(look));
     if (look.consistency === 'crash') {
       journal.enterPaused('go');
       return { captured: false, ...look };
@@ -63,8 +67,8 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   journal.enterPaused('capture');
   const writtenBefore = writtenBy(view);
   // What is no condition is asked while the capture works: the questions are a millisecond of the pause.
-  const [{ dirty, consistency }, disks] = await Promise.all([looking, capture.run(paused.signal)]);
-  if (work.acceptsDirty) journal.note({ ...dirty, consistency });
+  const [look, disks] = await Promise.all([looking, capture.run(paused.signal)]);
+  if (work.acceptsDirty) journal.note(figuresOf(look));
   journal.note(pausedFigures(capture));
   await requireStopped(work);
   if (writtenBefore === undefined || writtenBy(view) !== writtenBefore) {
@@ -76,7 +80,12 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   }
   paused.signal.throwIfAborted();
   journal.enterPaused('go');
-  return { captured: true, dirty, consistency, takenAt, disks };
+  return { captured: true, ...look, takenAt, disks };
+}
+
+function figuresOf({ dirty, consistency, written }: Looked): Record<string, unknown> {
+  const { dirtyKib, inFlight, completedWrites } = dirty;
+  return { dirtyKib, inFlight, completedWrites, consistency, ...(written.length > 0 && { written }) };
 }
 
 async function requireDrained({ guest, view }: PausedWork, { deadlineMs, signal }: Paused): Promise<void> {
@@ -91,13 +100,15 @@ async function requireDrained({ guest, view }: PausedWork, { deadlineMs, signal 
  * good part of a millisecond.
  */
 async function syncAndLook(
-  { guest, isSmp, readiness }: PausedWork,
+  { guest, isSmp, readiness, synced }: PausedWork,
   { deadlineMs, signal }: Paused,
-): Promise<{ dirty: DirtyState; consistency: Reached }> {
+): Promise<Looked> {
   const timeoutMs = Math.min(answerLimitMs, Math.max(1, deadlineMs - performance.now()));
   const options = { timeoutMs, signal, beside: true };
   const [, dirty] = await Promise.all([guest.emergencySync(options), guest.dirtyState(options)]);
-  return { dirty, consistency: isSmp ? 'crash' : consistencyOf(dirty, readiness) };
+  const devices = guest.config.disks.map(({ device }) => device);
+  const written = writtenDisks(devices, synced, dirty);
+  return { dirty, consistency: isSmp ? 'crash' : consistencyOf(dirty, readiness), written };
 }
 
 /** What the console says is the guest's word; this is the host's. */

@@ -41,7 +41,8 @@ export async function keepSnapshot(
   const { removed, warnings } = await retainOrWarn(config, ports);
   await journal.finish('done');
   const told = [...plan.warnings, ...warningsOfPrecopy(precopy), ...freezing.warnings, ...warnings];
-  return { plan, precopy, manifest, tries: captured.tries, hasAgent, removed, warnings: told };
+  const { tries, written } = captured;
+  return { plan, precopy, manifest, tries, hasAgent, written, removed, warnings: told };
 }
 
 /** The snapshot exists and is good by now: what goes wrong with older ones is a warning. */

@@ -46,6 +46,8 @@ export interface SnapshotTaken {
   tries: number;
   /** An agent in the guest was there to freeze it, whatever became of that. */
   hasAgent: boolean;
+  /** Devices that it wrote from its sync to the stop. */
+  written: string[];
   removed: Retained['removed'];
   warnings: string[];
 }

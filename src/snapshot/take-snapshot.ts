@@ -102,7 +102,7 @@ async function withRecordedEvents<T>(
 
 function nothingTaken(plan: CapturePlan, freezing: Freezing, hasAgent: boolean): SnapshotTaken {
   const warnings = [...plan.warnings, ...freezing.warnings];
-  return { plan, precopy: null, manifest: null, tries: 0, hasAgent, removed: [], warnings };
+  return { plan, precopy: null, manifest: null, tries: 0, hasAgent, written: [], removed: [], warnings };
 }
 
 /** The guest's lock is held: whatever is incoming for it was left by a job that died. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { consistencyOf, parseDirtyState, type Readiness } from '../../src/guest/dirty-state.js';
+import { consistencyOf, parseDirtyState, type Readiness, writtenDisks } from '../../src/guest/dirty-state.js';
 
 const vmstat = 'nr_free_pages 1\nnr_dirty 3\nnr_writeback 2\nnr_dirtied 99\nnr_writeback_temp 7\n';
 const ubda = ' 98       0 ubda 10 0 80 5 40 2 320 9 1 8 14 0 0 0 0 0 0\n';
@@ -12,12 +12,12 @@ describe("the guest's own counters", () => {
   test('count pages dirty and under write-back, and requests over the disks of the snapshot', () => {
     const others = `${noUbd} 98 1 ubda1 1 0 8 0 500 0 8 0 6 0 0\n`;
     const state = parseDirtyState(vmstat, `${others}${ubda}${ubdb}`, both);
-    expect(state).toEqual({ dirtyKib: 20, completedWrites: 42, inFlight: 1 });
+    expect(state).toEqual({ dirtyKib: 20, completedWrites: 42, diskWrites: [40, 2], inFlight: 1 });
   });
 
   test('of a disk outside the snapshot, busy swap for one, do not make it less consistent', () => {
     const state = parseDirtyState('nr_dirty 0\nnr_writeback 0\n', `${ubda}${ubdb}`, ['ubd1']);
-    expect(state).toEqual({ dirtyKib: 0, completedWrites: 2, inFlight: 0 });
+    expect(state).toEqual({ dirtyKib: 0, completedWrites: 2, diskWrites: [2], inFlight: 0 });
   });
 
   test.each([
@@ -44,12 +44,11 @@ describe("the guest's own counters", () => {
       fc.property(text, text, (stat, disks) => {
         const state = parseDirtyState(stat, disks, both);
         if (!state) return;
-        for (const figure of Object.values(state)) {
+        for (const figure of Object.values(state).flat()) {
           expect(Number.isSafeInteger(figure)).toBe(true);
           expect(figure).toBeGreaterThanOrEqual(0);
         }
-        const { completedWrites } = state;
-        if (consistencyOf(state, { type: 'clean', completedWrites }) === 'synced')
+        if (consistencyOf(state, { type: 'clean', completedWrites: state.completedWrites }) === 'synced')
           expect(stat).toMatch(/^nr_dirty 0+$/m);
       }),
     );
@@ -67,6 +66,13 @@ test.each<[number, number, number, Readiness, string]>([
 ])(
   'a stop with %i KiB dirty, %i requests under way and %i done, of a guest that was %j, is %s',
   (dirtyKib, inFlight, completedWrites, readiness, level) => {
-    expect(consistencyOf({ dirtyKib, inFlight, completedWrites }, readiness)).toBe(level);
+    const state = { dirtyKib, inFlight, completedWrites, diskWrites: [completedWrites] };
+    expect(consistencyOf(state, readiness)).toBe(level);
   },
 );
+
+test('the disks that were written between two looks are those whose own count has grown', () => {
+  const look = (...diskWrites: number[]) => ({ dirtyKib: 4, inFlight: 0, completedWrites: 9, diskWrites });
+  expect(writtenDisks(both, look(3, 2), look(3, 3))).toEqual(['ubd1']);
+  expect(writtenDisks(both, look(3, 2), look(3, 2))).toEqual([]);
+});

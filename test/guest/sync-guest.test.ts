@@ -20,7 +20,7 @@ function guestOfRounds(roundsNeeded: number) {
         completedWrites += 1;
       }
       const dirtyKib = seen.syncs >= roundsNeeded && busyLooks === 0 ? 0 : 12;
-      return { dirtyKib, inFlight: busyLooks > 0 ? 1 : 0, completedWrites };
+      return { dirtyKib, inFlight: busyLooks > 0 ? 1 : 0, completedWrites, diskWrites: [completedWrites] };
     },
   };
   return { guest, seen };

@@ -184,13 +184,17 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     choice: Pick<PausedWork, 'isSmp' | 'acceptsDirty' | 'readiness'>,
   ) {
     const nothing = () => {};
+    const synced = { dirtyKib: 0, inFlight: 0, completedWrites: 0, diskWrites: [] };
     const journal = new PhaseJournal('job', { recordPhase: async () => {} }, nothing, nothing);
     const capture = {
       ...{ method: 'copy' as const, catchUp: async () => {}, facts: () => ({}), dispose: async () => {} },
       run: () => Promise.reject(new Error('it was captured')),
     };
     const paused = { signal: new AbortController().signal, deadlineMs: performance.now() + limitMs };
-    return await captureWhilePaused(paused, { guest: asked, processes, view, capture, journal, ...choice });
+    return await captureWhilePaused(paused, {
+      ...{ guest: asked, processes, view, capture, journal, synced },
+      ...choice,
+    });
   }
 
   const asGuest = async (use: (asked: Guest) => Promise<unknown>) =>
