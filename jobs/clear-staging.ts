@@ -27,7 +27,7 @@ export async function clearStaging(
   const archived = await listOwn(archive, config.name, history);
   const unsound = archived.filter((one) => !isSoundThere(one));
   const waiting = (await listOwn(staging, config.name, history)).filter(
-    (one) => !unsound.some((other) => one.snapshot === other.snapshot || isOfOneJob(one, other)),
+    (one) => !unsound.some((other) => isOfOneJob(one, other)),
   );
   for (const { stored, reason } of noLongerWaiting(waiting, archived, archive, planner)) {
     try {
@@ -54,7 +54,7 @@ function noLongerWaiting(
   return [
     ...carried.map((stored) => ({ stored, reason: `it was carried into store ${archive.name}` })),
     ...left.flatMap((stored) => {
-      const expired = remove.find(({ snapshot }) => snapshot === stored.snapshot);
+      const expired = remove.find(({ candidate }) => candidate.stored === stored);
       return expired ? [{ stored, reason: expired.reason }] : [];
     }),
   ];

@@ -47,9 +47,9 @@ export function missingIn(
     );
   const missing = carriable.filter((one) => !isThere(one));
   const { remove } = planner([...have, ...missing.map(({ stored }) => stored)]);
-  const expired = new Set(remove.map(({ snapshot }) => snapshot));
+  const expired = new Set(remove.map(({ candidate }) => candidate.stored));
   return missing
-    .filter(({ stored }) => !expired.has(stored.snapshot))
+    .filter(({ stored }) => !expired.has(stored))
     .sort((a, b) => (a.stored.manifest.takenAt < b.stored.manifest.takenAt ? -1 : 1));
 }
 

@@ -9,15 +9,17 @@ export interface KeptSnapshot {
   reasons: string[];
 }
 
-export interface RemovedSnapshot {
+export interface RemovedSnapshot<C> {
+  /** As it was given: two jobs' snapshots may go by one name. */
+  candidate: C;
   snapshot: string;
   reason: string;
 }
 
-export interface RetentionPlan {
+export interface RetentionPlan<C = RetentionCandidate> {
   /** Both from the newest to the oldest; together they are the input. */
   keep: KeptSnapshot[];
-  remove: RemovedSnapshot[];
+  remove: RemovedSnapshot<C>[];
   /** What a person should look at: a clock that can't be trusted, and what came of it. */
   warnings: string[];
   /** What the next sweep is to be told of this one, once it is carried out; null while the clock is in doubt. */
@@ -50,15 +52,15 @@ export interface RetentionTimes {
  * and counts for no rule. `within` is counted back from the newest good snapshot: a guest that is no longer backed up keeps
  * what it has.
  */
-export function applyKeepPolicy(
-  snapshots: readonly RetentionCandidate[],
+export function applyKeepPolicy<C extends RetentionCandidate>(
+  snapshots: readonly C[],
   policy: KeepPolicy,
   { timezone = 'UTC', now, previous = null, clockIsRight = false }: RetentionTimes,
-): RetentionPlan {
+): RetentionPlan<C> {
   const newestFirst = [...snapshots].sort(byNewestFirst);
   const clock: ClockDoubt = clockIsRight ? { doubt: 'none' } : clockDoubt(newestFirst, previous, now);
   const nowMs = now.getTime();
-  const reasons = new Map<RetentionCandidate, string[]>(
+  const reasons = new Map<C, string[]>(
     newestFirst.map((item) => [item, reasonsOutsideRules(item, clock, nowMs)]),
   );
   const countable = newestFirst.filter((item) => countsAt(item, clock, nowMs));
@@ -79,17 +81,17 @@ export function applyKeepPolicy(
   };
 }
 
-function split(
-  newestFirst: readonly RetentionCandidate[],
-  reasons: ReadonlyMap<RetentionCandidate, string[]>,
+function split<C extends RetentionCandidate>(
+  newestFirst: readonly C[],
+  reasons: ReadonlyMap<C, string[]>,
   hold: string | null,
-): Pick<RetentionPlan, 'keep' | 'remove'> {
-  const plan: Pick<RetentionPlan, 'keep' | 'remove'> = { keep: [], remove: [] };
+): Pick<RetentionPlan<C>, 'keep' | 'remove'> {
+  const plan: Pick<RetentionPlan<C>, 'keep' | 'remove'> = { keep: [], remove: [] };
   for (const item of newestFirst) {
     const own = reasons.get(item) ?? [];
     if (own.length > 0) plan.keep.push({ snapshot: item.snapshot, reasons: own });
     else if (hold !== null) plan.keep.push({ snapshot: item.snapshot, reasons: [hold] });
-    else plan.remove.push({ snapshot: item.snapshot, reason: 'no keep rule asks for it' });
+    else plan.remove.push({ candidate: item, snapshot: item.snapshot, reason: 'no keep rule asks for it' });
   }
   return plan;
 }

@@ -3,11 +3,11 @@ import type { KeepPolicy } from './keep-policy.js';
 import { type BucketRule, bucketOf, bucketRules } from './time-buckets.js';
 
 /** Adds to `reasons` what each rule of a policy says of those that count, newest first. */
-export function addReasonsOfRules(
-  countable: readonly RetentionCandidate[],
+export function addReasonsOfRules<C extends RetentionCandidate>(
+  countable: readonly C[],
   policy: KeepPolicy,
   timezone: string,
-  reasons: Map<RetentionCandidate, string[]>,
+  reasons: Map<C, string[]>,
 ): void {
   for (const [index, item] of countable.slice(0, policy.last ?? 0).entries()) {
     reasons.get(item)?.push(`last: ${index + 1} of ${policy.last}`);
@@ -25,13 +25,13 @@ export function addReasonsOfRules(
   }
 }
 
-function newestOfEachBucket(
-  newestFirst: readonly RetentionCandidate[],
+function newestOfEachBucket<C extends RetentionCandidate>(
+  newestFirst: readonly C[],
   rule: BucketRule,
   count: number,
   timezone: string,
-): { item: RetentionCandidate; bucket: string }[] {
-  const newest = new Map<string, RetentionCandidate>();
+): { item: C; bucket: string }[] {
+  const newest = new Map<string, C>();
   for (const item of newestFirst) {
     if (newest.size >= count) break;
     const bucket = bucketOf(rule, new Date(timeOf(item)), timezone);

@@ -70,15 +70,14 @@ export async function retain(
   const { keep, remove, warnings } = plan;
   const retained: Retained = { kept: [...keep], removed: [], backings: noBackings, warnings: [...warnings] };
   if (options.dryRun) {
+    const removed = remove.map(({ snapshot, reason }) => ({ snapshot, reason }));
     const without = new Set(remove.map(({ snapshot }) => snapshot));
     const backings = await sweepBackings(store, { dryRun: true, without }, retained.warnings);
-    return { ...retained, removed: remove, backings };
+    return { ...retained, removed, backings };
   }
   await noteDamage(own, store.name, { findings, history }, options.now);
-  for (const { snapshot, reason } of remove) {
-    const stored = own.find((one) => one.snapshot === snapshot);
-    if (stored) await removeOne(stored, reason, store, history, options.now, retained);
-  }
+  for (const { candidate, reason } of remove)
+    await removeOne(candidate.stored, reason, store, history, options.now, retained);
   await emptyTrash(store, retained.warnings);
   const backings = await sweepBackings(store, { dryRun: false, without: new Set() }, retained.warnings);
   await rememberSweep(history, store.name, config.name, plan, began);
@@ -152,7 +151,11 @@ async function sweepBackings(
 }
 
 /** What a guest's keep rules say of these snapshots, if they lie together in one store. */
-export type RetentionPlanner = (snapshots: StoredSnapshot[]) => RetentionPlan;
+export type RetentionPlanner = (snapshots: StoredSnapshot[]) => RetentionPlan<StoredCandidate>;
+
+export interface StoredCandidate extends RetentionCandidate {
+  stored: StoredSnapshot;
+}
 
 /** Reads what the history knows of the last sweep, once; what it gives is pure. */
 export async function retentionPlanner(
@@ -173,12 +176,12 @@ export async function retentionPlanner(
     );
 }
 
-function candidateOf(stored: StoredSnapshot, found: Soundness): RetentionCandidate {
+function candidateOf(stored: StoredSnapshot, found: Soundness): StoredCandidate {
   const { snapshot } = stored;
   const { takenAt, pinned } =
     'manifest' in stored ? stored.manifest : { takenAt: takenAtOf(snapshot), pinned: false };
-  if (found.type === 'sound') return { snapshot, takenAt, pinned, good: true };
-  return { snapshot, takenAt, pinned, good: false, problem: found.why };
+  if (found.type === 'sound') return { stored, snapshot, takenAt, pinned, good: true };
+  return { stored, snapshot, takenAt, pinned, good: false, problem: found.why };
 }
 
 /** A snapshot whose manifest can't be read still carries its time in its name, `guest@20261121T031500Z`. */

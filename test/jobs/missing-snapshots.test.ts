@@ -24,8 +24,9 @@ const store = new DirectoryStore({ name: 'local', path: '/nowhere' });
 const candidate = (stored: StoredSnapshot) => {
   const { snapshot } = stored;
   const takenAt = snapshot.replace(/.*@(....)(..)(..)T(..).*/, '$1-$2-$3T$4:00:00.000Z');
-  if ('damaged' in stored) return { snapshot, takenAt, pinned: false, good: false, problem: stored.damaged };
-  return { snapshot, takenAt, pinned: stored.manifest.pinned, good: true };
+  if ('damaged' in stored)
+    return { stored, snapshot, takenAt, pinned: false, good: false, problem: stored.damaged };
+  return { stored, snapshot, takenAt: stored.manifest.takenAt, pinned: stored.manifest.pinned, good: true };
 };
 
 /** Taken at noon of this day of November. */
@@ -150,6 +151,14 @@ test('a snapshot that another’s of its name is there before is missing still, 
   const renamed = { ...taken(22), snapshot: `${taken(22).snapshot}-1` };
   expect(daysMissing([], [taken(22)], {})).toEqual([22]);
   expect(daysMissing([renamed], [taken(22)], {})).toEqual([]);
+});
+
+test('of two jobs that gave one name, of which one was adopted, the one that expires does not take the other with it', () => {
+  const adopted = taken(22);
+  const later = { job: 'job-of-ours', takenAt: '2026-11-22T12:00:00.500Z' };
+  const oursOfThatName = { ...adopted, manifest: { ...adopted.manifest, ...later } };
+  expect(daysMissing([adopted], [oursOfThatName], { last: 1 })).toEqual([22]);
+  expect(daysMissing([oursOfThatName], [adopted], { last: 1 })).toEqual([]);
 });
 
 test('a name that is taken is followed by the next free one, and never by none', () => {

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { clearStaging } from '../../jobs/clear-staging.js';
 import { recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
 import { recover } from '../../jobs/recover.js';
 import { recoverAtStart } from '../../jobs/recover-at-start.js';
@@ -12,9 +13,9 @@ import type { KeepPolicy } from '../../src/retention/keep-policy.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { type RetainOptions, retain } from '../../src/snapshot/retain.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
-import { formatManifest, sealManifest } from '../../src/store/manifest.js';
+import { amended, formatManifest, sealManifest } from '../../src/store/manifest.js';
 import { verification } from '../history/records-of-tests.js';
-import { freshStore } from '../store/fresh-store.js';
+import { freshStore, storeAt } from '../store/fresh-store.js';
 import { contentIn, sealSparse, soundIn } from '../store/sparse-snapshots.js';
 import { ours, pinIn } from '../store/capture-of-tests.js';
 
@@ -123,6 +124,23 @@ describe('fault 56: a sweep', () => {
     await seal(0, '21010101');
     expect((await prune({ last: 1 })).warnings).toHaveLength(1);
   });
+});
+
+test('what waits in staging is not removed because another job’s snapshot of its name, which was adopted, expires in the archive', async () => {
+  const archive = storeAt(join(fresh.dir, 'archive'), 'archive');
+  await archive.prepare(null);
+  const adopted = { owner: ours, job: 'of-the-host-that-is-gone' };
+  await sealSparse(archive, named(1), undefined, adopted);
+  await sealSparse(store, named(1), undefined, { owner: ours, takenAt: '2026-11-21T01:00:00.500Z' });
+  const config = { name: 'debian', keep: { last: 1 }, timezone: 'UTC' } as GuestConfig;
+  await clearStaging(config, store, archive, history, now);
+  expect(await listed()).toEqual([named(1)]);
+  // It came there under another name, and the adopted one was found damaged: that is no matter of this one.
+  const { manifest, ...source } = await contentIn(store, named(1));
+  await archive.receive({ ...source, manifest: amended(manifest, { snapshot: `${named(1)}-1` }) }, {});
+  await verified(1, 'damaged', 'archive');
+  await clearStaging(config, store, archive, history, now);
+  expect(await listed()).toEqual([]);
 });
 
 test('fault 61: a restore that a prune falls into finishes, with all of its disks, and the snapshot goes the next time', async () => {
