@@ -1,4 +1,4 @@
-import type { Config } from '../src/config/config.js';
+import type { Config, GuestConfig } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
@@ -9,11 +9,14 @@ import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
 import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
 import { type CopyWish, findCopies, findEveryCopy } from './find-copy.js';
 import { guestLocks } from './guest-locks.js';
+import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
 
 export interface RemoveHouse extends CopyHouse<Store> {
   config: Config;
   stateDirectory: string;
+  /** @throws NoSuchStore */
+  storesOf(guest: GuestConfig): GuestStores;
   history: CopyIndex &
     JobHistory & {
       forgetSnapshot(
@@ -33,7 +36,8 @@ export interface RemoveWish extends Pick<CopyWish, 'name' | 'store'> {
 export interface Removal {
   snapshot: string;
   guest: string;
-  copies: { store: string; storedBytes: number | null }[];
+  /** Under the names that it has there: where its own was taken, it was carried as the next free one. */
+  copies: { store: string; snapshot: string; storedBytes: number | null }[];
   /** Stores that keep a copy, or that could not be asked. */
   keptIn: string[];
   away: string[];
@@ -44,32 +48,15 @@ export interface Removal {
  * @throws NoSuchStore, NoSuchSnapshot, SnapshotOfOther, SnapshotPinned, LastSoundSnapshot
  */
 export async function planRemoval(house: RemoveHouse, wish: RemoveWish): Promise<Removal> {
-  const { copies, away } = await chosenCopies(house, wish);
-  const { snapshot, guest } = copies[0].stored;
-  const isChosen = (copy: JudgedCopy) =>
-    copies.some(
-      ({ store, stored }) => store.name === copy.store.name && stored.snapshot === copy.stored.snapshot,
-    );
-  const others = (await findEveryCopy(house, guest)).filter((copy) => !isChosen(copy));
-  const rows = await house.history.snapshots({ guest });
-  const refusal = wish.force ? null : whyNotRemoved(copies, others, rows);
-  if (refusal) throw refusal;
-  return {
-    ...{ snapshot, guest, away },
-    copies: copies.map(({ store, stored }) => ({
-      store: store.name,
-      storedBytes: isSound(stored) ? sizesOf(stored.manifest).storedBytes : null,
-    })),
-    keptIn: others.filter(({ stored }) => stored.snapshot === snapshot).map(({ store }) => store.name),
-  };
+  return (await chosenCopies(house, wish)).removal;
 }
 
 /**
  * Removes a snapshot on purpose, from every store or from one, under the locks that a prune takes:
  * 1. it is looked at again: what has changed since somebody was asked can speak against it now;
  * 2. the job stands in the history;
- * 3. store by store, in the order of the config, the one that it was captured into first: who dies in between MUST leave no copy from
- *    which the next backup would fill the others again;
+ * 3. store by store, in the order of the guest's config, the one that it was captured into first: who dies in between MUST leave no
+ *    copy from which the next backup would fill the others again;
  * 4. in each, it is out of the list durably, then comes the history's row, then the deletion.
  * @throws as `planRemoval`; Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
@@ -84,40 +71,81 @@ export async function remove(house: RemoveHouse, wish: RemoveWish): Promise<JobS
   const of = config.guests[guest] ?? { name: guest, disks: [] };
   const locks = await guestLocks('remove', of, paths, stateDirectory);
   return await withLocks({ ...locks, wait: false }, async () => {
-    const again = await chosenCopies(house, { ...wish, name: snapshot });
-    await planRemoval(house, { ...wish, name: snapshot });
+    const { copies } = await chosenCopies(house, { ...wish, name: snapshot });
     return await recordedJob(history, { kind: 'remove', guest, trigger: 'manual' }, async (run) => {
-      const removed: { snapshot: string; store: string }[] = [];
+      const removed: Pick<Removal['copies'][number], 'snapshot' | 'store'>[] = [];
       run.facts = { snapshot, removed, keptIn: planned.keptIn };
       run.warnings.push(...planned.away.map((why) => `not removed from every store: ${why}`));
-      for (const {
-        store: { name },
-        stored,
-      } of again.copies) {
-        const store = stores.find((one) => one.name === name);
-        await store?.moveToTrash(stored);
+      for (const { store, stored } of copies) {
+        await store.moveToTrash(stored);
         const removal = { removedAt: new Date().toISOString(), reason: 'removed by hand' };
-        await history.forgetSnapshot(name, snapshot, removal);
-        removed.push({ snapshot, store: name });
-        await store?.emptyTrash();
+        await history.forgetSnapshot(store.name, stored.snapshot, removal);
+        removed.push({ snapshot: stored.snapshot, store: store.name });
+        await store.emptyTrash();
       }
     });
   });
 }
 
+/**
+ * What goes: every copy of the snapshot that the name stands for, by the job that made it, under whatever name it lies.
+ * @throws as `planRemoval`
+ */
 async function chosenCopies(
   house: RemoveHouse,
-  { name, store }: RemoveWish,
-): Promise<{ copies: [JudgedCopy<Store>, ...JudgedCopy<Store>[]]; away: string[] }> {
-  const { copies, away } = await findCopies(house, { name, store });
-  const [first, ...more] = copies;
-  if (!first) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
-  const { stored, ownership } = first;
-  if (ownership.type !== 'own') {
-    const facts = { snapshot: stored.snapshot, store: first.store.name, owner: ownerOf(stored) ?? null };
+  wish: RemoveWish,
+): Promise<{ copies: JudgedCopy<Store>[]; removal: Removal }> {
+  const named = await findCopies(house, wish);
+  const first = named.copies.find(({ stored }) => isSound(stored)) ?? named.copies[0];
+  if (!first) throw new UmlsnapError('NoSuchSnapshot', { snapshot: wish.name });
+  const { snapshot, guest } = first.stored;
+  if (first.ownership.type !== 'own') {
+    const facts = { snapshot, store: first.store.name, owner: ownerOf(first.stored) ?? null };
     throw new UmlsnapError('SnapshotOfOther', facts);
   }
-  return { copies: [first, ...more], away: away.map(explainError) };
+  const rows = await house.history.snapshots({ guest });
+  const job = jobOf(first, rows);
+  // Where that is not known of one of the two, the name has to do.
+  const isOfIt = (copy: JudgedCopy) =>
+    (job !== null && jobOf(copy, rows) === job) ||
+    (copy.stored.snapshot === snapshot && (job === null || jobOf(copy, rows) === null));
+  const isChosen = (copy: JudgedCopy) =>
+    isOfIt(copy) && (wish.store === undefined || copy.store.name === wish.store);
+  const every = await findEveryCopy(house, guest);
+  const others = every.filter((copy) => !isChosen(copy));
+  const copies = inOrderOf(orderIn(house, guest), every.filter(isChosen));
+  if (copies.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
+  const refusal = wish.force ? null : whyNotRemoved(copies, others, rows);
+  if (refusal) throw refusal;
+  const removal = {
+    ...{ snapshot, guest, away: named.away.map(explainError) },
+    copies: copies.map(({ store, stored }) => ({
+      store: store.name,
+      snapshot: stored.snapshot,
+      storedBytes: isSound(stored) ? sizesOf(stored.manifest).storedBytes : null,
+    })),
+    keptIn: others.filter(isOfIt).map(({ store }) => store.name),
+  };
+  return { copies, removal };
+}
+
+/** As a backup goes through the guest's stores. */
+function orderIn(house: RemoveHouse, guest: string): string[] {
+  const settings = house.config.guests[guest];
+  return settings ? everyStoreOf(house.storesOf(settings)).map(({ name }) => name) : [];
+}
+
+/** Those in stores that the guest has no more come last. */
+function inOrderOf(names: string[], copies: JudgedCopy<Store>[]): JudgedCopy<Store>[] {
+  const rank = ({ store }: JudgedCopy) =>
+    names.includes(store.name) ? names.indexOf(store.name) : names.length;
+  return copies.toSorted((one, other) => rank(one) - rank(other));
+}
+
+/** The job that made it: of one whose manifest can't be read, as the history has it; null: not known. */
+function jobOf({ store, stored }: JudgedCopy, rows: readonly SnapshotRecord[]): string | null {
+  if (isSound(stored)) return stored.manifest.job;
+  return rows.find((row) => row.snapshot === stored.snapshot && row.store === store.name)?.job ?? null;
 }
 
 /**

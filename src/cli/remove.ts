@@ -23,11 +23,10 @@ export async function removeVerb(
     }
     const summary = await remove(house, { ...wish, name: removal.snapshot });
     const { removed, keptIn } = summary as typeof summary & {
-      removed: { store: string }[];
+      removed: { snapshot: string; store: string }[];
       keptIn: string[];
     };
-    for (const one of removed)
-      tell(context.output, `${removal.snapshot} was removed from store ${one.store}.`);
+    for (const one of removed) tell(context.output, `${one.snapshot} was removed from store ${one.store}.`);
     if (removed.length > 0 && keptIn.length > 0)
       tell(
         context.output,
@@ -39,9 +38,9 @@ export async function removeVerb(
 
 /** Shows what goes, and asks. @throws Usage where nobody can be asked */
 async function isMeant({ snapshot, copies, keptIn, away }: Removal): Promise<boolean> {
-  for (const { store, storedBytes } of copies)
+  for (const { store, snapshot: name, storedBytes } of copies)
     sayProgress(
-      `${snapshot} in store ${store}: ${storedBytes === null ? 'damaged' : formatBytes(storedBytes)}`,
+      `${name} in store ${store}: ${storedBytes === null ? 'damaged' : formatBytes(storedBytes)}`,
       false,
     );
   if (keptIn.length > 0) sayProgress(`It stays in ${keptIn.join(', ')}.`, false);

@@ -11,6 +11,7 @@ import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
+import { amended } from '../../src/store/manifest.js';
 import { contentIn, sealSparse } from '../store/sparse-snapshots.js';
 import { pinIn } from '../store/capture-of-tests.js';
 import { verdictOf } from '../store/tar/archive-scene.js';
@@ -128,6 +129,29 @@ test('a pinned snapshot, and the last sound one of its guest, are not removed wi
   expect(await removed({ name: newer })).toBe('LastSoundSnapshot');
   expect(await namesIn()).toEqual([[], ['20261121']]);
   expect(await removed({ name: newer, force: true })).toBe('success');
+});
+
+test('a removal takes the copy that lies under the next free name, and leaves what another job has under its own', async () => {
+  const twin = `${older}-1`;
+  await inHouse(async ({ history, stores }) => {
+    const archive = stores.find(({ name }) => name === 'archive');
+    if (!archive) throw new Error('no archive');
+    // As it is where a snapshot of a host that is gone, which was adopted, had the name before.
+    await archive.moveToTrash(await archive.read(older));
+    const { manifest, ...source } = await contentIn(local, older);
+    const renamed = { ...source, manifest: amended(manifest, { snapshot: twin }) };
+    await history.recordSnapshot(recordOf('archive', await archive.receive(renamed, {}), 'own'));
+    const gone = storeAt(scene.path('gone'));
+    await gone.prepare(null);
+    await sealSparse(gone, older, undefined, { job: 'of-the-host-that-is-gone' });
+    await history.recordSnapshot(
+      recordOf('archive', await archive.receive(await contentIn(gone, older), {}), 'own'),
+    );
+  });
+  expect(await removed()).toBe('success');
+  expect(await listed()).toMatchObject([[{ snapshot: newer }], [{ snapshot: newer }, { snapshot: older }]]);
+  expect(await removed()).toBe('success');
+  expect(await namesIn()).toEqual([['20261121'], ['20261121']]);
 });
 
 /** A verification alone. */
