@@ -152,6 +152,6 @@ async function adoptOne(
   await withLocks({ locks, what, holder: `umlsnap adopt (job ${job})`, wait: true }, async () => {
     await checkStore(store, history);
     const manifest = await store.amend(stored, { owner });
-    await history.recordSnapshot(recordOf(store.name, manifest, 'own'));
+    await history.recordSnapshot(recordOf(store.name, manifest, 'own', await store.storedBytesOf(manifest)));
   });
 }

@@ -6,6 +6,7 @@ import type { Incoming } from '../store/incoming.js';
 import type { Manifest } from '../store/manifest.js';
 import type { SealDraft } from '../store/seal.js';
 import type { FindingsLedger } from '../store/soundness.js';
+import type { Amendment } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
 import type { OwnershipHistory } from './ownership.js';
@@ -25,6 +26,8 @@ export interface SnapshotStore {
   incomings(): Promise<Incoming[]>;
   discard(incoming: Incoming): Promise<void>;
   list(guest: string): Promise<StoredSnapshot[]>;
+  storedBytesOf(manifest: Manifest): Promise<number | null>;
+  amend(found: StoredSnapshot, change: Amendment): Promise<Manifest>;
   moveToTrash(found: StoredSnapshot): Promise<unknown>;
   emptyTrash(): Promise<void>;
   /** Only of a store that keeps backing files apart from snapshots. */

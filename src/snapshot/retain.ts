@@ -15,6 +15,7 @@ import {
 } from '../store/soundness.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import type { BackingSweep, BackingSweepOptions } from '../store/unneeded-backings.js';
+import { type ClaimHistory, claimUnowned } from './claim-unowned.js';
 import { type OwnershipHistory, listOwn } from './ownership.js';
 import type { SnapshotStore } from './ports.js';
 import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.js';
@@ -22,11 +23,11 @@ import { previousSweep, rememberSweep, type SweepLedger } from './sweep-memory.j
 /** What retention needs of a store. */
 export type RetentionStore = Pick<
   SnapshotStore,
-  'name' | 'list' | 'moveToTrash' | 'emptyTrash' | 'sweepBackings'
+  'name' | 'list' | 'moveToTrash' | 'emptyTrash' | 'sweepBackings' | 'amend' | 'storedBytesOf'
 >;
 
 /** What retention reads in the history, and writes there. */
-export interface RetentionHistory extends SweepLedger, FindingsLedger, OwnershipHistory {
+export interface RetentionHistory extends SweepLedger, FindingsLedger, OwnershipHistory, ClaimHistory {
   recordVerification(verification: VerificationRecord): Promise<void>;
   forgetSnapshot(
     store: string,
@@ -65,10 +66,14 @@ export async function retain(
   const began = { now: options.now, uptimeMs: uptimeMs() };
   const findings = await findingsIn(history, { store: store.name, guest: config.name });
   const planner = await retentionPlanner(config, store.name, { findings, history }, options);
-  const own = await listOwn(store, config.name, history);
+  const claims: string[] = [];
+  let own = await listOwn(store, config.name, history);
+  if (!options.dryRun && (await claimUnowned(own, store, history, claims)))
+    own = await listOwn(store, config.name, history);
   const plan = planner(own);
-  const { keep, remove, warnings } = plan;
-  const retained: Retained = { kept: [...keep], removed: [], backings: noBackings, warnings: [...warnings] };
+  const { keep, remove } = plan;
+  const warnings = [...claims, ...plan.warnings];
+  const retained: Retained = { kept: [...keep], removed: [], backings: noBackings, warnings };
   if (options.dryRun) {
     const removed = remove.map(({ snapshot, reason }) => ({ snapshot, reason }));
     const without = new Set(remove.map(({ snapshot }) => snapshot));

@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
+import type { GuestConfig } from '../../src/config/config.js';
+import { retain } from '../../src/snapshot/retain.js';
 import { ownershipIn, ownershipOf, plainHost } from '../../src/snapshot/ownership.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { amended, isRecorded, manifestSha256 } from '../../src/store/manifest.js';
@@ -81,6 +83,21 @@ describe('what an older umlsnap has written', () => {
       expect(await isWhole(store, after)).toBe(true);
       // Killed before the history was told: it is no forgery.
       expect(isRecorded(adopted, after.manifestSha256, row)).toBe(true);
+    });
+
+    test(`is marked as ours in ${name} by the next retention, so that no other host takes it for nobody’s`, async () => {
+      const config = { name: 'debian', keep: {}, timezone: 'UTC' } as GuestConfig;
+      const store = await open();
+      const before = await soundIn(store, known);
+      const now = new Date();
+      await retain(config, store, history, { now, dryRun: true });
+      expect((await soundIn(store, known)).manifest).toEqual(before.manifest);
+      expect(await retain(config, store, history, { now })).toMatchObject({ removed: [], warnings: [] });
+      const { manifest, manifestSha256: sha256 } = await soundIn(await open(), known);
+      expect(manifest).toMatchObject({ owner: { id: ours.id }, disks: before.manifest.disks });
+      const [row] = (await history.snapshots({ store: name })).filter(({ snapshot }) => snapshot === known);
+      expect(row).toMatchObject({ manifestSha256: sha256, own: true, owner: { id: ours.id } });
+      expect(row?.storedBytes).toBeGreaterThan(0);
     });
   }
 });
