@@ -29,8 +29,9 @@ export type Healed =
 
 /**
  * Brings a damaged copy of a snapshot back from a sound one in another store, the first in the order of the config that can be read.
- * The new copy MUST be durable in the place of the damaged one before the history speaks of it; what was found of the damaged one
- * MUST be gone before its verification is recorded; the deletion comes last.
+ * The history MUST know the new copy's manifest before that takes the place of the damaged one: who dies between the two leaves one
+ * that is damaged still, by what was found of it, and who dies later one that a verification finds well. What was found of the damaged
+ * one MUST be gone before the new one's verification is recorded; the deletion comes last.
  * @throws the signal's reason; HistoryUnusable, HistoryLocked
  */
 export async function healCopy(
@@ -92,10 +93,27 @@ async function healFrom(
   house: HealHouse,
   signal: AbortSignal,
 ): Promise<Manifest> {
-  const rows = await recordedRows(house.history, source.stored.guest);
-  return await readingCopy(house, source, () =>
-    whileReading(source, () => into.store.heal(into.stored, restoreSourceOf(source, rows), { signal })),
-  );
+  const { history } = house;
+  const { store, stored } = into;
+  const rows = await recordedRows(history, source.stored.guest);
+  const former = rows.find((row) => row.snapshot === stored.snapshot && row.store === store.name);
+  const recorded = async (manifest: SnapshotRecord) => {
+    if (!(history instanceof UmlsnapError)) await history.recordSnapshot(manifest);
+  };
+  try {
+    return await readingCopy(house, source, () =>
+      whileReading(source, () =>
+        store.heal(stored, restoreSourceOf(source, rows), {
+          signal,
+          onWhole: (manifest) => recorded(recordOf(store.name, manifest, 'own')),
+        }),
+      ),
+    );
+  } catch (error) {
+    // The damaged one is there still: it may be found well once more, after a fault of its disk.
+    if (former) await recorded(former);
+    throw error;
+  }
 }
 
 async function record(

@@ -12,7 +12,7 @@ import { manifestName, type StorePlace } from './layout.js';
 import { type Manifest, amended, formatManifest, sizesOf } from './manifest.js';
 import { type ArrivingFile, healSnapshot, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
-import type { Amendment, SnapshotContent, Store } from './store.js';
+import type { Amendment, HealOptions, SnapshotContent, Store } from './store.js';
 import { type FreeRoom, freeRoom, onStore } from './store-failure.js';
 import { mountedStore, prepareStore, proveWritable } from './store-marker.js';
 import {
@@ -119,11 +119,7 @@ export class DirectoryStore implements Store {
   }
 
   /** See `Store`, and `healSnapshot`. */
-  async heal(
-    found: StoredSnapshot,
-    source: SnapshotContent,
-    options: ImageWorkOptions = {},
-  ): Promise<Manifest> {
+  async heal(found: StoredSnapshot, source: SnapshotContent, options: HealOptions = {}): Promise<Manifest> {
     const { storedBytes } = sizesOf(source.manifest);
     return this.#on(storedBytes, () => healSnapshot(this.#place, found, source, options));
   }

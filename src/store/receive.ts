@@ -9,7 +9,7 @@ import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './i
 import { guestDirectory, isPlainName, type StorePlace, splitSnapshotName } from './layout.js';
 import { type Manifest, type ManifestDisk, amended } from './manifest.js';
 import { makeWhole, type SealDisk, type SealDraft, sealSnapshot } from './seal.js';
-import type { SnapshotContent } from './store.js';
+import type { HealOptions, SnapshotContent } from './store.js';
 import { checkStoredFile, copyStoredFile, type StoredFile, withStoredFile } from './stored-file.js';
 import { findSnapshot, isSound, ownerOf, requireStill, type StoredSnapshot } from './stored-snapshots.js';
 import { replaceSnapshot } from './trash.js';
@@ -82,7 +82,7 @@ export async function healSnapshot(
   place: StorePlace,
   found: StoredSnapshot,
   source: SnapshotContent,
-  options: ImageWorkOptions,
+  options: HealOptions,
 ): Promise<Manifest> {
   const { guest } = requireOrdinary(source.manifest);
   const damaged = await findSnapshot(place, found.snapshot);
@@ -91,6 +91,7 @@ export async function healSnapshot(
   const arriving = { manifest, files: filesOf(source), rereads: true };
   return await withArrived(place, guest, arriving, options, async (incoming, draft) => {
     const healed = await makeWhole(place, incoming, draft, options.signal);
+    await options.onWhole?.(healed);
     await replaceSnapshot(place, damaged, incoming.directory);
     return healed;
   });

@@ -15,6 +15,14 @@ export interface SnapshotContent {
 /** What can be changed of a snapshot that is sealed. */
 export type Amendment = { pinned: boolean } | { owner: Owner };
 
+export interface HealOptions extends ImageWorkOptions {
+  /**
+   * Told once the copy is whole and proven, and the damaged one is still the one that is listed: what the history is to know it by. An
+   * error of it ends the healing, with nothing changed.
+   */
+  onWhole?: (manifest: Manifest) => Promise<void>;
+}
+
 /**
  * What every kind of store can do: it holds whole snapshots, by the manifests that they were sealed with. Only a directory
  * store is captured into (`SnapshotStore` of the sequence); the others are filled from it, after the guest runs again.
@@ -63,7 +71,7 @@ export interface Store {
    * @param found the damaged one, which MUST be found so once more
    * @throws NoSuchSnapshot, SnapshotChanged, SnapshotDamaged (the source is), Busy
    */
-  heal(found: StoredSnapshot, source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest>;
+  heal(found: StoredSnapshot, source: SnapshotContent, options: HealOptions): Promise<Manifest>;
   /**
    * First half of a removal: in no list any more, durably. The store itself MUST find the snapshot as it was found, of the same owner
    * and job, right before it goes: whoever removes has the lock of this guest's part, and proved by what was found that it is his.

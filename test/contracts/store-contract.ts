@@ -221,7 +221,10 @@ export function storeContract(name: string, make: () => Promise<MadeStore>): voi
       const tampered = await tamperedIn(source, pair, await makeTempDir(dir));
       await expect(store.heal(damaged, tampered, {})).rejects.toMatchObject({ code: 'SnapshotDamaged' });
       expect(await names('pair')).toEqual([newerPair, pair]);
-      const healed = await store.heal(damaged, await contentIn(source, pair), {});
+      const told: unknown[] = [];
+      const onWhole = async (manifest: Manifest) => void told.push(manifest, await names('pair'));
+      const healed = await store.heal(damaged, await contentIn(source, pair), { onWhole });
+      expect(told).toEqual([healed, [newerPair, pair]]);
       expect(await names('pair')).toEqual([newerPair, pair]);
       expect((await soundIn(made.again(), pair)).manifest).toEqual(healed);
       expect(healed.pinned).toBe(true);

@@ -6,7 +6,7 @@ import type { ImageWorkOptions } from '../../image/image-work.js';
 import { requirePlainName } from '../layout.js';
 import { type Manifest, amended } from '../manifest.js';
 import { requireOrdinary, withMarksOf } from '../receive.js';
-import type { Amendment, SnapshotContent, Store } from '../store.js';
+import type { Amendment, HealOptions, SnapshotContent, Store } from '../store.js';
 import { onStore } from '../store-failure.js';
 import { type SoundSnapshot, type StoredSnapshot, requireSound } from '../stored-snapshots.js';
 import { backingFile, checkStoredFile, diskFile } from '../stored-file.js';
@@ -116,7 +116,7 @@ export class ResticStore implements Store {
    * content already it does not store again, though it may be what is damaged: then its index is made anew of what there is, so that
    * it stores what is gone.
    */
-  async heal(found: StoredSnapshot, source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
+  async heal(found: StoredSnapshot, source: SnapshotContent, options: HealOptions): Promise<Manifest> {
     const { snapshot, guest } = found;
     requireOrdinary(source.manifest);
     const damaged = await this.#on(() => this.#catalogue.findAgain(found));
@@ -133,6 +133,7 @@ export class ResticStore implements Store {
       throw this.#unusable(
         `restic goes on giving out damaged data for ${snapshot}: find out what is damaged with restic's own \`check --read-data\``,
       );
+    await options.onWhole?.(manifest);
     await this.#on(() => this.#catalogue.forget(guest, idsOf(damaged)));
     return manifest;
   }

@@ -8,7 +8,7 @@ import type { ImageWorkOptions } from '../../image/image-work.js';
 import { guestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
 import type { Manifest } from '../manifest.js';
 import { requireOrdinary, withMarksOf } from '../receive.js';
-import type { SnapshotContent } from '../store.js';
+import type { HealOptions, SnapshotContent } from '../store.js';
 import { isSound, requireStill, type StoredSnapshot } from '../stored-snapshots.js';
 import { replaceSnapshot } from '../trash.js';
 import {
@@ -63,7 +63,7 @@ export async function healArchive(
   place: StorePlace,
   found: StoredSnapshot,
   source: SnapshotContent,
-  options: ImageWorkOptions,
+  options: HealOptions,
 ): Promise<Manifest> {
   const { snapshot } = found;
   const { guest } = requireOrdinary(source.manifest);
@@ -74,6 +74,7 @@ export async function healArchive(
   const manifest = withMarksOf(damaged, source.manifest);
   await withIncoming(place, guest, async (file, incoming) => {
     await writeWhole(place, { ...source, manifest }, { file, incoming, compression }, options);
+    await options.onWhole?.(manifest);
     await replaceSnapshot(place, damaged, incoming);
   });
   const healed = await findArchive(place, snapshot);

@@ -9,7 +9,7 @@ import type { ImageWorkOptions } from '../../image/image-work.js';
 import { whileHeld } from '../hold.js';
 import { type StorePlace, splitSnapshotName } from '../layout.js';
 import { amended, type Manifest } from '../manifest.js';
-import type { Amendment, SnapshotContent, Store } from '../store.js';
+import type { Amendment, HealOptions, SnapshotContent, Store } from '../store.js';
 import { onStore } from '../store-failure.js';
 import { mountedStore, prepareStore, proveWritable } from '../store-marker.js';
 import { type SoundSnapshot, type StoredSnapshot, requireSound, requireStill } from '../stored-snapshots.js';
@@ -94,7 +94,7 @@ export class TarStore implements Store {
   }
 
   /** See `Store`, and `healArchive`. */
-  async heal(found: StoredSnapshot, source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
+  async heal(found: StoredSnapshot, source: SnapshotContent, options: HealOptions): Promise<Manifest> {
     const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
     return this.#on(neededBytes, () => healArchive(this.#place, found, source, options));
   }
