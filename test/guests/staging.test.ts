@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import type { Filled } from '../../jobs/fill-stores.js';
 import { sha256sum } from '../image/make-image.js';
-import { configIn, password } from '../store/restic/restic-places.js';
+import { configIn, makeKeyCheap, password } from '../store/restic/restic-places.js';
 import { expectRuns, type Summary, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -49,6 +49,7 @@ test('a snapshot is carried into the archive, and leaves staging once it is ther
   expect(summary.error).toBe(null);
   expect(carriedOf(summary)).toEqual([['offsite', [first]]]);
   expect(await scene.snapshots()).toEqual([]);
+  await makeKeyCheap(repository);
   expect((await scene.run('verify', first)).exitCode).toBe(0);
   await expectRestorable(first, 'from-archive');
   await expectRuns(scene.guest);
