@@ -203,7 +203,8 @@ async function refusal<S extends SearchedStore>(
   return new UmlsnapError('SnapshotDamaged', { snapshot, problem, store, soundIn });
 }
 
-async function soundElsewhere(house: CopyHouse, snapshot: string, but: string): Promise<string[]> {
+/** The other stores that have a sound copy of a snapshot. */
+export async function soundElsewhere(house: CopyHouse, snapshot: string, but: string): Promise<string[]> {
   const others = house.stores.filter(({ name }) => name !== but);
   const copies = copiesOf(await askStores(house, others, snapshot), snapshot);
   return copies.flatMap(({ store, soundness }) => (soundness.type === 'sound' ? [store.name] : []));

@@ -130,22 +130,32 @@ export class VerifyTally {
     return { snapshot, store, result, filesystems, ...counts, problems };
   }
 
+  /** Names each one that is bad. @throws SnapshotsBad, StoreUnusable */
+  requireAllGood(): void {
+    const bad = this.#bad();
+    if (bad.length === 0 && this.#badStore) throw this.#badStore;
+    if (bad.length === 0) return;
+    const facts = bad.map(({ snapshot, store, problem }) => ({ snapshot, store, problem: problem ?? '' }));
+    throw new UmlsnapError('SnapshotsBad', { looked: this.#targets.length, bad: facts });
+  }
+
   /**
-   * Names each one that is bad.
-   * @throws SnapshotDamaged, FilesystemBad and what kept it from being read, of one; SnapshotsBad of many; StoreUnusable
+   * Of a single snapshot.
+   * @param soundIn other stores, that have a sound copy of it
+   * @throws SnapshotDamaged, FilesystemBad, and what kept it from being read
    */
-  requireAllGood(ofOne: boolean): void {
-    const bad = this.#problems.filter(({ result }) => result !== 'notRead');
-    if (ofOne && this.#last?.notRead) throw this.#last.notRead;
-    const [first] = bad;
-    if (!first && this.#badStore) throw this.#badStore;
+  requireGood(soundIn: string[]): void {
+    if (this.#last?.notRead) throw this.#last.notRead;
+    const [first] = this.#bad();
     if (!first) return;
-    if (!ofOne) {
-      const facts = bad.map(({ snapshot, store, problem }) => ({ snapshot, store, problem: problem ?? '' }));
-      throw new UmlsnapError('SnapshotsBad', { looked: this.#targets.length, bad: facts });
-    }
-    const code = first.result === 'damaged' ? 'SnapshotDamaged' : 'FilesystemBad';
-    throw new UmlsnapError(code, { snapshot: first.snapshot, problem: first.problem ?? '' });
+    const { snapshot, store, result } = first;
+    const problem = first.problem ?? '';
+    if (result !== 'damaged') throw new UmlsnapError('FilesystemBad', { snapshot, problem });
+    throw new UmlsnapError('SnapshotDamaged', { snapshot, problem, store, soundIn });
+  }
+
+  #bad(): VerificationRecord[] {
+    return this.#problems.filter(({ result }) => result !== 'notRead');
   }
 
   #noteUnchecked({ snapshot }: VerificationRecord, { disk, verdict, reason }: FilesystemRecord): void {

@@ -6,6 +6,7 @@ import type { CapturedBy, VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
 import { isSound } from '../src/store/stored-snapshots.js';
 import type { CopyIndex } from './ask-stores.js';
+import { soundElsewhere } from './find-copy.js';
 import { type Healed, type HealHouse, healCopy } from './heal-copy.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
 import { type VerifyProgress, VerifyTally } from './verify-tally.js';
@@ -67,8 +68,8 @@ export async function verify(
     const tally = new VerifyTally(targets, work.onProgress);
     const pace = newPace(house.config.verify.bytesPerSecond);
     const soundBackings = new Map<string, Set<string>>();
+    const damaged: { target: Target; verdict: VerificationRecord }[] = [];
     try {
-      const damaged: { target: Target; verdict: VerificationRecord }[] = [];
       for (const target of targets) {
         work.signal.throwIfAborted();
         const job = { job: run.job, pace, soundBackings, signal: work.signal };
@@ -85,8 +86,15 @@ export async function verify(
       run.facts = { ...tally.facts(wish.of === 'snapshot'), ...(wish.of === 'snapshot' && { passedOver }) };
       run.warnings.push(...tally.warnings());
     }
-    tally.requireAllGood(wish.of === 'snapshot');
+    if (wish.of !== 'snapshot') tally.requireAllGood();
+    // One that could not be brought back has been told why.
+    else tally.requireGood(work.heals ? [] : await soundCopies(house, damaged[0]?.target));
   });
+}
+
+/** Stores that have a sound copy of a damaged one. */
+async function soundCopies(house: VerifyHouse, damaged: Target | undefined): Promise<string[]> {
+  return damaged ? await soundElsewhere(house, damaged.stored.snapshot, damaged.store.name) : [];
 }
 
 /** What a store's own check reads each time, chosen anew: twenty runs come to most of it. */

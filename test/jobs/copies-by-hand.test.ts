@@ -95,6 +95,11 @@ test('a verification that heals brings what it finds damaged back from the other
 
 test('without a sound copy elsewhere it says so, and leaves what is there', async () => {
   await spoil(older);
+  const named = await inHouse((house) => verify({ of: 'snapshot', snapshot: older }, house, { signal }));
+  // As long as there is one, it is told where.
+  expect(named.error?.message).toMatch(
+    /in store local is damaged: .* Its copy in store archive is sound: .*--heal/,
+  );
   await spoilArchive(older);
   const summary = await healed({ of: 'snapshot', snapshot: older });
   expect(summary).toMatchObject({

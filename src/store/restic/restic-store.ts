@@ -131,9 +131,15 @@ export class ResticStore implements Store {
     }
     if (id === undefined)
       throw this.#unusable(
-        `restic goes on giving out damaged data for ${snapshot}: find out what is damaged with restic's own \`check --read-data\``,
+        `restic goes on giving out damaged data for ${snapshot}: \`restic check --read-data\` names the packs, and \`restic repair packs\` of restic 0.16 or later takes out what is damaged in them; then heal it once more`,
       );
-    await options.onWhole?.(manifest);
+    try {
+      await options.onWhole?.(manifest);
+    } catch (error) {
+      // The first failure is the one that counts.
+      await this.#catalogue.forget(guest, [id]).catch(() => {});
+      throw error;
+    }
     await this.#on(() => this.#catalogue.forget(guest, idsOf(damaged)));
     return manifest;
   }
