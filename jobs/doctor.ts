@@ -33,7 +33,7 @@ import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { readProcessStat } from '../src/process-identity.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
-import type { Incoming } from '../src/store/incoming.js';
+import type { FoundIncoming } from '../src/store/incoming.js';
 import { Findings, noFindings } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
@@ -51,8 +51,9 @@ export interface DoctorHistory extends CheckableHistory, ResultsHistory, Ownersh
 
 export interface DoctorStore extends CheckableStore {
   list(guest?: string): Promise<StoredSnapshot[]>;
-  /** Of one that guests are captured into. */
-  incomings?(): Promise<Incoming[]>;
+  readonly type: 'directory' | 'tar' | 'restic';
+  /** Not of one that clears its leftovers away by itself. */
+  incomings?(): Promise<FoundIncoming[]>;
 }
 
 export interface DoctorHouse {
@@ -151,8 +152,7 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     const isCapturedInto = (guest: GuestConfig) => house.capturedInto(guest).name === name;
     const users = examined.filter(({ guest }) => isCapturedInto(guest) || guest.otherStores.includes(name));
     // What room there is elsewhere nobody can tell us, nor how much an archive will take.
-    const isKnown = path.startsWith('/') && store.incomings !== undefined;
-    if (found.level !== 'ok' || users.length === 0 || !isKnown) continue;
+    if (found.level !== 'ok' || users.length === 0 || store.type !== 'directory') continue;
     findings.push(
       await lookedAt('room', name, async () => {
         const snapshots = (await usable(house)?.snapshots({ store: name, own: true })) ?? [];
@@ -234,7 +234,7 @@ async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
 }
 
 /** Of a store that is away the check of the store tells. */
-async function incomingsOf(house: DoctorHouse, store: DoctorStore): Promise<Incoming[]> {
+async function incomingsOf(house: DoctorHouse, store: DoctorStore): Promise<FoundIncoming[]> {
   try {
     const known = (await usable(house)?.storeId(store.name)) ?? null;
     return (await store.isMounted(known)) ? ((await store.incomings?.()) ?? []) : [];

@@ -11,7 +11,7 @@ import { removeDeadSocketDirectories } from '../src/path/socket-directory.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
-import type { Incoming } from '../src/store/incoming.js';
+import type { FoundIncoming } from '../src/store/incoming.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
@@ -35,9 +35,9 @@ export interface RecoverStore extends Pick<Store, 'storedBytesOf'> {
   /** True when it has been made a store once, and is mounted. */
   isMounted(expectedId: string | null): Promise<boolean>;
   prepare(expectedId: string | null): Promise<{ id: string }>;
-  /** Snapshots in the making, of captures and of fillings; a kind of store that clears these away itself has neither. */
-  incomings?(): Promise<Incoming[]>;
-  discard?(incoming: Incoming): Promise<void>;
+  /** Snapshots in the making, of captures and of fillings, and what was set aside by a healing; a kind of store that clears these away itself has neither. */
+  incomings?(): Promise<FoundIncoming[]>;
+  discard?(incoming: FoundIncoming): Promise<void>;
   emptyTrash(): Promise<void>;
   list(): Promise<StoredSnapshot[]>;
 }

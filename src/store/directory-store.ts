@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defaultLargestSnapshotBytes } from '../config/store-config.js';
 import { replaceFile } from '../image/durable-file.js';
@@ -8,7 +9,7 @@ import { contentOfFile } from '../image/read-content.js';
 import { type BackingSource, type StoredBacking, storeBackingFile } from './backing-files.js';
 import { whileHeld } from './hold.js';
 import { discardIncoming, findIncomings, type Incoming, makeIncoming } from './incoming.js';
-import { manifestName, type StorePlace } from './layout.js';
+import { isManifestLeftover, manifestName, type StorePlace } from './layout.js';
 import { type Manifest, amended, formatManifest, sizesOf } from './manifest.js';
 import { type ArrivingFile, healSnapshot, receiveFiles, receiveSnapshot } from './receive.js';
 import { type SealDraft, sealSnapshot } from './seal.js';
@@ -199,12 +200,14 @@ export class DirectoryStore implements Store {
     await this.emptyTrash();
   }
 
-  /** Rewrites the manifest, durably, and returns the new one. @throws NoSuchSnapshot, SnapshotDamaged, SnapshotChanged */
+  /** Rewrites the manifest, durably, and returns the new one; what a killed one has left of it goes. @throws NoSuchSnapshot, SnapshotDamaged, SnapshotChanged */
   async amend(found: StoredSnapshot, change: Amendment): Promise<Manifest> {
     const stored = await this.read(found.snapshot);
     requireStill(this.name, found, stored);
     const manifest = amended(requireSound(stored).manifest, change);
     const path = join(stored.directory, manifestName);
+    for (const entry of await this.#on(0, () => readdir(stored.directory)))
+      if (isManifestLeftover(entry)) await rm(join(stored.directory, entry), { force: true });
     const temporary = `${path}.${randomBytes(4).toString('hex')}`;
     await this.#on(0, () => replaceFile(path, temporary, formatManifest(manifest)));
     return manifest;

@@ -15,11 +15,15 @@ import {
   type StorePlace,
 } from './layout.js';
 
-/** A snapshot in the making: a directory that no list shows, on the store's own filesystem. */
-export interface Incoming {
+/** What lies in a store under a name that no list shows. */
+export interface FoundIncoming {
   readonly guest: string;
   readonly job: string;
   readonly directory: string;
+}
+
+/** A snapshot in the making: a directory that no list shows, on the store's own filesystem. */
+export interface Incoming extends FoundIncoming {
   /** Where a file of the snapshot is to be written. */
   pathOf(file: string): string;
 }
@@ -33,7 +37,7 @@ export async function makeIncoming(place: StorePlace, guest: string, job: string
 }
 
 /** By descriptors: whoever serves the share that the store is on could lead us elsewhere meanwhile. */
-export async function discardIncoming(incoming: Incoming): Promise<void> {
+export async function discardIncoming(incoming: FoundIncoming): Promise<void> {
   await withDirectoryOf(incoming.directory, (guest, name) => guest.removeTree(name)).catch(
     (error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;

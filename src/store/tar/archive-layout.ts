@@ -20,6 +20,7 @@ const extensions: Record<Compression, string> = { zstd: '.tar.zst', gzip: '.tar.
 /** The first one counts where somebody has put two of one name. */
 const compressions: Compression[] = ['zstd', 'gzip', 'none'];
 
+const anyMark = /^([^.]+)\.(?:pinned|unpinned|owner=.*)$/;
 const ownerMark = /^([^.]+)\.owner=([^@]+)@(.+)$/;
 
 export const incomingPrefix = '.incoming-';
@@ -124,11 +125,16 @@ function ownerMarksOf(entries: Set<string>): Map<string, { entry: string; owner:
   return marks;
 }
 
-/** What a killed one has left, and what is being made. */
+/** What a killed one has left, and what is being made: also marks of an archive that is gone. */
 export async function findIncoming(place: StorePlace, guest: string): Promise<string[]> {
   const entries = await entriesOf(guestDirectory(place, guest));
+  const names = new Set((await findArchives(place, guest)).map(({ name }) => name));
+  const isOfNone = (entry: string) => {
+    const [, name = ''] = anyMark.exec(entry) ?? [];
+    return isSnapshotDirectory(name) && !names.has(name);
+  };
   return [...entries]
-    .filter((entry) => entry.startsWith(incomingPrefix))
+    .filter((entry) => entry.startsWith(incomingPrefix) || isOfNone(entry))
     .map((entry) => join(guestDirectory(place, guest), entry));
 }
 

@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises';
+import { basename } from 'node:path';
 import {
   type Compression,
   defaultLargestSnapshotBytes,
@@ -7,14 +9,15 @@ import { isError, UmlsnapError } from '../../errors.js';
 import type { ImageContent } from '../../image/image-content.js';
 import type { ImageWorkOptions } from '../../image/image-work.js';
 import { whileHeld } from '../hold.js';
-import { type StorePlace, splitSnapshotName } from '../layout.js';
+import { isGuestDirectory, type StorePlace, splitSnapshotName } from '../layout.js';
 import { amended, type Manifest } from '../manifest.js';
 import type { Amendment, HealOptions, SnapshotContent, Store } from '../store.js';
+import { directoriesIn, type FoundIncoming } from '../incoming.js';
 import { onStore } from '../store-failure.js';
 import { mountedStore, prepareStore, proveWritable } from '../store-marker.js';
 import { type SoundSnapshot, type StoredSnapshot, requireSound, requireStill } from '../stored-snapshots.js';
 import { deleteTrash, type Trashed, trashSnapshot } from '../trash.js';
-import { archiveBytes } from './archive-layout.js';
+import { archiveBytes, findIncoming } from './archive-layout.js';
 import { openEntry } from './open-entry.js';
 import { markOwner, markPin, removeMarks } from './marks.js';
 import { healArchive, receiveArchive } from './receive-archive.js';
@@ -60,6 +63,24 @@ export class TarStore implements Store {
 
   async proveWritable(): Promise<void> {
     await this.#on(0, () => proveWritable(this.#place));
+  }
+
+  /** What is being made, and what a killed one has left; only the caller can know which of it somebody is at work on. */
+  async incomings(): Promise<FoundIncoming[]> {
+    return this.#on(0, async () => {
+      const found: FoundIncoming[] = [];
+      for (const guest of await directoriesIn(this.#place.path, isGuestDirectory))
+        for (const directory of await findIncoming(this.#place, guest))
+          found.push({ guest, job: basename(directory), directory });
+      return found;
+    });
+  }
+
+  /** Nothing happens when it is gone already, or is no leftover any more. */
+  async discard({ guest, directory }: FoundIncoming): Promise<void> {
+    await this.#on(0, async () => {
+      if ((await findIncoming(this.#place, guest)).includes(directory)) await rm(directory, { force: true });
+    });
   }
 
   async list(guest?: string): Promise<StoredSnapshot[]> {
