@@ -66,8 +66,8 @@ export interface Store {
   receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest>;
   /**
    * Puts a copy of a snapshot that lies elsewhere in the place of a damaged one, which goes to the trash. It is proven before: read
-   * back against its manifest. Killed at any instant, the damaged one is listed or the healed one, never none and never both. Its pin
-   * and its owner stay.
+   * back against its manifest. Killed at any instant, the damaged one is listed or the healed one, never none and never both;
+   * but for directories on a filesystem without an exchange of names (`replaceInSteps`). Its pin and its owner stay.
    * @param found the damaged one, which MUST be found so once more
    * @throws NoSuchSnapshot, SnapshotChanged, SnapshotDamaged (the source is), Busy
    */

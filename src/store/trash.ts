@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, UmlsnapError } from '../errors.js';
 import { ensureDirectory, renameToNewName, syncDirectory } from '../image/durable-file.js';
@@ -45,7 +45,8 @@ export async function trashSnapshot(
 /**
  * Puts a whole copy in the place of a damaged one, which goes to the trash. The whole one MUST be durable, and proven, before, under
  * a name that no list shows; the two MUST change places at one instant, so that at every instant the one or the other is listed,
- * never none and never both; and that MUST be durable before the damaged one is in the trash, or anybody is told.
+ * never none and never both; and that MUST be durable before the damaged one is in the trash, or anybody is told. Where the filesystem
+ * can't do that, it goes by `replaceInSteps`.
  * @param whole path of the whole copy, in the directory of the damaged one
  * @throws Busy while the damaged one is being read, NotOurs when something else lies in it, NoSuchSnapshot
  */
@@ -57,17 +58,43 @@ export async function replaceSnapshot(
   const { snapshot, directory: path } = damaged;
   await unlessRead(damaged, async () => {
     await requireOnlyOurs(damaged);
-    await renameExchange(whole, path).catch((error: unknown) => {
+    try {
+      await renameExchange(whole, path);
+    } catch (error) {
       if (errnoOf(error) !== 'EINVAL') throw error;
-      const problem = `its filesystem can't exchange two names, so that ${snapshot} can't be brought back there`;
-      throw new UmlsnapError('StoreUnusable', { store: place.name, path: place.path, problem }, error);
-    });
+      return await replaceInSteps(place, damaged, whole);
+    }
     await syncDirectory(dirname(path));
     // From here on the whole one is the snapshot. The other one is in no list, and where it can't be moved it goes as all that is incoming.
     await moveAside(place, whole, snapshot).catch((error: unknown) => {
       if (errnoOf(error) === undefined) throw error;
     });
   });
+}
+
+/**
+ * As `replaceSnapshot`, on a filesystem that can't exchange names, as NFS. One archive takes the place of the other at one instant as
+ * well. Of directories the damaged one MUST be in the trash, durably, before the whole one gets its name, and that MUST be durable before
+ * anybody is told. Whoever dies between the two leaves none of them listed here, as if the damaged one had been removed: the sound copy
+ * that it was healed from is where it was.
+ */
+async function replaceInSteps(
+  place: StorePlace,
+  { snapshot, directory: path }: StoredSnapshot,
+  whole: string,
+): Promise<void> {
+  if ((await kindOf(path)) === 'file') await rename(whole, path);
+  else {
+    const aside = await moveAside(place, path, snapshot);
+    try {
+      await renameToNewName(whole, path);
+    } catch (error) {
+      // The first failure is the one that counts; where even this fails, it is as after a death.
+      await renameToNewName(aside, path).catch(() => {});
+      throw error;
+    }
+  }
+  await syncDirectory(dirname(path));
 }
 
 /** Takes files of ours out of their directory, as `trashSnapshot` does with a snapshot. */

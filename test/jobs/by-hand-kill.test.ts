@@ -16,6 +16,7 @@ import { canTrace } from '../capture/traced.js';
 import { flipByte, isWhole, theirs } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
 import { contentIn, sealSparse } from '../store/sparse-snapshots.js';
+import { runCli } from '../support/cli.js';
 import { lookAfterEachCall } from '../support/each-call.js';
 import { roundsOr } from '../support/rounds.js';
 import { Scene } from '../support/scene.js';
@@ -142,14 +143,14 @@ async function expectFinishedByTheNext(config: string): Promise<void> {
   });
 }
 
+/** Calls are counted, and wait for each other, in one. */
+const oneThread = { UV_THREADPOOL_SIZE: '1' };
 /** By which a change is there for good, or a name is another's; in a campaign it is looked at after every call. */
 const lasts = /^(fsync|fdatasync|rename|unlink|rmdir)/;
 
 describe.skipIf(!traceable)(`copies by hand${traceable ? '' : ' (skipped: needs root and strace)'}`, () => {
   test('a heal, an adoption and a removal that are killed at any place lose nothing that is sound, call nothing sound that is not, and are finished by the next', async () => {
-    const child = startScript(new URL('./by-hand-child.ts', import.meta.url), [scene.config], {
-      UV_THREADPOOL_SIZE: '1',
-    });
+    const child = startScript(new URL('./by-hand-child.ts', import.meta.url), [scene.config], oneThread);
     await child.waitForLine('ready');
     const seen = new Set<string>();
     const places = await lookAfterEachCall(child.pid, child.go, async (_nth, call) => {
@@ -167,3 +168,33 @@ describe.skipIf(!traceable)(`copies by hand${traceable ? '' : ' (skipped: needs 
     expect(await lookAt(scene.config)).toEqual(inEnd);
   }, 600_000);
 });
+
+describe.skipIf(!traceable)(
+  `on a filesystem that can't exchange names${traceable ? '' : ' (skipped: needs root and strace)'}`,
+  () => {
+    /** As the kernel answers there, and with SIGKILL instead of its nth plain rename. */
+    async function heal(killedAt?: number) {
+      const kill = killedAt === undefined ? [] : ['-e', `inject=rename:signal=KILL:when=${killedAt}`];
+      const faults = ['-e', 'trace=rename,renameat2', '-e', 'inject=renameat2:error=EINVAL', ...kill];
+      const through = ['strace', '-f', '-qq', '-o', '/dev/null', ...faults];
+      const what = killedAt === undefined ? ['--guest', 'web'] : [older];
+      return await runCli(['verify', ...what, '--heal', '--config', scene.config], {
+        through,
+        env: oneThread,
+      });
+    }
+
+    test('copies are healed all the same, and a death between the two renames leaves the sound copy in its other store, and no damaged one', async () => {
+      const template = await copyOfAll();
+      const { exitCode, stderr } = await heal();
+      expect(exitCode, stderr).toBe(3);
+      expect((await lookAt(scene.config)).filter((one) => one.includes('damaged'))).toEqual([]);
+      expect(await lookAt(scene.config)).toHaveLength(6);
+      scene.config = template;
+      expect(await heal(2)).toMatchObject({ signal: 'SIGKILL' });
+      const left = (await lookAt(template)).filter((one) => one.startsWith('20'));
+      expect(left).toEqual(['20 archive whole sound own']);
+      await expectFinishedByTheNext(template);
+    });
+  },
+);
