@@ -114,7 +114,8 @@ export class ResticStore implements Store {
    * The order is the promise: restic's new snapshot MUST be whole, and every file of it read back, before the old ones of the same name
    * are forgotten; until then all of them are one snapshot of ours, read from the first that is whole. What restic holds of a
    * content already it does not store again, though it may be what is damaged: then its index is made anew of what there is, so that
-   * it stores what is gone.
+   * it stores what is gone. A damaged pack MUST NOT be taken out by us: it holds what other snapshots, and other hosts, can still read; and
+   * of two copies of one content nobody can say which one restic's prune keeps.
    */
   async heal(found: StoredSnapshot, source: SnapshotContent, options: HealOptions): Promise<Manifest> {
     const { snapshot, guest } = found;
@@ -131,7 +132,7 @@ export class ResticStore implements Store {
     }
     if (id === undefined)
       throw this.#unusable(
-        `restic goes on giving out damaged data for ${snapshot}: \`restic check --read-data\` names the packs, and \`restic repair packs\` of restic 0.16 or later takes out what is damaged in them; then heal it once more`,
+        `restic goes on giving out damaged data for ${snapshot}, and what it holds it does not store again. With restic 0.17 or newer, \`restic check --read-data\` names the damaged packs, and \`restic repair packs ID\` takes each of them out, but for what can still be read. After that, run \`umlsnap verify ${snapshot} --heal\` again`,
       );
     try {
       await options.onWhole?.(manifest);

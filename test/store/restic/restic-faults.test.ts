@@ -11,7 +11,7 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { verify } from '../../../jobs/verify.js';
 import type { Config } from '../../../src/config/config.js';
@@ -213,6 +213,25 @@ test('a byte flipped in a pack, one cut short and one gone are found, and nothin
   }
   expect(await verdict()).toMatchObject({ ok: true });
   expect(await store.checkRepository(100)).toEqual({ ok: true });
+});
+
+test('what restic holds and gives out damaged is left as it is, with what to do by hand, and is healed after that', async () => {
+  const content = await contentIn(source, first);
+  const [pack = ''] = await packs();
+  await flipByte(pack, 0.3);
+  const before = await restic(config, 'snapshots', '--json');
+  const heal = async () => await store.heal(await store.read(first), content, {});
+  const byHand =
+    /`restic check --read-data` names .* `restic repair packs ID` .* `umlsnap verify \S+ --heal`/;
+  await expect(heal()).rejects.toMatchObject(unusable(byHand));
+  expect(await restic(config, 'snapshots', '--json')).toBe(before);
+  const named = expect.objectContaining({ message: expect.stringContaining(basename(pack).slice(0, 8)) });
+  await expect(restic(config, 'check', '--read-data')).rejects.toEqual(named);
+  // As the command of the newer restic does it, which this one has not.
+  await rm(pack);
+  await restic(config, 'rebuild-index');
+  await heal();
+  expect(await verdictOf(store, first)).toMatchObject({ ok: true });
 });
 
 test('damage that no snapshot of ours shows is found by a verification of all', async () => {
