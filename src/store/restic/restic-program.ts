@@ -79,6 +79,15 @@ export class ResticProgram {
     }
   }
 
+  /** Runs `work`, and throws what goes wrong with it as `named`. */
+  async naming<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw await this.named(error);
+    }
+  }
+
   /** What went wrong, as an error of the store's; all else as it is. */
   async named(error: unknown): Promise<unknown> {
     if (isError(error, 'CommandFailed')) return await storeError(this.place, error);

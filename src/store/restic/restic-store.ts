@@ -7,18 +7,15 @@ import { requirePlainName } from '../layout.js';
 import { type Manifest, amended } from '../manifest.js';
 import { requireOrdinary, withMarksOf } from '../receive.js';
 import type { Amendment, HealOptions, SnapshotContent, Store } from '../store.js';
-import { onStore } from '../store-failure.js';
 import { type SoundSnapshot, type StoredSnapshot, requireSound } from '../stored-snapshots.js';
-import { backingFile, checkStoredFile, diskFile } from '../stored-file.js';
-import { backUp } from './back-up.js';
-import { type HandOver, withHandOver } from './hand-over.js';
-import { backingPath, diskPath, type Look, lookAtEntry } from './look-at-entry.js';
+import { backingPath, diskPath } from './look-at-entry.js';
 import { ManifestCache } from './manifest-cache.js';
 import { findRepository, prepareRepository } from './prepare-repository.js';
 import { type Held, idsOf, ResticCatalogue, storedOf } from './restic-catalogue.js';
-import { listEntries, ownerTags, pinnedTag, type ResticEntry } from './restic-entries.js';
+import { ownerTags, pinnedTag } from './restic-entries.js';
 import { failureOf, inOneLine } from './restic-failure.js';
 import { damageAfterPatience, resticImage } from './restic-image.js';
+import { ResticIntake } from './restic-intake.js';
 import { defaultPatience, type PatienceLimits } from './restic-patience.js';
 import { ResticProgram } from './restic-program.js';
 
@@ -32,8 +29,7 @@ export class ResticStore implements Store {
   readonly type = 'restic';
   readonly #restic: ResticProgram;
   readonly #catalogue: ResticCatalogue;
-  readonly #work: string;
-  readonly #staging: string;
+  readonly #intake: ResticIntake;
   readonly largestSnapshotBytes: number;
 
   constructor(
@@ -43,10 +39,10 @@ export class ResticStore implements Store {
   ) {
     this.largestSnapshotBytes = largestSnapshotBytes;
     this.#restic = new ResticProgram(config, patience);
-    this.#staging = config.staging;
     // A name that a directory store leaves alone that may be made of the staging.
-    this.#work = join(config.staging, '.umlsnap-store-restic', requirePlainName(config.name));
-    this.#catalogue = new ResticCatalogue(this.#restic, new ManifestCache(join(this.#work, 'manifests')));
+    const work = join(config.staging, '.umlsnap-store-restic', requirePlainName(config.name));
+    this.#catalogue = new ResticCatalogue(this.#restic, new ManifestCache(join(work, 'manifests')));
+    this.#intake = new ResticIntake(this.#restic, this.#catalogue, { work, staging: config.staging });
   }
 
   get name(): string {
@@ -106,7 +102,7 @@ export class ResticStore implements Store {
   async receive(source: SnapshotContent, options: ImageWorkOptions): Promise<Manifest> {
     requireOrdinary(source.manifest);
     await this.#on(() => this.#refuseExisting(source.manifest, options.signal));
-    await this.#store(source, options);
+    await this.#intake.store(source, options);
     return source.manifest;
   }
 
@@ -123,12 +119,12 @@ export class ResticStore implements Store {
     const damaged = await this.#on(() => this.#catalogue.findAgain(found));
     const manifest = withMarksOf(damaged.stored, source.manifest);
     const whole = { ...source, manifest };
-    let id = await this.#storeProven(whole, options);
+    let id = await this.#intake.storeProven(whole, options);
     if (id === undefined) {
       await this.#on(() =>
         this.#restic.run(['rebuild-index', '--quiet'], { signal: options.signal, mayBeSilent: true }),
       );
-      id = await this.#storeProven(whole, options);
+      id = await this.#intake.storeProven(whole, options);
     }
     if (id === undefined)
       throw this.#unusable(
@@ -228,79 +224,7 @@ export class ResticStore implements Store {
       look.is === 'incomplete' && entries.every((entry) => !entry.owner || entry.owner.id === owner?.id);
     await this.#catalogue.forget(guest, held.filter(isLeft).flatMap(idsOf));
     if (held.some((one) => !isLeft(one) && one.entries[0]?.snapshot === snapshot))
-      throw this.#exists(snapshot);
-  }
-
-  /**
-   * No lock of ours reaches another host: of two that took one name at the same time, each that sees the other's MUST give up its own.
-   * One of the same owner is what is being healed.
-   * @throws SnapshotExists
-   */
-  async #refuseTwin({ snapshot, guest, owner }: Manifest, id: string): Promise<void> {
-    const entries = await listEntries(this.#restic, guest);
-    const isTwin = (entry: ResticEntry) => entry.snapshot === snapshot && entry.owner?.id !== owner?.id;
-    if (entries.some((entry) => isTwin(entry) && !entry.id.startsWith(id))) throw this.#exists(snapshot);
-  }
-
-  #exists(snapshot: string): UmlsnapError {
-    return new UmlsnapError('SnapshotExists', { store: this.name, snapshot });
-  }
-
-  /** @returns the id of restic's new snapshot; undefined: it can't be read back, and is forgotten */
-  async #storeProven(source: SnapshotContent, options: ImageWorkOptions): Promise<string | undefined> {
-    const { snapshot, guest, disks } = source.manifest;
-    const id = await this.#store(source, options);
-    const image = (path: string, sizeBytes: number) =>
-      resticImage(this.#restic, { snapshot, id, path, sizeBytes });
-    try {
-      for (const disk of disks) {
-        const file = diskFile(source, disk);
-        const open = async () => image(diskPath(file.file), file.sizeBytes);
-        await this.#on(() => checkStoredFile({ ...file, open }, options));
-        if (disk.backing === undefined) continue;
-        const backing = backingFile(source, disk.backing);
-        const openBacking = async () => image(backingPath(backing.file), backing.sizeBytes);
-        await this.#on(() => checkStoredFile({ ...backing, open: openBacking }, options));
-      }
-      return id;
-    } catch (error) {
-      await this.#catalogue.forget(guest, [id]).catch(() => {});
-      if (isError(error, 'SnapshotDamaged')) return undefined;
-      throw error;
-    }
-  }
-
-  /** @returns the id of restic's snapshot, maybe only the beginning of it */
-  async #store(source: SnapshotContent, options: ImageWorkOptions): Promise<string> {
-    const neededBytes = source.manifest.disks.reduce((sum, disk) => sum + disk.storedBytes, 0);
-    const staging = { name: this.name, path: this.#staging };
-    return await onStore(staging, neededBytes, () =>
-      withHandOver(this.#work, source, options, (handOver) =>
-        this.#on(() => this.#takeOver(source.manifest, handOver, options)),
-      ),
-    );
-  }
-
-  async #takeOver(manifest: Manifest, handOver: HandOver, options: ImageWorkOptions): Promise<string> {
-    const { snapshot, guest } = manifest;
-    const { id, isComplete } = await backUp(this.#restic, manifest, handOver, options);
-    try {
-      await handOver.requireUntouched();
-      const look: Look = isComplete
-        ? await lookAtEntry(this.#restic, { id, snapshot }, options.signal)
-        : { is: 'incomplete', missing: 'a file' };
-      if (look.is === 'whole' && look.manifest.checksum === manifest.checksum) {
-        await this.#refuseTwin(manifest, id);
-        await this.#catalogue.remember(look.tree, look.manifest);
-        return id;
-      }
-      const what = look.is === 'incomplete' ? `${look.missing} is missing` : 'its manifest reads differently';
-      throw this.#unusable(`what restic made of ${snapshot} is not what it was given: ${what}`);
-    } catch (error) {
-      // The first failure is the one that counts. What is incomplete is in no list, and the next one removes it.
-      await this.#catalogue.forget(guest, [id]).catch(() => {});
-      throw error;
-    }
+      throw new UmlsnapError('SnapshotExists', { store: this.name, snapshot });
   }
 
   #unusable(problem: string): UmlsnapError {
@@ -308,11 +232,7 @@ export class ResticStore implements Store {
   }
 
   async #on<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      throw await this.#restic.named(error);
-    }
+    return await this.#restic.naming(work);
   }
 }
 
