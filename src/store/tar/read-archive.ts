@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { extract, type Header } from 'tar-stream';
+import type { Header } from 'tar-stream';
 import { problemOf, UmlsnapError } from '../../errors.js';
 import type { ImagePiece } from '../../image/image-content.js';
 import { requireBelievable, requireNotTooLarge } from '../largest-snapshot.js';
@@ -9,6 +9,7 @@ import { type ArchiveFile, archiveFiles } from './archive-files.js';
 import { type ArchiveInput, BadCompression, openTarBytes } from './decompress.js';
 import { imagePieces } from './image-pieces.js';
 import { BadSparseMap, maxRegions } from './sparse-format.js';
+import { isParserError, type TarEntry, tarEntries } from './tar-entries.js';
 
 /**
  * An image that comes out of an archive. Before the next one comes it is read to its end, or passed over unread; to stop in the
@@ -104,11 +105,6 @@ export async function openArchive(
   }
 }
 
-interface TarEntry {
-  header: Header;
-  body: AsyncIterable<Buffer>;
-}
-
 const beyondManifest = 'there is more in it than its manifest speaks of';
 
 /** No archive of good will has more bytes than this, whatever it claims to be compressed from. */
@@ -131,58 +127,6 @@ class ByteBudget {
       if (this.#takenBytes > this.totalBytes) throw new BadCompression(beyondManifest);
       yield chunk;
     }
-  }
-}
-
-/** The entries of a tar as they come; one whose body was not read to its end is passed over. */
-async function* tarEntries(chunks: AsyncGenerator<Buffer>): AsyncGenerator<TarEntry> {
-  const parser = extract();
-  const failure = firstError(parser);
-  const feeding = feed(chunks, parser);
-  // Told when the entries are at their end, or of no interest any more.
-  feeding.catch(() => undefined);
-  try {
-    for await (const source of parser) {
-      yield { header: source.header, body: bodyOf(source as AsyncIterable<Buffer>, failure) };
-      source.resume();
-    }
-    await feeding;
-  } finally {
-    parser.destroy();
-    await feeding.catch(() => undefined);
-  }
-}
-
-/** Of a stream that breaks in the middle of an entry, the entry says only that it is gone: the parser knows why. */
-async function* bodyOf(source: AsyncIterable<Buffer>, failure: Promise<unknown>): AsyncGenerator<Buffer> {
-  try {
-    yield* source;
-  } catch (error) {
-    throw (await failure) ?? error;
-  }
-}
-
-/** What the parser ended with; undefined when it came to no harm. */
-function firstError(parser: ReturnType<typeof extract>): Promise<unknown> {
-  return new Promise((resolve) => {
-    parser.once('error', resolve);
-    parser.once('close', () => resolve(undefined));
-  });
-}
-
-/** Whatever speaks against the bytes becomes the parser's error, and so that of whoever reads from it. */
-async function feed(chunks: AsyncGenerator<Buffer>, parser: ReturnType<typeof extract>): Promise<void> {
-  const gone = new Promise<void>((resolve) => parser.once('close', () => resolve()));
-  try {
-    for await (const chunk of chunks) {
-      if (parser.destroying) return;
-      if (parser.write(chunk)) continue;
-      await Promise.race([new Promise<void>((resolve) => parser.once('drain', () => resolve())), gone]);
-    }
-    parser.end(undefined);
-  } catch (error) {
-    parser.destroy(error instanceof Error ? error : new Error(String(error)));
-    throw error;
   }
 }
 
@@ -296,14 +240,6 @@ function asDamage(snapshot: string, error: unknown): unknown {
     return damaged(snapshot, `its compression is damaged: ${error.message}`, error);
   if (error instanceof BadSparseMap) return damaged(snapshot, error.message, error);
   return isParserError(error) ? damaged(snapshot, `it is no sound tar: ${problemOf(error)}`, error) : error;
-}
-
-/** tar-stream's errors have no class and no code. Source: its extract.js and headers.js. */
-function isParserError(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    /^(Invalid tar header|Invalid header|Header exceeds max size|Unexpected end of data)/.test(error.message)
-  );
 }
 
 function damaged(snapshot: string, problem: string, cause?: unknown): UmlsnapError<'SnapshotDamaged'> {
