@@ -27,9 +27,10 @@ export function isClean(state: DirtyState): boolean {
 
 /**
  * What a stop in this state proves of the counters. That the guest was frozen besides is known only after its thaw, and so it counts
- * for nothing here: a freeze that was let go before the stop leaves a guest that writes. Counters at 0 alone MUST NOT count as `synced`: between the write of a file's data and the commit of its size to the journal they are 0 as
- * well (in 4 of 10 syncs of a guest that appends to a file all the time), and a power cut, or a copy, then loses the data. So
- * the disks have to have been still since a sync, and nothing may have been written since the look that said so.
+ * for nothing here: a freeze that was let go before the stop leaves a guest that writes. Counters at 0 alone MUST NOT count as `synced`:
+ * between the write of a file's data and the commit of its size to the journal they are 0 as well (in 4 of 10 syncs of a guest that
+ * appends to a file all the time), and a power cut, or a copy, then loses the data. So the disks have to have been still since a sync,
+ * and nothing may have been written since the look that said so.
  */
 export function consistencyOf(state: DirtyState, readiness: Readiness): 'synced' | 'crash' {
   const isWritten = readiness.type === 'clean' && readiness.completedWrites === state.completedWrites;

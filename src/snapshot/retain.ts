@@ -53,9 +53,9 @@ export interface Retained {
 }
 
 /**
- * Removes a guest's expired snapshots, of our own: what is another's, or nobody's, is neither counted nor removed. MUST run only after a snapshot that succeeded, or by hand. Each is taken out of the
- * store durably before the history says that it is gone, and deleted after that. What can't be removed now stays, with a
- * warning: a snapshot too many harms nobody.
+ * Removes a guest's expired snapshots, of our own: what is another's, or nobody's, is neither counted nor removed. MUST run only after
+ * a snapshot that succeeded, or by hand. Each is taken out of the store durably before the history says that it is gone, and deleted
+ * after that. What can't be removed now stays, with a warning: a snapshot too many harms nobody.
  */
 export async function retain(
   config: GuestConfig,
