@@ -1,17 +1,19 @@
-import { isOfHalted } from '../src/alerts/decide-alerts.js';
 import type { Config, GuestConfig } from '../src/config/config.js';
 import { reachableStores, storesToFill } from '../src/config/guest-named.js';
 import { checkBackups } from '../src/doctor/check-backups.js';
 import { checkCopies, type KnownCopy } from '../src/doctor/check-copies.js';
 import { checkLevel } from '../src/doctor/check-level.js';
 import type { Finding } from '../src/doctor/finding.js';
+import { isExcused } from '../src/history/halted.js';
 import { backupsThatTell, levelsReached } from '../src/history/levels.js';
-import type { StoreGap } from '../src/history/overview-queries.js';
+import type { RecentJob, StoreGap } from '../src/history/overview-queries.js';
 import type { JobRecord, SnapshotRecord, VerificationRecord } from '../src/history/records.js';
+import { promisedRun } from '../src/schedule/promised-run.js';
 import { Findings, type FindingsLedger } from '../src/store/soundness.js';
 
 export interface ResultsHistory extends FindingsLedger {
   jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;
+  recentBackups(guests: readonly string[], perGuest: number): Promise<RecentJob[]>;
   snapshots(filter: { guest?: string; own?: true }): Promise<SnapshotRecord[]>;
   verifications(filter: { guest: string }): Promise<VerificationRecord[]>;
   storeGaps(pairs: readonly { guest: string; store: string }[]): Promise<StoreGap[]>;
@@ -33,13 +35,14 @@ export async function judgeResults(
   const jobs = (await history?.jobs({ guest, kind: 'backup', limit: backupsThatTell })) ?? [];
   const copies = history === null ? [] : await copiesOf(config, reachableStores({ stores }), history);
   const [lastSound = null] = copies.filter(({ soundness }) => soundness.type === 'sound');
-  const [newest] = jobs.filter(({ status }) => status !== 'running');
+  const recent = (await history?.recentBackups([guest], backupsThatTell)) ?? [];
+  const promise = schedule === undefined ? null : promisedRun({ schedule, timezone, jitterMs }, now);
   const record = {
     ...{ guest, schedule, timezone, jitterMs, lastSound },
     ended: jobs.filter(({ status }) => ['success', 'warning', 'failed'].includes(status)),
     hasCopies: copies.length > 0,
     isRunning: jobs.some(({ status }) => status === 'running'),
-    isHalted: newest !== undefined && isOfHalted(newest),
+    isHalted: isExcused(recent, lastSound?.takenAt ?? null, promise?.slot ?? null),
   };
   const gaps = (await history?.storeGaps(storesToFill(config))) ?? [];
   const verifiedWithinMs = verify.schedule === null ? null : verify.withinMs;

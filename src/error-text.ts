@@ -321,9 +321,11 @@ export function explainError(error: unknown): string {
   return explain(known.code, known.facts);
 }
 
-/** Why something failed, for the text of another failure. */
+/** Why something failed, for the text of another failure: what happened alone, for the advice is the other's to give. */
 export function reasonOf(error: unknown): string {
-  return error instanceof UmlsnapError ? explainError(error) : problemOf(error);
+  if (!(error instanceof UmlsnapError)) return problemOf(error);
+  const text = explainError(error);
+  return /^.*?(?=[.!?] [A-Z`])/s.exec(text)?.[0] ?? text;
 }
 
 function explain<C extends ErrorCode>(code: C, facts: FactsByCode[C]): string {

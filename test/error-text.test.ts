@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { explainError } from '../src/error-text.js';
+import { explainError, reasonOf } from '../src/error-text.js';
 import { type ErrorCode, type FactsByCode, type GuestState, UmlsnapError } from '../src/errors.js';
 
 const ofDisk = { guest: 'debian', device: 'ubd0' };
@@ -212,4 +212,12 @@ describe.each(codes)('the message of %s', (code) => {
       expect(command.test(text) || imperative.test(text), text).toBe(!nothingToDo.includes(code));
     }
   });
+});
+
+test('the reason of another failure is what happened, without advice that is wrong there: not to boot a guest that may be paused', () => {
+  const dead = new UmlsnapError('GuestSocketDead', { socketPath: '/run/m', command: 'go' });
+  expect(explainError(dead)).toMatch(/Boot it/);
+  expect(reasonOf(dead)).toBe(
+    'Nobody listens at /run/m any more (asked for `go`): the guest behind it is gone',
+  );
 });

@@ -3,7 +3,7 @@ import { answerDemand, keeping } from '../../jobs/answer-demand.js';
 import { backupInTurn } from '../../jobs/backup-in-turn.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { drillSample } from '../../jobs/drill-sample.js';
-import { isHalted } from '../../jobs/halted-guest.js';
+import { isHaltedWhenDue } from '../../jobs/halted-guest.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
 import { verify } from '../../jobs/verify.js';
@@ -76,7 +76,7 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     let hasBegun = false;
     try {
-      if (await isHalted(guestConfig, config.state, history))
+      if (await isHaltedWhenDue(guestConfig, config.state, history))
         throw new UmlsnapError('GuestHalted', { guest });
       const stores = storesOf(config, guestConfig);
       const summary = await this.#post(silent, async (work) => {

@@ -1,4 +1,5 @@
 import type { GuestConfig } from '../config/config.js';
+import { isExcused } from '../history/halted.js';
 import type { RecentJob } from '../history/overview-queries.js';
 import type { SnapshotRecord } from '../history/records.js';
 import { type NextRun, nextRunOf } from '../schedule/next-run.js';
@@ -45,7 +46,7 @@ export interface GuestOverview extends GuestRecords {
   nextRun: NextRun | null;
   /** null: there was no promise. */
   promise: PromisedRun | null;
-  /** When it was last due: then it has no snapshot of that time, and is not late. */
+  /** When it was last due, with a sound snapshot of its last backup: it is not late. */
   isHalted: boolean;
   isLate: boolean;
   /** Worst first. */
@@ -65,9 +66,7 @@ export function overviewOf(
   const { schedule, timezone, jitterMs } = config;
   const promise = schedule === undefined ? null : promisedRun({ schedule, timezone, jitterMs }, now);
   const { newest, recent } = records;
-  const isHalted =
-    recent.findLast(({ status, isHalted }) => isHalted || (status !== 'running' && status !== 'skipped'))
-      ?.isHalted === true;
+  const isHalted = isExcused(recent, newest?.takenAt ?? null, promise?.slot ?? null);
   const isOld = newest !== null && promise !== null && Date.parse(newest.takenAt) < promise.slot.getTime();
   const about = { config, ...records, seen, promise, isHalted, isLate: isOld && !isHalted };
   const findings = [

@@ -18,7 +18,7 @@ export interface BackupRecord {
   ended: readonly { status: string; finishedAt: string | null; error: { message: string } | null }[];
   /** One is at work now. */
   isRunning: boolean;
-  /** The last one was left out, for the guest was halted: it writes nothing. */
+  /** It was left out when it was last due, for the guest was halted, and what its last backup made is sound. */
   isHalted: boolean;
 }
 
@@ -58,7 +58,11 @@ export function checkBackups(record: BackupRecord, now: Date): Finding {
   }
   const ageMs = Math.max(0, now.getTime() - Date.parse(lastSound.takenAt));
   const newest = `Its last sound snapshot is ${lastSound.snapshot} in store ${lastSound.store}, ${formatDuration(ageMs)} old`;
-  if (isHalted) return fine(about, `${newest}; it is halted, and writes nothing.`, { ...facts, ageMs });
+  if (isHalted)
+    return fine(about, `${newest}, of its last backup; it was halted when it was due since.`, {
+      ...facts,
+      ageMs,
+    });
   const due = missedSince(record, new Date(lastSound.takenAt), now);
   const missed = Math.max(0, due - (isRunning ? 1 : 0));
   if (missed === 0 && why === '') return fine(about, `${newest}.`, { ...facts, ageMs, missed });

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import type { GuestConfig } from '../config/config.js';
 import { asUmlsnapError, explainError } from '../error-text.js';
 import { errnoOf, isError, UmlsnapError } from '../errors.js';
@@ -37,10 +37,15 @@ export async function conditionOf(config: GuestConfig): Promise<GuestCondition> 
   return { state: 'unreachable', kernel: null, pid, problem };
 }
 
-/** Whether nobody listens at its console, and no process has its disks open. What can't be looked at is told by its backup. */
-export async function isDown(config: GuestConfig): Promise<boolean> {
+/**
+ * Whether a guest of the config is halted: the place of its console is empty, its disks are there, and no process has them open. A
+ * panic, a kill or the end of the host leaves a dead socket there, a halt does not (uml-facts §6). What can't be looked at is no halt.
+ */
+export async function isHalted(config: GuestConfig): Promise<boolean> {
   try {
-    return (await conditionOf(config)).state === 'notRunning';
+    const { problem } = await sightingOf(config);
+    if (problem?.code !== 'NoMconsoleSocket') return false;
+    return (await holderOfDisks(config)) === null && (await areThere(config));
   } catch (error) {
     if (error instanceof UmlsnapError) return false;
     throw error;
@@ -68,4 +73,14 @@ async function holderOfDisks({ disks }: GuestConfig): Promise<number | null> {
     }
   }
   return (await findGuestProcesses(files))?.main.pid ?? null;
+}
+
+async function areThere({ disks }: GuestConfig): Promise<boolean> {
+  try {
+    const found = await Promise.all(disks.map(({ path }) => lstat(path)));
+    return found.every((one) => one.isFile());
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return false;
+  }
 }

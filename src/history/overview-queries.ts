@@ -20,7 +20,7 @@ export interface RecentJob {
   isHalted: boolean;
 }
 
-/** The newest backups of each guest, oldest first. */
+/** The newest backups of each guest, oldest first; if none of them was let run to its end, then before them the last that was. */
 export async function selectRecentBackups(
   db: Kysely<Tables>,
   guests: readonly string[],
@@ -29,13 +29,16 @@ export async function selectRecentBackups(
   if (guests.length === 0) return [];
   const oldest = sql`(select k.started_at from jobs k where k.guest = g.guest and k.kind = 'backup'
     order by k.started_at desc limit 1 offset ${sql.lit(perGuest - 1)})`;
+  // The index has its status: a guest that was halted for years is walked through there.
+  const lastEnded = sql`(select k.started_at from jobs k where k.guest = g.guest and k.kind = 'backup'
+    and k.status not in ('running', 'skipped') order by k.started_at desc limit 1)`;
   const isHalted = sql`case when j.status = 'skipped' and json_extract(j.error, '$.code') = 'GuestHalted' then 1 else 0 end`;
   // One row for each guest: nine thousand rows take their time to come out of a database.
   const { rows } = await sql<{ guest: string; jobs: string }>`
     with ${guestList(guests)}
     select j.guest,
       string_agg(j.status || ' ' || j.started_at || ' ' || j.job || ' ' || ${isHalted}, ',' order by j.started_at, j.job) as jobs
-    from g join jobs j on j.guest = g.guest and j.kind = 'backup' and j.started_at >= coalesce(${oldest}, '')
+    from g join jobs j on j.guest = g.guest and j.kind = 'backup' and (j.started_at >= coalesce(${oldest}, '') or j.started_at = ${lastEnded})
     group by j.guest`.execute(db);
   return rows.flatMap(({ guest, jobs }) =>
     jobs.split(',').map((one): RecentJob => {

@@ -1,4 +1,4 @@
-import { explainError } from '../error-text.js';
+import { reasonOf } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
 import type { PauseIntent } from '../history/records.js';
 import { ownIdentity } from '../process-identity.js';
@@ -171,7 +171,7 @@ function isKnownToBeOver<T>(outcome: Outcome<T>): boolean {
 function whatToTell<T>(request: PauseRequest, outcome: Outcome<T> & { error: unknown }): unknown {
   const { error } = outcome;
   if (isKnownToBeOver(outcome) || isError(error, 'GuestMayBePaused')) return error;
-  const facts = { guest: request.guarded.guest, guardianPid: null, problem: explainError(error) };
+  const facts = { guest: request.guarded.guest, guardianPid: null, problem: reasonOf(error) };
   return new UmlsnapError('GuestMayBePaused', facts, error);
 }
 

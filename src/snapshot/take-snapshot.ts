@@ -1,7 +1,7 @@
 import { withAgent } from '../guest/agent/with-agent.js';
 import { type EventLedger, EventRecorder } from '../guest/event-recorder.js';
 import { withGuest } from '../guest/guest.js';
-import { isDown } from '../guest/guest-condition.js';
+import { isHalted } from '../guest/guest-condition.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import { copyDisks } from './copy-disks.js';
 import { Freezing } from './freezing.js';
@@ -51,7 +51,7 @@ export async function takeSnapshot(order: SnapshotOrder, ports: SnapshotPorts): 
             for (const note of definition.notes) log.info(`of how the guest is run, ${note}`);
             const watched = {
               ...{ guest: config.name, processes, source, signal },
-              ...{ phase: () => journal.phase, isDown: () => isDown(config) },
+              ...{ phase: () => journal.phase, isHalted: () => isHalted(config) },
             };
             // Not until the end: what is captured is good, whatever becomes of its guest.
             const copied = await whileGuestLives(watched, (signal) =>

@@ -8,8 +8,8 @@ import type { Phase } from './phase-journal.js';
 export interface Watched {
   guest: string;
   processes: Pick<GuestProcesses, 'main' | 'holders'>;
-  /** Whether nobody listens at its console, and no process has its disks open. */
-  isDown(): Promise<boolean>;
+  /** Whether it has been halted, as far as can be seen. */
+  isHalted(): Promise<boolean>;
   /** null: nobody hears what the guest says by itself. */
   source: NotificationSource | null;
   phase(): Phase;
@@ -20,8 +20,10 @@ export interface Watched {
 const phasesBeforeStop: readonly Phase[] = ['precopy', 'sync', 'freeze'];
 /** A copy may take hours. */
 const watchMs = 1000;
-/** Helpers end some moments after their guest. */
-const haltPatienceMs = 2000;
+/** Helpers end some moments after their guest, also on a busy host. */
+const helpersEndWithinMs = 5000;
+/** Whoever runs a guest as a service has it back by then. */
+const restartedWithinMs = 2000;
 
 /**
  * Runs `use` with a signal that is aborted as soon as the guest says that it panics, or that it boots, or its process has ended
@@ -62,14 +64,15 @@ export async function whileGuestLives<T>(
   }
 }
 
-/** Whoever halts a guest does that on purpose; one that has left something, or is there again, has come to grief. */
-async function howItEnded({ guest, processes, isDown }: Watched, phase: Phase): Promise<UmlsnapError> {
-  const deadlineMs = performance.now() + haltPatienceMs;
-  for (;;) {
-    if (await isDown()) return new UmlsnapError('GuestHalted', { guest, phase });
-    if (performance.now() >= deadlineMs) break;
-    await sleep(100);
+/** Whoever halts a guest does that on purpose; one that has left something, or is there again at once, has come to grief. */
+async function howItEnded({ guest, processes, isHalted }: Watched, phase: Phase): Promise<UmlsnapError> {
+  const leftovers = () => processes.holders.filter(isAlive);
+  const deadlineMs = performance.now() + helpersEndWithinMs;
+  while (leftovers().length > 0 && performance.now() < deadlineMs) await sleep(100);
+  const leftoverPids = leftovers().map(({ pid }) => pid);
+  if (leftoverPids.length === 0) {
+    await sleep(restartedWithinMs);
+    if (await isHalted()) return new UmlsnapError('GuestHalted', { guest, phase });
   }
-  const leftoverPids = processes.holders.filter(isAlive).map(({ pid }) => pid);
   return new UmlsnapError('GuestGone', { guest, phase, leftoverPids });
 }

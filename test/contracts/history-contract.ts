@@ -272,7 +272,7 @@ export function historyContract(open: () => Promise<History>): void {
   };
 
   describe('the newest of each guest', () => {
-    it('are the newest backups, oldest first, whatever else a guest has and however few', async () => {
+    it('are the newest backups, oldest first, whatever else a guest has and however few, and the last that was not left out', async () => {
       for (let minute = 0; minute < 5; minute++) await run(`a${minute}`, 'a', minute);
       await run('a9', 'a', 9, { kind: 'verify' });
       await run('b1', 'b', 1, {}, { status: 'failed' });
@@ -281,6 +281,12 @@ export function historyContract(open: () => Promise<History>): void {
       const kept = ['a2 success', 'a3 success', 'a4 success', 'b1 failed', 'b2 running'];
       expect(found.map(({ job, status }) => `${job} ${status}`)).toEqual(kept);
       expect(await history.recentBackups([], 3)).toEqual([]);
+
+      const error = { phase: 'preflight', code: 'GuestHalted', message: 'Guest b is halted.' };
+      for (const minute of [3, 4]) await run(`b${minute}`, 'b', minute, {}, { status: 'skipped', error });
+      const halted = await history.recentBackups(['b'], 2);
+      const told = ['b1 failed false', 'b3 skipped true', 'b4 skipped true'];
+      expect(halted.map(({ job, status, isHalted }) => `${job} ${status} ${isHalted}`)).toEqual(told);
     });
 
     it('are the sound snapshots that are there, in each store that has a sound copy', async () => {

@@ -49,16 +49,26 @@ describe('a guest', () => {
     expect(findingsOf({ newest }, 'running', { schedule: undefined })).toEqual([]);
   });
 
-  test('is not late while it is halted, whoever is at work on it meanwhile, and late when it has failed since', () => {
-    const newest = snapshot('debian@20261124T031502Z', { takenAt: '2026-11-24T03:15:02.000Z' });
-    const at = (time: string) => `2026-11-25T${time}:00.000Z`;
-    const halted = job('skipped', at('03:15'), true);
-    const since = [job('skipped', at('04:15')), job('running', at('11:59'))];
-    expect(findingsOf({ newest, recent: [halted, ...since] })).toEqual([]);
-    const recent = [halted, job('failed', at('11:00')), ...since];
-    expect(findingsOf({ newest, recent })).toEqual([
-      'bad: last backup failed, 60 min ago',
-      'bad: late by 9 h',
+  test('is not late for a slot that it was halted in, if its last backup before that is sound', () => {
+    const at = (instant: string) => `2026-11-${instant}:00.000Z`;
+    const newest = snapshot('debian@20261124T031502Z', { takenAt: at('24T03:15') });
+    const [good, bad] = [job('success', at('24T03:15')), job('failed', at('24T09:00'))];
+    const halted = job('skipped', at('25T03:15'), true);
+    const since = [job('skipped', at('25T04:15')), job('running', at('25T11:59'))];
+    expect(findingsOf({ newest, recent: [good, halted, ...since] })).toEqual([]);
+    expect(findingsOf({ newest, recent: [halted] })).toEqual([]);
+    const late = 'bad: late by 9 h';
+    expect(findingsOf({ newest, recent: [good, bad, halted] })).toEqual([
+      'bad: last backup failed, 27 h ago',
+      late,
+    ]);
+    expect(findingsOf({ newest, recent: [good, job('success', at('24T09:00')), halted] })).toEqual([late]);
+    expect(findingsOf({ newest, recent: [good, halted, job('failed', at('25T11:00')), ...since] })).toEqual([
+      ...['bad: last backup failed, 60 min ago', late],
+    ]);
+    // It was booted since, and its backup of that slot hangs, or was skipped for another reason.
+    expect(findingsOf({ newest, recent: [good, job('skipped', at('24T12:00'), true), ...since] })).toEqual([
+      late,
     ]);
   });
 

@@ -114,7 +114,7 @@ const readCalls = (pid: number) =>
 const isPaused = (pid: number) =>
   readFileSync(`/proc/${pid}/wchan`, 'utf8').includes('wait_for_more_packets');
 
-test('a guest that reboots in the middle of the job is another guest: nothing of it counts (fault 6)', () =>
+test('a guest that reboots in the middle of the job is another guest: nothing of it counts (fault 6); one that is killed then is not called halted', () =>
   withScene(
     {
       ...{ on: 'xfs', guest: { writer: 'lines', unlockedDisks: true, fillMiB: 16 } },
@@ -138,6 +138,14 @@ test('a guest that reboots in the middle of the job is another guest: nothing of
         (await guest.sh('cat /tmp/ticks && echo up', 2000).catch(() => '')).endsWith('up');
       await waitFor('its shell', isUp);
       await expectRuns(guest);
+      await expectNothingLeft(scene);
+
+      const next = scene.startSnapshot();
+      await next.waitForOutput(/"doneBytes":[1-9]/);
+      await killMain(scene);
+      // Without what it may leave, which has its disks open.
+      for (const pid of guest.processes()) process.kill(pid, 'SIGKILL');
+      expectFailed(resultOf(await next.exited), 'GuestGone');
       await expectNothingLeft(scene);
     },
   ));

@@ -13,7 +13,7 @@ function watchedGuest() {
   const signal = new AbortController().signal;
   const self = ownIdentity();
   const watched: Watched = {
-    ...{ guest: 'debian', processes: { main: self, holders: [self] }, isDown: async () => false },
+    ...{ guest: 'debian', processes: { main: self, holders: [self] }, isHalted: async () => false },
     ...{ source: { subscribe }, phase: () => 'precopy', signal },
   };
   const say = (notification: Notification) => {

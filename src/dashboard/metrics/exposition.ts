@@ -30,7 +30,7 @@ const perGuest: {
   },
   {
     name: 'umlsnap_halted',
-    help: '1 while the guest was halted when it was last due. Then it is not late.',
+    help: '1 if the guest was halted when it was last due, and its last backup before is sound. Then it is not late.',
     measure: ({ isHalted }) => (isHalted ? 1 : 0),
   },
   {

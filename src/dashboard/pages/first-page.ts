@@ -69,7 +69,7 @@ function guestRow(about: GuestOverview, progress: JobProgress | undefined, now: 
   const worst = findings.find(({ isState }) => !isState);
   const finding = worst && html` <small class="${worst.level}">${worst.text}</small>`;
   return html`<tr id="g-${guest}"><th scope="row"><a href="/guests/${guest}">${guest}</a>${finding}${stateCell(about, progress)}${snapshotCell(about, now)}<td>${about.newest?.consistency ?? '–'}${pauseCell(about)}<td>${sparkline(
-    recent.map(({ status }) => status),
+    recent.slice(-recentJobs).map(({ status }) => status),
     recentJobs,
   )}<td>${nextRun ? (nextRun.isOverdue ? 'due now' : soonText(nextRun.at.toISOString(), now)) : 'by hand'}
 `;
