@@ -210,7 +210,7 @@ const texts: Texts = {
   CaptureDamaged: (f) =>
     `The captured copy of disk ${f.device} of guest ${f.guest} is not as it was captured: ${closed(f.problem)} It was thrown away. The guest does not stand still for it. Look whether the store's disk is sound and who else writes there, and try again.`,
   ConsistencyTooWeak: (f) =>
-    `Guest ${f.guest} ${writingText(f.dirtyKib, f.written)}${f.tries === 1 ? '' : `, the last of ${f.tries} times`}: that is \`${f.reached}\`, and \`${f.required}\` is required. The guest runs, no snapshot was kept. ${agentCure} Or require less: without \`require\` the best that can be reached is taken.`,
+    `Guest ${f.guest} ${writingText(f.dirtyKib, f.written)}${f.tries === 1 ? '' : `, the last of ${f.tries} times`}: that is \`${f.reached}\`, and \`${f.required}\` is required. The guest runs, no snapshot was kept. ${f.hasAgent ? 'Its agent could not keep it frozen: look with `umlsnap doctor`.' : agentCure} Or require less: without \`require\` the best that can be reached is taken.`,
   SnapshotExists: (f) => `Store ${f.store} has a snapshot ${f.snapshot} already; it was left as it is.`,
   SnapshotChanged: (f) =>
     `Snapshot ${f.snapshot} in store ${f.store} is not what it was a moment ago: somebody adopted it, or another one has its name. It was left as it is. Look with \`umlsnap list\`, and try again.`,

@@ -152,6 +152,8 @@ export interface FactsByCode {
     /** Devices that were written from its sync to the stop. */
     written: string[];
     tries: number;
+    /** It had one when the job began. */
+    hasAgent: boolean;
   };
   SnapshotExists: { store: string; snapshot: string };
   SnapshotChanged: { store: string; snapshot: string };

@@ -74,6 +74,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
   CaptureDamaged: [{ ...ofDisk, problem: 'it was replaced' }],
   ConsistencyTooWeak: [[], ['ubd0', 'ubd1']].map((written) => ({
     ...{ guest: 'debian', required: 'synced', reached: 'crash', dirtyKib: 4, written, tries: 3 },
+    hasAgent: written.length > 0,
   })),
   SnapshotExists: [{ store: 'local', snapshot: 'debian@latest' }],
   SnapshotChanged: [{ store: 'local', snapshot: 'debian@latest' }],

@@ -11,7 +11,7 @@ export interface SyncableGuest {
 }
 
 export interface Settled {
-  /** Nothing was dirty at the last look. */
+  /** Its disks had been still for some looks, and nothing was dirty at the last of them. */
   settled: boolean;
   dirty: DirtyState;
 }
@@ -31,8 +31,8 @@ export async function syncGuest(
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
     await requestSync(guest);
-    const dirty = await waitUntilStill(guest, deadlineMs, signal);
-    const settled = isClean(dirty);
+    const { isStill, dirty } = await waitUntilStill(guest, deadlineMs, signal);
+    const settled = isStill && isClean(dirty);
     if (settled || performance.now() >= deadlineMs) return { settled, dirty };
   }
 }
@@ -64,16 +64,17 @@ async function waitUntilStill(
   guest: SyncableGuest,
   deadlineMs: number,
   signal: AbortSignal,
-): Promise<DirtyState> {
+): Promise<{ isStill: boolean; dirty: DirtyState }> {
   const roundEndsMs = Math.min(deadlineMs, performance.now() + roundMs);
   let stillLooks = 0;
   let before = await guest.dirtyState();
   for (;;) {
     await sleep(pollMs, undefined, { signal });
     const dirty = await guest.dirtyState();
-    const isStill = dirty.inFlight === 0 && dirty.completedWrites === before.completedWrites;
-    stillLooks = isStill ? stillLooks + 1 : 0;
-    if (stillLooks >= stillLooksNeeded || performance.now() >= roundEndsMs) return dirty;
+    const isQuiet = dirty.inFlight === 0 && dirty.completedWrites === before.completedWrites;
+    stillLooks = isQuiet ? stillLooks + 1 : 0;
+    const isStill = stillLooks >= stillLooksNeeded;
+    if (isStill || performance.now() >= roundEndsMs) return { isStill, dirty };
     before = dirty;
   }
 }

@@ -68,6 +68,8 @@ interface Hunt {
   /** On the monotonic clock: from then on the guest is taken as it is. */
   untilMs: number;
   isLastTry: boolean;
+  /** A freeze has held, and the disks were written all the same, as by a guest's swap: from then on the freeze alone is the proof. */
+  goesByFreeze: boolean;
 }
 
 /**
@@ -78,6 +80,7 @@ interface Hunt {
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   const { config, guest, view, disks, freezing, journal, signal } = armed;
+  const hasAgent = freezing.agent !== null;
   await journal.enter('sync');
   await freezing.askAgain(signal);
   // The bulk now, with nothing of ours waiting for it.
@@ -87,7 +90,7 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
   await waitUntilDrained(view, performance.now() + 50, signal);
   view.stopSign();
   const untilMs = performance.now() + huntLimitMs(config);
-  const hunt: Hunt = { synced, tries: 1, untilMs, isLastTry: false };
+  const hunt: Hunt = { synced, tries: 1, untilMs, isLastTry: false, goesByFreeze: false };
   let hasLostTracking = false;
   for (let pauses = 1; ; pauses++) {
     hunt.isLastTry = hunt.tries >= config.syncTries;
@@ -105,8 +108,11 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
     const { value, pausedMs, consistency } = outcome;
     const { tries } = hunt;
     await journal.finish('done');
-    if (value.captured) return { ...value, consistency, pausedMs, tries };
-    if (hunt.isLastTry) throw tooWeak(config, value, tries);
+    // What went by a freeze that has not held is what it would have been without.
+    const isTooWeak = consistency === 'crash' && config.require !== 'crash';
+    if (value.captured && !isTooWeak) return { ...value, consistency, pausedMs, tries };
+    if (value.captured || hunt.isLastTry) throw tooWeak(config, value, { tries, hasAgent });
+    hunt.goesByFreeze = consistency === 'frozen';
     hunt.tries += 1;
   }
 }
@@ -114,10 +120,10 @@ export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
 function tooWeak(
   { name, require }: GuestConfig,
   { consistency, dirty, written }: PausedResult,
-  tries: number,
+  more: { tries: number; hasAgent: boolean },
 ) {
   const facts = { required: require, reached: consistency, dirtyKib: dirty.dirtyKib, written };
-  return new UmlsnapError('ConsistencyTooWeak', { guest: name, ...facts, tries });
+  return new UmlsnapError('ConsistencyTooWeak', { guest: name, ...facts, ...more });
 }
 
 async function tryOnce(
@@ -131,6 +137,7 @@ async function tryOnce(
   if (pauseNumber > 1) await journal.enter('sync');
   journal.note({ try: pauseNumber });
   let readiness: Readiness = { type: 'busy' };
+  let isFrozen = false;
   try {
     const result = await withPausedGuest(
       {
@@ -145,7 +152,8 @@ async function tryOnce(
         readyLimitMs: readyLimitMs(config),
         getReady: async () => {
           await guest.checkSocket();
-          readiness = await getReady(armed, hunt, freeze);
+          isFrozen = freeze !== null && (await beginFreeze(armed, freeze));
+          readiness = isFrozen ? await catchUpWithFrozen(armed) : await getReady(armed, hunt);
           journal.enterPaused('stop');
         },
         released: async (pausedMs) => {
@@ -158,8 +166,9 @@ async function tryOnce(
       },
       (paused) =>
         captureWhilePaused(paused, {
-          ...{ guest, processes, view, capture, journal, isSmp, readiness, synced: hunt.synced },
+          ...{ guest, processes, view, capture, journal, isSmp, readiness, isFrozen, synced: hunt.synced },
           acceptsDirty: hunt.isLastTry && config.require === 'crash',
+          goesByFreeze: hunt.isLastTry || hunt.goesByFreeze,
         }),
     );
     await proveAlive(guest);
@@ -169,20 +178,22 @@ async function tryOnce(
   }
 }
 
-/** The freeze MUST come last: nothing that a guest at work could be caught up with is left to it. */
-async function getReady(armed: ArmedJob, hunt: Hunt, freeze: Freeze | null): Promise<Readiness> {
+/** It MUST come last: nothing that a guest at work could be caught up with is left to it. @returns whether the guest is frozen */
+async function beginFreeze(armed: ArmedJob, freeze: Freeze): Promise<boolean> {
   const { freezing, journal } = armed;
-  if (freeze) {
-    // A freeze makes clean whatever it finds: no moment has to be looked for.
-    journal.note((await getReadyToStop(armed, performance.now())).figures);
-    // Nothing is written from here on: a history that is locked would make what was done above old.
-    journal.enterPaused('freeze');
-    if (await freezing.begin(freeze, journal)) return await catchUpWithFrozen(armed);
-    // It runs on, and its hooks may have made it write.
-    journal.enterPaused('sync');
-  }
+  // A freeze makes clean whatever it finds: no moment has to be looked for.
+  journal.note((await getReadyToStop(armed, performance.now())).figures);
+  // Nothing is written from here on: a history that is locked would make what was done above old.
+  journal.enterPaused('freeze');
+  if (await freezing.begin(freeze, journal)) return true;
+  // It runs on, and its hooks may have made it write.
+  journal.enterPaused('sync');
+  return false;
+}
+
+async function getReady(armed: ArmedJob, hunt: Hunt): Promise<Readiness> {
   const { readiness, figures } = await getReadyToStop(armed, hunt.untilMs);
-  journal.note(figures);
+  armed.journal.note(figures);
   if (readiness.type === 'busy') hunt.isLastTry = true;
   return readiness;
 }

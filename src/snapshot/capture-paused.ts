@@ -1,6 +1,12 @@
 import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
 import { UmlsnapError } from '../errors.js';
-import { consistencyOf, type DirtyState, type Readiness, writtenDisks } from '../guest/dirty-state.js';
+import {
+  consistencyOf,
+  type DirtyState,
+  isClean,
+  type Readiness,
+  writtenDisks,
+} from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
 import type { HostView } from '../guest/host-view.js';
@@ -19,10 +25,13 @@ export interface PausedWork {
   /** More than one CPU: its other ones run on, and so a capture is at best what a power cut would leave. */
   isSmp: boolean;
   readiness: Readiness;
+  isFrozen: boolean;
   /** After its first sync: what writes since then keeps it from being clean. */
   synced: DirtyState;
   /** Captures even what is not `synced`. */
   acceptsDirty: boolean;
+  /** Captures what is `frozen` if the freeze turns out to have held. */
+  goesByFreeze: boolean;
 }
 
 export type PausedResult =
@@ -33,6 +42,8 @@ export type PausedResult =
 interface Looked {
   dirty: DirtyState;
   consistency: Reached;
+  /** It is `frozen`, if the freeze turns out to have held: something else than its filesystems may have written, as its swap does. */
+  isCleanFrozen: boolean;
   /** Devices that were written from the first sync to the stop. */
   written: string[];
 }
@@ -59,7 +70,7 @@ export async function captureWhilePaused(paused: Paused, work: PausedWork): Prom
   if (!work.acceptsDirty) {
     const look = await looking;
     journal.note(figuresOf(look));
-    if (look.consistency === 'crash') {
+    if (look.consistency === 'crash' && !(work.goesByFreeze && look.isCleanFrozen)) {
       journal.enterPaused('go');
       return { captured: false, ...look };
     }
@@ -100,7 +111,7 @@ async function requireDrained({ guest, view }: PausedWork, { deadlineMs, signal 
  * good part of a millisecond.
  */
 async function syncAndLook(
-  { guest, isSmp, readiness, synced }: PausedWork,
+  { guest, isSmp, readiness, isFrozen, synced }: PausedWork,
   { deadlineMs, signal }: Paused,
 ): Promise<Looked> {
   const timeoutMs = Math.min(answerLimitMs, Math.max(1, deadlineMs - performance.now()));
@@ -108,7 +119,8 @@ async function syncAndLook(
   const [, dirty] = await Promise.all([guest.emergencySync(options), guest.dirtyState(options)]);
   const devices = guest.config.disks.map(({ device }) => device);
   const written = writtenDisks(devices, synced, dirty);
-  return { dirty, consistency: isSmp ? 'crash' : consistencyOf(dirty, readiness), written };
+  const consistency = isSmp ? 'crash' : consistencyOf(dirty, readiness);
+  return { dirty, consistency, isCleanFrozen: !isSmp && isFrozen && isClean(dirty), written };
 }
 
 /** What the console says is the guest's word; this is the host's. */

@@ -57,10 +57,13 @@ export async function frozenWhile(
     // The next try's freeze would find the agent at work on them.
     await freezing.hearThawHooks(freeze);
     if ('lost' in tried) return tried;
-    const { consistency } = tried.value;
+    const { consistency, captured, isCleanFrozen } = tried.value;
     // Refused before the stop: that was told then.
     if (!freezing.agent) return { ...tried, consistency };
-    if (!held) freezing.endedEarly(end);
-    return { ...tried, consistency: held && consistency === 'synced' ? 'frozen' : consistency };
+    if (held) return { ...tried, consistency: isCleanFrozen ? 'frozen' : consistency };
+    // Nothing came of it, and an agent that was slow may be there for the next try.
+    if (!captured && end.ended === 'byKernel') await freezing.askAgain(signal);
+    else freezing.endedEarly(end);
+    return { ...tried, consistency };
   });
 }

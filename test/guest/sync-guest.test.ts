@@ -48,6 +48,21 @@ describe('syncing a guest', () => {
     expect(seen.syncs).toBeGreaterThan(0);
   });
 
+  test.each([0, 60])(
+    'that writes between each two looks has not settled, though none finds it dirty: after %i ms',
+    async (timeoutMs) => {
+      const { guest } = guestOfRounds(1);
+      let completedWrites = 0;
+      const dirtyState = async () => {
+        completedWrites += 1;
+        return { dirtyKib: 0, inFlight: 0, completedWrites, diskWrites: [completedWrites] };
+      };
+      expect(await syncGuest({ ...guest, dirtyState }, timeoutMs, noSignal)).toMatchObject({
+        settled: false,
+      });
+    },
+  );
+
   const refusal = 'This sysrq operation is disabled.';
   test.each([
     ['', 'off'],

@@ -124,6 +124,34 @@ describe("the guest's own timer before the stop (fault 67), and a write that is 
   });
 });
 
+describe('writes that no freeze stops, as to swap on the same disk,', () => {
+  /** Before the superblock, and by no filesystem. */
+  const writeOutside = () => sh('dd if=/dev/zero of=/dev/ubda bs=512 count=1 oflag=direct 2>&1');
+  const asRequired = { exitCode: 0, summary: { ...frozen, tries: 2 } };
+
+  test('leave a snapshot `frozen` where the freeze has held', async () => {
+    const cli = await startFrozen(['--require', 'frozen']);
+    await writeOutside();
+    await scene.proxy.release('stop');
+    await scene.proxy.hold('stop');
+    await scene.proxy.untilHeld('stop');
+    await writeOutside();
+    await scene.proxy.release('stop');
+    expect(resultOf(await cli.exited)).toMatchObject(asRequired);
+  });
+
+  test('and an agent that is slow to thaw after a try that kept nothing, leave the next try to it', async () => {
+    const cli = await startFrozen(['--require', 'frozen']);
+    await writeOutside();
+    await sh('killall -STOP umlsnap-agent');
+    const before = (await scene.proxy.events()).length;
+    await scene.proxy.release('stop');
+    await scene.proxy.untilSeen('sysrq j', 'request', before);
+    await sh('killall -CONT umlsnap-agent');
+    expect(resultOf(await cli.exited)).toMatchObject(asRequired);
+  });
+});
+
 test('an agent that is started anew after the freeze fails the job where frozen is required, and keeps nothing', async () => {
   const cli = await startFrozen(['--require', 'frozen']);
   await sh('killall -KILL umlsnap-agent');

@@ -192,7 +192,7 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     };
     const paused = { signal: new AbortController().signal, deadlineMs: performance.now() + limitMs };
     return await captureWhilePaused(paused, {
-      ...{ guest: asked, processes, view, capture, journal, synced },
+      ...{ guest: asked, processes, view, capture, journal, synced, isFrozen: false, goesByFreeze: false },
       ...choice,
     });
   }
