@@ -2,6 +2,7 @@ import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
 import type { GuestConfig } from '../src/config/config.js';
 import { agentCure, writingText } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
+import { isHalted } from '../src/guest/guest-condition.js';
 import type { JobRecord, Trigger } from '../src/history/records.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { backupsThatTell, expectedLevel, levelsReached } from '../src/history/levels.js';
@@ -58,8 +59,8 @@ export interface BackupHouse {
  * 1. nobody else works on the guest, its disks, or its part of the store;
  * 2. the job stands in the history;
  * 3. nothing that we left paused before is still open;
- * 4. the sequence runs, between the host's hooks;
- * 5. the guest's other stores get what they lack: the snapshot is good whatever becomes of that;
+ * 4. the sequence runs, between the host's hooks, unless the guest is halted when it is due: then the job is left out;
+ * 5. the guest's other stores get what they lack, of a halted guest as well: the snapshot is good whatever becomes of that;
  * 6. the job's end stands in the history.
  * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
@@ -72,7 +73,8 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
     return await recordedJob(house.history, { kind, guest: config.name, trigger }, (run) => {
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
       order.onJob?.(run.job);
-      return settledFirst(order, house, run, () => {
+      return settledFirst(order, house, run, async () => {
+        if (await isHaltedWhenDue(order, house.history)) return await leaveOut(order, house, run);
         const work = () => snapshotOf(order, house, run);
         return dryRun ? work() : withHooks(config, run, signal, work);
       });
@@ -95,14 +97,53 @@ async function settledFirst(
   await work();
 }
 
+/** What tells a halted guest from a config that is wrong is that it was backed up before. Whoever asks by hand is told what is there. */
+async function isHaltedWhenDue(
+  { config, trigger }: BackupOrder,
+  history: BackupHouse['history'],
+): Promise<boolean> {
+  if (trigger !== 'schedule' && trigger !== 'catchUp') return false;
+  const earlier = await history.snapshots({ guest: config.name, own: true });
+  return earlier.length > 0 && (await isHalted(config));
+}
+
+/** The last that a halted guest has written is safe only once its other stores have it too. @throws GuestHalted */
+async function leaveOut(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<never> {
+  const journal = journalOf(order, house, run);
+  await fillOthers(order, house, run, journal);
+  run.phase = 'preflight';
+  throw failedWith(run, new UmlsnapError('GuestHalted', { guest: order.config.name }));
+}
+
+function journalOf({ onPhase }: BackupOrder, { history }: BackupHouse, run: JobRun): PhaseJournal {
+  const enter: OnPhase = (phase) => {
+    run.phase = phase;
+    onPhase?.(phase);
+  };
+  return new PhaseJournal(run.job, history, enter, (ended) => run.log.phaseEnded(ended));
+}
+
+/** What is wrong with one of them is a warning. */
+async function fillOthers(
+  { config, signal, onFill }: BackupOrder,
+  { stateDirectory, stores, history }: BackupHouse,
+  run: JobRun,
+  journal: PhaseJournal,
+): Promise<void> {
+  const order = { config, stores, stateDirectory, signal, onProgress: onFill };
+  const filled = await fillStores(order, { history, journal });
+  run.facts.filled = filled;
+  for (const { store, renamed } of filled) {
+    for (const { snapshot, as } of renamed)
+      run.log.info(`${snapshot} is ${as} in store ${store}: its own name is another host's there`);
+  }
+  run.warnings.push(...warningsOf(filled));
+}
+
 async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
   const { stateDirectory, stores, history, notifications } = house;
-  const onPhase: OnPhase = (phase) => {
-    run.phase = phase;
-    order.onPhase?.(phase);
-  };
-  const journal = new PhaseJournal(run.job, history, onPhase, (ended) => run.log.phaseEnded(ended));
+  const journal = journalOf(order, house, run);
   try {
     const onProgress = order.onProgress ?? (() => {});
     const owner = await ensureOwner(stateDirectory, history);
@@ -130,18 +171,7 @@ async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): 
     if (dryRun) {
       const earlier = { guest: config.name, kind: 'backup', limit: backupsThatTell } as const;
       run.facts.expected = expectedLevel(levelsReached(await history.jobs(earlier)));
-    } else {
-      run.facts.filled = await fillStores(
-        { config, stores, stateDirectory, signal, onProgress: order.onFill },
-        { history, journal },
-      );
-      const filled = run.facts.filled as Filled[];
-      for (const { store, renamed } of filled) {
-        for (const { snapshot, as } of renamed)
-          run.log.info(`${snapshot} is ${as} in store ${store}: its own name is another host's there`);
-      }
-      run.warnings.push(...warningsOf(filled));
-    }
+    } else await fillOthers(order, house, run, journal);
   } catch (thrown) {
     const error = failedWith(run, whatToTell(thrown, signal));
     // The cause counts: a history that fails as well is told when the job's end is written.

@@ -29,7 +29,7 @@ export async function whileReading<T>(
 }
 
 export interface SnapshotIndex {
-  snapshots(filter: { guest: string }): Promise<SnapshotRecord[]>;
+  snapshots(filter: { guest: string; own?: true }): Promise<SnapshotRecord[]>;
 }
 
 /** What the history has recorded of a guest's snapshots; nothing where it can't be used. */

@@ -168,7 +168,7 @@ async function failureOf(run: JobRun, work: (run: JobRun) => Promise<void>): Pro
   }
 }
 
-/** Notes a job that was due and did not run, because somebody else worked on the guest or it was halted. */
+/** Notes a job that was due and did not run, because somebody else worked on the guest. */
 export async function recordSkipped(
   history: JobHistory,
   intent: JobIntent,

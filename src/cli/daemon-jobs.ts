@@ -3,7 +3,6 @@ import { answerDemand, keeping } from '../../jobs/answer-demand.js';
 import { backupInTurn } from '../../jobs/backup-in-turn.js';
 import { ProgressTeller } from '../../jobs/backup-progress.js';
 import { drillSample } from '../../jobs/drill-sample.js';
-import { isHaltedWhenDue } from '../../jobs/halted-guest.js';
 import { type JobSummary, recordSkipped } from '../../jobs/recorded-job.js';
 import { type Swept, sweepGuest } from '../../jobs/sweep.js';
 import { verify } from '../../jobs/verify.js';
@@ -16,7 +15,7 @@ import type { CarriedDemand, Work } from '../control/request-desk.js';
 import type { RunningWorks } from '../control/running-works.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
-import { isError, UmlsnapError } from '../errors.js';
+import { isError, type UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
@@ -76,8 +75,6 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     let hasBegun = false;
     try {
-      if (await isHaltedWhenDue(guestConfig, config.state, history))
-        throw new UmlsnapError('GuestHalted', { guest });
       const stores = storesOf(config, guestConfig);
       const summary = await this.#post(silent, async (work) => {
         const teller = this.#tellerOf(guest, work);
@@ -104,11 +101,9 @@ export class DaemonJobs {
     } catch (error) {
       // Its slot is used up: one that was given up while it waited must not be gone without a trace.
       const wasGivenUp = !hasBegun && isError(error, 'Interrupted');
-      const halted = isError(error, 'GuestHalted');
-      if (!isError(error, 'Busy') && !halted && !wasGivenUp) throw error;
-      log[halted ? 'info' : 'warn'](facts, `backup skipped: ${explainError(error)}`);
-      const skipped = await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
-      if (halted) void this.#options.alerts.jobEnded(skipped, { isScheduled: true });
+      if (!isError(error, 'Busy') && !wasGivenUp) throw error;
+      log.warn(facts, `backup skipped: ${explainError(error)}`);
+      await recordSkipped(history, { kind: 'backup', guest, trigger }, error);
     }
   }
 

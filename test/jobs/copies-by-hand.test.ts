@@ -1,10 +1,12 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { backupInTurn } from '../../jobs/backup-in-turn.js';
 import { type RemoveWish, remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
 import { type House, withHouse } from '../../src/compose.js';
+import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
@@ -161,3 +163,30 @@ test('a removal takes the copy that lies under the next free name, and leaves wh
 
 /** A verification alone. */
 const healedNothing = () => inHouse((house) => verify({ of: 'guest', guest: 'web' }, house, { signal }));
+
+test('a guest that is halted when it is due is left out, and its other store gets its last snapshot, which that had missed', async () => {
+  const last = 'web@20261122T000000Z';
+  const { manifest } = await sealSparse(local, last);
+  await inHouse(({ history }) => history.recordSnapshot(recordOf('local', manifest, 'own')));
+  await writeFile(scene.path('web.img'), 'x');
+  const due = async (trigger: 'schedule' | 'manual') => {
+    const config = guestNamed(await loadConfig(scene.config), 'web');
+    const order = { config, trigger, labels: {}, pinned: false, dryRun: false, signal };
+    return await inHouse((house) =>
+      backupInTurn(order, {
+        ...{ stateDirectory: house.stateDirectory, history: house.history, stores: house.storesOf(config) },
+      }),
+    );
+  };
+  const filled = [expect.objectContaining({ store: 'archive', carried: [last], problems: [] })];
+  const error = { code: 'GuestHalted', phase: 'preflight' };
+  expect(await due('schedule')).toMatchObject({
+    status: 'skipped',
+    error,
+    filled,
+    warnings: [],
+    resumed: false,
+  });
+  expect((await namesIn())[1]).toEqual(['20261122', '20261121', '20261120']);
+  expect(await due('manual')).toMatchObject({ status: 'failed', error: { code: 'NoMconsoleSocket' } });
+});
