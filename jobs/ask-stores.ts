@@ -4,7 +4,7 @@ import { type OwnershipHistory, ownershipIn, withoutHistory } from '../src/snaps
 import { guestInName, isGuestDirectory, splitSnapshotName } from '../src/store/layout.js';
 import { asListed, findingsIn, type FindingsLedger, type Soundness } from '../src/store/soundness.js';
 import type { Store } from '../src/store/store.js';
-import { ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { isSound, ownerOf, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 import { type FoundSnapshot, problemWith, type ReadableStore, recordedRows } from './find-snapshot.js';
 
 /** A store of any kind, to look for copies in. */
@@ -29,6 +29,8 @@ export interface CopyHouse<S extends SearchedStore = SearchedStore> {
 export interface JudgedCopy<S extends SearchedStore = SearchedStore> extends FoundSnapshot<S> {
   soundness: Soundness;
   ownership: Ownership;
+  /** The job that made it: of one whose manifest can't be read, as the history has it; null: not known. */
+  job: string | null;
 }
 
 /** What a store answers: the copies that were asked for, or why it could not be asked. */
@@ -40,7 +42,7 @@ export const isLatest = (name: string) => name.endsWith('@latest');
 
 /**
  * Asks stores for the copies of a snapshot, or of all of a guest's for `guest@latest`, and judges each: whether it is sound, and whose
- * it is. A store that can't be asked stands in no other one's way.
+ * it is. Asked for are also those that the history knows to be of the same job, and which had to be carried under another name. A store that can't be asked stands in no other one's way.
  * @throws NoSuchSnapshot for what can't be a snapshot's name
  */
 export async function askStores<S extends SearchedStore>(
@@ -59,7 +61,8 @@ export async function askStores<S extends SearchedStore>(
   const ask = async (store: S): Promise<Answer<S>> => {
     try {
       const isOurs = (stored: StoredSnapshot) => ownerOf(stored)?.id === id;
-      const listed = isLatest(name) ? await store.list(guest) : [await store.read(name, isOurs)];
+      const names = [name, ...otherNamesIn(store.name, name, rows)];
+      const listed = isLatest(name) ? await store.list(guest) : await readAll(store, names, isOurs);
       // An empty mount point has none either.
       if (listed.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
       const told = await ownershipIn(store.name, listed, known);
@@ -70,7 +73,8 @@ export async function askStores<S extends SearchedStore>(
         const damaged = problemWith({ store, stored }, rows);
         const copy = { ...asListed(stored), ...(damaged !== undefined && { damaged }) };
         const judged = findings.soundnessOf(store.name, copy, isDrilled(guest));
-        return { store, stored, soundness: judged, ownership: ownership(stored) };
+        const job = jobOf({ store, stored }, rows);
+        return { store, stored, soundness: judged, ownership: ownership(stored), job };
       });
       return { type: 'copies', store, copies };
     } catch (error) {
@@ -82,6 +86,38 @@ export async function askStores<S extends SearchedStore>(
   const answers: Answer<S>[] = [];
   for (const store of stores) answers.push(await ask(store));
   return answers;
+}
+
+function otherNamesIn(store: string, name: string, rows: readonly SnapshotRecord[]): string[] {
+  const jobs = rows.filter(({ snapshot }) => snapshot === name).map(({ job }) => job);
+  return rows
+    .filter((row) => row.store === store && row.snapshot !== name && jobs.includes(row.job))
+    .map(({ snapshot }) => snapshot);
+}
+
+/** Those of these names that are there. */
+async function readAll(
+  store: SearchedStore,
+  names: readonly string[],
+  isOurs: (stored: StoredSnapshot) => boolean,
+): Promise<StoredSnapshot[]> {
+  const found: StoredSnapshot[] = [];
+  for (const name of names) {
+    try {
+      found.push(await store.read(name, isOurs));
+    } catch (error) {
+      if (!isError(error, 'NoSuchSnapshot')) throw error;
+    }
+  }
+  return found;
+}
+
+function jobOf(
+  { store, stored }: FoundSnapshot<SearchedStore>,
+  rows: readonly SnapshotRecord[],
+): string | null {
+  if (isSound(stored)) return stored.manifest.job;
+  return rows.find((row) => row.snapshot === stored.snapshot && row.store === store.name)?.job ?? null;
 }
 
 /** What keeps a store from being asked; undefined when it was asked, or was never used and has nothing to be asked for. */

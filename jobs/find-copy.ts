@@ -50,7 +50,7 @@ export async function findCopy<S extends SearchedStore>(
   const isNamed = wish.store !== undefined && taken.soundness.type !== 'damaged';
   if (taken.soundness.type !== 'sound' && !isNamed && !wish.takesUnsound)
     throw await refusal(house, snapshot, copies, wish);
-  return { ...taken, passedOver: passedOver(answers, snapshot, taken.store), copies };
+  return { ...taken, passedOver: passedOver(answers, copies, taken.store), copies };
 }
 
 /** Every copy of a snapshot, sound or not, in the order of the config. @throws as `findCopy` */
@@ -161,27 +161,36 @@ function timeIn(snapshot: string): [time: string, number: number] {
   return [time, Number(number)];
 }
 
-/** Two hosts may have given one name: these are all of one snapshot, ours if one is ours. */
+/**
+ * Two hosts may have given one name: these are all of one snapshot, ours if one is ours, under whatever name each lies. Where it is not
+ * known which job made one, its name has to do.
+ */
 function copiesOf<S extends SearchedStore>(answers: Answer<S>[], snapshot: string): JudgedCopy<S>[] {
-  const named = answers.flatMap((answer) =>
-    answer.type === 'copies' ? answer.copies.filter(({ stored }) => stored.snapshot === snapshot) : [],
-  );
+  const all = answers.flatMap((answer) => (answer.type === 'copies' ? answer.copies : []));
+  const named = all.filter(({ stored }) => stored.snapshot === snapshot);
   const own = named.filter(({ ownership }) => ownership.type === 'own');
   const candidates = own.length > 0 ? own : named;
-  const [job] = candidates.flatMap(({ stored }) => (isSound(stored) ? [stored.manifest.job] : []));
-  return candidates.filter(({ stored }) => !isSound(stored) || stored.manifest.job === job);
+  const { job = null } = candidates.find(({ stored }) => isSound(stored)) ?? candidates[0] ?? {};
+  return all.filter((copy) =>
+    job === null || copy.job === null ? candidates.includes(copy) : copy.job === job,
+  );
 }
 
-function passedOver<S extends SearchedStore>(answers: Answer<S>[], snapshot: string, taken: S): PassedOver[] {
+function passedOver<S extends SearchedStore>(
+  answers: Answer<S>[],
+  copies: readonly JudgedCopy<S>[],
+  taken: S,
+): PassedOver[] {
   const before = answers.slice(
     0,
     answers.findIndex(({ store }) => store === taken),
   );
-  return before.flatMap((answer): PassedOver[] => {
-    const { store } = answer;
-    if (answer.type === 'away') return [{ store: store.name, why: 'away' }];
-    return copiesOf([answer], snapshot).flatMap(({ soundness }) =>
-      soundness.type === 'sound' ? [] : [{ store: store.name, why: unsoundWord[soundness.type] }],
+  return before.flatMap(({ type, store }): PassedOver[] => {
+    if (type === 'away') return [{ store: store.name, why: 'away' }];
+    return copies.flatMap(({ store: of, soundness }) =>
+      of !== store || soundness.type === 'sound'
+        ? []
+        : [{ store: store.name, why: unsoundWord[soundness.type] }],
     );
   });
 }

@@ -3,8 +3,8 @@ import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
-import type { Manifest } from '../src/store/manifest.js';
-import type { Store } from '../src/store/store.js';
+import { type Manifest, amended } from '../src/store/manifest.js';
+import type { SnapshotContent, Store } from '../src/store/store.js';
 import { isSound } from '../src/store/stored-snapshots.js';
 import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
 import { findCopies, readingCopy } from './find-copy.js';
@@ -43,12 +43,10 @@ export async function healCopy(
   const { history, stateDirectory } = house;
   const { snapshot, guest } = stored;
   const { copies } = await findCopies(house, { name: snapshot });
-  const rows = await recordedRows(history, guest);
-  const jobOf = rows.find((row) => row.snapshot === snapshot && row.store === store.name)?.job ?? null;
-  const whose = copies.find((copy) => copy.store.name === store.name)?.ownership.type;
-  if (whose !== 'own') return { type: 'notHealed', why: 'it is not known to be ours' };
+  const here = copies.find((copy) => copy.store.name === store.name && copy.stored.snapshot === snapshot);
+  if (here?.ownership.type !== 'own') return { type: 'notHealed', why: 'it is not known to be ours' };
   const sources = copies.filter(
-    (copy) => copy.store.name !== store.name && isWhole(copy) && isSameContent(copy, stored, jobOf),
+    (copy) => copy.store.name !== store.name && isWhole(copy) && isSameContent(copy, here),
   );
   let why = 'no other store has a sound copy of it';
   for (const source of sources) {
@@ -103,7 +101,7 @@ async function healFrom(
   try {
     return await readingCopy(house, source, () =>
       whileReading(source, () =>
-        store.heal(stored, restoreSourceOf(source, rows), {
+        store.heal(stored, contentOf(source, stored.snapshot, rows), {
           signal,
           onWhole: (manifest) => recorded(recordOf(store.name, manifest, 'own')),
         }),
@@ -114,6 +112,12 @@ async function healFrom(
     if (former) await recorded(former);
     throw error;
   }
+}
+
+/** It may lie under another name there. */
+function contentOf(source: JudgedCopy<Store>, snapshot: string, rows: SnapshotRecord[]): SnapshotContent {
+  const content = restoreSourceOf(source, rows);
+  return { ...content, manifest: amended(content.manifest, { snapshot }) };
 }
 
 async function record(
@@ -140,13 +144,9 @@ async function record(
 }
 
 /** What has the same name and other disks is another snapshot. One whose manifest can't be read is that of the job that is recorded of it. */
-function isSameContent(
-  { stored: one }: JudgedCopy,
-  other: JudgedCopy['stored'],
-  recordedJob: string | null,
-): boolean {
+function isSameContent({ stored: one }: JudgedCopy, { stored: other, job }: JudgedCopy): boolean {
   if (!isSound(one)) return false;
-  if (!isSound(other)) return one.manifest.job === recordedJob;
+  if (!isSound(other)) return one.manifest.job === job;
   const sums = ({ manifest }: typeof one) =>
     manifest.disks.map(({ device, sha256 }) => `${device} ${sha256}`).join();
   return sums(one) === sums(other);

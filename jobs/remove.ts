@@ -104,11 +104,11 @@ async function chosenCopies(
     throw new UmlsnapError('SnapshotOfOther', facts);
   }
   const rows = await house.history.snapshots({ guest });
-  const job = jobOf(first, rows);
+  const { job } = first;
   // Where that is not known of one of the two, the name has to do.
   const isOfIt = (copy: JudgedCopy) =>
-    (job !== null && jobOf(copy, rows) === job) ||
-    (copy.stored.snapshot === snapshot && (job === null || jobOf(copy, rows) === null));
+    (job !== null && copy.job === job) ||
+    (copy.stored.snapshot === snapshot && (job === null || copy.job === null));
   const isChosen = (copy: JudgedCopy) =>
     isOfIt(copy) && (wish.store === undefined || copy.store.name === wish.store);
   const every = await findEveryCopy(house, guest);
@@ -140,12 +140,6 @@ function inOrderOf(names: string[], copies: JudgedCopy<Store>[]): JudgedCopy<Sto
   const rank = ({ store }: JudgedCopy) =>
     names.includes(store.name) ? names.indexOf(store.name) : names.length;
   return copies.toSorted((one, other) => rank(one) - rank(other));
-}
-
-/** The job that made it: of one whose manifest can't be read, as the history has it; null: not known. */
-function jobOf({ store, stored }: JudgedCopy, rows: readonly SnapshotRecord[]): string | null {
-  if (isSound(stored)) return stored.manifest.job;
-  return rows.find((row) => row.snapshot === stored.snapshot && row.store === store.name)?.job ?? null;
 }
 
 /**

@@ -2,6 +2,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backupInTurn } from '../../jobs/backup-in-turn.js';
+import { findCopy } from '../../jobs/find-copy.js';
 import { type RemoveWish, remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
@@ -138,12 +139,12 @@ test('a pinned snapshot, and the last sound one of its guest, are not removed wi
   expect(await removed({ name: newer, force: true })).toBe('success');
 });
 
-test('a removal takes the copy that lies under the next free name, and leaves what another job has under its own', async () => {
-  const twin = `${older}-1`;
-  await inHouse(async ({ history, stores }) => {
+const twin = `${older}-1`;
+/** As it is where a snapshot of a host that is gone, which was adopted, had the name in the archive before. */
+const carryUnderOtherName = () =>
+  inHouse(async ({ history, stores }) => {
     const archive = stores.find(({ name }) => name === 'archive');
     if (!archive) throw new Error('no archive');
-    // As it is where a snapshot of a host that is gone, which was adopted, had the name before.
     await archive.moveToTrash(await archive.read(older));
     const { manifest, ...source } = await contentIn(local, older);
     const renamed = { ...source, manifest: amended(manifest, { snapshot: twin }) };
@@ -155,10 +156,30 @@ test('a removal takes the copy that lies under the next free name, and leaves wh
       recordOf('archive', await archive.receive(await contentIn(gone, older), {}), 'own'),
     );
   });
+
+test('a removal takes the copy that lies under the next free name, and leaves what another job has under its own', async () => {
+  await carryUnderOtherName();
   expect(await removed()).toBe('success');
   expect(await listed()).toMatchObject([[{ snapshot: newer }], [{ snapshot: newer }, { snapshot: older }]]);
   expect(await removed()).toBe('success');
   expect(await namesIn()).toEqual([['20261121'], ['20261121']]);
+});
+
+test('a damaged copy is passed over for the sound one that lies under the next free name, and brought back from it under its own', async () => {
+  await carryUnderOtherName();
+  await spoil(older);
+  await healedNothing();
+  const copy = () =>
+    inHouse(async (house) => {
+      const { store, stored, passedOver } = await findCopy(house, { name: older });
+      return [stored.snapshot, store.name, ...passedOver.map(({ store, why }) => `${store} ${why}`)];
+    });
+  expect(await copy()).toEqual([twin, 'archive', 'local damaged']);
+  expect(await healed({ of: 'snapshot', snapshot: older })).toMatchObject({
+    healed: [{ snapshot: older, store: 'local', from: 'archive' }],
+  });
+  expect(await copy()).toEqual([older, 'local']);
+  expect(await verdictOf(local, older)).toMatchObject({ ok: true });
 });
 
 /** A verification alone. */
