@@ -226,7 +226,7 @@ async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
   for (const store of house.stores) {
     for (const { guest, directory } of await incomingsOf(house, store)) {
       if ((await holderOf(...(await storeLocks(config.state, store.path, guest)))) !== undefined) continue;
-      const what = `the incoming copy ${directory}`;
+      const what = `${directory}, which a job that died has left,`;
       orphans.push({ kind: 'incoming', what, holdsGuest: false });
     }
   }

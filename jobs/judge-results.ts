@@ -16,7 +16,10 @@ export interface ResultsHistory extends FindingsLedger {
   recentBackups(guests: readonly string[], perGuest: number): Promise<RecentJob[]>;
   snapshots(filter: { guest?: string; own?: true }): Promise<SnapshotRecord[]>;
   verifications(filter: { guest: string }): Promise<VerificationRecord[]>;
-  storeGaps(pairs: readonly { guest: string; store: string }[]): Promise<StoreGap[]>;
+  storeGaps(
+    pairs: readonly { guest: string; store: string }[],
+    stores: readonly string[],
+  ): Promise<StoreGap[]>;
 }
 
 /**
@@ -33,7 +36,8 @@ export async function judgeResults(
 ): Promise<Finding[]> {
   const { name: guest, schedule, timezone, jitterMs } = config;
   const jobs = (await history?.jobs({ guest, kind: 'backup', limit: backupsThatTell })) ?? [];
-  const copies = history === null ? [] : await copiesOf(config, reachableStores({ stores }), history);
+  const reachable = reachableStores({ stores });
+  const copies = history === null ? [] : await copiesOf(config, reachable, history);
   const [lastSound = null] = copies.filter(({ soundness }) => soundness.type === 'sound');
   const recent = (await history?.recentBackups([guest], backupsThatTell)) ?? [];
   const promise = schedule === undefined ? null : promisedRun({ schedule, timezone, jitterMs }, now);
@@ -44,7 +48,7 @@ export async function judgeResults(
     isRunning: jobs.some(({ status }) => status === 'running'),
     isHalted: isExcused(recent, lastSound?.takenAt ?? null, promise?.slot ?? null),
   };
-  const gaps = (await history?.storeGaps(storesToFill(config))) ?? [];
+  const gaps = (await history?.storeGaps(storesToFill(config), reachable)) ?? [];
   const verifiedWithinMs = verify.schedule === null ? null : verify.withinMs;
   return [
     checkBackups(record, now),

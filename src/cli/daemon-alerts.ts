@@ -14,7 +14,7 @@ import {
 } from '../alerts/decide-alerts.js';
 import { StoreLagWatch } from '../alerts/store-lag.js';
 import type { Config, GuestConfig } from '../config/config.js';
-import { storesToFill } from '../config/guest-named.js';
+import { reachableStores, storesToFill } from '../config/guest-named.js';
 import type { RefusedReload } from '../control/daemon-status.js';
 import { explainError } from '../error-text.js';
 import { conditionOf } from '../guest/guest-condition.js';
@@ -173,7 +173,10 @@ export class DaemonAlerts {
 
   async #watchStores(guests: GuestConfig[], now: Date): Promise<void> {
     try {
-      const gaps = await this.#options.history.storeGaps(guests.flatMap(storesToFill));
+      const gaps = await this.#options.history.storeGaps(
+        guests.flatMap(storesToFill),
+        reachableStores(this.#options.config()),
+      );
       for (const alert of this.#storeLag.take(gaps, now)) this.#post.send(alert);
     } catch (error) {
       this.#options.log.warn(`the stores could not be watched: ${explainError(error)}`);

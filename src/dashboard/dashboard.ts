@@ -176,7 +176,7 @@ export class Dashboard {
 
   async metrics(): Promise<string> {
     const { config, history, version, startedAt } = this.#parts;
-    const found = await gather(await this.#overview.get(), history);
+    const found = await gather(await this.#overview.get(), config(), history);
     const rooms = await this.#rooms.measure(directoriesOf(config().stores));
     await whenNotUrgent();
     return await exposition({

@@ -197,12 +197,13 @@ export interface StoreGap {
   missedSince: string | null;
 }
 
-/** For each of these pairs. */
+/** For each of these pairs, by what lies in these stores. */
 export async function selectStoreGaps(
   db: Kysely<Tables>,
   pairs: readonly { guest: string; store: string }[],
+  stores: readonly string[],
 ): Promise<StoreGap[]> {
-  if (pairs.length === 0) return [];
+  if (pairs.length === 0 || stores.length === 0) return [];
   const rows = pairs.map(({ guest, store }) => sql`(${guest}, ${store})`);
   const result = await sql<{
     guest: string;
@@ -218,6 +219,7 @@ export async function selectStoreGaps(
       order by s.taken_at desc limit 1) from p)
     select n.guest, n.store, n.at, count(distinct s.snapshot) as missed, min(s.taken_at) as since from n
     left join snapshots s on s.guest = n.guest and s.own = 1 and s.removed_at is null and s.taken_at > coalesce(n.at, '')
+      and s.store in (${sql.join(stores)})
     group by n.guest, n.store, n.at`.execute(db);
   return result.rows.map(({ guest, store, at, missed, since }) => ({
     ...{ guest, store, newestAt: at, missed: Number(missed), missedSince: since },

@@ -237,8 +237,11 @@ export class SqliteHistory {
   }
 
   /** How far each of these stores is behind its guest's others. */
-  async storeGaps(pairs: readonly { guest: string; store: string }[]): Promise<StoreGap[]> {
-    return this.#read((db) => selectStoreGaps(db, pairs));
+  async storeGaps(
+    pairs: readonly { guest: string; store: string }[],
+    stores: readonly string[],
+  ): Promise<StoreGap[]> {
+    return this.#read((db) => selectStoreGaps(db, pairs, stores));
   }
 
   /** The newest measured pause of each of these guests. */

@@ -32,6 +32,23 @@ describe('the report of a campaign', () => {
     expect(report).not.toContain('never |');
   });
 
+  test('keeps the row and the losses of a campaign that was never run here', () => {
+    const lost = entry(0, { problems: ['it stands'] });
+    const [other, never] = [
+      { ...campaign, name: 'other' },
+      { ...campaign, name: 'never' },
+    ];
+    const before = reportOf([campaign, other].map((one) => ({ campaign: one, entries: [lost] })));
+    const after = reportOf(
+      [campaign, other, never].map((one) => ({ campaign: one, entries: one === campaign ? [entry(1)] : [] })),
+      before,
+    );
+    expect(after).toContain('| kill | a \\| kill | 1 of 1,000 kills | 0 | 7 | 2026-11-21 |');
+    expect(after).toContain(before.split('\n').find((line) => line.startsWith('| other')));
+    expect(after).toMatch(/## What was lost\n\n- other, trial 0 .*it stands\n$/);
+    expect(after).not.toContain('| never');
+  });
+
   test('says of a campaign at full length that has lost nothing just that', () => {
     const report = reportOf([
       { campaign: { ...campaign, isSeeded: false }, entries: [entry(0, { count: 1000 })] },

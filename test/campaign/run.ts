@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { guestKernel, revision } from '../bench/machine.js';
@@ -79,7 +80,7 @@ async function writeReport(out: string): Promise<void> {
     entries: new CampaignState(stateDir, campaign.name).entries,
   }));
   await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, reportOf(all));
+  await writeFile(file, reportOf(all, existsSync(file) ? await readFile(file, 'utf8') : ''));
   say(`written: ${file}`);
 }
 

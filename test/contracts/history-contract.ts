@@ -338,7 +338,10 @@ export function historyContract(open: () => Promise<History>): void {
       await taken('a@1', 1, 'away');
       await taken('b@9', 9, 'away');
       await history.forgetSnapshot('local', 'a@4', { removedAt: minuteOf(5), reason: 'expired' });
-      const gapOf = async (store: string, guest = 'a') => (await history.storeGaps([{ guest, store }]))[0];
+      await taken('a@5', 5, 'dropped');
+      const stores = ['local', 'second', 'away', 'new'];
+      const gapOf = async (store: string, guest = 'a') =>
+        (await history.storeGaps([{ guest, store }], stores))[0];
       const none = { missed: 0, missedSince: null };
       expect(await gapOf('local')).toEqual({ guest: 'a', store: 'local', newestAt: minuteOf(3), ...none });
       expect(await gapOf('away')).toMatchObject({
@@ -348,7 +351,7 @@ export function historyContract(open: () => Promise<History>): void {
       });
       expect(await gapOf('new')).toMatchObject({ newestAt: null, missed: 3, missedSince: minuteOf(1) });
       expect(await gapOf('new', 'c')).toMatchObject({ newestAt: null, ...none });
-      expect(await history.storeGaps([])).toEqual([]);
+      expect(await history.storeGaps([], stores)).toEqual([]);
     });
 
     it('are the pauses that somebody measured', async () => {

@@ -67,7 +67,7 @@ async function makeHistory(): Promise<void> {
 
 async function scrape(): Promise<string> {
   const overview = await readOverview({ guests, stores }, history, () => null, now);
-  const found = await gather(overview, history);
+  const found = await gather(overview, { stores }, history);
   const rooms = [{ store: 'local', freeBytes: 5, sizeBytes: 10 }];
   const daemon = { version: '1.2.3', startedAt: '2026-11-20T00:00:00.000Z', isConfigRefused: true };
   return await exposition({ ...found, rooms, ...daemon });

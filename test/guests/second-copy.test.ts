@@ -39,7 +39,7 @@ const shown = async () => {
   return await scene.withHistory(async (history) => {
     const overview = await readOverview(config, history, () => null, new Date());
     const about = { rooms: [], startedAt: new Date().toISOString(), version: '0', isConfigRefused: false };
-    const metrics = await exposition({ ...(await gather(overview, history)), ...about });
+    const metrics = await exposition({ ...(await gather(overview, config, history)), ...about });
     const at = Number(/^umlsnap_last_success_timestamp_seconds\S* (\S+)$/m.exec(metrics)?.[1]);
     const unsound = Number(/^umlsnap_unsound_copies\S* (\S+)$/m.exec(metrics)?.[1]);
     return { page: verdict(overview).toString(), newest: overview[0]?.newest, at, unsound };

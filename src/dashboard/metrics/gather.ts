@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
-import { storesToFill } from '../../config/guest-named.js';
+import type { Config } from '../../config/config.js';
+import { reachableStores, storesToFill } from '../../config/guest-named.js';
 import type { StoreGap } from '../../history/overview-queries.js';
 import type { SqliteHistory } from '../../history/sqlite-history.js';
 import type { JobTotal, PauseTotal } from '../../history/total-queries.js';
@@ -37,6 +38,7 @@ export interface Measured {
 /** Reads what a scrape tells beyond the overview. @throws HistoryLocked, HistoryUnusable */
 export async function gather(
   guests: GuestOverview[],
+  config: Pick<Config, 'stores'>,
   history: MetricsHistory,
 ): Promise<Omit<Measured, 'rooms' | 'isConfigRefused' | 'startedAt' | 'version'>> {
   const names = guests.map(({ guest }) => guest);
@@ -57,7 +59,10 @@ export async function gather(
   }
   return {
     ...{ guests, durationMs, verifiedAt: await atByGuest('verify'), drilledAt: await atByGuest('drill') },
-    storeGaps: await history.storeGaps(guests.flatMap(({ config }) => storesToFill(config))),
+    storeGaps: await history.storeGaps(
+      guests.flatMap((guest) => storesToFill(guest.config)),
+      reachableStores(config),
+    ),
     ...{ jobTotals: await history.jobTotals(), pauseTotals: await history.pauseTotals() },
   };
 }
