@@ -81,6 +81,7 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
   try {
     await withPartOf(target, order, async () => {
       await checkStore(target, history);
+      await requireOtherPlace(target, stores.capturedInto, history);
       const findings = await findingsIn(history, { guest: config.name });
       const known = { findings, history };
       const carriable = await carriableInto(target, order, known, filled);
@@ -99,6 +100,13 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
     filled.problems.push(explainError(error));
   }
   return filled;
+}
+
+/** A mount may lead both names to one place: then what lies there is no second copy, and goes with the first. @throws StoreUnusable */
+async function requireOtherPlace(target: Store, first: Store, history: SnapshotHistory): Promise<void> {
+  if ((await history.storeId(target.name)) !== (await history.storeId(first.name))) return;
+  const problem = `it is the store ${first.name} as well: what lies there once is no second copy`;
+  throw new UmlsnapError('StoreUnusable', { store: target.name, path: target.path, problem });
 }
 
 /** What was captured, and where that only waits to be carried into an archive, what the archive has. */

@@ -9,6 +9,7 @@ import { isPlainObject, type Report } from './report.js';
 import { defaultState, resolveConfig } from './resolve.js';
 import { configSchema } from './schema.js';
 import { reportIssues } from './schema-problems.js';
+import { checkPlaces } from './store-fields.js';
 import { readYamlFile, valueDespiteProblems } from './yaml-file.js';
 
 /**
@@ -27,7 +28,12 @@ export async function loadConfig(file: string): Promise<Config> {
     checkKeys(yaml.value, report);
     checkAcross(yaml.value, report);
   }
-  if (parsed.success && problems.length === 0) return await followLinks(resolveConfig(path, parsed.data));
+  if (parsed.success && problems.length === 0) {
+    const config = await followLinks(resolveConfig(path, parsed.data));
+    // Once more: a link may lead two of them to one place.
+    checkPlaces(config.stores, report);
+    if (problems.length === 0) return config;
+  }
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   throw new UmlsnapError('ConfigInvalid', { file: path, problems });
 }

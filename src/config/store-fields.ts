@@ -69,6 +69,13 @@ export function resolveStore(name: string, state: string, input: StoreInput): St
 
 /** Works on the raw file, field by field, so that a problem elsewhere in a store hides none of these. */
 export function checkStores(raw: Record<string, unknown>, report: Report): void {
+  checkPlaces(raw.stores, report);
+  for (const [name, store] of entriesOf(raw.stores))
+    if (isPlainObject(store) && store.type === 'restic') checkPassword(name, store, report);
+}
+
+/** Of two names for one place, each would take what lies there for a copy of its own. */
+export function checkPlaces(stores: unknown, report: Report): void {
   const firstByPlace = new Map<string, string>();
   const claim = (at: string[], what: string) => {
     const [, name = '', key = ''] = at;
@@ -76,14 +83,13 @@ export function checkStores(raw: Record<string, unknown>, report: Report): void 
     if (first === undefined) firstByPlace.set(what, `${key} of the store "${name}"`);
     else report(at, `is the ${first} as well`);
   };
-  for (const [name, store] of entriesOf(raw.stores)) {
+  for (const [name, store] of entriesOf(stores)) {
     if (!isPlainObject(store)) continue;
     for (const key of ['path', 'repository', 'staging']) {
       const { [key]: value } = store;
       const place = typeof value === 'string' ? (pathField.safeParse(value).data ?? value) : undefined;
       if (place !== undefined) claim(['stores', name, key], place);
     }
-    if (store.type === 'restic') checkPassword(name, store, report);
   }
 }
 

@@ -27,7 +27,7 @@ export function checkCondition(
       return trouble(about, {
         level: 'warning',
         what: 'Does not run.',
-        means: 'Only a running guest is backed up: its schedule fails until it is booted.',
+        means: 'Only a running guest is backed up: until it is booted, nothing is.',
         mend: 'Boot it, or take it out of the config (or set `schedule: null`). If it does run, `umlsnap discover` shows its socket.',
         facts,
       });

@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
+import { deleteFindings } from './findings-queries.js';
 import type { SnapshotRecord } from './records.js';
 import { snapshotRecord } from './rows.js';
 import type { Tables } from './tables.js';
@@ -15,8 +16,18 @@ export interface Removal {
   reason: string;
 }
 
-/** Inserts or replaces; one that was marked removed is there again. */
+/**
+ * Inserts or replaces; one that was marked removed is there again. What was found of a copy that another job has made, and that had
+ * the name there before, says nothing of this one.
+ */
 export async function upsertSnapshot(db: Transaction<Tables>, snapshot: SnapshotRecord): Promise<void> {
+  const former = await db
+    .selectFrom('snapshots')
+    .select('job')
+    .where('store', '=', snapshot.store)
+    .where('snapshot', '=', snapshot.snapshot)
+    .executeTakeFirst();
+  if (former && former.job !== snapshot.job) await deleteFindings(db, snapshot.store, snapshot.snapshot);
   const values = {
     guest: snapshot.guest,
     job: snapshot.job,

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { findConfigFile } from '../../src/config/find-config-file.js';
@@ -142,6 +142,17 @@ test('the dashboard listens nowhere but at an address and a port', async () => {
       `1:22 dashboard.listen: ${noAddress}`,
     ]);
   expect(await problemsOf('dashboard: true')).toEqual(['1:12 dashboard: must be a map of keys and values']);
+});
+
+test('two stores that a link leads to one place are refused: a second copy there is none', async () => {
+  const directory = await temporaryDirectory();
+  await symlink(directory, join(directory, 'link'));
+  const twice = [directory, join(directory, 'link')].map(
+    (path) => `{ type: directory, path: ${path}/store }`,
+  );
+  expect(await problemsOf(`stores:\n  a: ${twice[0]}\n  b: ${twice[1]}\n`)).toEqual([
+    expect.stringMatching(/^3:\d+ stores\.b\.path: is the path of the store "a" as well$/),
+  ]);
 });
 
 test('a console whose path is only spelled in another way is no link, and is not told as one', async () => {

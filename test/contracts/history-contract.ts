@@ -320,6 +320,15 @@ export function historyContract(open: () => Promise<History>): void {
       // A new copy in its place has been found nothing.
       await history.forgetFindings('one', 'a@2');
       expect(await newest(true)).toEqual(['a@2 one']);
+      // Nor has one of another job, whose row was not written before.
+      await found('one', 'damaged');
+      await history.forgetSnapshot('one', 'a@2', { removedAt: minuteOf(7), reason: 'expired' });
+      const again = snapshot('a@2', { guest: 'a', takenAt: minuteOf(2), store: 'one' });
+      await history.recordSnapshot(again);
+      expect(await newest()).toEqual(['a@1 local']);
+      await history.recordSnapshot({ ...again, job: 'another' });
+      expect(await newest()).toEqual(['a@2 one']);
+      await history.recordSnapshot(again);
       const sizesIn = async (store: string, limit: number) =>
         (await history.sizesOf({ guest: 'a', store }, limit)).map(({ takenAt }) => takenAt);
       expect([await sizesIn('local', 3), await sizesIn('local', 1)]).toEqual([

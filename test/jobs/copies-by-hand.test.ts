@@ -2,6 +2,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backupInTurn } from '../../jobs/backup-in-turn.js';
+import { fillStores } from '../../jobs/fill-stores.js';
 import { findCopy } from '../../jobs/find-copy.js';
 import { type RemoveWish, remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
@@ -10,6 +11,7 @@ import { type House, withHouse } from '../../src/compose.js';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
+import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { flipByte } from '../store/capture-of-tests.js';
@@ -180,6 +182,22 @@ test('a damaged copy is passed over for the sound one that lies under the next f
   });
   expect(await copy()).toEqual([older, 'local']);
   expect(await verdictOf(local, older)).toMatchObject({ ok: true });
+});
+
+test('a store whose place is that of the first one is filled with nothing, and told as no second copy', async () => {
+  const config = guestNamed(await loadConfig(scene.config), 'web');
+  const [filled] = await inHouse(async ({ history, stateDirectory }) => {
+    const stores = { capturedInto: local, filled: [storeAt(scene.path('local'), 'again')], isStaging: false };
+    const journal = new PhaseJournal(
+      'job',
+      { recordPhase: async () => {} },
+      () => {},
+      () => {},
+    );
+    return await fillStores({ config, stores, stateDirectory, signal }, { history, journal });
+  });
+  expect(filled?.problems).toEqual([expect.stringContaining('it is the store local as well')]);
+  expect(await inHouse(({ history }) => history.snapshots({ store: 'again' }))).toEqual([]);
 });
 
 /** A verification alone. */
