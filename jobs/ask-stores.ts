@@ -42,7 +42,8 @@ export const isLatest = (name: string) => name.endsWith('@latest');
 
 /**
  * Asks stores for the copies of a snapshot, or of all of a guest's for `guest@latest`, and judges each: whether it is sound, and whose
- * it is. Asked for are also those that the history knows to be of the same job, and which had to be carried under another name. A store that can't be asked stands in no other one's way.
+ * it is. Asked for are also those that the history knows to be of the same job, and which had to be carried under another name. A store
+ * that can't be asked stands in no other one's way.
  * @throws NoSuchSnapshot for what can't be a snapshot's name
  */
 export async function askStores<S extends SearchedStore>(

@@ -74,8 +74,9 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
       order.onJob?.(run.job);
       return settledFirst(order, house, run, async () => {
-        if (await isHaltedWhenDue(order, house.history)) return await leaveOut(order, house, run);
-        const work = () => snapshotOf(order, house, run);
+        const inPhases = (use: typeof snapshotOf) => withJournal(order, house, run, use);
+        if (await isHaltedWhenDue(order, house.history)) return await inPhases(leaveOut);
+        const work = () => inPhases(snapshotOf);
         return dryRun ? work() : withHooks(config, run, signal, work);
       });
     });
@@ -107,20 +108,41 @@ async function isHaltedWhenDue(
   return earlier.length > 0 && (await isHalted(config));
 }
 
-/** The last that a halted guest has written is safe only once its other stores have it too. @throws GuestHalted */
-async function leaveOut(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<never> {
-  const journal = journalOf(order, house, run);
-  await fillOthers(order, house, run, journal);
-  run.phase = 'preflight';
-  throw failedWith(run, new UmlsnapError('GuestHalted', { guest: order.config.name }));
+/** Notes its phases, and what a failure leaves the guest in. */
+async function withJournal(
+  order: BackupOrder,
+  house: BackupHouse,
+  run: JobRun,
+  use: typeof snapshotOf,
+): Promise<void> {
+  const onPhase: OnPhase = (phase) => {
+    run.phase = phase;
+    order.onPhase?.(phase);
+  };
+  const journal = new PhaseJournal(run.job, house.history, onPhase, (ended) => run.log.phaseEnded(ended));
+  try {
+    await use(order, house, run, journal);
+  } catch (thrown) {
+    const error = failedWith(run, whatToTell(thrown, order.signal));
+    // The cause counts: a history that fails as well is told when the job's end is written.
+    await journal.finish('failed').catch(() => {});
+    if (run.facts.resumed) run.log.info('nothing of this job keeps the guest paused');
+    throw error;
+  } finally {
+    run.facts.phases = journal.records;
+  }
 }
 
-function journalOf({ onPhase }: BackupOrder, { history }: BackupHouse, run: JobRun): PhaseJournal {
-  const enter: OnPhase = (phase) => {
-    run.phase = phase;
-    onPhase?.(phase);
-  };
-  return new PhaseJournal(run.job, history, enter, (ended) => run.log.phaseEnded(ended));
+/** The last that a halted guest has written is safe only once its other stores have it too. @throws GuestHalted */
+async function leaveOut(
+  order: BackupOrder,
+  house: BackupHouse,
+  run: JobRun,
+  journal: PhaseJournal,
+): Promise<never> {
+  await fillOthers(order, house, run, journal);
+  run.phase = 'preflight';
+  throw new UmlsnapError('GuestHalted', { guest: order.config.name });
 }
 
 /** What is wrong with one of them is a warning. */
@@ -140,47 +162,33 @@ async function fillOthers(
   run.warnings.push(...warningsOf(filled));
 }
 
-async function snapshotOf(order: BackupOrder, house: BackupHouse, run: JobRun): Promise<void> {
+async function snapshotOf(
+  order: BackupOrder,
+  house: BackupHouse,
+  run: JobRun,
+  journal: PhaseJournal,
+): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
   const { stateDirectory, stores, history, notifications } = house;
-  const journal = journalOf(order, house, run);
-  try {
-    const onProgress = order.onProgress ?? (() => {});
-    const owner = await ensureOwner(stateDirectory, history);
-    const sequence = {
-      job: run.job,
-      owner,
-      config,
-      labels,
-      pinned,
-      dryRun,
-      stateDirectory,
-      onProgress,
-      signal,
-    };
-    const store = stores.capturedInto;
-    const ports = { store, history, journal, log: run.log, ...(notifications && { notifications }) };
-    const taken = await takeSnapshot(sequence, ports);
-    await journal.finish('done');
-    Object.assign(run.facts, factsOf(taken));
-    run.warnings.push(...taken.warnings);
-    run.log.warnings(run.warnings);
-    const note = noteOf(taken, config);
-    if (note !== null) run.log.info(note);
-    run.facts.note = note;
-    if (dryRun) {
-      const earlier = { guest: config.name, kind: 'backup', limit: backupsThatTell } as const;
-      run.facts.expected = expectedLevel(levelsReached(await history.jobs(earlier)));
-    } else await fillOthers(order, house, run, journal);
-  } catch (thrown) {
-    const error = failedWith(run, whatToTell(thrown, signal));
-    // The cause counts: a history that fails as well is told when the job's end is written.
-    await journal.finish('failed').catch(() => {});
-    if (run.facts.resumed) run.log.info('nothing of this job keeps the guest paused');
-    throw error;
-  } finally {
-    run.facts.phases = journal.records;
-  }
+  const onProgress = order.onProgress ?? (() => {});
+  const owner = await ensureOwner(stateDirectory, history);
+  const sequence = {
+    ...{ job: run.job, owner, config, labels, pinned, dryRun, stateDirectory, onProgress, signal },
+  };
+  const store = stores.capturedInto;
+  const ports = { store, history, journal, log: run.log, ...(notifications && { notifications }) };
+  const taken = await takeSnapshot(sequence, ports);
+  await journal.finish('done');
+  Object.assign(run.facts, factsOf(taken));
+  run.warnings.push(...taken.warnings);
+  run.log.warnings(run.warnings);
+  const note = noteOf(taken, config);
+  if (note !== null) run.log.info(note);
+  run.facts.note = note;
+  if (dryRun) {
+    const earlier = { guest: config.name, kind: 'backup', limit: backupsThatTell } as const;
+    run.facts.expected = expectedLevel(levelsReached(await history.jobs(earlier)));
+  } else await fillOthers(order, house, run, journal);
 }
 
 /** What every summary has (design §8), of a job that has taken no snapshot. */

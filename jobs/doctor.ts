@@ -226,7 +226,7 @@ async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
   for (const store of house.stores) {
     for (const { guest, directory } of await incomingsOf(house, store)) {
       if ((await holderOf(...(await storeLocks(config.state, store.path, guest)))) !== undefined) continue;
-      const what = `${directory}, which a job that died has left,`;
+      const what = `what a job has left at ${directory}`;
       orphans.push({ kind: 'incoming', what, holdsGuest: false });
     }
   }
