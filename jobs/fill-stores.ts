@@ -80,8 +80,8 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
   const filled: Filled = { store: target.name, ...nothing };
   try {
     await withPartOf(target, order, async () => {
-      await checkStore(target, history);
       await requireOtherPlace(target, stores.capturedInto, history);
+      await checkStore(target, history);
       const findings = await findingsIn(history, { guest: config.name });
       const known = { findings, history };
       const carriable = await carriableInto(target, order, known, filled);
@@ -102,11 +102,25 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
   return filled;
 }
 
-/** A mount may lead both names to one place: then what lies there is no second copy, and goes with the first. @throws StoreUnusable */
+/**
+ * A mount may lead both names to one place: then what lies there is no second copy, and goes with the first. It MUST be found out before
+ * the history learns the second name: it would take it for the first one's new one. @throws StoreUnusable
+ */
 async function requireOtherPlace(target: Store, first: Store, history: SnapshotHistory): Promise<void> {
-  if ((await history.storeId(target.name)) !== (await history.storeId(first.name))) return;
+  const id = await history.storeId(first.name);
+  if (id === null || (await history.storeId(target.name)) !== null) return;
+  if (!(await isOfId(target, id))) return;
   const problem = `it is the store ${first.name} as well: what lies there once is no second copy`;
   throw new UmlsnapError('StoreUnusable', { store: target.name, path: target.path, problem });
+}
+
+async function isOfId(store: Store, id: string): Promise<boolean> {
+  try {
+    return await store.isMounted(id);
+  } catch (error) {
+    if (isError(error, 'StoreNotMounted')) return false;
+    throw error;
+  }
 }
 
 /** What was captured, and where that only waits to be carried into an archive, what the archive has. */

@@ -65,6 +65,7 @@ import {
 import { sqliteDialect } from './sqlite-dialect.js';
 import { sqliteFailure } from './sqlite-failure.js';
 import { historyUnusable, openSqliteFile } from './sqlite-file.js';
+import { upsertStore } from './store-queries.js';
 import { selectSweep, upsertSweep } from './sweep-queries.js';
 import type { Tables } from './tables.js';
 import { type JobTotal, type PauseTotal, selectJobTotals, selectPauseTotals } from './total-queries.js';
@@ -338,14 +339,9 @@ export class SqliteHistory {
     );
   }
 
+  /** What it knows of that store by another name goes by this one from then on. */
   async rememberStore(store: string, id: string): Promise<void> {
-    await this.#write((db) =>
-      db
-        .insertInto('stores')
-        .values({ store, id })
-        .onConflict((conflict) => conflict.column('store').doUpdateSet({ id }))
-        .execute(),
-    );
+    await this.#write((db) => upsertStore(db, store, id));
   }
 
   /** Has SQLite read all of the file; what it finds wrong, a line each. */

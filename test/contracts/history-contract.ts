@@ -210,6 +210,27 @@ export function historyContract(open: () => Promise<History>): void {
     expect(await history.storeId('local')).toBe('two');
   });
 
+  it('takes a store that goes by another name for the same by its id, and what was found damaged in it for damaged', async () => {
+    const rowsIn = async (store: string) => (await history.snapshots({ store })).map((one) => one.snapshot);
+    const badIn = async () => (await history.badFindings({})).verifications.map(({ store }) => store);
+    for (const [store, name] of [['a', 'debian@1'] as const, ['b', 'debian@2'] as const]) {
+      await history.rememberStore(store, `id-${store}`);
+      await history.recordSnapshot(snapshot(name, { store }));
+    }
+    await history.recordVerification(verification('debian@1', { store: 'a', result: 'damaged' }));
+    await history.rememberStore('main', 'id-a');
+    expect([await rowsIn('a'), await rowsIn('main'), await badIn()]).toEqual([[], ['debian@1'], ['main']]);
+    expect(await history.storeId('a')).toBeNull();
+    // Two that have changed their names.
+    await history.rememberStore('b', 'id-a');
+    expect([await rowsIn('b'), await rowsIn('main'), await badIn()]).toEqual([
+      ['debian@1'],
+      ['debian@2'],
+      ['b'],
+    ]);
+    expect([await history.storeId('b'), await history.storeId('main')]).toEqual(['id-a', 'id-b']);
+  });
+
   it('remembers the last sweep of each guest in each store, and its nulls', async () => {
     expect(await history.lastSweep('local', 'debian')).toBeNull();
     const sweep = {

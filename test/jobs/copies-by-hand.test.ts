@@ -200,6 +200,20 @@ test('a store whose place is that of the first one is filled with nothing, and t
   expect(await inHouse(({ history }) => history.snapshots({ store: 'again' }))).toEqual([]);
 });
 
+test('a damaged copy is damaged still where the config calls its store by another name', async () => {
+  await spoil(older);
+  await healedNothing();
+  const stores = {
+    main: { type: 'directory', path: scene.path('local') },
+    archive: { type: 'tar', path: scene.path('archive'), compression: 'none' },
+  };
+  const web = { mconsole: '/nowhere', disks: { ubd0: scene.path('web.img') }, store: ['main', 'archive'] };
+  await scene.configure({ web }, { stores, defaults: { store: 'main' } });
+  const recovered = await scene.run('recover');
+  expect(recovered, recovered.stderr).toMatchObject({ exitCode: 0 });
+  expect(await found()).toMatchObject([{ snapshot: older, store: 'main', result: 'damaged' }]);
+});
+
 /** A verification alone. */
 const healedNothing = () => inHouse((house) => verify({ of: 'guest', guest: 'web' }, house, { signal }));
 
