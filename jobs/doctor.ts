@@ -150,9 +150,11 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     findings.push(found);
     if (found.level === 'ok') findings.push(...(await ownersIn(store, examined, usable(house))));
     const isCapturedInto = (guest: GuestConfig) => house.capturedInto(guest).name === name;
-    const users = examined.filter(({ guest }) => isCapturedInto(guest) || guest.otherStores.includes(name));
-    // What room there is elsewhere nobody can tell us, nor how much an archive will take.
-    if (found.level !== 'ok' || users.length === 0 || store.type !== 'directory') continue;
+    const users = examined.filter(
+      ({ guest }) => isCapturedInto(guest) || [guest.store, ...guest.otherStores].includes(name),
+    );
+    // What room there is in a repository nobody can tell us.
+    if (found.level !== 'ok' || users.length === 0 || store.type === 'restic') continue;
     findings.push(
       await lookedAt('room', name, async () => {
         const snapshots = (await usable(house)?.snapshots({ store: name, own: true })) ?? [];
@@ -160,7 +162,13 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
         const needed = users.map(({ guest, capture }) =>
           neededRoom(roomUserOf(guest, isCapturedInto(guest) ? capture : null, snapshots, findings), now),
         );
-        return checkRoom(name, await freeRoom({ name, path: nearestDirectory(path) }), needed);
+        const free = await freeRoom({ name, path: nearestDirectory(path) });
+        return checkRoom(
+          name,
+          free,
+          needed,
+          users.some(({ guest }) => isCapturedInto(guest)),
+        );
       }),
     );
   }

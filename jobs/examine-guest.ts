@@ -15,7 +15,7 @@ import { lookedAt } from '../src/doctor/looked-at.js';
 import { withOpenDisks } from '../src/doctor/open-disks.js';
 import { isError } from '../src/errors.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
-import { conditionOf } from '../src/guest/guest-condition.js';
+import { conditionOf, isHalted } from '../src/guest/guest-condition.js';
 import { syncWords } from '../src/guest/sync-guest.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { leaseLock } from '../src/pause/lease.js';
@@ -56,7 +56,9 @@ export async function examineGuest(examination: GuestExamination): Promise<Exami
   const worker = await workerOn(name, stateDirectory);
   const condition = await conditionOf(config);
   const next = nextRun(examination);
-  const findings = [checkCondition(name, condition, worker)];
+  const isDown = condition.state === 'notRunning' && config.schedule !== undefined;
+  const isLeftOut = !isDown || (await isHalted(config));
+  const findings = [checkCondition(name, condition, worker, isLeftOut)];
   if (config.schedule !== undefined) findings.push(checkSlots(config, next, now));
   findings.push(...examination.results);
   const capture = await examineCapture(examination, findings);
@@ -69,7 +71,12 @@ export async function examineGuest(examination: GuestExamination): Promise<Exami
   findings.push(
     await lookedAt('agent', name, async () => checkAgent(config, await agentOf(examination, pid))),
   );
-  findings.push(await lookedAt('stopAndGo', name, () => stopAndGo(examination, kernel ?? '', next)));
+  const areDisksUsable = !findings.some(({ check, level }) => check === 'disks' && level === 'critical');
+  findings.push(
+    areDisksUsable
+      ? await lookedAt('stopAndGo', name, () => stopAndGo(examination, kernel ?? '', next))
+      : checkStopAndGo(name, { tried: false, why: 'its disks have to be put right first' }),
+  );
   return { findings, capture, pid };
 }
 

@@ -113,9 +113,10 @@ async function chosenCopies(
     isOfIt(copy) && (wish.store === undefined || copy.store.name === wish.store);
   const every = await findEveryCopy(house, guest);
   const others = every.filter((copy) => !isChosen(copy));
+  const kept = others.filter(isOfIt);
   const copies = inOrderOf(orderIn(house, guest), every.filter(isChosen));
   if (copies.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-  const refusal = wish.force ? null : whyNotRemoved(copies, others, rows);
+  const refusal = wish.force ? null : whyNotRemoved(copies, { others, kept }, rows);
   if (refusal) throw refusal;
   const removal = {
     ...{ snapshot, guest, away: named.away.map(explainError) },
@@ -124,7 +125,7 @@ async function chosenCopies(
       snapshot: stored.snapshot,
       storedBytes: isSound(stored) ? sizesOf(stored.manifest).storedBytes : null,
     })),
-    keptIn: others.filter(isOfIt).map(({ store }) => store.name),
+    keptIn: kept.map(({ store }) => store.name),
   };
   return { copies, removal };
 }
@@ -143,12 +144,12 @@ function inOrderOf(names: string[], copies: JudgedCopy<Store>[]): JudgedCopy<Sto
 }
 
 /**
- * A pinned one, and the last sound copy that the guest has anywhere, are not removed by a slip. A store that is away may have
- * others: nobody knows. Pure.
+ * A pinned one, and the last sound copy that the guest has anywhere, are not removed by a slip; nor is the last sound one of a snapshot
+ * whose damaged copies are to stay, which could never be brought back then. A store that is away may have others: nobody knows. Pure.
  */
-export function whyNotRemoved(
+function whyNotRemoved(
   copies: readonly JudgedCopy[],
-  others: readonly JudgedCopy[],
+  { others, kept }: { others: readonly JudgedCopy[]; kept: readonly JudgedCopy[] },
   rows: readonly Pick<SnapshotRecord, 'snapshot' | 'store' | 'pinned'>[],
 ): UmlsnapError | null {
   const isPinned = ({ store, stored }: JudgedCopy) =>
@@ -159,7 +160,9 @@ export function whyNotRemoved(
   if (pinned) return new UmlsnapError('SnapshotPinned', { snapshot: pinned.stored.snapshot });
   const isGood = ({ soundness }: JudgedCopy) => soundness.type === 'sound';
   const last = copies.find(isGood);
-  if (!last || others.some(isGood)) return null;
+  const staysUnsound = kept.length > 0 && !kept.some(isGood);
+  if (!last || (others.some(isGood) && !staysUnsound)) return null;
   const { snapshot, guest } = last.stored;
-  return new UmlsnapError('LastSoundSnapshot', { snapshot, guest });
+  const damagedIn = kept.map(({ store }) => store.name);
+  return new UmlsnapError('LastSoundSnapshot', { snapshot, guest, damagedIn });
 }

@@ -251,7 +251,9 @@ const texts: Texts = {
   SnapshotPinned: (f) =>
     `Snapshot ${f.snapshot} is pinned: nothing was removed. Unpin it first (\`umlsnap unpin ${f.snapshot}\`), or remove it all the same with --force.`,
   LastSoundSnapshot: (f) =>
-    `Snapshot ${f.snapshot} is the last sound one of guest ${f.guest}, in all stores that could be asked: nothing was removed. Back the guest up first, or remove it all the same with --force.`,
+    f.damagedIn.length === 0
+      ? `Snapshot ${f.snapshot} is the last sound one of guest ${f.guest}, in all stores that could be asked: nothing was removed. Back the guest up first, or remove it all the same with --force.`
+      : `This is the last sound copy of ${f.snapshot} of guest ${f.guest}, and the one in ${f.damagedIn.join(', ')} is not sound: nothing was removed. Bring that back first (\`umlsnap verify ${f.snapshot} --heal\`), or remove it all the same with --force.`,
   RestoreFailed: (f) =>
     `Restoring ${f.snapshot} to ${f.path} failed: ${closed(f.problem)} What was there before is unchanged. ${putRight}`,
   ExportFailed: (f) =>

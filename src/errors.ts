@@ -177,7 +177,8 @@ export interface FactsByCode {
   NoCowPair: { snapshot: string; file: string; problem: string };
   /** A removal by hand that needs more than that it was asked for. */
   SnapshotPinned: { snapshot: string };
-  LastSoundSnapshot: { snapshot: string; guest: string };
+  /** `damagedIn`: stores where a copy of it stays that is not sound. */
+  LastSoundSnapshot: { snapshot: string; guest: string; damagedIn: string[] };
   RestoreFailed: { snapshot: string; path: string; problem: string };
   // export and import
   ExportFailed: { snapshot: string; problem: string };

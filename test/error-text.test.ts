@@ -95,7 +95,7 @@ const samples: { [C in ErrorCode]: FactsByCode[C][] } = {
     { ...ofSnapshot, problem: 'x', copies: [{ store: 'local', type: 'badFilesystem', problem: 'x' }] },
   ],
   SnapshotPinned: [ofSnapshot],
-  LastSoundSnapshot: [{ ...ofSnapshot, guest: 'debian' }],
+  LastSoundSnapshot: [[], ['local']].map((damagedIn) => ({ ...ofSnapshot, guest: 'debian', damagedIn })),
   NoCowPair: [{ ...ofSnapshot, file: 'ubd0.cow', problem: 'the COW file has no COW header' }],
   RestoreFailed: [{ snapshot: 'debian@latest', path: '/d.img', problem: 'EIO' }],
   ExportFailed: [{ snapshot: 'debian@latest', problem: 'ENOSPC' }],

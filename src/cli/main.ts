@@ -81,7 +81,7 @@ function addSnapshotVerbs(program: Command, run: Run): void {
       '--path <path>',
       'with --to: only this file or directory of a disk with an ext2, ext3 or ext4 filesystem',
     )
-    .option('--disk <device>', 'with --path: of this disk', 'ubd0')
+    .option('--disk <device>', 'with --path: of this disk (default: ubd0)')
     .option('--in-place', "in the place of the guest's own disks; the guest must be halted")
     .option('--merge', 'with --to: each COW disk as one raw image')
     .option('--keep-replaced', 'with --in-place: keep the disks that were replaced')

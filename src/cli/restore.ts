@@ -42,6 +42,8 @@ export async function restoreVerb(
         : '--path looks into the disk as its guest saw it: leave out --merge.';
     throw new UmlsnapError('Usage', { problem });
   }
+  if (options.disk !== undefined && path === undefined)
+    throw new UmlsnapError('Usage', { problem: '--disk goes with --path: disks are restored all together.' });
   const to = options.to === undefined ? undefined : await followPath(resolve(options.to));
   if (path !== undefined) {
     if (to === undefined) throw new UmlsnapError('Usage', { problem: '--path needs --to DIR.' });

@@ -1,11 +1,16 @@
 import type { GuestCondition } from '../guest/guest-condition.js';
 import { type Finding, fine, trouble } from './finding.js';
 
-/** Whether a guest is there, and runs. @param worker who works on it now, in his own words */
+/**
+ * Whether a guest is there, and runs.
+ * @param worker who works on it now, in his own words
+ * @param isLeftOut its backups are left out while it does not run, as of one that is halted, and do not fail
+ */
 export function checkCondition(
   guest: string,
   { state, pid, problem }: GuestCondition,
   worker: string | undefined,
+  isLeftOut = true,
 ): Finding {
   const about = { check: 'guest', about: guest } as const;
   const facts = { state, pid, worker: worker ?? null };
@@ -25,9 +30,13 @@ export function checkCondition(
       });
     case 'notRunning':
       return trouble(about, {
-        level: 'warning',
-        what: 'Does not run.',
-        means: 'Only a running guest is backed up: until it is booted, nothing is.',
+        level: isLeftOut ? 'warning' : 'critical',
+        what: isLeftOut
+          ? 'Does not run.'
+          : 'Does not run, and was not halted: it has crashed, or was killed.',
+        means: isLeftOut
+          ? 'Only a running guest is backed up: until it is booted, nothing is.'
+          : 'The next backup fails.',
         mend: 'Boot it, or take it out of the config (or set `schedule: null`). If it does run, `umlsnap discover` shows its socket.',
         facts,
       });

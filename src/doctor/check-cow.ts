@@ -40,7 +40,7 @@ export function checkCow(guest: string, looks: readonly CowLook[]): Finding {
       what: `${[...mixed, ...unread].join('; ')}.`,
       means:
         'UML reads wrong data, without an error, in a request that goes on beyond such a group: what the guest reads is not always what it wrote. Snapshots of the two files are good.',
-      mend: `Take a last snapshot, shut the guest down, \`umlsnap restore ${guest}@latest --merge --to DIR\` (or \`uml_moo\` on the two files), boot it with the raw image, and check its filesystems. COW disks need filesystems with blocks of 4 KiB at multiples of 4 KiB (\`mke2fs -b 4096\`).`,
+      mend: `Shut the guest down, make one raw image of the two files with \`uml_moo\` (\`umlsnap restore ${guest}@latest --merge --to DIR\` makes one of its last snapshot), boot it with that, and check its filesystems. COW disks need filesystems with blocks of 4 KiB at multiples of 4 KiB (\`mke2fs -b 4096\`).`,
       facts,
     });
   }

@@ -6,11 +6,15 @@ import type { NeededRoom } from './needed-room.js';
 /** As many as some snapshots have files. */
 const fewInodes = 1000;
 
-/** Whether a store has room for the next snapshot of each guest, and for all of the next week. */
+/**
+ * Whether a store has room for the next snapshot of each guest, and for all of the next week.
+ * @param isCapturedInto otherwise snapshots are carried into it, and wait where they are
+ */
 export function checkRoom(
   store: string,
   free: { bytes: number; inodes: number },
   needed: readonly NeededRoom[],
+  isCapturedInto = true,
 ): Finding {
   const about = { check: 'room', about: store } as const;
   const nextBytes = Math.max(0, ...needed.map((one) => one.nextBytes));
@@ -18,9 +22,11 @@ export function checkRoom(
   const facts = { freeBytes: free.bytes, freeInodes: free.inodes, nextBytes, weekBytes, needed };
   const { inodes } = roomForSnapshot(0);
   const figures = `${formatSize(free.bytes)} are free; the next snapshot needs up to ${formatSize(nextBytes)}, the next week ${formatSize(weekBytes)}`;
-  if (free.bytes < nextBytes) return tooFull('critical', `${figures}.`, 'The next backup fails.');
-  if (free.inodes < inodes)
-    return tooFull('critical', `Only ${free.inodes} inodes are free.`, 'The next backup fails.');
+  const [now, level] = isCapturedInto
+    ? (['The next backup fails.', 'critical'] as const)
+    : (['The next snapshot gets no copy here.', 'warning'] as const);
+  if (free.bytes < nextBytes) return tooFull(level, `${figures}.`, now);
+  if (free.inodes < inodes) return tooFull(level, `Only ${free.inodes} inodes are free.`, now);
   if (free.inodes < fewInodes)
     return tooFull('warning', `Only ${free.inodes} inodes are free.`, 'Backups soon fail.');
   if (free.bytes < weekBytes) return tooFull('warning', `${figures}.`, 'Within a week backups fail.');

@@ -1,9 +1,8 @@
-import { accessSync, constants, statSync } from 'node:fs';
-import { errnoOf } from '../errors.js';
+import { statSync } from 'node:fs';
 import { PathRefused } from '../path/held-directory.js';
 import { requireOwnPlace } from '../path/own-place.js';
 import { type Finding, fine, trouble } from './finding.js';
-import { nearestDirectory } from './nearest-directory.js';
+import { nearestDirectory, problemOfWriting } from './nearest-directory.js';
 
 const about = { check: 'state', about: null } as const;
 
@@ -37,15 +36,4 @@ export async function checkState(path: string): Promise<Finding> {
   if (!found) return fine(about, `The state directory ${path} will be made by the first command.`, { path });
   const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
   return fine(about, `State in ${path}, mode ${mode}.`, { path, mode });
-}
-
-function problemOfWriting(path: string): string | null {
-  try {
-    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
-    return null;
-  } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === undefined) throw error;
-    return errno === 'EROFS' ? 'read-only filesystem (EROFS)' : `no right to write (${errno})`;
-  }
 }

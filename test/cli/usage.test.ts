@@ -72,6 +72,7 @@ describe('before it asks a guest anything, a verb refuses', () => {
     [eitherOr, restoreVerb, 'debian@latest', {}],
     [eitherOr, restoreVerb, 'debian@latest', { to: '/x', inPlace: true }],
     [/--in-place puts back .*--merge --to DIR/, restoreVerb, 'debian@latest', { inPlace: true, merge: true }],
+    [/--disk goes with --path/, restoreVerb, 'debian@latest', { to: '/x', merge: true, disk: 'ubd1' }],
     [/leave out --merge/, restoreVerb, 'debian@latest', { to: '/x', path: '/etc', merge: true }],
     [/--budget 0ms: not a duration/, snapshotVerb, 'debian', { budget: '0ms' }],
     [/choose one of frozen, synced, crash/, snapshotVerb, 'debian', { require: 'best' }],

@@ -9,11 +9,13 @@ import { resolveConfig } from '../../src/config/resolve.js';
 import { checkHistory } from '../../src/doctor/check-history.js';
 import { checkNamedPrograms, checkPrograms } from '../../src/doctor/check-programs.js';
 import { checkState } from '../../src/doctor/check-state.js';
+import { checkStore } from '../../src/doctor/check-store.js';
 import { checkSyslog } from '../../src/doctor/check-syslog.js';
 import { orphanedScratch, orphanedSockets } from '../../src/doctor/find-orphans.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { removeDeadSocketDirectories } from '../../src/path/socket-directory.js';
 import { withOpen } from '../image/make-image.js';
+import { storeAt } from '../store/fresh-store.js';
 import { tempDirOfFile } from '../support/temp-dir-of-file.js';
 
 const dir = tempDirOfFile();
@@ -118,4 +120,10 @@ test('a directory for answers is an orphan when no socket is bound in it any mor
   expect(found(Date.now() + 120_000)).toEqual([ofUs]);
   await removeDeadSocketDirectories(new Date(Date.now() + 120_000));
   expect((await readdir(runtime)).sort()).toEqual(['umlsnap-aaaaaa', 'umlsnap-cccccc', basename(theirs)]);
+});
+
+test('a store that is to be made where there is no directory is told before a backup fails by it', async () => {
+  expect(await checkStore(storeAt(join(dir, 'new')), null)).toMatchObject({ level: 'ok' });
+  const away = storeAt(join(dir, 'away', 'store'));
+  await expect(checkStore(away, null)).rejects.toMatchObject({ code: 'StoreUnusable' });
 });

@@ -53,6 +53,12 @@ const agent = (cause: Parameters<typeof checkAgent>[1]['cause'], require: 'froze
   checkAgent({ ...guest, require }, { cause, detail: '' });
 const condition = (state: Parameters<typeof checkCondition>[1]['state'], holder?: string) =>
   checkCondition('debian', { state, kernel: null, pid: 7, problem: null }, holder);
+const crashed = checkCondition(
+  'debian',
+  { state: 'notRunning', kernel: null, pid: null, problem: null },
+  undefined,
+  false,
+);
 const tracing = (need: 'required' | 'useful' | 'none') =>
   checkTracing({ mounted: null, works: false, reason: 'no tracefs' }, [{ guest: 'debian', need }]);
 const mixed = (count: number, device = 'ubd0') => ({
@@ -135,6 +141,7 @@ test.each([
   ['one that runs', condition('running'), 'ok'],
   ['one that is stopped', condition('stopped'), 'critical'],
   ['one that does not run', condition('notRunning'), 'warning'],
+  ['one that has crashed, whose next backup fails', crashed, 'critical'],
   ['one that nothing is known of', condition('unknown'), 'unknown'],
   ['one that can not be reached', condition('unreachable'), 'critical'],
   ["others' guests to root", checkRights({ uid: 0, foreign }), 'ok'],

@@ -40,4 +40,8 @@ test('a store without room for the next snapshot is critical, for the next week 
   expect(levelOf(800 * mib)).toBe('ok');
   expect(levelOf(800 * mib, 10)).toBe('critical');
   expect(levelOf(800 * mib, 100)).toBe('warning');
+  // What is carried into it waits where it is.
+  expect(checkRoom('arch', { bytes: 103 * mib, inodes: 1e6 }, needed, false)).toMatchObject({
+    ...{ level: 'warning', means: 'The next snapshot gets no copy here.' },
+  });
 });

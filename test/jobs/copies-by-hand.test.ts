@@ -135,6 +135,7 @@ test('a pinned snapshot, and the last sound one of its guest, are not removed wi
   // A damaged one is no loss, and its other copy is then the last.
   await spoil(newer);
   await healedNothing();
+  expect(await removed({ name: newer, store: 'archive' })).toBe('LastSoundSnapshot');
   expect(await removed({ name: newer, store: 'local' })).toBe('success');
   expect(await removed({ name: newer })).toBe('LastSoundSnapshot');
   expect(await namesIn()).toEqual([[], ['20261121']]);
