@@ -5,7 +5,7 @@ import { isError, UmlsnapError } from '../src/errors.js';
 import { isHalted } from '../src/guest/guest-condition.js';
 import type { JobRecord, Trigger } from '../src/history/records.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
-import { backupsThatTell, expectedLevel, levelsReached } from '../src/history/levels.js';
+import { backupsThatTell, expectedLevel, isWeaker, levelsReached } from '../src/history/levels.js';
 import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { IdMemory } from '../src/history/state-id.js';
 import { ensureOwner } from '../src/snapshot/ownership.js';
@@ -187,7 +187,14 @@ async function snapshotOf(
   run.facts.note = note;
   if (dryRun) {
     const earlier = { guest: config.name, kind: 'backup', limit: backupsThatTell } as const;
-    run.facts.expected = expectedLevel(levelsReached(await history.jobs(earlier)));
+    const expected = expectedLevel(levelsReached(await history.jobs(earlier)));
+    run.facts.expected = expected;
+    const { require } = config;
+    // Of `frozen` the agent, which was asked, tells more.
+    if (expected !== null && require !== 'frozen' && isWeaker(expected.level, require))
+      run.warnings.push(
+        `\`${expected.level}\` is expected, and \`${require}\` is required: a weaker backup fails`,
+      );
   } else await fillOthers(order, house, run, journal);
 }
 

@@ -3,7 +3,6 @@ import { explainError } from '../src/error-text.js';
 import { UmlsnapError } from '../src/errors.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
-import { sizesOf } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
 import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
@@ -120,11 +119,13 @@ async function chosenCopies(
   if (refusal) throw refusal;
   const removal = {
     ...{ snapshot, guest, away: named.away.map(explainError) },
-    copies: copies.map(({ store, stored }) => ({
-      store: store.name,
-      snapshot: stored.snapshot,
-      storedBytes: isSound(stored) ? sizesOf(stored.manifest).storedBytes : null,
-    })),
+    copies: await Promise.all(
+      copies.map(async ({ store, stored }) => ({
+        store: store.name,
+        snapshot: stored.snapshot,
+        storedBytes: isSound(stored) ? await store.storedBytesOf(stored.manifest) : null,
+      })),
+    ),
     keptIn: kept.map(({ store }) => store.name),
   };
   return { copies, removal };

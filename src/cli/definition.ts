@@ -44,8 +44,21 @@ export function shellCommand(definition: Definition): string | undefined {
   const variables = Object.entries(environment).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${word(value)}`],
   );
-  const command = [...variables, word(kernelPath), ...args.slice(1).map(word)].join(' ');
+  const command = [...asUserOf(definition), ...variables, word(kernelPath), ...args.slice(1).map(word)].join(
+    ' ',
+  );
   return workingDirectory === undefined ? command : `cd -- ${word(workingDirectory)} && ${command}`;
+}
+
+/** Whoever pastes it as root would run the guest as root. Nothing where its user was us. */
+function asUserOf({ user, group }: Definition): string[] {
+  if (user === undefined || user.id === process.geteuid?.()) return [];
+  // Both programs keep the environment, but for what they are told by `env`.
+  const become =
+    user.name === undefined
+      ? `setpriv --reuid=${user.id} --regid=${group?.id ?? user.id} --clear-groups`
+      : `runuser -u ${word(user.name)}`;
+  return [become, '--', 'env'];
 }
 
 /** As one would write it: quotes only where a shell would see more than a word. */

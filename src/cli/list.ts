@@ -1,3 +1,4 @@
+import { noteDamage } from '../../jobs/find-copy.js';
 import { requireKnownGuest } from '../../jobs/known-guest.js';
 import { allStores, waitsFor } from '../compose.js';
 import { explainError } from '../error-text.js';
@@ -82,7 +83,13 @@ export async function listVerb(context: Context, guest: string | undefined): Pro
     const unsound = rows.filter(
       ({ soundness, ownership }) => ownership.type === 'own' && soundness.type !== 'sound',
     );
-    for (const row of unsound) warnOf(row, rows);
+    for (const row of unsound) {
+      warnOf(row, rows);
+      const { snapshot, liesIn, soundness } = row;
+      // What its store alone tells, pages and metrics would not know until the next backup.
+      if (soundness.type === 'damaged' && soundness.since === null && row.state !== 'unreachable')
+        await noteDamage(history, { snapshot, store: liesIn, problem: soundness.why });
+    }
     return problems > 0 || unsound.length > 0 ? exitCodes.warnings : exitCodes.done;
   });
 }

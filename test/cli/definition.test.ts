@@ -42,6 +42,14 @@ test('a command is written as people write it, and there is none where the comma
   const words = "HOME=/srv /usr/bin/linux ubd0=/srv/root.cow,/srv/root.img con=null 'x=a b'";
   expect(shellCommand({ ...known, workingDirectory: '/srv' })).toBe(`cd -- /srv && ${words}`);
   expect(shellCommand(known)).toBe(words);
+  // Pasted by root, a guest of another user would run as root, and its disks would be nobody's to back up.
+  const id = process.geteuid?.() ?? 0;
+  expect(shellCommand({ ...known, user: { id, name: 'me' } })).toBe(words);
+  const [other, group] = [{ id: id + 1 }, { id: 7 }];
+  expect(shellCommand({ ...known, user: { ...other, name: 'uml' } })).toBe(`runuser -u uml -- env ${words}`);
+  expect(shellCommand({ ...known, user: other, group })).toBe(
+    `setpriv --reuid=${id + 1} --regid=7 --clear-groups -- env ${words}`,
+  );
   const { args: _, ...unknown } = known;
   expect(shellCommand(unknown)).toBeUndefined();
 });

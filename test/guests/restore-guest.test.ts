@@ -163,6 +163,10 @@ test('of a snapshot that was tampered with is refused, and the disk left as it i
   await writeFile(manifest, kept.replace('"pinned": false', '"pinned": true'));
   const damaged = { exitCode: 3, json: [{ snapshot, state: 'damaged' }] };
   expect(await scene.run('list', '--json')).toMatchObject(damaged);
+  // Pages and metrics, which ask no store, know it from then on.
+  expect((await scene.withHistory((history) => history.badFindings({}))).verifications).toMatchObject([
+    { snapshot },
+  ]);
   await expectRefused(/checksum|manifest/);
 
   const { checksum: _, ...rest } = parseManifest(kept, snapshot);

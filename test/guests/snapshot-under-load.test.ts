@@ -89,8 +89,14 @@ test('a guest that never stops to write has a good backup by the defaults, with 
   expect(await e2fsckReplayed(image)).toMatchObject({ clean: true });
   const lines = (await readFileFromImage(image, '/data/appended'))?.toString().split('\n') ?? [];
   expect(lines.slice(0, -1)).toEqual(lines.slice(0, -1).map((_, index) => `line ${index + 1}`));
-  const { expected } = (await commands.snapshot('--dry-run')).summary;
-  expect(expected).toMatchObject({ level: 'crash', text: expect.stringContaining('`crash` in 2') });
+  const asRequired = await commands.snapshot('--dry-run', '--require', 'synced');
+  expect(asRequired).toMatchObject({
+    exitCode: 3,
+    summary: {
+      expected: { level: 'crash', text: expect.stringContaining('`crash` in 2') },
+      warnings: expect.arrayContaining([expect.stringContaining('`synced` is required')]),
+    },
+  });
   await scene.expectWell();
 });
 
