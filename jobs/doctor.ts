@@ -147,12 +147,13 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
     const found = await lookedAt('store', name, async () =>
       checkStore(store, (await usable(house)?.storeId(name)) ?? null),
     );
-    findings.push(found);
-    if (found.level === 'ok') findings.push(...(await ownersIn(store, examined, usable(house))));
     const isCapturedInto = (guest: GuestConfig) => house.capturedInto(guest).name === name;
     const users = examined.filter(
       ({ guest }) => isCapturedInto(guest) || [guest.store, ...guest.otherStores].includes(name),
     );
+    const isFirst = users.some(({ guest }) => isCapturedInto(guest));
+    findings.push(isFirst ? found : ofFilled(found));
+    if (found.level === 'ok') findings.push(...(await ownersIn(store, examined, usable(house))));
     // What room there is in a repository nobody can tell us.
     if (found.level !== 'ok' || users.length === 0 || store.type === 'restic') continue;
     findings.push(
@@ -160,19 +161,20 @@ async function checkStores(house: DoctorHouse, examined: readonly Examined[], no
         const snapshots = (await usable(house)?.snapshots({ store: name, own: true })) ?? [];
         const findings = new Findings((await usable(house)?.badFindings({ store: name })) ?? noFindings);
         const needed = users.map(({ guest, capture }) =>
-          neededRoom(roomUserOf(guest, isCapturedInto(guest) ? capture : null, snapshots, findings), now),
+          neededRoom(roomUserOf(guest, capture, isCapturedInto(guest), snapshots, findings), now),
         );
         const free = await freeRoom({ name, path: nearestDirectory(path) });
-        return checkRoom(
-          name,
-          free,
-          needed,
-          users.some(({ guest }) => isCapturedInto(guest)),
-        );
+        return checkRoom(name, free, needed, isFirst);
       }),
     );
   }
   return findings;
+}
+
+/** No backup fails by a store that snapshots are only carried into. */
+function ofFilled(found: Finding): Finding {
+  if (found.level !== 'critical') return found;
+  return { ...found, level: 'warning', means: 'The next snapshot gets no copy there.' };
 }
 
 /** Of a store that can't be read its own check tells, or the next look. */
@@ -192,13 +194,16 @@ async function ownersIn(
   }
 }
 
+/** What is only carried into a store takes there what those before it did, or at most what the disks hold. */
 function roomUserOf(
   { name: guest, schedule, timezone, keep, isDrilled }: GuestConfig,
-  capture: CaptureLook | null,
+  look: CaptureLook | null,
+  isCapturedInto: boolean,
   snapshots: readonly SnapshotRecord[],
   findings: Findings,
 ): RoomUser {
   const own = snapshots.filter((snapshot) => snapshot.guest === guest);
+  const capture = isCapturedInto || own.length === 0 ? look : null;
   return {
     ...{ guest, schedule, timezone, keep },
     snapshots: own.map(({ snapshot, job, store, takenAt, pinned, storedBytes, method }) => ({
@@ -208,7 +213,7 @@ function roomUserOf(
     })),
     capture: capture && {
       dataBytes: capture.dataBytes,
-      sharesBlocks: capture.reflink.every(({ works }) => works),
+      sharesBlocks: isCapturedInto && capture.reflink.every(({ works }) => works),
     },
   };
 }

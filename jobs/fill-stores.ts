@@ -110,7 +110,7 @@ async function requireOtherPlace(target: Store, first: Store, history: SnapshotH
   const id = await history.storeId(first.name);
   if (id === null || (await history.storeId(target.name)) !== null) return;
   if (!(await isOfId(target, id))) return;
-  const problem = `it is the store ${first.name} as well: what lies there once is no second copy`;
+  const problem = `by its marker it is the store ${first.name} as well: the same place, or a copy of it with its marker`;
   throw new UmlsnapError('StoreUnusable', { store: target.name, path: target.path, problem });
 }
 

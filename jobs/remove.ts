@@ -159,7 +159,11 @@ function whyNotRemoved(
       : rows.some((row) => row.snapshot === stored.snapshot && row.store === store.name && row.pinned);
   const pinned = copies.find(isPinned);
   if (pinned) return new UmlsnapError('SnapshotPinned', { snapshot: pinned.stored.snapshot });
-  const isGood = ({ soundness }: JudgedCopy) => soundness.type === 'sound';
+  const isSoundCopy = ({ soundness }: JudgedCopy) => soundness.type === 'sound';
+  // Where none is sound, one whose bytes are right is the best that there is.
+  const isGood = [...copies, ...others].some(isSoundCopy)
+    ? isSoundCopy
+    : ({ soundness }: JudgedCopy) => soundness.type !== 'damaged';
   const last = copies.find(isGood);
   const staysUnsound = kept.length > 0 && !kept.some(isGood);
   if (!last || (others.some(isGood) && !staysUnsound)) return null;

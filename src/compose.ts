@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { CopyHouse } from '../jobs/ask-stores.js';
 import type { GuestStores } from '../jobs/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
-import { stagingSuffix } from './config/guest-named.js';
+import { reachableStores, stagingSuffix } from './config/guest-named.js';
 import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
@@ -24,6 +24,7 @@ export class House {
   constructor(config: Config, history: SqliteHistory) {
     this.config = config;
     this.history = history;
+    history.useStores(reachableStores(config));
   }
 
   get stateDirectory(): string {

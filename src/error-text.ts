@@ -219,7 +219,7 @@ const texts: Texts = {
       ? `Snapshot ${f.snapshot} in store ${f.store} is nobody's whom this umlsnap knows: it was left as it is. Is it yours? Make it so with \`umlsnap adopt unknown\`.`
       : `Snapshot ${f.snapshot} in store ${f.store} belongs to host ${f.owner.host} (${f.owner.id}): it was left as it is. Change it there; if that host is gone, make it yours with \`umlsnap adopt ${f.owner.id}\`.`,
   NothingToAdopt: (f) =>
-    `There is no snapshot of ${f.of} to adopt in the stores that could be asked. Others than ours are of: ${f.known.join(', ') || 'nobody'}.`,
+    `There is no snapshot of ${f.of} to adopt in the stores that could be asked. ${f.known.length === 0 ? 'All are ours.' : `Others than ours are of: ${f.known.join(', ')}.`}`,
   HostAmbiguous: (f) =>
     `Several states have had the host name ${f.host}: ${f.ids.join(', ')}. Nothing was changed. Use the id of the one that you mean.`,
   TargetInUse: (f) =>

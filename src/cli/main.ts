@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, contextOf, type GlobalOptions } from './context.js';
 import { emit, reportError } from './output.js';
@@ -38,7 +38,22 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addLookingVerbs(program, run);
   addOtherVerbs(program, run);
   addSetUpVerbs(program, run);
+  program.commands.forEach(refuseTwice);
   return program;
+}
+
+/** Of two values for one option, the last would be taken in silence. */
+function refuseTwice(verb: Command): void {
+  const ofOneValue = verb.options.filter(
+    ({ required, parseArg, defaultValue }) =>
+      required && parseArg === undefined && defaultValue === undefined,
+  );
+  for (const option of ofOneValue)
+    option.argParser((value: string, before: string | undefined) => {
+      if (before !== undefined) throw new InvalidArgumentError('It can be given once.');
+      return value;
+    });
+  verb.commands.forEach(refuseTwice);
 }
 
 /** Functions of what is loaded from now on are compiled then, and not when a guest stands still. */

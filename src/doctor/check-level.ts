@@ -13,7 +13,7 @@ export function checkLevel({ name, require }: GuestConfig, reached: readonly Con
   // Whether it can be `frozen` now is told by the check of its agent: it may be there since.
   if (require === 'frozen' || !isWeaker(level, require)) return fine(about, text, { level });
   return trouble(about, {
-    level: 'warning',
+    level: 'critical',
     what: text,
     means: `The config requires \`${require}\`: a backup that is weaker fails.`,
     mend: `${agentCure} Or leave \`require\` out: then the best that can be reached is taken.`,

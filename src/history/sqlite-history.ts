@@ -95,6 +95,7 @@ export class SqliteHistory {
   readonly #lockWaitMs: number;
   readonly #database: DatabaseSyncInstance;
   readonly #db: Kysely<Tables>;
+  #storesInUse: readonly string[] = [];
 
   private constructor(path: string, lockWaitMs: number, database: DatabaseSyncInstance) {
     this.#path = path;
@@ -315,6 +316,11 @@ export class SqliteHistory {
     );
   }
 
+  /** By the config that is in force; before it is told, all are. */
+  useStores(names: readonly string[]): void {
+    this.#storesInUse = names;
+  }
+
   /** The id in the marker file of a store when we last saw it: a directory without it is not that store. */
   async storeId(store: string): Promise<string | null> {
     const row = await this.#read((db) =>
@@ -339,9 +345,9 @@ export class SqliteHistory {
     );
   }
 
-  /** What it knows of that store by another name goes by this one from then on. */
+  /** What it knows of that store by a name that is out of use goes by this one from then on. */
   async rememberStore(store: string, id: string): Promise<void> {
-    await this.#write((db) => upsertStore(db, store, id));
+    await this.#write((db) => upsertStore(db, { store, id }, this.#storesInUse));
   }
 
   /** Has SQLite read all of the file; what it finds wrong, a line each. */

@@ -30,6 +30,7 @@ const scene = setScene({ fake: {} });
 test.each([
   [['lisst'], /unknown command 'lisst'\n\(Did you mean list\?\)\n\(umlsnap --help [^\n]*\)\n$/],
   [['list', '--nonsense'], /unknown option '--nonsense'/],
+  [['remove', 'debian@latest', '--store', 'a', '--store', 'b'], /'b' is invalid. It can be given once/],
   [['snapshot'], /missing required argument 'guest'/],
   [['snapshot', 'debian', '--budget', '5'], /--budget 5: not a duration/],
 ])(

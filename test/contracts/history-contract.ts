@@ -218,10 +218,15 @@ export function historyContract(open: () => Promise<History>): void {
       await history.recordSnapshot(snapshot(name, { store }));
     }
     await history.recordVerification(verification('debian@1', { store: 'a', result: 'damaged' }));
+    // One may be a copy of the other, marker and all.
+    await history.rememberStore('copy', 'id-a');
+    expect(await rowsIn('a')).toEqual(['debian@1']);
+    history.useStores(['main', 'b']);
     await history.rememberStore('main', 'id-a');
     expect([await rowsIn('a'), await rowsIn('main'), await badIn()]).toEqual([[], ['debian@1'], ['main']]);
     expect(await history.storeId('a')).toBeNull();
-    // Two that have changed their names.
+    // A name of before, of another place.
+    history.useStores(['b']);
     await history.rememberStore('b', 'id-a');
     expect([await rowsIn('b'), await rowsIn('main'), await badIn()]).toEqual([
       ['debian@1'],

@@ -133,7 +133,7 @@ test.each([
     { what: /ubd1: the/ },
   ],
   ['backups that are weak, where nothing is required', checkLevel(guest, ['crash', 'crash']), 'ok'],
-  ['the same where more is', checkLevel({ ...guest, require: 'synced' }, ['crash', 'crash']), 'warning'],
+  ['the same where more is', checkLevel({ ...guest, require: 'synced' }, ['crash', 'crash']), 'critical'],
   ['one that was weak', checkLevel({ ...guest, require: 'synced' }, ['crash', 'synced', 'synced']), 'ok'],
   ['those of before an agent came', checkLevel({ ...guest, require: 'frozen' }, ['synced']), 'ok'],
   ['no backup yet', checkLevel(guest, []), 'ok'],

@@ -14,6 +14,7 @@ import { UmlsnapError } from '../../src/errors.js';
 import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
+import { verification } from '../history/records-of-tests.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
 import { amended } from '../../src/store/manifest.js';
@@ -142,6 +143,15 @@ test('a pinned snapshot, and the last sound one of its guest, are not removed wi
   expect(await removed({ name: newer, force: true })).toBe('success');
 });
 
+test('where no copy is sound, the last one whose bytes are right is not removed without force', async () => {
+  expect(await removed()).toBe('success');
+  expect(await removed({ name: newer, store: 'archive' })).toBe('success');
+  const [row] = await inHouse(({ history }) => history.snapshots({ guest: 'web' }));
+  const bad = verification(newer, { store: 'local', result: 'badFilesystem' });
+  await inHouse(({ history }) => history.recordVerification(bad, { guest: 'web', job: row?.job ?? '' }));
+  expect(await removed({ name: newer })).toBe('LastSoundSnapshot');
+});
+
 const twin = `${older}-1`;
 /** As it is where a snapshot of a host that is gone, which was adopted, had the name in the archive before. */
 const carryUnderOtherName = () =>
@@ -197,7 +207,7 @@ test('a store whose place is that of the first one is filled with nothing, and t
     );
     return await fillStores({ config, stores, stateDirectory, signal }, { history, journal });
   });
-  expect(filled?.problems).toEqual([expect.stringContaining('it is the store local as well')]);
+  expect(filled?.problems).toEqual([expect.stringContaining('by its marker it is the store local as well')]);
   expect(await inHouse(({ history }) => history.snapshots({ store: 'again' }))).toEqual([]);
 });
 
