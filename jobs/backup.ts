@@ -3,6 +3,7 @@ import type { GuestConfig } from '../src/config/config.js';
 import { agentCure, writingText } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
 import { isHalted } from '../src/guest/guest-condition.js';
+import type { StoreGap } from '../src/history/overview-queries.js';
 import type { JobRecord, Trigger } from '../src/history/records.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { backupsThatTell, expectedLevel, isWeaker, levelsReached } from '../src/history/levels.js';
@@ -16,7 +17,7 @@ import { sizesOf } from '../src/store/manifest.js';
 import { type Filled, type FillProgress, fillStores } from './fill-stores.js';
 import type { SnapshotIndex } from './find-snapshot.js';
 import { guestLocks } from './guest-locks.js';
-import type { GuestStores } from './guest-stores.js';
+import { everyStoreOf, type GuestStores } from './guest-stores.js';
 import { type JobHistory, type JobRun, type JobSummary, type OnJob, recordedJob } from './recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from './recover-at-start.js';
 import { withHooks } from './with-hooks.js';
@@ -44,6 +45,10 @@ export interface BackupOrder {
 export interface EarlierBackups {
   /** Newest first. */
   jobs(filter: { guest: string; kind: 'backup'; limit: number }): Promise<JobRecord[]>;
+  storeGaps(
+    pairs: readonly { guest: string; store: string }[],
+    stores: readonly string[],
+  ): Promise<StoreGap[]>;
 }
 
 export interface BackupHouse {
@@ -140,9 +145,16 @@ async function leaveOut(
   run: JobRun,
   journal: PhaseJournal,
 ): Promise<never> {
-  await fillOthers(order, house, run, journal);
+  const { stores, history } = house;
+  const guest = order.config.name;
+  const lacking = await history.storeGaps(
+    stores.filled.map(({ name }) => ({ guest, store: name })),
+    everyStoreOf(stores).map(({ name }) => name),
+  );
+  // To ask a repository each hour for months, for nothing, would cost its host more than the guest did.
+  if (lacking.some(({ missed }) => missed > 0)) await fillOthers(order, house, run, journal);
   run.phase = 'preflight';
-  throw new UmlsnapError('GuestHalted', { guest: order.config.name });
+  throw new UmlsnapError('GuestHalted', { guest });
 }
 
 /** What is wrong with one of them is a warning. */

@@ -252,5 +252,7 @@ test('a guest that is halted when it is due is left out, and its other store get
     resumed: false,
   });
   expect((await namesIn())[1]).toEqual(['20261122', '20261121', '20261120']);
+  // Nor are its stores asked in vain from then on.
+  expect(await due('schedule')).toMatchObject({ status: 'skipped', error, filled: [] });
   expect(await due('manual')).toMatchObject({ status: 'failed', error: { code: 'NoMconsoleSocket' } });
 });
