@@ -2,9 +2,8 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import { requireBelievable } from '../src/store/largest-snapshot.js';
-import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
-import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
+import { isSound, type StoredSnapshot, whyDamaged } from '../src/store/stored-snapshots.js';
 
 /** A store of any kind, to read from. */
 export type ReadableStore = Pick<
@@ -51,10 +50,10 @@ export function problemWith(
   { store, stored }: FoundSnapshot<ReadableStore>,
   rows: readonly SnapshotRecord[],
 ): string | undefined {
-  if (!('manifest' in stored)) return stored.damaged;
-  const row = rows.find(({ snapshot, store: of }) => snapshot === stored.snapshot && of === store.name);
-  const isOther = row && !isRecorded(stored.manifest, stored.manifestSha256, row);
-  return isOther ? 'its manifest is not the one that the history has recorded' : undefined;
+  return whyDamaged(
+    stored,
+    rows.find(({ snapshot, store: of }) => snapshot === stored.snapshot && of === store.name),
+  );
 }
 
 /**

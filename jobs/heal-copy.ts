@@ -101,7 +101,7 @@ async function healFrom(
   try {
     return await readingCopy(house, source, () =>
       whileReading(source, () =>
-        store.heal(stored, contentOf(source, stored.snapshot, rows), {
+        store.heal(stored, contentOf(source, stored.snapshot, rows, former), {
           signal,
           onWhole: (manifest) => recorded(recordOf(store.name, manifest, 'own')),
         }),
@@ -114,10 +114,16 @@ async function healFrom(
   }
 }
 
-/** It may lie under another name there. */
-function contentOf(source: JudgedCopy<Store>, snapshot: string, rows: SnapshotRecord[]): SnapshotContent {
+/** It may lie under another name there; and of a manifest that can't be read, the history still has the pin. */
+function contentOf(
+  source: JudgedCopy<Store>,
+  snapshot: string,
+  rows: SnapshotRecord[],
+  former: SnapshotRecord | undefined,
+): SnapshotContent {
   const content = restoreSourceOf(source, rows);
-  return { ...content, manifest: amended(content.manifest, { snapshot }) };
+  const pinned = content.manifest.pinned || former?.pinned === true;
+  return { ...content, manifest: amended(amended(content.manifest, { snapshot }), { pinned }) };
 }
 
 async function record(

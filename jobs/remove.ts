@@ -70,7 +70,9 @@ export async function remove(house: RemoveHouse, wish: RemoveWish): Promise<JobS
   const of = config.guests[guest] ?? { name: guest, disks: [] };
   const locks = await guestLocks('remove', of, paths, stateDirectory);
   return await withLocks({ ...locks, wait: false }, async () => {
-    const { copies } = await chosenCopies(house, { ...wish, name: snapshot });
+    const chosen = await chosenCopies(house, { ...wish, name: snapshot });
+    // A store that has come back meanwhile: nobody was told of it, and its lock is not ours.
+    const copies = chosen.copies.filter(({ store }) => paths.includes(store.path));
     return await recordedJob(history, { kind: 'remove', guest, trigger: 'manual' }, async (run) => {
       const removed: Pick<Removal['copies'][number], 'snapshot' | 'store'>[] = [];
       run.facts = { snapshot, removed, keptIn: planned.keptIn };

@@ -3,14 +3,14 @@ import type { Ownership, SnapshotRecord } from '../history/records.js';
 import { ensureStateId, type IdMemory, readStateId } from '../history/state-id.js';
 import type { Owner } from '../store/manifest.js';
 import type { Store } from '../store/store.js';
-import { isSound, ownerOf, type StoredSnapshot } from '../store/stored-snapshots.js';
+import { isSound, ownerOf, type StoredSnapshot, whyDamaged } from '../store/stored-snapshots.js';
 
 /** What tells our own snapshots from those of others. */
 export interface OwnershipHistory {
   stateId(): Promise<string | null>;
   /** Those of these jobs that are ours. */
   knownJobs(jobs: readonly string[]): Promise<ReadonlySet<string>>;
-  snapshots(filter: { store: string }): Promise<SnapshotRecord[]>;
+  snapshots(filter: { store: string; guest?: string }): Promise<SnapshotRecord[]>;
 }
 
 /** What `ownershipOf` goes by. */
@@ -60,7 +60,10 @@ export function withoutHistory(stateDirectory: string): OwnershipHistory {
   };
 }
 
-/** Our own snapshots of a guest in a store, newest first, damaged ones included: what rules and counts are about. */
+/**
+ * Our own snapshots of a guest in a store, newest first, damaged ones included: what rules and counts are about. One whose manifest is
+ * not the recorded one is damaged: nobody restores from it, and so it MUST take the place of no other.
+ */
 export async function listOwn(
   store: Pick<Store, 'name'> & { list(guest: string): Promise<StoredSnapshot[]> },
   guest: string,
@@ -68,7 +71,21 @@ export async function listOwn(
 ): Promise<StoredSnapshot[]> {
   const listed = await store.list(guest);
   const ownership = await ownershipIn(store.name, listed, history);
-  return listed.filter((stored) => ownership(stored).type === 'own');
+  const rows = await history.snapshots({ store: store.name, guest });
+  return listed
+    .filter((stored) => ownership(stored).type === 'own')
+    .map((stored) => asRecorded(stored, rows));
+}
+
+function asRecorded(stored: StoredSnapshot, rows: readonly SnapshotRecord[]): StoredSnapshot {
+  const damaged = whyDamaged(
+    stored,
+    rows.find(({ snapshot }) => snapshot === stored.snapshot),
+  );
+  if (damaged === undefined || !isSound(stored)) return stored;
+  const { snapshot, guest, directory } = stored;
+  const owner = ownerOf(stored);
+  return { snapshot, guest, directory, damaged, ...(owner && { owner }) };
 }
 
 /** What our snapshots are sealed with. @throws StateUnusable, HistoryUnusable, HistoryLocked */

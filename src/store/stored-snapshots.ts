@@ -14,7 +14,7 @@ import {
   type StorePlace,
   splitSnapshotName,
 } from './layout.js';
-import { type Manifest, type Owner, parseManifest } from './manifest.js';
+import { isRecorded, type Manifest, type Owner, parseManifest } from './manifest.js';
 
 /** A snapshot as it was found. Sound: its manifest is, and its files are there in their size; `verify` reads them. */
 export type StoredSnapshot = SoundSnapshot | DamagedSnapshot;
@@ -44,6 +44,16 @@ const maxManifestBytes = 1024 * 1024;
 
 export function ownerOf(stored: StoredSnapshot): Owner | undefined {
   return isSound(stored) ? stored.manifest.owner : stored.owner;
+}
+
+/** What speaks against it, by its own word and by what the history has recorded of it; undefined: nothing. */
+export function whyDamaged(
+  stored: StoredSnapshot,
+  recorded: { manifestSha256: string; owner: Owner | null } | undefined,
+): string | undefined {
+  if (!isSound(stored)) return stored.damaged;
+  const isOther = recorded && !isRecorded(stored.manifest, stored.manifestSha256, recorded);
+  return isOther ? 'its manifest is not the one that the history has recorded' : undefined;
 }
 
 /** Whether it is the snapshot that was found before, and nobody's but his: a name alone proves nothing. */

@@ -1,9 +1,10 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backupInTurn } from '../../jobs/backup-in-turn.js';
 import { fillStores } from '../../jobs/fill-stores.js';
 import { findCopy } from '../../jobs/find-copy.js';
+import { prune } from '../../jobs/prune.js';
 import { type RemoveWish, remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyWish } from '../../jobs/verify-targets.js';
@@ -17,7 +18,7 @@ import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { verification } from '../history/records-of-tests.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
-import { amended } from '../../src/store/manifest.js';
+import { amended, formatManifest, parseManifest, sealManifest } from '../../src/store/manifest.js';
 import { contentIn, sealSparse } from '../store/sparse-snapshots.js';
 import { pinIn } from '../store/capture-of-tests.js';
 import { verdictOf } from '../store/tar/archive-scene.js';
@@ -223,6 +224,31 @@ test('a damaged copy is damaged still where the config calls its store by anothe
   const recovered = await scene.run('recover');
   expect(recovered, recovered.stderr).toMatchObject({ exitCode: 0 });
   expect(await found()).toMatchObject([{ snapshot: older, store: 'main', result: 'damaged' }]);
+});
+
+const manifestIn = (snapshot: string) => join(scene.path('local'), ...snapshot.split('@'), 'manifest.json');
+/** Of the first store, by a rule that keeps the newest. */
+const pruned = () =>
+  inHouse(async ({ config, history, stateDirectory }) => {
+    const guest = { ...guestNamed(config, 'web'), keep: { last: 1 } };
+    return await prune(guest, { dryRun: false }, { stateDirectory, history, stores: [local] });
+  });
+
+test('a copy whose manifest is not the recorded one takes the place of no other, and is known as damaged by whoever asks the history', async () => {
+  const { checksum: _, ...rest } = parseManifest(await readFile(manifestIn(newer), 'utf8'), newer);
+  await writeFile(manifestIn(newer), formatManifest(sealManifest({ ...rest, labels: { forged: 'yes' } })));
+  await pruned();
+  expect((await namesIn())[0]).toEqual(['20261121', '20261120']);
+  expect(await found()).toMatchObject([{ snapshot: newer, store: 'local' }]);
+});
+
+test('a pin outlives a manifest that can not be read, and its healing', async () => {
+  const kept = await pinIn(local, older, true);
+  await inHouse(({ history }) => history.recordSnapshot(recordOf('local', kept, 'own')));
+  await writeFile(manifestIn(older), '{broken');
+  expect((await healed()).healed).toMatchObject([{ snapshot: older }]);
+  await pruned();
+  expect((await namesIn())[0]).toEqual(['20261121', '20261120']);
 });
 
 /** A verification alone. */

@@ -42,12 +42,18 @@ export async function receiveArchive(
   const { guest } = requireOrdinary(manifest);
   const name = splitSnapshotName(manifest.snapshot)?.directory ?? '';
   await ensureDirectory(guestDirectory(place, guest));
-  const existing = (await findArchives(place, guest)).some((archive) => archive.name === name);
-  if (existing) throw new UmlsnapError('SnapshotExists', { store: place.name, snapshot: manifest.snapshot });
+  const refuseExisting = async () => {
+    const existing = (await findArchives(place, guest)).some((archive) => archive.name === name);
+    if (existing)
+      throw new UmlsnapError('SnapshotExists', { store: place.name, snapshot: manifest.snapshot });
+  };
+  await refuseExisting();
   for (const leftover of await findIncoming(place, guest)) await rm(leftover, { force: true });
   const compression = wanted === 'zstd' && !(await isZstdThere()) ? 'gzip' : wanted;
   await withIncoming(place, guest, async (file, incoming) => {
     await writeWhole(place, source, { file, incoming, compression }, options);
+    // Once more, where locks do not reach whoever else writes there: the marks would be those of his.
+    await refuseExisting();
     await removeMarks(place, guest, name);
     await publish(place, incoming, archivePath(place, guest, name, compression), manifest.snapshot);
   });
