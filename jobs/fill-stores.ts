@@ -80,8 +80,8 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
   const filled: Filled = { store: target.name, ...nothing };
   try {
     await withPartOf(target, order, async () => {
-      await requireOtherPlace(target, stores.capturedInto, history);
       await checkStore(target, history);
+      await requireOtherPlace(target, stores.capturedInto, history);
       const findings = await findingsIn(history, { guest: config.name });
       const known = { findings, history };
       const carriable = await carriableInto(target, order, known, filled);
@@ -102,25 +102,11 @@ async function fillOne(order: FillOrder, target: Store, { history }: FillPorts):
   return filled;
 }
 
-/**
- * A mount may lead both names to one place: then what lies there is no second copy, and goes with the first. It MUST be found out before
- * the history learns the second name: it would take it for the first one's new one. @throws StoreUnusable
- */
+/** A mount may lead both names to one place: then what lies there is no second copy, and goes with the first. @throws StoreUnusable */
 async function requireOtherPlace(target: Store, first: Store, history: SnapshotHistory): Promise<void> {
-  const id = await history.storeId(first.name);
-  if (id === null || (await history.storeId(target.name)) !== null) return;
-  if (!(await isOfId(target, id))) return;
+  if ((await history.storeId(target.name)) !== (await history.storeId(first.name))) return;
   const problem = `by its marker it is the store ${first.name} as well: the same place, or a copy of it with its marker`;
   throw new UmlsnapError('StoreUnusable', { store: target.name, path: target.path, problem });
-}
-
-async function isOfId(store: Store, id: string): Promise<boolean> {
-  try {
-    return await store.isMounted(id);
-  } catch (error) {
-    if (isError(error, 'StoreNotMounted')) return false;
-    throw error;
-  }
 }
 
 /** What was captured, and where that only waits to be carried into an archive, what the archive has. */
