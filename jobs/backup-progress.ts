@@ -1,4 +1,4 @@
-import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
+import type { CaptureProgress } from '../src/capture/capture.js';
 import type { Phase } from '../src/snapshot/phase-journal.js';
 import type { FillProgress } from './fill-stores.js';
 
@@ -37,7 +37,7 @@ export class ProgressTeller {
   };
 
   /** What comes late, while the guest is being stopped, is dropped. */
-  readonly onProgress = ({ doneBytes, totalBytes }: PrecopyProgress): void => {
+  readonly onProgress = ({ doneBytes, totalBytes }: CaptureProgress): void => {
     if (this.#phase === 'precopy') this.#tellBytes({ doneBytes, totalBytes });
   };
 

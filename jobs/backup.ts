@@ -1,4 +1,4 @@
-import type { PrecopyProgress } from '../src/capture/precopy/precopy-order.js';
+import type { CaptureProgress } from '../src/capture/capture.js';
 import type { GuestConfig } from '../src/config/config.js';
 import { agentCure, writingText } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
@@ -37,7 +37,7 @@ export interface BackupOrder {
   onJob?: OnJob;
   onPhase?: OnPhase;
   /** Told of a precopy while it goes on; the guest runs. */
-  onProgress?: (progress: PrecopyProgress) => void;
+  onProgress?: (progress: CaptureProgress) => void;
   /** Told of snapshots that are carried into other stores; the guest runs. */
   onFill?: (progress: FillProgress) => void;
 }

@@ -2,15 +2,15 @@ import type { GuestConfig } from '../src/config/config.js';
 import { type RoundTrips, wantedRoundTrips } from '../src/doctor/check-stop-and-go.js';
 import { withOpenDisks } from '../src/doctor/open-disks.js';
 import { explainError } from '../src/error-text.js';
-import { isError, UmlsnapError } from '../src/errors.js';
+import { fromSentError, isError, UmlsnapError } from '../src/errors.js';
 import { type Guest, withGuest } from '../src/guest/guest.js';
-import { findGuestProcesses } from '../src/guest/guest-processes.js';
+import { findGuestProcesses, type GuestProcesses } from '../src/guest/guest-processes.js';
 import { probeStopped } from '../src/guest/stop-probe.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
+import { CaptureProcess } from '../src/pause/capture-process.js';
 import { type GuardedGuest, type Guardian, withGuardian } from '../src/pause/guardian.js';
 import { leaseFile } from '../src/pause/lease.js';
-import { type PauseLedger, withPausedGuest } from '../src/pause/with-paused-guest.js';
-import type { ProcessIdentity } from '../src/process-identity.js';
+import { GuardedPause, type PauseLedger } from '../src/pause/guarded-pause.js';
 import { guestLocks } from './guest-locks.js';
 import { type JobHistory, type JobRun, recordedJob } from './recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from './recover-at-start.js';
@@ -60,22 +60,43 @@ async function stopAndGo(
   const budgetMs = Math.max(leastBudgetMs, config.pauseBudgetMs);
   await settleOwnLease(stateDirectory, config.name, history);
   await withGuest(config, async (guest) => {
-    const main = await runningMain(config);
+    const processes = await runningProcesses(config);
     const guarded = {
-      ...{ guest: config.name, socketPath: guest.socketPath, main },
+      ...{ guest: config.name, socketPath: guest.socketPath, main: processes.main },
       leaseFile: leaseFile(stateDirectory, config.name),
     };
-    await withGuardian(guarded, async (guardian) => {
-      for (let number = 1; number <= wantedRoundTrips; number++) {
-        const trip = { run, number, guest, guarded, guardian, budgetMs, history, signal };
-        pausedMs.push(await roundTrip(trip));
-      }
+    // It has no disk to capture.
+    const capture = await CaptureProcess.arm({
+      ...{ guest: config.name, disks: [], method: 'copy', tracing: null, bytesPerSecond: null },
+      ...{ pauseTargetMs: 0, budgetMs, signal },
     });
+    try {
+      await withGuardian(guarded, capture.page, async (guardian) => {
+        for (let number = 1; number <= wantedRoundTrips; number++) {
+          const trip = {
+            run,
+            number,
+            config,
+            guest,
+            processes,
+            guarded,
+            guardian,
+            capture,
+            budgetMs,
+            history,
+            signal,
+          };
+          pausedMs.push(await roundTrip(trip));
+        }
+      });
+    } finally {
+      await capture.dispose();
+    }
   });
 }
 
 /** @throws GuestProcessNotFound, GuestAlreadyStopped, DiskUnusable */
-async function runningMain(config: GuestConfig): Promise<ProcessIdentity> {
+async function runningProcesses(config: GuestConfig): Promise<GuestProcesses> {
   const guest = config.name;
   const processes = await withOpenDisks(config, async (disks) =>
     findGuestProcesses(await Promise.all(disks.map(({ image }) => image.handle.stat()))),
@@ -83,15 +104,18 @@ async function runningMain(config: GuestConfig): Promise<ProcessIdentity> {
   if (!processes)
     throw new UmlsnapError('GuestProcessNotFound', { guest, diskPath: config.disks[0]?.path ?? '' });
   if (probeStopped(processes.main) === 'stopped') throw new UmlsnapError('GuestAlreadyStopped', { guest });
-  return processes.main;
+  return processes;
 }
 
 interface Trip {
   run: JobRun;
   number: number;
+  config: GuestConfig;
   guest: Guest;
+  processes: GuestProcesses;
   guarded: GuardedGuest;
   guardian: Guardian;
+  capture: CaptureProcess;
   budgetMs: number;
   history: PauseLedger;
   signal: AbortSignal;
@@ -99,24 +123,31 @@ interface Trip {
 
 /** One stop and one go, and the proof that the console still answers. @returns how long the guest stood still */
 async function roundTrip(trip: Trip): Promise<number> {
-  const { run, number, guest, guarded, guardian, budgetMs, history, signal } = trip;
+  const { run, number, config, guest, processes, guarded, guardian, capture, budgetMs, history, signal } =
+    trip;
   run.phase = 'stop';
-  const { pausedMs } = await withPausedGuest(
-    {
-      ...{
-        pause: `${run.job}.${number}`,
-        job: run.job,
-        guarded,
-        guardian,
-        budgetMs,
-        ledger: history,
-        signal,
+  const pause = await GuardedPause.open({
+    ...{ pause: `${run.job}.${number}`, job: run.job, guarded, guardian, pauser: capture },
+    ...{ budgetMs, ledger: history, signal, readyLimitMs: budgetMs },
+  });
+  try {
+    await guest.checkSocket();
+    const { main, ioTasks } = processes;
+    await pause.run({
+      ...{ socketPath: guest.socketPath, main, ioTasks, roundsLimitMs: 0, huntMs: null },
+      ...{ isLastTry: true, isContentWithCrash: true },
+      terms: {
+        ...{ guest: config.name, devices: config.disks.map(({ device }) => device), budgetMs },
+        ...{ isSmp: false, isFrozen: false, goesByFreeze: false },
+        synced: { dirtyKib: 0, inFlight: 0, completedWrites: 0, diskWrites: [] },
       },
-      ...{ phase: () => run.phase, readyLimitMs: budgetMs, getReady: () => guest.checkSocket() },
-    },
-    async () => undefined,
-  );
+    });
+  } catch (error) {
+    pause.fail(error);
+  }
+  const result = await pause.settle();
+  if (result?.error) throw fromSentError(result.error);
   run.phase = 'go';
   await guest.version(aliveAnswerMs);
-  return pausedMs;
+  return result?.pausedMs ?? 0;
 }

@@ -249,6 +249,23 @@ export function isError<C extends ErrorCode>(error: unknown, code: C): error is 
   return error instanceof UmlsnapError && error.code === code;
 }
 
+/** An error on its way from another process or thread: its class does not survive the way. */
+export interface SentError {
+  code: ErrorCode;
+  facts: FactsByCode[ErrorCode];
+}
+
+/** What is no error of ours was not foreseen. */
+export function toSentError(error: unknown): SentError {
+  if (error instanceof UmlsnapError) return { code: error.code, facts: error.facts };
+  const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { code: 'Internal', facts: { problem } };
+}
+
+export function fromSentError({ code, facts }: SentError): UmlsnapError {
+  return new UmlsnapError(code, facts);
+}
+
 /** True for what a history throws that is locked, full, damaged or gone. */
 export function isHistoryFailure(
   error: unknown,

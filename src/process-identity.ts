@@ -46,9 +46,16 @@ export function ownIdentity(): ProcessIdentity {
   return { pid: process.pid, startTicks: stat?.startTicks ?? 0 };
 }
 
-/** A process that is stopped by a signal, or by a debugger, does nothing of what it is there for. */
+/**
+ * A process that is stopped by a signal, or by a debugger, does nothing of what it is there for. Where the host can't tell, for want of
+ * files or memory, it is not.
+ */
 export function isHeld(identity: ProcessIdentity): boolean {
-  return isAlive(identity) && ['T', 't'].includes(readProcessStat(identity.pid)?.state ?? '');
+  try {
+    return isAlive(identity) && ['T', 't'].includes(readProcessStat(identity.pid)?.state ?? '');
+  } catch {
+    return false;
+  }
 }
 
 /** True while this process runs; a zombie does not. Where the host can't tell, for want of files or memory, it does. */

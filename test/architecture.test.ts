@@ -24,7 +24,7 @@ const floors = [
 const ground = [
   ...['src/clock.ts', 'src/error-text.ts', 'src/errno-words.ts', 'src/errors.ts', 'src/exit-codes.ts'],
   ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/box-walls.ts'],
-  ...['src/box-filter.ts', 'src/child-environment.ts', 'src/token-bucket.ts', 'src/urgency.ts'],
+  ...['src/box-filter.ts', 'src/child-environment.ts', 'src/token-bucket.ts', 'src/priority.ts'],
   ...['src/image/durable-file.ts', 'src/image/last-error.ts', 'src/image/linux-calls.ts'],
 ];
 
@@ -132,6 +132,13 @@ describe('the layout of the house', () => {
 
   test('every file stands on a floor', () => {
     expect(files.filter((file) => placeOf(file) === undefined)).toEqual([]);
+  });
+
+  test('nothing in the pause waits for an event loop, between `stop` and `go`', () => {
+    const pause = ['src/pause/pause.ts', 'src/pause/go-until-counted.ts', 'src/guest/io-drain.ts'];
+    expect(
+      pause.filter((file) => /\b(await|async|Promise|setTimeout|setImmediate)\b/.test(read(file))),
+    ).toEqual([]);
   });
 
   test('no import leads to a file that is not there', () => {

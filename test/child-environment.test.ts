@@ -2,9 +2,8 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
-import { startKillableChild } from '../src/capture/killable-child.js';
 import { childEnvironment, searchPath } from '../src/child-environment.js';
-import { processEntry } from '../src/process-entry.js';
+import { CaptureProcess } from '../src/pause/capture-process.js';
 import { runCommand } from '../src/run-command.js';
 import { withGuardedFake } from './pause/paused-fake.js';
 import { tempDirOfFile } from './support/temp-dir-of-file.js';
@@ -40,9 +39,12 @@ const environOf = (pid = 0) =>
 test('nothing that is set where we were started loads itself into the guardian, a capture child or a program', async () => {
   await setWhatLoads();
   await withGuardedFake({}, async ({ guardian }) => expectOurMaking(await environOf(guardian.identity.pid)));
-  const child = startKillableChild(processEntry('capture-child'), [], 'ubd0');
-  expectOurMaking(await environOf(child.pid));
-  await child.end();
+  const capture = await CaptureProcess.arm({
+    ...{ guest: 'debian', disks: [], method: 'copy', tracing: null, bytesPerSecond: null },
+    ...{ pauseTargetMs: 5, budgetMs: 1000, signal: new AbortController().signal },
+  });
+  expectOurMaking(await environOf(capture.identity.pid));
+  await capture.dispose();
   expectOurMaking((await runCommand(['env'], { timeoutMs: 30_000 })).stdout);
 });
 

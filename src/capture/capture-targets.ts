@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { problemOf, UmlsnapError } from '../errors.js';
 import type { CaptureDisk } from './capture.js';
-import { describeFailure } from './describe-failure.js';
+import { describeFailure } from './capture-trouble.js';
 
 /**
  * Makes the files that the disks are captured into, and arms the capture with them.

@@ -23,7 +23,7 @@ export interface CaptureWish {
 export type ChosenCapture =
   | {
       method: CaptureMethod;
-      /** null: not a precopy. */
+      /** null: nobody follows the guest's writes. */
       tracker: Tracker | null;
       /** For people and the job's record. */
       reason: string;
@@ -49,7 +49,10 @@ export function chooseCapture(wish: CaptureWish): ChosenCapture {
   }
   const reason =
     wish.wanted === 'reflink' ? 'the config asks for a reflink' : 'the store shares blocks with the disks';
-  return { method: 'reflink', tracker: null, reason, predictedPauseMs: null, warnings: [] };
+  // What is traced is shared while the guest runs, and the pause takes only what was written since.
+  const isTraced = wish.wantedTracker !== 'compared' && wish.tracing?.works === true;
+  const tracker = isTraced ? 'traced' : null;
+  return { method: 'reflink', tracker, reason, predictedPauseMs: null, warnings: [] };
 }
 
 function precopy(wish: CaptureWish, reason: string): ChosenCapture {

@@ -33,7 +33,7 @@ interface ManualText {
 export const manualSections: ManualText = {
   description: [
     'umlsnap backs up running User-Mode Linux (UML) guests. It talks to the management console (mconsole) of a guest, has the guest write what it holds, stops it, captures its disks, lets it go, and records each of these steps in a history.',
-    'A guardian, a process of its own, is the only one that ever stops a guest. It resumes the guest at the end of the budget for the pause, and when umlsnap is killed, hangs or is stopped. What is left after all is resumed by `umlsnap recover`, and by every command as it starts.',
+    'A guardian, a process of its own, watches over every pause. It resumes the guest at the end of the budget for the pause, and when umlsnap is killed, hangs or is stopped. What is left after all is resumed by `umlsnap recover`, and by every command as it starts.',
     'A snapshot is a directory of plain files: a manifest, and the images of the disks. Its name is `GUEST@TIME`, in UTC, such as debian@20261121T031500Z; `GUEST@latest` is the newest sound one.',
     'For people there are tables and sentences on stdout, progress and warnings on stderr. With `--json` there is one JSON object a line on stdout, each with a type.',
   ],

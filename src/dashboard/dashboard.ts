@@ -5,7 +5,6 @@ import type { RequestDesk } from '../control/request-desk.js';
 import { UmlsnapError } from '../errors.js';
 import type { JobWithDetails } from '../history/job-queries.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
-import { whenNotUrgent } from '../urgency.js';
 import { Errands } from './errands.js';
 import type { GuestOverview, SeenState } from './guest-overview.js';
 import { GuestWatch } from './guest-watch.js';
@@ -102,7 +101,7 @@ export class Dashboard {
   /** All guests. The first to look waits a moment for looks at the guests themselves. */
   async overview(): Promise<GuestOverview[]> {
     const looked = this.#watch.want();
-    if (Object.keys(this.#parts.config().guests).length > crowd) return await this.#readyOverview();
+    if (Object.keys(this.#parts.config().guests).length > crowd) return await this.#overview.get();
     let stopWaiting = () => {};
     const patience = new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, firstLookMs);
@@ -110,14 +109,7 @@ export class Dashboard {
     });
     await Promise.race([looked, patience]);
     stopWaiting();
-    return await this.#readyOverview();
-  }
-
-  /** Whoever makes a page of it holds the event loop up for a while, and MUST NOT while a guest is in a short pause. */
-  async #readyOverview(): Promise<GuestOverview[]> {
-    const overview = await this.#overview.get();
-    await whenNotUrgent();
-    return overview;
+    return await this.#overview.get();
   }
 
   /** @throws NoSuchGuest */
@@ -178,7 +170,6 @@ export class Dashboard {
     const { config, history, version, startedAt } = this.#parts;
     const found = await gather(await this.#overview.get(), config(), history);
     const rooms = await this.#rooms.measure(directoriesOf(config().stores));
-    await whenNotUrgent();
     return await exposition({
       ...found,
       rooms,

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GuestConfig } from '../config/config.js';
-import { whenNotUrgent } from '../urgency.js';
 import type { SeenState } from './guest-overview.js';
 
 export interface GuestWatchOptions {
@@ -82,7 +81,6 @@ export class GuestWatch {
 
   async #lookAt(guest: GuestConfig): Promise<void> {
     try {
-      await whenNotUrgent();
       if (await this.#options.isAtWork(guest.name)) return;
       const found = await this.#options.look(guest);
       const before = this.#seen.get(guest.name);

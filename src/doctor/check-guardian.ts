@@ -1,5 +1,6 @@
 import { withGuardian } from '../pause/guardian.js';
 import { leaseFile } from '../pause/lease.js';
+import { PausePage } from '../pause/pause-page.js';
 import type { ProcessIdentity } from '../process-identity.js';
 import { type Finding, fine } from './finding.js';
 
@@ -23,9 +24,14 @@ export async function checkGuardian({
   const about = { check: 'guardian', about: null } as const;
   const startedMs = performance.now();
   const guarded = { guest, socketPath, main, leaseFile: leaseFile(stateDirectory, guest) };
-  return await withGuardian(guarded, async ({ identity: { pid } }) => {
-    const armedAfterMs = Math.round(performance.now() - startedMs);
-    const what = `A guardian starts and is armed within ${armedAfterMs} ms (tried with guest ${guest}).`;
-    return fine(about, what, { pid, armedAfterMs, guest });
-  });
+  const page = PausePage.make();
+  try {
+    return await withGuardian(guarded, page, async ({ identity: { pid } }) => {
+      const armedAfterMs = Math.round(performance.now() - startedMs);
+      const what = `A guardian starts and is armed within ${armedAfterMs} ms (tried with guest ${guest}).`;
+      return fine(about, what, { pid, armedAfterMs, guest });
+    });
+  } finally {
+    page.close();
+  }
 }

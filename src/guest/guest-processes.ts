@@ -10,8 +10,14 @@ export interface GuestProcesses {
   main: ProcessIdentity;
   /** Every process of the guest that holds a disk open, main included. Stubs of guest processes come and go. */
   holders: ProcessIdentity[];
-  /** Threads (`PID/task/TID`) that may write to the disks while the guest is stopped: its I/O helper, see drain. */
-  ioTasks: string[];
+  /** Threads that may write to the disks while the guest is stopped: its I/O helper, see drain. */
+  ioTasks: IoTask[];
+}
+
+/** A thread of a process that has the guest's disks open. */
+export interface IoTask {
+  pid: number;
+  tid: number;
 }
 
 /** A file by device and inode, as `stat` gives them. */
@@ -121,21 +127,22 @@ const tickMs = 10;
  * a holder that nobody traces: taken for the I/O helper it would be missed as soon as it ends. A young task is waited for, not
  * left out: after a reboot the helper is young as well.
  */
-async function lastingIoTasksOf(main: number, holders: number[]): Promise<string[]> {
+async function lastingIoTasksOf(main: number, holders: number[]): Promise<IoTask[]> {
   let before = await ioTasksOf(main, holders);
   for (let looks = 2; looks <= maxLooks; looks++) {
     await sleep(looksApartMs);
     const now = await ioTasksOf(main, holders);
-    if (now.every((task) => before.includes(task)) && areGrownUp(now)) return now;
+    const wereThere = now.every(({ tid }) => before.some((task) => task.tid === tid));
+    if (wereThere && areGrownUp(now)) return now;
     before = now;
   }
   return before;
 }
 
 /** By our own age: the time since boot that a container is told may be another than the one that tasks are born at. */
-function areGrownUp(tasks: string[]): boolean {
+function areGrownUp(tasks: IoTask[]): boolean {
   const bornByTicks = ownIdentity().startTicks + (performance.now() - grownUpMs) / tickMs;
-  const bornAtTicks = (task: string) => readProcessStat(Number(task.split('/').at(-1)))?.startTicks;
+  const bornAtTicks = ({ tid }: IoTask) => readProcessStat(tid)?.startTicks;
   return tasks.every((task) => (bornAtTicks(task) ?? Number.POSITIVE_INFINITY) <= bornByTicks);
 }
 
@@ -143,14 +150,14 @@ function areGrownUp(tasks: string[]): boolean {
  * All threads of the holders but the main one and the ptraced stubs of guest processes. The I/O helper is a process
  * of its own up to 6.14 and a thread of the main process from 6.15 (uml-facts §4): both are found here.
  */
-async function ioTasksOf(main: number, holders: number[]): Promise<string[]> {
-  const tasks: string[] = [];
+async function ioTasksOf(main: number, holders: number[]): Promise<IoTask[]> {
+  const tasks: IoTask[] = [];
   for (const pid of holders) {
     const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(goneOrForbidden(''));
     const isTraced = !/^TracerPid:\s*0$/m.test(status);
     if (isTraced) continue;
     const tids = await readdir(`/proc/${pid}/task`).catch(goneOrForbidden<string[]>([]));
-    tasks.push(...tids.filter((tid) => Number(tid) !== main).map((tid) => `${pid}/task/${tid}`));
+    tasks.push(...tids.map(Number).flatMap((tid) => (tid === main ? [] : { pid, tid })));
   }
   return tasks;
 }

@@ -1,7 +1,7 @@
 import type { GuestConfig } from '../config/config.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { log, proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
-import { MconsoleClient, type RequestOptions } from '../mconsole/mconsole-client.js';
+import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import { printableLine } from '../mconsole/printable.js';
 import { type DirtyState, parseDirtyState } from './dirty-state.js';
 import { findGuestConsole } from './guest-console.js';
@@ -55,17 +55,9 @@ export class Guest {
     return printableLine(await version(this.#client, { timeoutMs }));
   }
 
-  /**
-   * To be called right before the last look before a stop: that one, and what a stopped guest is asked by `emergencySync` and
-   * `dirtyState`, is then asked sooner.
-   */
-  getReadyToAsk(): void {
-    this.#client.bindAhead(5);
-  }
-
   /** Asks for an emergency sync; what the guest printed about it comes back. */
-  async emergencySync(options: RequestOptions = { timeoutMs: requestTimeoutMs }): Promise<string> {
-    return printableLine(await sysrq(this.#client, 's', options));
+  async emergencySync(): Promise<string> {
+    return printableLine(await sysrq(this.#client, 's', { timeoutMs: requestTimeoutMs }));
   }
 
   /** Asks for a thaw of every frozen filesystem; what the guest printed about it comes back. Of a stopped guest, after `go`. */
@@ -84,7 +76,8 @@ export class Guest {
   }
 
   /** @throws ReplyMalformed when the guest's counters are not what a Linux guest says */
-  async dirtyState(options: RequestOptions = { timeoutMs: requestTimeoutMs }): Promise<DirtyState> {
+  async dirtyState(): Promise<DirtyState> {
+    const options = { timeoutMs: requestTimeoutMs };
     const [vmstat, diskstats] = await Promise.all([
       proc(this.#client, 'vmstat', options),
       proc(this.#client, 'diskstats', options),

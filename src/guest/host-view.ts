@@ -1,15 +1,17 @@
-import type { GuestProcesses } from './guest-processes.js';
+import type { GuestProcesses, IoTask } from './guest-processes.js';
 import type { IoLook, IoView } from './io-drain.js';
 import { KeptFile } from './kept-file.js';
 import { type StopSign, type StopView, stopSignOf } from './stop-probe.js';
 
 /** What the host sees of a guest whatever its console says, at a few microseconds a look: the guest may be paused. */
 export class HostView implements IoView, StopView {
+  readonly mainPid: number;
   readonly #main: KeptFile;
   readonly #tasks: WatchedTask[];
 
   /** To be closed. */
   constructor({ main, ioTasks }: Pick<GuestProcesses, 'main' | 'ioTasks'>) {
+    this.mainPid = main.pid;
     this.#main = new KeptFile(`/proc/${main.pid}/wchan`);
     this.#tasks = ioTasks.map((task) => new WatchedTask(task));
   }
@@ -32,19 +34,6 @@ export class HostView implements IoView, StopView {
   }
 }
 
-/** Runs `use` with a view of the guest's tasks; its descriptors are closed on every way out. */
-export async function withHostView<T>(
-  processes: GuestProcesses,
-  use: (view: HostView) => Promise<T>,
-): Promise<T> {
-  const view = new HostView(processes);
-  try {
-    return await use(view);
-  } finally {
-    view.close();
-  }
-}
-
 class WatchedTask {
   readonly #task: string;
   readonly #io: KeptFile;
@@ -52,7 +41,8 @@ class WatchedTask {
   readonly #syscall: KeptFile;
   readonly #wchan: KeptFile;
 
-  constructor(task: string) {
+  constructor({ pid, tid }: IoTask) {
+    const task = `${pid}/task/${tid}`;
     this.#task = task;
     this.#io = new KeptFile(`/proc/${task}/io`);
     this.#stat = new KeptFile(`/proc/${task}/stat`);

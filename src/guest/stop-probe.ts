@@ -37,20 +37,22 @@ const looksAtWaiting = 500;
 /**
  * Proof from the host that this very guest stands still, whatever the console said that was asked to stop it: a config, or
  * a umid in use twice, may pair one guest's console with another's disks. A main process that has just answered us is on a
- * CPU for a moment, or waits for one, so it is looked at more than once.
+ * CPU for a moment, or waits for one, so it is looked at more than once. Blocking: a part of the pause.
  * @returns true also where the host does not tell
  */
-export async function confirmStopped(view: StopView): Promise<boolean> {
+export function isConfirmedStopped(view: StopView): boolean {
   let sign = view.stopSign();
   const mayWaitForCpu = () => sign === 'unknown' && view.tellsSleepers();
   for (let looks = 0; looks < 30 || (looks < looksAtWaiting && mayWaitForCpu()); looks++) {
     if (sign === 'stopped') return true;
-    await (looks < 10 ? nextTurn() : sleep(1));
+    Atomics.wait(nobodysBell, 0, 0, looks < 10 ? 0.02 : 1);
     sign = view.stopSign();
   }
   // An I/O helper nearly always sleeps: a host that won't say where tells nothing of the main process either.
   return sign === 'stopped' || !view.tellsSleepers();
 }
+
+const nobodysBell = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * The same for a guest that has just answered us, and so may be on a CPU at the first look, or wait for one: one that goes on

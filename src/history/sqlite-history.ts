@@ -3,7 +3,6 @@ import type { DatabaseSyncInstance } from '@photostructure/sqlite';
 import type { Transaction } from 'kysely';
 import { Kysely, sql } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
-import { whenNotUrgent } from '../urgency.js';
 import { selectDrills, upsertDrill } from './drill-queries.js';
 import { deleteFindings, selectBadFindings } from './findings-queries.js';
 import { type EventFilter, insertEvent, selectEvents } from './event-queries.js';
@@ -389,7 +388,6 @@ export class SqliteHistory {
 async function patiently<T>(path: string, lockWaitMs: number, attempt: () => Promise<T>): Promise<T> {
   const startedMs = performance.now();
   for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 100)) {
-    await whenNotUrgent();
     try {
       return await attempt();
     } catch (error) {

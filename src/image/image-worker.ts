@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { setThreadUrgency } from '../urgency.js';
+import { setThreadPriority } from '../priority.js';
 import { copyExtents, kernelChunkBytes } from './copy-extents.js';
 import { bitmapPieces, countMixedGroups } from './cow-bitmap.js';
 import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
@@ -153,6 +153,6 @@ function becomeCalm(fd: number, state: PaceState): Pace {
 }
 
 function giveWay(): void {
-  setThreadUrgency('background');
+  setThreadPriority('background');
   setIdleIoPriority();
 }

@@ -23,6 +23,7 @@ const LOCK_NB = 4;
 const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
+const MFD_CLOEXEC = 1;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 const FALLOC_FL_KEEP_SIZE = 1;
@@ -57,6 +58,7 @@ const syncFileRange = libc.func(
   'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
 );
 const posixFadvise = libc.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+const memfdCreate = libc.func('int memfd_create(str name, unsigned int flags)');
 const systemCall = libc.func('long syscall(long number, long a, long b, long c)');
 const prctl = libc.func(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
@@ -136,6 +138,13 @@ export function setIdleIoPriority(): boolean {
  */
 export function cloneFileBlocking(sourceFd: number, targetFd: number): void {
   if (ioctlNumber(targetFd, FICLONE, sourceFd) === -1) throw lastError('ioctl(FICLONE)');
+}
+
+/** A file without a place, which lives as long as a process has it open. To be closed. */
+export function memoryFile(name: string): number {
+  const fd = memfdCreate(name, MFD_CLOEXEC);
+  if (fd === -1) throw lastError('memfd_create');
+  return fd;
 }
 
 /** Makes the target's first `lengthBytes` share the source's blocks (`FICLONERANGE`); 0 means up to the end. */

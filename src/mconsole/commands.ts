@@ -1,4 +1,5 @@
 import { isError, UmlsnapError } from '../errors.js';
+import type { SentRequest } from './blocking-console.js';
 import type { RequestOptions } from './mconsole-client.js';
 import { printableLine } from './printable.js';
 
@@ -120,6 +121,26 @@ export async function proc(client: Requester, file: ProcFile, options: RequestOp
   const text = await client.request(`proc ${file}`, options);
   // The kernel begins the answer with a newline of its own.
   return text.startsWith('\n') ? text.slice(1) : text;
+}
+
+/**
+ * What a request that was sent by a `BlockingConsole` was answered.
+ * @param waitedMs for the error
+ * @throws GuestNotAnswering, CommandRefused, ReplyMalformed, GuestSocketDead
+ */
+export function textOfAnswer(socketPath: string, { command, answer }: SentRequest, waitedMs: number): string {
+  switch (answer?.type) {
+    case 'ok':
+      return answer.text.startsWith('\n') ? answer.text.slice(1) : answer.text;
+    case 'refused':
+      throw new UmlsnapError('CommandRefused', { command, err: answer.err, text: answer.text });
+    case 'malformed':
+      throw new UmlsnapError('ReplyMalformed', { socketPath, command, problem: answer.problem });
+    case 'dead':
+      throw new UmlsnapError('GuestSocketDead', { socketPath, command });
+    default:
+      throw new UmlsnapError('GuestNotAnswering', { socketPath, command, waitedMs: Math.round(waitedMs) });
+  }
 }
 
 /** A device's setting, `''` when unset: of a ubd the path as typed, or `cow,backing`. Untrusted. */

@@ -20,8 +20,6 @@ export interface Ask {
 export interface RequestOptions {
   timeoutMs: number;
   signal?: AbortSignal;
-  /** At once, without waiting for the end of those before it. A guest takes its requests in the order in which they were sent. */
-  beside?: boolean;
 }
 
 /** A guest in a mount namespace of its own. */
@@ -39,7 +37,6 @@ export class MconsoleClient {
   readonly #guest: PinnedSocket;
   readonly #replies: ReplyDirectory;
   readonly #outstanding = new Set<OutstandingRequest>();
-  readonly #spareSockets: ReplySocket[] = [];
   #lastRequest: Promise<unknown> = Promise.resolve();
   #foreignDatagrams = 0;
   #isClosed = false;
@@ -84,24 +81,11 @@ export class MconsoleClient {
   }
 
   /**
-   * Binds the sockets of the next requests now: each takes a good part of a millisecond, which a guest that stands still would
-   * wait for. What fails is told by the request that wants it.
-   */
-  bindAhead(requests: number): void {
-    try {
-      while (this.#spareSockets.length < requests) this.#spareSockets.push(ReplySocket.bind(this.#replies));
-    } catch {
-      // Nobody has asked for anything yet.
-    }
-  }
-
-  /**
-   * Sends a command when those before it have ended, or beside them, and waits for its answer for `timeoutMs` from then.
+   * Sends a command when those before it have ended, and waits for its answer for `timeoutMs` from then.
    * @throws GuestNotAnswering (whether the command took effect is unknown), CommandRefused, ReplyMalformed,
    *   GuestSocketDead, SocketNotAllowed, RequestTooLarge, and the signal's reason
    */
   request(command: string, options: RequestOptions): Promise<string> {
-    if (options.beside) return this.#bounded(command, options);
     const answered = this.#lastRequest.then(() => this.#bounded(command, options));
     this.#lastRequest = answered.catch(() => {});
     return answered;
@@ -117,7 +101,6 @@ export class MconsoleClient {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const request of this.#outstanding) request.abandon();
-    for (const socket of this.#spareSockets.splice(0)) socket.close();
     this.#guest.close();
     this.#replies.remove();
   }
@@ -145,7 +128,7 @@ export class MconsoleClient {
     const request = new OutstandingRequest(
       {
         guest: this.#guest,
-        replySocket: () => this.#spareSockets.pop() ?? ReplySocket.bind(this.#replies),
+        replySocket: () => ReplySocket.bind(this.#replies),
         onForeignDatagram: () => {
           this.#foreignDatagrams += 1;
         },

@@ -36,6 +36,10 @@ export class ReplySocket {
     socket.on('message', (datagram, sender) => this.#take(datagram, sender.path));
   }
 
+  get fd(): number {
+    return this.#socket.fd;
+  }
+
   /** Whose the datagrams are from now on; those that nobody has asked for yet are dropped. */
   onDatagram(take: (datagram: Buffer, sender: string | null) => void): void {
     this.#take = take;

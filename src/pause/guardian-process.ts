@@ -1,62 +1,80 @@
 import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { reasonOf } from '../error-text.js';
-import { becomeUrgent } from '../urgency.js';
+import { isAlive, isHeld, type ProcessIdentity } from '../process-identity.js';
+import { raisePriority, stayInRealtime } from '../priority.js';
 import {
   formatLine,
   type GuardianCause,
   type GuardianOrder,
   type GuardianReport,
   parseOrder,
-  rehearseProtocol,
 } from './guardian-protocol.js';
+import { GuestResumer } from './guest-resumer.js';
 import { endLease, endUnusedLease, type LeaseEnd } from './lease.js';
-import { type PauseResult, StopAndGo } from './stop-and-go.js';
+import { hostClockMs, PausePage } from './pause-page.js';
+import { type TakenOver, takeOver } from './take-over.js';
+
+/** Where the orchestrator puts the page of the pause. */
+const pageFd = 3;
+const warmUpLimitMs = 5000;
+/** A stop whose answer is garbled or lost is tested for by other means after this time, if the order to arm gives no other. */
+const defaultProveStopAfterMs = 5000;
+/** How often it is looked how far the pause is, and after how many of these whether the one who pauses is at work. */
+const lookEveryMs = 5;
+const looksPerCheck = 10;
+
+interface Guarded {
+  pause: string;
+  budgetMs: number;
+  pauser: ProcessIdentity;
+}
 
 /**
- * The guardian: a process of its own, in a session of its own, and the only one that sends `stop` and `go` while a
- * job runs. It resumes the guest on the first of: asked to, deadline, pipe closed, signal, protocol error. It ends
- * when its pipe is closed and no pause is open, and MUST NOT end before that.
+ * The guardian: a process of its own, in a session of its own. It stands in nobody's way while a pause goes well. It ends the pause in
+ * the place of the capture process on the first of: the budget is over; that process is dead or held; asked to; pipe closed; signal;
+ * protocol error. It ends when its pipe is closed and no pause is open, and MUST NOT end before that.
  */
 class GuardianProcess {
-  #guest: StopAndGo | undefined;
+  readonly #page = new PausePage(pageFd);
+  #resumer: GuestResumer | undefined;
   #leaseFile = '';
-  #proveStopAfterMs = proveStopAfterMs;
-  #pauseName = '';
-  #deadline: NodeJS.Timeout | undefined;
+  #proveStopAfterMs = defaultProveStopAfterMs;
+  #guarded: Guarded | undefined;
+  #watch: NodeJS.Timeout | undefined;
   #ending: Promise<void> | undefined;
 
   async obey(order: GuardianOrder): Promise<void> {
-    switch (order.do) {
+    switch (order.type) {
       case 'arm':
         this.#leaseFile = order.leaseFile;
-        this.#proveStopAfterMs = order.proveStopAfterMs ?? proveStopAfterMs;
-        this.#guest = await StopAndGo.open({ socketPath: order.socketPath, main: order.main });
-        rehearseProtocol();
-        await this.#guest.rehearse(rehearsalMs);
-        return say({ said: 'armed' });
-      case 'pause':
-        this.#pauseName = order.pause;
-        return await this.#pause(order.budgetMs);
-      case 'resume':
+        this.#proveStopAfterMs = order.proveStopAfterMs ?? defaultProveStopAfterMs;
+        this.#resumer = await GuestResumer.open({ socketPath: order.socketPath, main: order.main });
+        this.#resumer.reserve();
+        await this.#resumer.warmUp(warmUpLimitMs);
+        return send({ type: 'armed' });
+      case 'guard':
+        return this.#guard(order);
+      case 'end':
         return await this.end('request');
     }
   }
 
   /** Ends the pause that is open, if one is. The first cause counts. */
   end(cause: GuardianCause): Promise<void> {
-    clearTimeout(this.#deadline);
+    clearInterval(this.#watch);
     if (this.#ending) return this.#ending;
-    if (!this.#guest?.isOpen) return Promise.resolve();
-    this.#ending = this.#resume(this.#guest, cause).finally(() => {
+    if (!this.#guarded || !this.#resumer) return Promise.resolve();
+    this.#ending = this.#end(this.#guarded, this.#resumer, cause).finally(() => {
       this.#ending = undefined;
+      this.#guarded = undefined;
     });
     return this.#ending;
   }
 
   /**
-   * Ends the pause that is open, and then says in the lease of a pause that was never ordered that it stopped nobody:
-   * `recover` then sends no `go` to a guest that somebody else may have stopped.
+   * Ends the pause that is open, and then says in the lease of a pause that was never begun that it stopped nobody: `recover` then
+   * sends no `go` to a guest that somebody else may have stopped.
    */
   async leave(): Promise<void> {
     await this.end('guardian');
@@ -65,37 +83,48 @@ class GuardianProcess {
     tryToNote(() => endUnusedLease(this.#leaseFile, process.pid, ended));
   }
 
-  async #pause(budgetMs: number): Promise<void> {
-    if (!this.#guest || this.#guest.isOpen) throw new Error('pause ordered out of turn');
-    // The budget runs from before the request, so that no delay of an answer can lengthen the pause.
-    this.#deadline = setTimeout(() => this.end('deadline').catch(leave), budgetMs);
-    const answer = await this.#guest.stop(budgetMs);
-    if (this.#ending || (answer !== 'refused' && !this.#guest.isOpen)) return;
-    if (answer === 'stopped') return say({ said: 'paused' });
-    if (answer === 'refused') {
-      clearTimeout(this.#deadline);
-      return say({ said: 'refused' });
-    }
-    say({ said: 'unanswered' });
-    await this.end('deadline');
+  #guard({ pause, budgetMs, pauser }: Guarded): void {
+    if (!this.#resumer || this.#guarded) throw new Error('guarding ordered out of turn');
+    this.#guarded = { pause, budgetMs, pauser };
+    this.#page.write({ stage: 'guarded', sentAtMs: 0, stoppedAtMs: 0 });
+    let looks = 0;
+    this.#watch = setInterval(() => {
+      looks += 1;
+      const cause = this.#causeToEnd(budgetMs, pauser, looks % looksPerCheck === 0);
+      if (cause) this.end(cause).catch(leave);
+    }, lookEveryMs);
+    send({ type: 'guarding' });
   }
 
-  async #resume(guest: StopAndGo, cause: GuardianCause): Promise<void> {
-    const result = await guest.resume(this.#proveStopAfterMs);
-    this.#noteInLease(cause, result);
-    say({ said: 'ended', endedBy: cause, over: result.over, pausedMs: result.pausedMs });
+  /** The budget runs from before the request, so that no delay of an answer can lengthen the pause. */
+  #causeToEnd(budgetMs: number, pauser: ProcessIdentity, isCheck: boolean): GuardianCause | null {
+    const { stage, sentAtMs } = this.#page.read();
+    if (stage !== 'stopping' && stage !== 'stopped') return null;
+    if (hostClockMs() - sentAtMs >= budgetMs) return 'deadline';
+    return isCheck && (isHeld(pauser) || !isAlive(pauser)) ? 'pauser' : null;
   }
 
-  #noteInLease(cause: GuardianCause, result: PauseResult): void {
-    const endedBy: Record<PauseResult['over'], LeaseEnd['endedBy']> = {
-      resumed: cause,
+  async #end({ pause, pauser }: Guarded, resumer: GuestResumer, endedBy: GuardianCause): Promise<void> {
+    const taken = await takeOver({
+      ...{ page: this.#page, pauser, resumer, proveStopAfterMs: this.#proveStopAfterMs },
+    });
+    // An orchestrator that lives has heard from the capture process itself.
+    const isUnheard = endedBy === 'guardian' && taken.wasStopped;
+    if (taken.over !== 'byPauser' || isUnheard) this.#noteInLease(pause, endedBy, taken);
+    send({ type: 'ended', endedBy, ...taken });
+  }
+
+  #noteInLease(pause: string, cause: GuardianCause, { over, pausedMs }: TakenOver): void {
+    const endedBy: Record<TakenOver['over'], LeaseEnd['endedBy']> = {
+      resumed: cause === 'pauser' ? 'guardian' : cause,
+      byPauser: 'request',
       others: 'others',
       notOurs: 'notStopped',
+      notPaused: 'notStopped',
       gone: 'guestGone',
     };
-    const { pausedMs } = result;
-    const ended = { endedAt: new Date().toISOString(), endedBy: endedBy[result.over], pausedMs };
-    tryToNote(() => endLease(this.#leaseFile, this.#pauseName, ended));
+    const ended = { endedAt: new Date().toISOString(), endedBy: endedBy[over], pausedMs };
+    tryToNote(() => endLease(this.#leaseFile, pause, ended));
   }
 }
 
@@ -107,23 +136,20 @@ function tryToNote(note: () => void): void {
   }
 }
 
-const rehearsalMs = 5000;
-/** A stop whose answer is garbled or lost is tested for by other means after this time, if the order to arm gives no other. */
-const proveStopAfterMs = 5000;
-
-function say(report: GuardianReport): void {
+function send(report: GuardianReport): void {
   process.stdout.write(formatLine(report));
 }
 
 /** The guest is resumed by now, or its resume has failed for a reason of ours: nothing is left to do here. */
 function leave(error: unknown): never {
-  say({ said: 'failed', problem: reasonOf(error) });
+  send({ type: 'failed', problem: reasonOf(error) });
   process.exit(1);
 }
 
 /** Ahead of other work on the host, and last to be killed for memory, where we have the rights for it. */
 function claimImportance(): void {
-  becomeUrgent();
+  raisePriority();
+  stayInRealtime();
   try {
     writeFileSync('/proc/self/oom_score_adj', '-900');
   } catch {

@@ -6,15 +6,11 @@ import { reasonOf } from '../error-text.js';
 import { type GuestState, problemOf, UmlsnapError } from '../errors.js';
 import { processEntry } from '../process-entry.js';
 import { isAlive, isHeld, type ProcessIdentity, readProcessStat } from '../process-identity.js';
-import { Doorbell } from './doorbell.js';
-import {
-  formatLine,
-  type GuardianOrder,
-  type GuardianReport,
-  parseReport,
-  rehearseProtocol,
-} from './guardian-protocol.js';
-import { type PausableGuest, StopAndGo } from './stop-and-go.js';
+import { formatLine, type GuardianOrder, type GuardianReport, parseReport } from './guardian-protocol.js';
+import { GuestResumer, type PausableGuest } from './guest-resumer.js';
+import type { PausePage } from './pause-page.js';
+import { takeOver } from './take-over.js';
+import { WakeSignal } from './wake-signal.js';
 
 export interface GuardedGuest extends PausableGuest {
   guest: string;
@@ -23,32 +19,39 @@ export interface GuardedGuest extends PausableGuest {
   proveStopAfterMs?: number | undefined;
 }
 
-export type PauseEnded = Extract<GuardianReport, { said: 'ended' }>;
+export type PauseEnded = Extract<GuardianReport, { type: 'ended' }>;
 
 /** How long we wait for a guardian that has to resume; after that the guest may be paused, and we say so loudly. */
 const resumePatienceMs = 10_000;
 const armPatienceMs = 15_000;
-/** How often a guardian with a pause open is looked at. */
+/** How often a guardian of an open pause is looked at. */
 const watchMs = 100;
 
 /** Our side of a guardian. Sends nothing to the guest itself, unless the guardian dies. */
 export class Guardian {
   readonly identity: ProcessIdentity;
   readonly #guarded: GuardedGuest;
+  readonly #page: PausePage;
   readonly #child: ChildProcess;
-  #stopWasAnswered = false;
-  #pauseOpen = false;
+  /** Whom it watches; null: no pause is open. */
+  #pauser: ProcessIdentity | null = null;
   #ended: PauseEnded | undefined;
   #death: string | undefined;
   /** Our own resuming in the place of a dead guardian. */
   #rescue: Promise<never> | undefined;
   #early = new AbortController();
   #watch: NodeJS.Timeout | undefined;
-  readonly #news = new Doorbell();
+  readonly #news = new WakeSignal();
   #reports: GuardianReport[] = [];
 
-  private constructor(guarded: GuardedGuest, child: ChildProcess, identity: ProcessIdentity) {
+  private constructor(
+    guarded: GuardedGuest,
+    page: PausePage,
+    child: ChildProcess,
+    identity: ProcessIdentity,
+  ) {
     this.#guarded = guarded;
+    this.#page = page;
     this.#child = child;
     this.identity = identity;
     child.once('exit', (code, signal) => this.#died(`it ended with ${signal ?? code}`));
@@ -58,14 +61,15 @@ export class Guardian {
 
   /**
    * Starts a guardian for a guest and waits until it is armed.
+   * @param page where the capture process writes how far its pause is
    * @throws GuardianFailed, the guest untouched
    */
-  static async start(guarded: GuardedGuest): Promise<Guardian> {
+  static async start(guarded: GuardedGuest, page: PausePage): Promise<Guardian> {
     // --no-lazy: functions are compiled when they are loaded, not when the guest stands still.
     const child = spawn(process.execPath, ['--no-lazy', processEntry('guardian-process')], {
       // A session of its own: a signal to our process group, Ctrl-C above all, must not reach it.
       detached: true,
-      stdio: ['pipe', 'pipe', 'ignore'],
+      stdio: ['pipe', 'pipe', 'ignore', page.fd],
       cwd: '/',
       // Nothing that the caller's environment would load into it.
       env: childEnvironment(),
@@ -81,117 +85,89 @@ export class Guardian {
     });
     const stat = child.pid === undefined ? undefined : readProcessStat(child.pid);
     if (spawnError || !stat) throw failed(spawnError ? problemOf(spawnError) : 'it ended at once');
-    const guardian = new Guardian(guarded, child, { pid: stat.pid, startTicks: stat.startTicks });
-    guardian.#order({
-      do: 'arm',
-      socketPath: guarded.socketPath,
-      main: guarded.main,
-      leaseFile: guarded.leaseFile,
-      proveStopAfterMs: guarded.proveStopAfterMs,
-    });
-    rehearseProtocol();
+    const { pid, startTicks } = stat;
+    const guardian = new Guardian(guarded, page, child, { pid, startTicks });
+    const { socketPath, main, leaseFile, proveStopAfterMs } = guarded;
+    guardian.#order({ type: 'arm', socketPath, main, leaseFile, proveStopAfterMs });
     const report = await guardian.#nextReport(armPatienceMs);
-    if (report?.said === 'armed') return guardian;
+    if (report?.type === 'armed') return guardian;
     guardian.close();
-    throw failed(report?.said === 'failed' ? report.problem : (guardian.#death ?? 'it did not get ready'));
+    throw failed(report?.type === 'failed' ? report.problem : (guardian.#death ?? 'it did not get ready'));
   }
 
-  /** Aborted when the pause has ended, or the guardian has died, without our asking. */
+  /** Aborted when the pause has been taken over, or the guardian has died, without our asking. */
   get early(): AbortSignal {
     return this.#early.signal;
   }
 
   /**
-   * A guardian that died before it was asked to stop the guest has left nothing to end: a `go` from us could only end
-   * what somebody else did on purpose.
-   * @throws GuardianFailed
+   * Has it watch over a pause: from now on the capture process may stop the guest.
+   * @throws GuardianFailed, the guest untouched: a guardian that died before has left nothing to end, and a `go` from us could only
+   *   end what somebody else did on purpose
    */
-  throwIfDead(): void {
-    if (this.#death === undefined) return;
-    const { guest } = this.#guarded;
-    throw new UmlsnapError('GuardianFailed', { guest, problem: this.#death, guestState: 'running' });
-  }
-
-  /**
-   * Has the guest stopped. Resolves once it is.
-   * @throws GuestAlreadyStopped (and left so), StopUnanswered, GuestGone, GuestMayBePaused, GuardianFailed
-   */
-  async pause(pause: string, budgetMs: number): Promise<void> {
+  async guard(pause: string, budgetMs: number, pauser: ProcessIdentity): Promise<void> {
     this.#ended = undefined;
-    this.#stopWasAnswered = false;
     this.#early = new AbortController();
-    this.#pauseOpen = true;
-    this.#order({ do: 'pause', pause, budgetMs });
+    this.#order({ type: 'guard', pause, budgetMs, pauser });
+    const report = await this.#nextReport(armPatienceMs);
+    if (report?.type !== 'guarding') {
+      const problem = this.#death ?? (report?.type === 'failed' ? report.problem : 'it did not answer');
+      throw new UmlsnapError('GuardianFailed', {
+        guest: this.#guarded.guest,
+        problem,
+        guestState: 'running',
+      });
+    }
+    this.#pauser = pauser;
     this.#watch = setInterval(() => this.#endIfHeld(), watchMs);
-    const report = await this.#nextReport(budgetMs + resumePatienceMs);
-    if (report?.said === 'paused') {
-      this.#stopWasAnswered = true;
-      return;
-    }
-    if (report?.said === 'refused') {
-      this.#pauseOpen = false;
-      throw new UmlsnapError('GuestAlreadyStopped', { guest: this.#guarded.guest });
-    }
-    const ended = await this.#waitForEnd();
-    if (ended.over === 'gone') throw this.#gone('stop');
-    throw new UmlsnapError('StopUnanswered', {
-      guest: this.#guarded.guest,
-      waitedMs: budgetMs,
-      guestState: 'running',
-    });
-  }
-
-  /** Has the guest resumed at once, be it that its answer to `stop` has not come; `pause` and `resume` tell how it ended. */
-  giveUp(): void {
-    if (this.#pauseOpen && !this.#death) this.#order({ do: 'resume' });
   }
 
   /**
-   * Has the guest resumed, and tells how its pause ended; also when it has ended by itself before.
+   * Has it end the pause, if the capture process has not, and tells how it ended; also when it has ended before.
    * @throws GuestMayBePaused, GuardianFailed with the guest resumed by us
    */
-  async resume(): Promise<PauseEnded> {
-    if (!this.#ended && !this.#death) this.#order({ do: 'resume' });
-    return await this.#waitForEnd();
-  }
-
-  /** Closes the pipe: the guardian resumes what is still open, and ends. */
-  close(): void {
-    clearInterval(this.#watch);
-    this.#child.stdin?.end();
-    this.#child.stdout?.destroy();
-  }
-
-  async #waitForEnd(): Promise<PauseEnded> {
+  async end(): Promise<PauseEnded> {
+    if (!this.#ended && !this.#death) this.#order({ type: 'end' });
     const deadlineMs = performance.now() + resumePatienceMs;
     while (!this.#ended && !this.#death && performance.now() < deadlineMs) {
       await this.#news.wait(deadlineMs - performance.now());
     }
     clearInterval(this.#watch);
     if (this.#ended) return this.#ended;
-    if (this.#death) return await (this.#rescue ?? this.#resumeOurselves(this.#death));
+    if (this.#death) return await (this.#rescue ?? this.#takeOver(this.#death));
     throw this.#mayBePaused(`it has not been resumed within ${resumePatienceMs} ms`, this.identity.pid);
   }
 
-  /** The guardian is dead: what it held open is ours to end, by the same rule. */
-  async #resumeOurselves(problem: string): Promise<never> {
+  /** Closes the pipe: the guardian ends what is still open, and then itself. */
+  close(): void {
+    clearInterval(this.#watch);
+    this.#child.stdin?.end();
+    this.#child.stdout?.destroy();
+  }
+
+  /** The guardian is dead: what it watched over is ours to end, by the same rule. */
+  async #takeOver(problem: string): Promise<never> {
     const failed = (guestState: GuestState) =>
       new UmlsnapError('GuardianFailed', { guest: this.#guarded.guest, problem, guestState });
-    const taken = await StopAndGo.takeOver(this.#guarded, this.#stopWasAnswered).catch((error) => {
+    const pauser = this.#pauser;
+    if (pauser === null) throw failed('running');
+    const resumer = await GuestResumer.open(this.#guarded).catch((error) => {
       throw this.#mayBePaused(`the guardian died (${problem}), and ${reasonOf(error)}`, null);
     });
     // It goes on for as long as we live, also when we no longer wait for it.
-    const resumed = taken.resume(0).finally(() => taken.close());
-    const result = await Promise.race([resumed, sleep(resumePatienceMs, undefined, { ref: false })]);
+    const taken = takeOver({ page: this.#page, pauser, resumer, proveStopAfterMs: 0 }).finally(() =>
+      resumer.close(),
+    );
+    const result = await Promise.race([taken, sleep(resumePatienceMs, undefined, { ref: false })]);
     if (!result)
       throw this.#mayBePaused(`the guardian died (${problem}), and the guest answers no \`go\``, null);
-    this.#pauseOpen = false;
+    this.#pauser = null;
     throw result.over === 'gone' ? this.#gone('go') : failed('running');
   }
 
   /** A guardian that is stopped itself keeps no deadline: it is ended, and we do its work. */
   #endIfHeld(): void {
-    if (!this.#pauseOpen || !isHeld(this.identity)) return;
+    if (this.#pauser === null || !isHeld(this.identity)) return;
     this.#child.kill('SIGKILL');
     this.#died('it was stopped by a signal');
   }
@@ -217,32 +193,32 @@ export class Guardian {
       this.#died(`it said something that is no report: ${problemOf(error)}`);
       return;
     }
-    if (report.said === 'ended') {
+    if (report.type === 'ended') {
       this.#ended = report;
-      this.#pauseOpen = false;
+      this.#pauser = null;
       if (report.endedBy !== 'request') this.#early.abort();
     } else {
       this.#reports.push(report);
     }
-    this.#news.ring();
+    this.#news.notify();
   }
 
-  /** The guest MUST NOT stand still any longer than it takes us to notice, whatever the work in the pause is doing. */
+  /** The guest MUST NOT stand still any longer than it takes us to notice. */
   #died(problem: string): void {
     if (this.#death !== undefined) return;
     this.#death = problem;
-    if (this.#pauseOpen) {
-      this.#rescue = this.#resumeOurselves(problem);
+    if (this.#pauser !== null) {
+      this.#rescue = this.#takeOver(problem);
       this.#rescue.catch(() => {}); // told to whoever waits for the end
       this.#early.abort();
     }
-    this.#news.ring();
+    this.#news.notify();
   }
 
-  /** The next report that is not the end of a pause; undefined when the pause ended, the guardian died, or time is up. */
+  /** The next report that is not the end of a pause; undefined when the guardian died, or time is up. */
   async #nextReport(patienceMs: number): Promise<GuardianReport | undefined> {
     const deadlineMs = performance.now() + patienceMs;
-    while (this.#reports.length === 0 && !this.#ended && !this.#death && performance.now() < deadlineMs) {
+    while (this.#reports.length === 0 && !this.#death && performance.now() < deadlineMs) {
       await this.#news.wait(deadlineMs - performance.now());
     }
     return this.#reports.shift();
@@ -252,9 +228,10 @@ export class Guardian {
 /** Runs `use` with a guardian armed for the guest; its pipe is closed on every way out. */
 export async function withGuardian<T>(
   guarded: GuardedGuest,
+  page: PausePage,
   use: (guardian: Guardian) => Promise<T>,
 ): Promise<T> {
-  const guardian = await Guardian.start(guarded);
+  const guardian = await Guardian.start(guarded, page);
   try {
     return await use(guardian);
   } finally {

@@ -17,7 +17,8 @@ import { writeLeaseFile } from './lease-file.js';
 export const processSchema = z.strictObject({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
 
 const leaseSchema = z.strictObject({
-  format: z.literal('umlsnap-lease/1'),
+  /** The first version had no capture process that stops a guest: its guardian did. */
+  format: z.literal(['umlsnap-lease/1', 'umlsnap-lease/2']),
   guest: z.string(),
   job: z.string(),
   pause: z.string(),
@@ -26,6 +27,8 @@ const leaseSchema = z.strictObject({
   bootId: z.string(),
   orchestrator: processSchema,
   guardian: processSchema,
+  /** The capture process: nobody else sends `stop`. */
+  pauser: processSchema.optional(),
   /** Wall-clock: for people, and to tell a pause that should long be over. */
   deadlineAt: z.iso.datetime(),
 });
@@ -56,7 +59,7 @@ export async function writeLease(
   file: string,
   lease: Omit<WrittenLease, 'format' | 'bootId'>,
 ): Promise<void> {
-  const text = JSON.stringify({ format: 'umlsnap-lease/1', bootId: bootId(), ...lease });
+  const text = JSON.stringify({ format: 'umlsnap-lease/2', bootId: bootId(), ...lease });
   await writeLeaseFile(file, text);
 }
 

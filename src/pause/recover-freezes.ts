@@ -16,7 +16,7 @@ import {
   readFreezeLease,
 } from './freeze-lease.js';
 import { leaseLock } from './lease.js';
-import { problemOfThaw } from './with-freeze.js';
+import { problemOfThaw } from './freeze.js';
 
 /** What became of a freeze lease that was found. */
 export type RecoveredFreeze =

@@ -13,7 +13,8 @@ import {
   readLeaseIfAny,
   readLeases,
 } from './lease.js';
-import { StopAndGo } from './stop-and-go.js';
+import { GuestResumer } from './guest-resumer.js';
+import { end } from './take-over.js';
 
 /** What became of a lease that was found. */
 export type RecoveredPause =
@@ -167,20 +168,25 @@ async function resume(file: string, lease: Lease, patienceMs: number): Promise<R
     guest: lease.guest,
     problem,
   });
-  let taken: StopAndGo;
+  let resumer: GuestResumer;
   try {
-    taken = await StopAndGo.takeOver({ socketPath: lease.socketPath, main: lease.main }, false);
+    // First of all: one that lives on, as held by a signal, could send a `stop` after we have looked.
+    if (lease.pauser) await end(lease.pauser);
+    resumer = await GuestResumer.open({ socketPath: lease.socketPath, main: lease.main });
   } catch (error) {
     return mayBePaused(explainError(error));
   }
   try {
-    const result = await Promise.race([taken.resume(0), sleep(patienceMs, undefined, { ref: false })]);
+    const result = await Promise.race([
+      resumer.resume({ stoppedAtMs: () => null, mayProve: () => true }),
+      sleep(patienceMs, undefined, { ref: false }),
+    ]);
     if (!result) return mayBePaused(`it has answered no \`go\` for ${patienceMs} ms`);
     const resumedByUs = result.over === 'resumed';
     const endedBy = result.over === 'gone' ? 'guestGone' : resumedByUs ? 'recover' : 'guardian';
     return { found: 'over', file, lease, end: endNow(endedBy), resumedByUs };
   } finally {
-    taken.close();
+    resumer.close();
   }
 }
 

@@ -1,29 +1,24 @@
-import type { ArmedCapture, CapturedDisk } from '../capture/capture.js';
+import type { CapturedDisks } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
-import { isError, UmlsnapError } from '../errors.js';
-import type { DirtyState, Readiness } from '../guest/dirty-state.js';
+import { fromSentError, isError, UmlsnapError } from '../errors.js';
+import type { DirtyState } from '../guest/dirty-state.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
-import type { HostView } from '../guest/host-view.js';
-import { waitUntilDrained } from '../guest/io-drain.js';
 import { syncGuest } from '../guest/sync-guest.js';
 import type { Consistency } from '../history/records.js';
+import type { PauseOrder, PauseResult } from '../pause/capture-messages.js';
+import { catchUpLimitMs } from '../pause/capture-messages.js';
+import type { CaptureProcess } from '../pause/capture-process.js';
+import { type Freeze, openFreeze } from '../pause/freeze.js';
+import { GuardedPause } from '../pause/guarded-pause.js';
 import type { GuardedGuest, Guardian } from '../pause/guardian.js';
-import type { Freeze } from '../pause/with-freeze.js';
-import { withPausedGuest } from '../pause/with-paused-guest.js';
+import type { Looked } from '../pause/pause.js';
+import { hostClockMs } from '../pause/pause-page.js';
 import { isAlive } from '../process-identity.js';
-import { captureWhilePaused, type PausedResult } from './capture-paused.js';
-import type { Freezing } from './freezing.js';
-import { frozenWhile, type Lost, type Tried } from './frozen-while.js';
-import {
-  catchUpWithFrozen,
-  getReadyToStop,
-  huntLimitMs,
-  readyLimitMs,
-  syncOnHost,
-} from './get-ready-to-stop.js';
+import { type Freezing, timerMsOf } from './freezing.js';
 import type { PhaseJournal } from './phase-journal.js';
 import type { SnapshotHistory } from './ports.js';
+import { pausedFigures } from './precopy-facts.js';
 import type { SourceDisk } from './source-disks.js';
 
 /** Everything that is armed and open when the pause comes near. */
@@ -32,10 +27,9 @@ export interface ArmedJob {
   config: GuestConfig;
   guest: Guest;
   processes: GuestProcesses;
-  view: HostView;
   isSmp: boolean;
   disks: SourceDisk[];
-  capture: ArmedCapture;
+  capture: CaptureProcess;
   guarded: GuardedGuest;
   guardian: Guardian;
   freezing: Freezing;
@@ -52,8 +46,7 @@ export interface Captured {
   consistency: Consistency;
   /** Devices that were written from the first sync to the stop. */
   written: string[];
-  /** By device. */
-  disks: Map<string, CapturedDisk>;
+  disks: CapturedDisks;
   /** Of the pause that captured. */
   pausedMs: number;
   tries: number;
@@ -67,122 +60,150 @@ interface Hunt {
   tries: number;
   /** On the monotonic clock: from then on the guest is taken as it is. */
   untilMs: number;
-  isLastTry: boolean;
   /** A freeze has held, and the disks were written all the same, as by a guest's swap: from then on the freeze alone is the proof. */
   goesByFreeze: boolean;
 }
 
+/** What a pause has found and, if it was to be kept, taken. */
+type Tried = Looked & {
+  reached: Consistency;
+  disks: CapturedDisks | null;
+  takenAt: Date;
+  pausedMs: number;
+  wasLastTry: boolean;
+};
+
+/** What a busy host may need to write a guest's disks; nothing ends then, but others may wonder. */
+const hostSyncLimitMs = 30_000;
+/** A frozen guest's applications wait: what can't be caught up with by then is for the pause, where no rate limits the copy. */
+const frozenRoundsLimitMs = 5000;
+/** One that is frozen has nothing to write: it settles at once, or not at all. */
+const frozenHuntMs = 500;
+
+/** How long a moment is looked for in which the guest has nothing to write, over all tries. */
+function huntLimitMs({ syncTries, settleTimeoutMs }: GuestConfig): number {
+  return syncTries * settleTimeoutMs;
+}
+
+/** The longest that may pass before the stop, once more before a freeze that is refused. */
+function readyLimitMs(config: GuestConfig): number {
+  const readyMs = huntLimitMs(config) + config.settleTimeoutMs + hostSyncLimitMs + 2 * catchUpLimitMs;
+  return config.agent === 'off' ? readyMs : 2 * readyMs + config.freezeTimeoutMs;
+}
+
 /**
- * Phases sync to go, until the guest was clean at the stop. It is stopped when a look right before finds it clean. A try that
+ * Phases sync to thaw, until the guest was clean at the stop. It is stopped right after a look that found it clean. A try that
  * finds it dirty all the same lets it go at once, for a pause of under a millisecond; when tries or time are used up, what
  * there is is captured, if the config is content with that.
  * @throws ConsistencyTooWeak, NotFrozen, and everything that a pause or a capture throws
  */
 export async function captureConsistently(armed: ArmedJob): Promise<Captured> {
-  const { config, guest, view, disks, freezing, journal, signal } = armed;
+  const { config, guest, disks, freezing, journal, signal } = armed;
   const hasAgent = freezing.agent !== null;
   await journal.enter('sync');
   await freezing.askAgain(signal);
   // The bulk now, with nothing of ours waiting for it.
   const { dirty: synced } = await syncGuest(guest, config.settleTimeoutMs, signal);
   await syncOnHost(disks);
-  // Code takes milliseconds when it runs for the first time, and the pause is no place for that.
-  await waitUntilDrained(view, performance.now() + 50, signal);
-  view.stopSign();
   const untilMs = performance.now() + huntLimitMs(config);
-  const hunt: Hunt = { synced, tries: 1, untilMs, isLastTry: false, goesByFreeze: false };
+  const hunt: Hunt = { synced, tries: 1, untilMs, goesByFreeze: false };
   let hasLostTracking = false;
   for (let pauses = 1; ; pauses++) {
-    hunt.isLastTry = hunt.tries >= config.syncTries;
-    const outcome = await frozenWhile(armed, (freeze) =>
-      tryOnce(armed, pauses, hunt, freeze).catch((error) => lostTracking(armed, error)),
-    );
-    if ('lost' in outcome) {
-      // Once: it compares from here on. How clean the guest was has nothing to do with it, so no try is used up.
-      if (hasLostTracking) throw outcome.lost;
+    if (pauses > 1) await journal.enter('sync');
+    journal.note({ try: pauses });
+    let tried: Tried;
+    try {
+      tried = await tryOnce(armed, pauses, hunt);
+    } catch (error) {
+      // Once: it goes without from here on. How clean the guest was has nothing to do with it, so no try is used up.
+      if (hasLostTracking || !mayGoOnWithoutTracking(armed, error)) throw error;
       hasLostTracking = true;
       await journal.finish('failed');
-      await proveAlive(guest);
       continue;
     }
-    const { value, pausedMs, consistency } = outcome;
+    const { dirty, written, reached, takenAt, pausedMs } = tried;
     const { tries } = hunt;
     await journal.finish('done');
     // What went by a freeze that has not held is what it would have been without.
-    const isTooWeak = consistency === 'crash' && config.require !== 'crash';
-    if (value.captured && !isTooWeak) return { ...value, consistency, pausedMs, tries };
-    if (value.captured || hunt.isLastTry) throw tooWeak(config, value, { tries, hasAgent });
-    hunt.goesByFreeze = consistency === 'frozen';
+    const isTooWeak = reached === 'crash' && config.require !== 'crash';
+    if (tried.disks && !isTooWeak)
+      return { takenAt, dirty, consistency: reached, written, disks: tried.disks, pausedMs, tries };
+    if (tried.disks || tried.wasLastTry) {
+      const facts = { required: config.require, reached: tried.consistency, dirtyKib: dirty.dirtyKib };
+      throw new UmlsnapError('ConsistencyTooWeak', {
+        guest: config.name,
+        ...facts,
+        written,
+        tries,
+        hasAgent,
+      });
+    }
+    hunt.goesByFreeze = reached === 'frozen';
     hunt.tries += 1;
   }
 }
 
-function tooWeak(
-  { name, require }: GuestConfig,
-  { consistency, dirty, written }: PausedResult,
-  more: { tries: number; hasAgent: boolean },
-) {
-  const facts = { required: require, reached: consistency, dirtyKib: dirty.dirtyKib, written };
-  return new UmlsnapError('ConsistencyTooWeak', { guest: name, ...facts, ...more });
-}
-
-async function tryOnce(
-  armed: ArmedJob,
-  pauseNumber: number,
-  hunt: Hunt,
-  freeze: Freeze | null,
-): Promise<Tried> {
-  const { job, config, guest, processes, view, isSmp, capture, guarded, guardian, history, journal, signal } =
+/** One pause, and the freeze around it if there is an agent to do it. */
+async function tryOnce(armed: ArmedJob, pauses: number, hunt: Hunt): Promise<Tried> {
+  const { job, config, guest, processes, capture, guarded, guardian, freezing, history, journal, signal } =
     armed;
-  if (pauseNumber > 1) await journal.enter('sync');
-  journal.note({ try: pauseNumber });
-  let readiness: Readiness = { type: 'busy' };
-  let isFrozen = false;
+  const { agent } = freezing;
+  const readyMs = readyLimitMs(config);
+  const freeze =
+    agent === null
+      ? null
+      : await openFreeze({
+          ...{ guest, job, main: processes.main, ...agent, leaseFile: armed.freezeLease, signal },
+          ...{ limitMs: config.freezeTimeoutMs, timerMs: timerMsOf(config.pauseBudgetMs) },
+          beginsWithinMs: readyMs,
+        });
   try {
-    const result = await withPausedGuest(
-      {
-        pause: `${job}.${pauseNumber}`,
+    const pause = await GuardedPause.open({
+      ...{
+        pause: `${job}.${pauses}`,
         job,
         guarded,
         guardian,
+        pauser: capture,
         budgetMs: config.pauseBudgetMs,
-        ledger: history,
-        signal,
-        phase: () => journal.phase,
-        readyLimitMs: readyLimitMs(config),
-        getReady: async () => {
-          await guest.checkSocket();
-          isFrozen = freeze !== null && (await beginFreeze(armed, freeze));
-          readiness = isFrozen ? await catchUpWithFrozen(armed) : await getReady(armed, hunt);
-          journal.enterPaused('stop');
-        },
-        released: async (pausedMs) => {
-          // A failure belongs to the phase that it came from.
-          if (pausedMs !== null) journal.note({ pausedMs });
-          if (!freeze) return;
-          if (pausedMs !== null) journal.enterPaused('thaw');
-          await armed.freezing.end(freeze, journal);
-        },
       },
-      (paused) =>
-        captureWhilePaused(paused, {
-          ...{ guest, processes, view, capture, journal, isSmp, readiness, isFrozen, synced: hunt.synced },
-          acceptsDirty: hunt.isLastTry && config.require === 'crash',
-          goesByFreeze: hunt.isLastTry || hunt.goesByFreeze,
-        }),
-    );
+      ...{ ledger: history, signal, readyLimitMs: readyMs },
+    });
+    try {
+      await guest.checkSocket();
+      const isFrozen = freeze !== null && (await beginFreeze(armed, freeze));
+      await pause.run(orderOf(armed, hunt, isFrozen));
+    } catch (error) {
+      pause.fail(error);
+    }
+    recordPause(journal, pause);
+    // The guest runs, or can't be known to: its filesystems come next, and only then what is written down.
+    if (freeze) {
+      if (pause.result) journal.enterPaused('thaw');
+      await freezing.end(freeze, journal);
+    }
+    const result = (await pause.settle()) as PauseResult;
     await proveAlive(guest);
-    return result;
+    if (result.error) throw fromSentError(result.error);
+    const look = result.look as Looked;
+    const reached = freeze ? await consistencyAfter(armed, freeze, result, look) : look.consistency;
+    const { disks, takenAt, pausedMs, wasLastTry } = result;
+    return { ...look, reached, disks, takenAt, pausedMs, wasLastTry };
   } catch (error) {
     throw withLeftovers(error, processes);
+  } finally {
+    await freeze?.close();
   }
 }
 
 /** It MUST come last: nothing that a guest at work could be caught up with is left to it. @returns whether the guest is frozen */
 async function beginFreeze(armed: ArmedJob, freeze: Freeze): Promise<boolean> {
-  const { freezing, journal } = armed;
+  const { config, guest, disks, capture, freezing, journal, signal } = armed;
   // A freeze makes clean whatever it finds: no moment has to be looked for.
-  journal.note((await getReadyToStop(armed, performance.now())).figures);
+  const { settled } = await syncGuest(guest, config.settleTimeoutMs, signal);
+  await syncOnHost(disks);
+  await capture.catchUp(signal);
+  journal.note({ settled });
   // Nothing is written from here on: a history that is locked would make what was done above old.
   journal.enterPaused('freeze');
   if (await freezing.begin(freeze, journal)) return true;
@@ -191,11 +212,73 @@ async function beginFreeze(armed: ArmedJob, freeze: Freeze): Promise<boolean> {
   return false;
 }
 
-async function getReady(armed: ArmedJob, hunt: Hunt): Promise<Readiness> {
-  const { readiness, figures } = await getReadyToStop(armed, hunt.untilMs);
-  armed.journal.note(figures);
-  if (readiness.type === 'busy') hunt.isLastTry = true;
-  return readiness;
+function orderOf(
+  { config, guest, processes, isSmp }: ArmedJob,
+  { synced, tries, untilMs, goesByFreeze }: Hunt,
+  isFrozen: boolean,
+): Omit<PauseOrder, 'type'> {
+  const { main, ioTasks } = processes;
+  return {
+    ...{ socketPath: guest.socketPath, main, ioTasks },
+    roundsLimitMs: isFrozen ? frozenRoundsLimitMs : null,
+    huntMs: isFrozen ? frozenHuntMs : Math.max(0, untilMs - performance.now()),
+    isLastTry: tries >= config.syncTries,
+    isContentWithCrash: config.require === 'crash',
+    terms: {
+      ...{ guest: config.name, devices: config.disks.map(({ device }) => device) },
+      ...{ budgetMs: config.pauseBudgetMs, isSmp, isFrozen, synced, goesByFreeze },
+    },
+  };
+}
+
+/** The phases of a pause, which are known only after it. */
+function recordPause(journal: PhaseJournal, pause: GuardedPause): void {
+  const { result } = pause;
+  if (result === null) {
+    // A failure belongs to the phase that it came from.
+    if (pause.wasSent) journal.enterPaused('stop');
+    if (pause.wasStopped) journal.enterPaused('capture');
+    return;
+  }
+  const { marks, look, figures, facts, pausedMs, error } = result;
+  const at = (markMs: number) => performance.now() - (hostClockMs() - markMs);
+  journal.note(figures);
+  journal.enterPaused('stop', at(marks.stop));
+  journal.enterPaused('check', at(marks.check));
+  const looked = look && {
+    dirtyKib: look.dirty.dirtyKib,
+    inFlight: look.dirty.inFlight,
+    completedWrites: look.dirty.completedWrites,
+    consistency: look.consistency,
+    ...(look.written.length > 0 && { written: look.written }),
+  };
+  if (marks.capture === null) journal.note({ ...looked });
+  else {
+    journal.enterPaused('capture', at(marks.capture));
+    journal.note({ ...looked, ...pausedFigures(facts) });
+  }
+  if (error === null) journal.enterPaused('go', at(marks.go));
+  journal.note({ pausedMs });
+}
+
+/** What was captured is `frozen` only if the freeze held until the thaw, which tells it. @throws NotFrozen */
+async function consistencyAfter(
+  { freezing, signal }: ArmedJob,
+  freeze: Freeze,
+  { disks }: PauseResult,
+  { consistency, isCleanFrozen }: Looked,
+): Promise<Consistency> {
+  // It has ended with the pause: this only tells how.
+  const end = await freeze.end();
+  // The next try's freeze would find the agent at work on them.
+  await freezing.hearThawHooks(freeze);
+  // Refused before the stop: that was told then.
+  if (!freezing.agent) return consistency;
+  if (end.ended === 'held') return isCleanFrozen ? 'frozen' : consistency;
+  // Nothing came of it, and an agent that was slow may be there for the next try.
+  if (disks === null && end.ended === 'byKernel') await freezing.askAgain(signal);
+  else freezing.endedEarly(end);
+  return consistency;
 }
 
 const aliveAnswerMs = 10_000;
@@ -216,11 +299,12 @@ async function proveAlive(guest: Guest): Promise<void> {
   }
 }
 
-/** The guest runs again, and a capture that may compare its disks can be run in another pause. Throws any other error. */
-function lostTracking({ config, journal }: ArmedJob, error: unknown): Lost {
-  if (!isError(error, 'TrackingLost') || config.precopyTracker === 'traced') throw error;
+/** The guest runs again, and a capture that may do without tracing can be run in another pause. */
+function mayGoOnWithoutTracking({ config, capture, journal }: ArmedJob, error: unknown): boolean {
+  const mayDoWithout = capture.method === 'reflink' || config.precopyTracker !== 'traced';
+  if (!isError(error, 'TrackingLost') || !mayDoWithout) return false;
   journal.note({ trackingLost: error.facts.problem });
-  return { lost: error };
+  return true;
 }
 
 /** Helpers that outlive a killed guest keep its disks locked (uml-facts, fact 12): whoever reads of it needs their pids. */
@@ -228,4 +312,9 @@ function withLeftovers(error: unknown, processes: GuestProcesses): unknown {
   if (!isError(error, 'GuestGone')) return error;
   const leftoverPids = processes.holders.filter(isAlive).map(({ pid }) => pid);
   return new UmlsnapError('GuestGone', { ...error.facts, leftoverPids }, error);
+}
+
+/** The guest's own fsync never reaches the host (uml-facts, fact 3). */
+async function syncOnHost(disks: SourceDisk[]): Promise<void> {
+  await Promise.all(disks.map((disk) => disk.image.handle.datasync()));
 }

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PrecopyFacts } from '../capture/precopy/precopy-order.js';
+import type { CaptureFacts } from '../capture/capture.js';
 import type { Guest } from '../guest/guest.js';
 import type { GuestProcesses } from '../guest/guest-processes.js';
-import { withHostView } from '../guest/host-view.js';
 import { freezeLeaseFile } from '../pause/freeze-lease.js';
 import { withGuardian } from '../pause/guardian.js';
+import { CaptureProcess, type CaptureRequest } from '../pause/capture-process.js';
 import { leaseFile } from '../pause/lease.js';
 import type { StoredBacking } from '../store/backing-files.js';
 import type { Incoming } from '../store/incoming.js';
@@ -12,11 +12,11 @@ import { type Captured, captureConsistently } from './capture-consistently.js';
 import { snapshotName } from './describe-snapshot.js';
 import type { Freezing } from './freezing.js';
 import type { SnapshotStore } from './ports.js';
-import { precopyFactsOf, runningFigures } from './precopy-facts.js';
+import { runningFigures } from './precopy-facts.js';
 import type { CapturePlan } from './preflight.js';
-import { withArmedCapture } from './scopes.js';
+import { undoing } from './scopes.js';
 import type { SnapshotOrder, SnapshotPorts } from './snapshot-order.js';
-import type { SourceDisk } from './source-disks.js';
+import { fileNameOf, type SourceDisk } from './source-disks.js';
 
 /** A guest that was found fit to be backed up, and a place for its copy. */
 export interface Ready {
@@ -31,7 +31,7 @@ export interface Ready {
 
 export interface CopiedDisks {
   captured: Captured;
-  precopy: PrecopyFacts | null;
+  precopy: CaptureFacts | null;
   backings: Map<string, StoredBacking>;
 }
 
@@ -41,9 +41,9 @@ export async function copyDisks(
   ports: SnapshotPorts,
   ready: Ready,
 ): Promise<CopiedDisks> {
-  const { config, job, stateDirectory, onProgress, signal } = order;
+  const { config, job, stateDirectory, signal } = order;
   const { store, history, journal } = ports;
-  const { guest, disks, processes, isSmp, incoming, plan, freezing } = ready;
+  const { guest, disks, processes, isSmp, incoming, freezing } = ready;
   await journal.enter('precopy');
   const backings = await storeBackings(store, incoming, disks, signal);
   await untilNameIsFree(store, config.name, signal);
@@ -53,22 +53,49 @@ export async function copyDisks(
     main: processes.main,
     leaseFile: leaseFile(stateDirectory, config.name),
   };
-  const { method, tracker } = plan;
-  const toCapture = { method, tracker, config, processes, disks, incoming, onProgress, signal };
-  return await withArmedCapture(toCapture, async (capture) => {
-    journal.note(runningFigures(capture));
-    const captured = await withHostView(processes, (view) =>
-      withGuardian(guarded, (guardian) =>
+  const capture = await CaptureProcess.arm(captureOf(order, ready));
+  return await undoing(
+    async () => {
+      journal.note(runningFigures(capture.facts));
+      const captured = await withGuardian(guarded, capture.page, (guardian) =>
         // sync, freeze, stop, check, capture, go, thaw
         captureConsistently({
-          ...{ job, config, guest, processes, view, disks, signal, isSmp },
+          ...{ job, config, guest, processes, disks, signal, isSmp },
           ...{ capture, guarded, guardian, history, journal, freezing },
           freezeLease: freezeLeaseFile(stateDirectory, config.name),
         }),
-      ),
-    );
-    return { captured, precopy: precopyFactsOf(capture), backings };
-  });
+      );
+      return { captured, precopy: capture.facts?.tracker ? capture.facts : null, backings };
+    },
+    () => capture.dispose(),
+  );
+}
+
+function captureOf(
+  { config, onProgress, signal }: SnapshotOrder,
+  { plan, disks, processes, incoming }: Ready,
+): CaptureRequest {
+  const { precopyBytesPerSecond, pauseTargetMs, pauseBudgetMs, precopyTracker } = config;
+  const { method, tracker } = plan;
+  return {
+    ...{ guest: config.name, method, onProgress, signal, budgetMs: pauseBudgetMs },
+    disks: disks.map((disk) => ({
+      device: disk.config.device,
+      sourceFd: disk.image.handle.fd,
+      sizeBytes: disk.image.stamp.sizeBytes,
+      targetPath: incoming.pathOf(fileNameOf(disk.config)),
+    })),
+    tracing:
+      tracker === 'traced'
+        ? {
+            writers: processes.ioTasks,
+            guestPids: processes.holders.map(({ pid }) => pid),
+            mayDoWithout: method === 'reflink' || precopyTracker === 'auto',
+          }
+        : null,
+    bytesPerSecond: precopyBytesPerSecond,
+    pauseTargetMs: Math.min(pauseTargetMs, pauseBudgetMs),
+  };
 }
 
 /** The backing files of COW disks are read-only: they are copied, once each, while the guest runs. */

@@ -4,7 +4,7 @@ import { type NotFrozenCause, UmlsnapError } from '../errors.js';
 import type { FreezeOutcome } from '../guest/agent/agent-exchange.js';
 import type { AgentRefusal, FailedHook } from '../guest/agent/agent-messages.js';
 import { askAgent, type FoundAgent, type ReadyAgent } from '../guest/agent/with-agent.js';
-import type { Freeze, FreezeEnd } from '../pause/with-freeze.js';
+import type { Freeze, FreezeEnd } from '../pause/freeze.js';
 import type { PhaseJournal } from './phase-journal.js';
 
 /**

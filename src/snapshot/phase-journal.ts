@@ -61,10 +61,11 @@ export class PhaseJournal {
     await this.#write();
   }
 
-  /** As `enter`, without writing. */
-  enterPaused(phase: Phase): void {
-    this.#end('done');
-    this.#current = { phase, startedAt: new Date().toISOString(), startedMs: performance.now(), facts: {} };
+  /** As `enter`, without writing; also for a phase that began in the past. @param atMs on the monotonic clock */
+  enterPaused(phase: Phase, atMs = performance.now()): void {
+    this.#end('done', atMs);
+    const startedAt = new Date(Date.now() - (performance.now() - atMs)).toISOString();
+    this.#current = { phase, startedAt, startedMs: atMs, facts: {} };
     this.#onPhase(phase);
   }
 
@@ -79,10 +80,10 @@ export class PhaseJournal {
     await this.#write();
   }
 
-  #end(outcome: PhaseRecord['outcome']): void {
+  #end(outcome: PhaseRecord['outcome'], atMs = performance.now()): void {
     if (!this.#current) return;
     const { phase, startedAt, startedMs, facts } = this.#current;
-    const durationMs = Math.round((performance.now() - startedMs) * 1000) / 1000;
+    const durationMs = Math.round((atMs - startedMs) * 1000) / 1000;
     const record: PhaseRecord = { phase, startedAt, durationMs, outcome, facts };
     this.records.push(record);
     this.#current = undefined;

@@ -1,6 +1,6 @@
 import type { EventLedger } from '../guest/event-recorder.js';
 import type { GuestEvent, PhaseRecord, SnapshotRecord, VerificationRecord } from '../history/records.js';
-import type { PauseLedger } from '../pause/with-paused-guest.js';
+import type { PauseLedger } from '../pause/guarded-pause.js';
 import type { BackingSource, StoredBacking } from '../store/backing-files.js';
 import type { Incoming } from '../store/incoming.js';
 import type { Manifest } from '../store/manifest.js';

@@ -1,16 +1,9 @@
-import type { ArmedCapture } from '../capture/capture.js';
-import type { PrecopyFacts } from '../capture/precopy/precopy-order.js';
+import type { CaptureFacts } from '../capture/capture.js';
 import { formatRate } from '../config/size.js';
 
-/** What a precopy tells of itself, so far; null: the capture is by another method. */
-export function precopyFactsOf(capture: ArmedCapture): PrecopyFacts | null {
-  return capture.method === 'precopy' ? (capture.facts() as unknown as PrecopyFacts) : null;
-}
-
 /** For the record of the phase in which the guest runs. */
-export function runningFigures(capture: ArmedCapture): Record<string, unknown> {
-  const facts = precopyFactsOf(capture);
-  if (!facts) return {};
+export function runningFigures(facts: CaptureFacts | null): Record<string, unknown> {
+  if (!facts?.tracker) return {};
   const { tracker, trackerProblem, precopiedBytes, rounds, converged } = facts;
   const { guestBytesPerSecond, copyBytesPerSecond } = facts;
   return {
@@ -20,21 +13,20 @@ export function runningFigures(capture: ArmedCapture): Record<string, unknown> {
 }
 
 /** For the record of the phase in which it stands still. */
-export function pausedFigures(capture: ArmedCapture): Record<string, unknown> {
-  const facts = precopyFactsOf(capture);
-  if (!facts) return {};
+export function pausedFigures(facts: CaptureFacts): Record<string, unknown> {
+  if (!facts.tracker) return {};
   const { tracker, pausedBytes, comparedBytes, proof, accountedBytes } = facts;
   return { tracker, pausedBytes, comparedBytes, proof, accountedBytes };
 }
 
 /** What did not go as it was hoped for, though the snapshot is good. Pure. */
-export function warningsOfPrecopy(facts: PrecopyFacts | null): string[] {
+export function warningsOfPrecopy(facts: CaptureFacts | null): string[] {
   if (!facts) return [];
   const { trackerProblem, tracker, converged, guestBytesPerSecond, copyBytesPerSecond } = facts;
   const warnings: string[] = [];
   if (trackerProblem !== null) {
     warnings.push(
-      `tracing was given up (${trackerProblem}): the disks were compared while the guest stood still`,
+      `tracing was given up (${trackerProblem}): the disks were ${tracker === null ? 'shared' : 'compared'} while the guest stood still`,
     );
   }
   if (tracker === 'traced' && !converged) {

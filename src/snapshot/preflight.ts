@@ -118,8 +118,8 @@ export async function planCapture(
   );
   const sharesBlocks = isAskedFor(config, 'reflink') && reflink.every(({ probe }) => probe.works);
   await checkRoom(store, sharesBlocks ? 0 : dataBytes);
-  const mayTrace = isAskedFor(config, 'precopy') && config.precopyTracker !== 'compared';
-  const tracing = mayTrace && !sharesBlocks ? await probeTracing() : null;
+  const mayTrace = (sharesBlocks || isAskedFor(config, 'precopy')) && config.precopyTracker !== 'compared';
+  const tracing = mayTrace ? await probeTracing() : null;
   const isShort = sharesBlocks || tracing?.works || dataBytes === 0;
   const { capture: wanted, precopyTracker: wantedTracker, pauseTargetMs, pauseBudgetMs: budgetMs } = config;
   const chosen = chooseCapture({

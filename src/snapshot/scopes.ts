@@ -1,7 +1,5 @@
-import type { ArmedCapture } from '../capture/capture.js';
 import { explainError } from '../error-text.js';
 import type { Incoming } from '../store/incoming.js';
-import { armDisks, type CaptureOrder } from './arm-disks.js';
 import type { SnapshotLog, SnapshotStore } from './ports.js';
 
 /** Runs `use` with a place for the incoming copy; what was not sealed by then is thrown away. */
@@ -22,23 +20,8 @@ export async function withIncoming<T>(
   );
 }
 
-/**
- * Runs `use` with a capture that needs only to be run; its process and files are closed on every way out. Arming a precopy
- * copies the disks, which takes minutes.
- */
-export async function withArmedCapture<T>(
-  order: CaptureOrder,
-  use: (capture: ArmedCapture) => Promise<T>,
-): Promise<T> {
-  const capture = await armDisks(order);
-  return await undoing(
-    () => use(capture),
-    () => capture.dispose(),
-  );
-}
-
 /** As try and finally, but what went wrong first is what is told: a failing undo leaves its rest to `recover`. */
-async function undoing<T>(
+export async function undoing<T>(
   use: () => Promise<T>,
   undo: () => Promise<void>,
   undone: (problem: unknown) => void = () => {},

@@ -1,4 +1,4 @@
-import type { PrecopyFacts, PrecopyProgress } from '../capture/precopy/precopy-order.js';
+import type { CaptureFacts, CaptureProgress } from '../capture/capture.js';
 import type { GuestConfig } from '../config/config.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import type { Manifest, Owner } from '../store/manifest.js';
@@ -19,7 +19,7 @@ export interface SnapshotOrder {
   dryRun: boolean;
   stateDirectory: string;
   /** Told of a precopy while it goes on; the guest runs. */
-  onProgress: (progress: PrecopyProgress) => void;
+  onProgress: (progress: CaptureProgress) => void;
   /** Aborted with the reason why the job is to be given up. */
   signal: AbortSignal;
 }
@@ -39,7 +39,7 @@ export interface SnapshotPorts {
 export interface SnapshotTaken {
   plan: CapturePlan;
   /** null: it was not captured by precopy. */
-  precopy: PrecopyFacts | null;
+  precopy: CaptureFacts | null;
   /** null: it was a dry run. */
   manifest: Manifest | null;
   /** How often the guest was stopped to find it clean. */

@@ -7,7 +7,7 @@ export interface Claim {
   holds: boolean;
 }
 
-const limits = { medianMs: 5, worstMs: 50, timesShorter: 500, growth: 2, ownMiB: 150 };
+const limits = { medianMs: 1.5, worstMs: 10, timesShorter: 700, growth: 2, ownMiB: 150 };
 
 /** What the project promises of its figures, as far as these can prove or disprove it. Pure. */
 export function claimsOf(figures: Figures[]): Claim[] {

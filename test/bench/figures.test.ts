@@ -72,15 +72,15 @@ describe('figures', () => {
 });
 
 const grown = (ms: number) => [seriesOf([2], { sizeMiB: 256 }), seriesOf([ms], { sizeMiB: 4096 })];
-const quickRecipe = seriesOf([2_400], { method: 'recipe' });
+const quickRecipe = seriesOf([1_000], { method: 'recipe' });
 const fat = runOf(2, { memory: { ownBytes: 151 * mib, togetherBytes: 151 * mib } });
 
 test.each([
-  ['good figures', [recipe, seriesOf([2, 2, 49])], [true, true, true]],
-  ['one bad run', [seriesOf([2, 2, 51])], [false, true]],
-  ['a slow median', [seriesOf([5.1, 5.1, 6])], [false, true]],
-  ['a pause just short enough', [recipe, seriesOf([5])], [true, true, true]],
-  ['a recipe that is not slow enough', [quickRecipe, seriesOf([5])], [true, false, true]],
+  ['good figures', [recipe, seriesOf([1.2, 1.4, 9])], [true, true, true]],
+  ['one bad run', [seriesOf([1, 1, 11])], [false, true]],
+  ['a slow median', [seriesOf([1.6, 1.6, 3])], [false, true]],
+  ['a pause just short enough', [recipe, seriesOf([1.5])], [true, true, true]],
+  ['a recipe that is not slow enough', [quickRecipe, seriesOf([1.5])], [true, false, true]],
   ['no growth', grown(3), [true, true]],
   ['growth with the size', grown(4.5), [false, true]],
   ['too much memory', [{ ...recipe, runs: [fat] }], [false]],
@@ -138,7 +138,7 @@ describe('the options', () => {
   test('ask for all that the project claims, unless they say otherwise', () => {
     expect(asRoot()).toEqual({
       ...{ sizesMiB: [256, 1024, 4096], runs: 10, filesystems: ['ext4', 'xfs'], cache: 'cold', out: 'docs' },
-      methods: ['recipe', 'copy', 'compared', 'traced', 'reflink'],
+      methods: ['recipe', 'copy', 'compared', 'traced', 'tracedBusy', 'reflink', 'reflinkBusy'],
     });
     const few = asRoot('--sizes', '1024,256', '--runs', '3', '--methods', 'traced,recipe');
     expect(few).toMatchObject({ sizesMiB: [256, 1024], runs: 3, methods: ['recipe', 'traced'] });

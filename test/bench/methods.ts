@@ -3,9 +3,11 @@ interface Method {
   title: string;
   /** What the config of umlsnap says; null: umlsnap has no part in it. */
   settings: Record<string, string> | null;
+  /** Beside it, as many processes as the machine has CPUs compute without a rest. */
+  isBusy?: boolean;
 }
 
-export type MethodName = 'recipe' | 'copy' | 'compared' | 'traced' | 'reflink';
+export type MethodName = 'recipe' | 'copy' | 'compared' | 'traced' | 'tracedBusy' | 'reflink' | 'reflinkBusy';
 
 const precopy = (precopyTracker: string): Method => ({
   title: `\`precopy\`, ${precopyTracker}`,
@@ -18,6 +20,8 @@ export const methods: Record<MethodName, Method> = {
   copy: { title: '`copy`', settings: { capture: 'copy' } },
   compared: precopy('compared'),
   traced: precopy('traced'),
+  tracedBusy: { ...precopy('traced'), title: '`precopy`, traced, all CPUs busy', isBusy: true },
   reflink: { title: '`reflink`', settings: { capture: 'reflink' } },
+  reflinkBusy: { title: '`reflink`, all CPUs busy', settings: { capture: 'reflink' }, isBusy: true },
 };
 export const methodNames = Object.keys(methods) as MethodName[];

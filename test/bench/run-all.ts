@@ -64,7 +64,7 @@ async function runFilesystem(bench: Bench, filesystem: BenchFilesystem, dir: str
   const { options, say, signal } = bench;
   const { series, idle, leftOut } = measured;
   // What can't work there is told once, not tried for each size.
-  const canWork = (method: MethodName) => method !== 'reflink' || filesystem !== 'ext4';
+  const canWork = (method: MethodName) => !method.startsWith('reflink') || filesystem !== 'ext4';
   for (const method of options.methods.filter((one) => !canWork(one)))
     leftOut.push({ what: `${methods[method].title} on ${filesystem}`, why: 'it has no reflinks' });
   for (const sizeMiB of options.sizesMiB) {

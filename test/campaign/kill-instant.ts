@@ -124,7 +124,7 @@ function kill(scene: Scene, pid: number | 'all', cli: RunningCli): Kill | null {
 async function victimOf(victim: Aim['victim'], cli: RunningCli): Promise<number | 'all' | null> {
   if (victim === 'all of them') return 'all';
   if (victim === 'the orchestrator') return cli.pid;
-  const script = victim === 'the guardian' ? /guardian-process\.js/ : /(capture|precopy)-child\.js/;
+  const script = victim === 'the guardian' ? /guardian-process\.js/ : /capture-child\.js/;
   return await untilEnd(
     cli,
     () => {

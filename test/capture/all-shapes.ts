@@ -1,16 +1,17 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { CaptureDisk, CapturedDisk } from '../../src/capture/capture.js';
+import type { CapturedDisk } from '../../src/capture/capture.js';
 import { openDisk, stampOf } from '../../src/image/open-disk.js';
 import { allocatedBytes, imageShapes, makeImage, withOpen } from '../image/make-image.js';
 import { tryTool } from '../support/run-tool.js';
+import type { NamedDisk } from './armed.js';
 
 /** Has a disk of every shape captured at once, from one directory to another: each copy has to be its disk. */
 export async function captureAllShapes(
   from: string,
   to: string,
-  capture: (disks: CaptureDisk[]) => Promise<Map<string, CapturedDisk>>,
+  capture: (disks: NamedDisk[]) => Promise<Map<string, CapturedDisk>>,
 ): Promise<void> {
   const disks = await Promise.all(
     imageShapes.map(async ({ name, sizeBytes, pieces }, index) => {
@@ -30,7 +31,7 @@ export async function captureAllShapes(
 }
 
 /** The copy is the disk, byte for byte and hole for hole, is nobody else's, and was stamped as it is now. */
-export async function expectCaptured(disk: CaptureDisk, captured: CapturedDisk | undefined): Promise<void> {
+export async function expectCaptured(disk: NamedDisk, captured: CapturedDisk | undefined): Promise<void> {
   const { sourceFd, sourcePath, targetPath } = disk;
   expect((await tryTool('cmp', [sourcePath, targetPath])).output).toBe('');
   expect(await allocatedBytes(targetPath)).toBeLessThanOrEqual((await allocatedBytes(sourcePath)) + 65_536);

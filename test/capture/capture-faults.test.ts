@@ -1,8 +1,7 @@
 import { readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { armCopy, armReflink } from '../../src/capture/arm-capture.js';
-import type { ArmedCapture, CaptureDisk } from '../../src/capture/capture.js';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { CaptureDisk } from '../../src/capture/capture.js';
 import { type OpenDisk, openDisk } from '../../src/image/open-disk.js';
 import { readProcessStat } from '../../src/process-identity.js';
 import { makeImage, withOpen } from '../image/make-image.js';
@@ -11,6 +10,7 @@ import { tryTool } from '../support/run-tool.js';
 import { startScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
+import { type Armed, armCopy, armReflink, endFakeGuest } from './armed.js';
 import { failure } from './failure.js';
 import { canTrace, captureChild, captureChildrenOf, withInjected } from './traced.js';
 
@@ -20,7 +20,7 @@ const sizeBytes = 8 * 1024 ** 2;
 let dir: string;
 let disk: OpenDisk;
 let targetPath: string;
-let capture: ArmedCapture;
+let capture: Armed;
 beforeEach(async () => {
   dir = await makeTempDir();
   targetPath = join(dir, 'ubd0.img');
@@ -36,8 +36,10 @@ afterEach(async () => {
   await removeTempDir(dir);
 });
 
+afterAll(endFakeGuest);
+
 const diskTo = (target: string, device = 'ubd0') => ({
-  ...{ device, sourceFd: disk.handle.fd, sourcePath: disk.path, sizeBytes, targetPath: target },
+  ...{ device, sourceFd: disk.handle.fd, sizeBytes, targetPath: target },
 });
 
 describe('the capture process', () => {
@@ -84,10 +86,12 @@ describe.skipIf(!traceable)(
     test.each([
       ['disk, and is not taken for zeros (fault 24)', 'pread64:error=EIO', "the disk can't be read (EIO)"],
       ['store', 'pwrite64:error=EIO:when=3', "the store can't be written to (EIO)"],
-    ])('that fails by an I/O error fails the capture when it is of the %s', async (_, fault, problem) => {
+    ])('that fails by an I/O error fails the capture when it is of the %s', async (of, fault, problem) => {
       const running = () => failure('CaptureFailed', capture.run(signal));
       const faults = ['sendfile:error=EIO', fault];
-      expect(await withInjected(captureChild(), faults, running)).toBe(`ubd0: ${problem}`);
+      // Only at the file that it is about: a pause reads and writes others as well.
+      const path = of === 'store' ? targetPath : disk.path;
+      expect(await withInjected(captureChild(), faults, running, path)).toBe(`ubd0: ${problem}`);
     });
 
     test('by which the kernel would copy by itself is done without', async () => {
@@ -178,7 +182,7 @@ test.skipIf(!canLoopMount('xfs') || !traceable)(
         const armed = await armReflink('debian', [there]);
         const running = () => failure('CaptureFailed', armed.run(signal));
         const refusal = ['ioctl:error=EOPNOTSUPP'];
-        expect(await withInjected(captureChild(), refusal, running)).toBe(noReflinks);
+        expect(await withInjected(captureChild(), refusal, running, there.targetPath)).toBe(noReflinks);
         await armed.dispose();
       }),
     ),

@@ -1,17 +1,15 @@
 import { mkdir, statfs } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { armCopy, armReflink } from '../../src/capture/arm-capture.js';
 import type { CaptureDisk } from '../../src/capture/capture.js';
 import { makeImage, withOpen } from '../image/make-image.js';
 import { canLoopMount, type LoopFilesystem, mountLoopFilesystem } from '../support/loop-filesystem.js';
 import { captureAllShapes } from './all-shapes.js';
+import { armCopy, armReflink, endFakeGuest, idle } from './armed.js';
 import { captureChildrenOf } from './traced.js';
-
-const { signal } = new AbortController();
 
 async function capture(arm: typeof armCopy, disks: CaptureDisk[]) {
   const armed = await arm('debian', disks);
-  const captured = await armed.run(signal).finally(() => armed.dispose());
+  const captured = await armed.run(idle).finally(() => armed.dispose());
   expect(captureChildrenOf(process.pid)).toEqual([]);
   return captured;
 }
@@ -27,6 +25,7 @@ describe.skipIf(skip)(`a capture${skip ? ' (skipped: needs root, loop devices an
   afterAll(async () => {
     await ext4?.remove();
     await xfs?.remove();
+    await endFakeGuest();
   });
 
   test.each([
@@ -46,7 +45,7 @@ describe.skipIf(skip)(`a capture${skip ? ' (skipped: needs root, loop devices an
     await withOpen(sourcePath, 'r+', async (disk) => {
       await disk.sync();
       const before = await statfs(xfs.mountPoint);
-      await capture(armCopy, [{ device: 'ubd0', sourceFd: disk.fd, sourcePath, sizeBytes, targetPath }]);
+      await capture(armCopy, [{ device: 'ubd0', sourceFd: disk.fd, sizeBytes, targetPath }]);
       const after = await statfs(xfs.mountPoint);
       expect((before.bfree - after.bfree) * after.bsize).toBeGreaterThanOrEqual(sizeBytes);
     });

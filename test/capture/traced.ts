@@ -12,7 +12,7 @@ export function captureChildrenOf(parent: number): number[] {
     .map(Number)
     .filter((pid) => {
       const stat = readProcessStat(pid);
-      const isOurs = /(capture|precopy)-child\.js/.test(readOrNothing(`/proc/${pid}/cmdline`));
+      const isOurs = /capture-child\.js/.test(readOrNothing(`/proc/${pid}/cmdline`));
       return isOurs && stat?.parentPid === parent && stat.state !== 'Z';
     })
     .sort((a, b) => a - b);

@@ -125,7 +125,7 @@ describe('the guest of a disk', () => {
     expect(found?.main).toEqual({ pid, startTicks: readProcessStat(pid)?.startTicks });
     expect(found?.holders.map((holder) => holder.pid).sort()).toEqual([pid, helperPid].sort());
     // The helper is what has to be drained; the main process, which stands in the console's receive, is not.
-    expect(found?.ioTasks).toEqual([`${helperPid}/task/${helperPid}`]);
+    expect(found?.ioTasks).toEqual([{ pid: helperPid, tid: helperPid }]);
     expect(found?.holders.every(isAlive)).toBe(true);
     expect((await find('c.img', 'a.img'))?.main.pid).toBe(pid);
   });

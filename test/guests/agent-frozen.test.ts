@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { PrecopyFacts } from '../../src/capture/precopy/precopy-order.js';
+import type { CaptureFacts } from '../../src/capture/capture.js';
 import { rawClean } from '../support/inspect-image.js';
 import { roundsOr, tellCampaign } from '../support/rounds.js';
 import { runTool } from '../support/run-tool.js';
@@ -60,7 +60,7 @@ describe.each(['busybox', 'dash'] as const)('frozen snapshots of a guest whose s
       const { summary, stderr } = resultOf(result);
       // A guest at full speed may have a warning that it could not be kept up with.
       expect(summary, stderr).toMatchObject({ method: 'precopy', consistency: 'frozen', error: null });
-      const { precopiedBytes, pausedBytes } = summary.precopy as PrecopyFacts;
+      const { precopiedBytes, pausedBytes } = summary.precopy as CaptureFacts;
       // The disk's files that nobody writes are most of it.
       expect(pausedBytes).toBeLessThan(precopiedBytes / 2);
       const told = result.json.filter(({ type }) => type === 'progress').map(({ phase }) => phase);

@@ -74,7 +74,7 @@ test.each<[string, typeof startHeldAtStop, typeof panic, look?: typeof expectLef
       const cli = await start(scene);
       await die(scene);
       await scene.proxy.release('stop');
-      letCapture(cli);
+      await letCapture(scene.proxy);
       const result = resultOf(await cli.exited);
       look?.(scene, result);
       expect(expectFailed(result, 'GuestGone')).toMatchObject({ status: 'failed', resumed: false });
@@ -88,7 +88,6 @@ test('a relay before its console that dies while a guest is paused: the guardian
     await scene.proxy.kill();
     const [guardian = 0] = scene.guardians();
     const before = { reads: readCalls(guardian), atMs: performance.now() };
-    letCapture(cli);
     await sleep(1000);
     const filesSoFar = openFiles(guardian);
     await sleep(2000);
@@ -127,7 +126,7 @@ test('a guest that reboots in the middle of the job is another guest: nothing of
       await cli.waitForOutput(/"doneBytes":[1-9]/);
       process.kill(captureChild(cli.pid), 'SIGSTOP');
       await guest.mconsole('reboot');
-      letCapture(cli);
+      process.kill(captureChild(cli.pid), 'SIGCONT');
       const { exitCode, summary } = resultOf(await cli.exited);
       expect(summary).toMatchObject({ status: 'failed', snapshot: null });
       expect(exitCode).toBe(1);

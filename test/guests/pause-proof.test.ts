@@ -7,14 +7,14 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { type Guest, withGuest } from '../../src/guest/guest.js';
 import { findGuestProcesses, type GuestProcesses } from '../../src/guest/guest-processes.js';
 import { HostView } from '../../src/guest/host-view.js';
-import { waitUntilDrained, writtenBy } from '../../src/guest/io-drain.js';
+import { drain, writtenBy } from '../../src/guest/io-drain.js';
 import { syncGuest } from '../../src/guest/sync-guest.js';
-import { confirmStopped, probeStopped } from '../../src/guest/stop-probe.js';
-import { StopAndGo } from '../../src/pause/stop-and-go.js';
-import { captureWhilePaused, type PausedWork } from '../../src/snapshot/capture-paused.js';
-import { PhaseJournal } from '../../src/snapshot/phase-journal.js';
+import { isConfirmedStopped, probeStopped } from '../../src/guest/stop-probe.js';
+import { BlockingConsole } from '../../src/mconsole/blocking-console.js';
+import { checkAndCapture, type PauseTerms } from '../../src/pause/pause.js';
+import { hostClockMs, PausePage } from '../../src/pause/pause-page.js';
 import { sha256sum } from '../image/make-image.js';
-import { letGoIntoCapture, startHeld } from '../support/held-job.js';
+import { letCapture, letGoIntoCapture, startHeld } from '../support/held-job.js';
 import { pidOf } from '../support/pid-of.js';
 import { runTool } from '../support/run-tool.js';
 import { capturesAtOnce, expectFailed, resultOf, setScene } from '../support/scene.js';
@@ -35,7 +35,7 @@ const find = async () => findGuestProcesses([await stat(scene.guest.diskPath)]);
 
 beforeAll(async () => {
   processes = await waitFor('the guest of the disk', find);
-  helper = Number(processes.ioTasks[0]?.split('/')[0]);
+  helper = processes.ioTasks[0]?.pid ?? 0;
   expect(processes.main.pid).toBe(scene.guest.pid);
   expect(helper).not.toBe(scene.guest.pid);
   view = new HostView(processes);
@@ -47,13 +47,12 @@ test('after the drain no byte of the disk changes until go, under the heaviest w
   const write = 'dd if=/dev/urandom of=/data/heavy bs=64k count=16 seek=$((i * 7 % 32 * 16)) conv=notrunc';
   const writes = `i=0; while :; do i=$((i + 1)); ${write}; [ $((i % 8)) = 0 ] && sync; nap 0.02; done`;
   await guest.sh(`(${writes}) > /dev/null 2>&1 & echo $! > /tmp/writer`);
-  const stopAndGo = await StopAndGo.open({ socketPath: guest.socketPath, main: processes.main });
   let lateRounds = 0;
   try {
     for (let round = 0; round < 15; round++) {
-      expect(await stopAndGo.stop(30_000)).toBe('stopped');
+      expect(await guest.mconsole('stop')).toBe('stopped');
       const atStop = writtenBy(view);
-      expect(await waitUntilDrained(view, performance.now() + 30_000)).toBe(true);
+      expect(drain(view, performance.now() + 30_000, view.look())).toBe(true);
       const drained = writtenBy(view);
       if (atStop !== drained) lateRounds += 1;
       const copy = scene.path('copy.img');
@@ -63,13 +62,12 @@ test('after the drain no byte of the disk changes until go, under the heaviest w
       expect(writtenBy(view)).toBe(drained);
       await runTool('cmp', [guest.diskPath, copy]);
       expect(probeStopped(processes.main)).toBe('stopped');
-      expect(await stopAndGo.resume(5_000)).toMatchObject({ over: 'resumed' });
+      expect(await guest.mconsole('go')).toBe('');
       // Some writing between the rounds, so that each stop meets it.
       await waitFor('another write', () => writtenBy(view) !== drained);
     }
   } finally {
-    await stopAndGo.resume(5_000);
-    stopAndGo.close();
+    await guest.mconsole('go').catch(() => {});
     await guest.sh('kill $(cat /tmp/writer)');
   }
   console.log(`late writes after ${lateRounds} of 15 stops, none after the drain`);
@@ -80,11 +78,11 @@ test('a guest that its console has stopped is seen to stand still, and one that 
   const { guest } = scene;
   const expectSeenRunning = async () => {
     await waitFor('the host to tell', () => probeStopped(processes.main) === 'running');
-    expect(await confirmStopped(view)).toBe(false);
+    expect(isConfirmedStopped(view)).toBe(false);
   };
   await expectSeenRunning();
   await guest.mconsole('stop');
-  expect(await confirmStopped(view)).toBe(true);
+  expect(isConfirmedStopped(view)).toBe(true);
   await guest.mconsole('go');
   await expectSeenRunning();
 });
@@ -100,15 +98,11 @@ test("guest processes that come and go are not taken for the guest's helper, whi
   }
 });
 
-test('a helper that can`t be seen through never counts as drained, and a drain that is given up does not wait for its end', async () => {
+test('a helper that can`t be seen through never counts as drained', () => {
   // Our own tasks are on a CPU while they look.
-  const self = new HostView({ main: processes.main, ioTasks: [`${process.pid}/task/${process.pid}`] });
+  const self = new HostView({ main: processes.main, ioTasks: [{ pid: process.pid, tid: process.pid }] });
   try {
-    expect(await waitUntilDrained(self, performance.now() + 50)).toBe(false);
-    const controller = new AbortController();
-    const drained = waitUntilDrained(self, performance.now() + 60_000, controller.signal);
-    controller.abort(new Error('given up'));
-    await expect(drained).rejects.toThrow('given up');
+    expect(drain(self, performance.now() + 50, self.look())).toBe(false);
   } finally {
     self.close();
   }
@@ -116,14 +110,15 @@ test('a helper that can`t be seen through never counts as drained, and a drain t
 
 test('a helper that has ended writes nothing any more, and one that was never there neither', async () => {
   const helper = spawn('sleep', ['600'], { stdio: 'ignore' });
-  const task = `${pidOf(helper)}/task/${pidOf(helper)}`;
+  const task = { pid: pidOf(helper), tid: pidOf(helper) };
+  const gone = `${task.pid}/task/${task.tid} gone`;
   const kept = new HostView({ main: processes.main, ioTasks: [task] });
   const before = await waitFor('the helper to sleep', () => kept.look().blocked && kept.look());
   expect(before.written).toMatch(/ \d+ \d+$/);
   helper.kill('SIGKILL');
-  await waitFor('its end', () => kept.look().written === `${task} gone`);
+  await waitFor('its end', () => kept.look().written === gone);
   const late = new HostView({ main: processes.main, ioTasks: [task] });
-  expect(late.look()).toEqual({ blocked: true, written: `${task} gone` });
+  expect(late.look()).toEqual({ blocked: true, written: gone });
   expect(late.tellsSleepers()).toBe(false);
   for (const open of [kept, late]) open.close();
 });
@@ -179,22 +174,31 @@ describe('a copy counts only if the guest stood still under all of it, by what t
 
   /** What is done with a guest that stands still already, but for its copy. */
   async function workOn(
-    asked: Guest,
     limitMs: number,
-    choice: Pick<PausedWork, 'isSmp' | 'acceptsDirty' | 'readiness'>,
+    choice: Pick<PauseTerms, 'isSmp' | 'readiness'>,
+    acceptsDirty: boolean,
   ) {
-    const nothing = () => {};
-    const synced = { dirtyKib: 0, inFlight: 0, completedWrites: 0, diskWrites: [] };
-    const journal = new PhaseJournal('job', { recordPhase: async () => {} }, nothing, nothing);
-    const capture = {
-      ...{ method: 'copy' as const, catchUp: async () => {}, facts: () => ({}), dispose: async () => {} },
-      run: () => Promise.reject(new Error('it was captured')),
+    const console = await BlockingConsole.open(scene.guest.socketPath);
+    const takeRest = () => {
+      throw new Error('it was captured');
     };
-    const paused = { signal: new AbortController().signal, deadlineMs: performance.now() + limitMs };
-    return await captureWhilePaused(paused, {
-      ...{ guest: asked, processes, view, capture, journal, synced, isFrozen: false, goesByFreeze: false },
-      ...choice,
-    });
+    const capture = { isCheap: false, takeRest, prove: () => {} };
+    const page = PausePage.make();
+    const marks = { stop: hostClockMs(), check: 0, capture: null, go: 0, over: 0 };
+    const synced = { dirtyKib: 0, inFlight: 0, completedWrites: 0, diskWrites: [] };
+    try {
+      return checkAndCapture(
+        { main: processes.main, console, host: view, page, capture },
+        {
+          ...{ guest: 'debian', devices: ['ubd0'], budgetMs: limitMs, isFrozen: false, goesByFreeze: false },
+          ...{ synced, acceptsDirty, ...choice },
+        },
+        marks,
+      );
+    } finally {
+      console.close();
+      page.close();
+    }
   }
 
   const asGuest = async (use: (asked: Guest) => Promise<unknown>) =>
@@ -204,13 +208,8 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     await scene.guest.mconsole('stop');
     try {
       await withHelperHeld(() =>
-        asGuest(async (asked) => {
-          const capturing = workOn(asked, 200, {
-            isSmp: false,
-            acceptsDirty: true,
-            readiness: { type: 'busy' },
-          });
-          await expect(capturing).rejects.toMatchObject({ code: 'IoNotDrained', facts: { guest: 'debian' } });
+        expect(workOn(200, { isSmp: false, readiness: { type: 'busy' } }, true)).rejects.toMatchObject({
+          ...{ code: 'IoNotDrained', facts: { guest: 'debian' } },
         }),
       );
     } finally {
@@ -225,11 +224,11 @@ describe('a copy counts only if the guest stood still under all of it, by what t
       const readiness = { type: 'clean', completedWrites: dirty.completedWrites } as const;
       await scene.guest.mconsole('stop');
       try {
-        const alone = workOn(asked, 60_000, { isSmp: false, acceptsDirty: false, readiness });
+        const alone = workOn(60_000, { isSmp: false, readiness }, false);
         // It is clean, and so goes on to its copy.
         await expect(alone).rejects.toThrow('it was captured');
-        const several = await workOn(asked, 60_000, { isSmp: true, acceptsDirty: false, readiness });
-        expect(several).toMatchObject({ captured: false, consistency: 'crash' });
+        const several = await workOn(60_000, { isSmp: true, readiness }, false);
+        expect(several).toMatchObject({ isCaptured: false, look: { consistency: 'crash' } });
       } finally {
         await scene.guest.mconsole('go');
       }
@@ -250,12 +249,12 @@ describe('a copy counts only if the guest stood still under all of it, by what t
 
   test('an admin`s go, a write and a stop during the copy make it void, though the guest stands still again', async () => {
     const { guest } = scene;
-    const job = await startHeld(scene);
-    await letGoIntoCapture(job);
+    const job = await startHeld(scene, [], await scene.variant({ ...capturesAtOnce, capture: 'copy' }));
+    await letGoIntoCapture(job, scene.proxy);
     await guest.mconsole('go');
     await guest.sh('echo between > /data/between; sync');
     await guest.mconsole('stop');
-    process.kill(job.captureChild, 'SIGCONT');
+    await letCapture(scene.proxy);
     const { error } = expectFailed(resultOf(await job.cli.exited), 'SourceChanged');
     expect(error?.phase).toBe('capture');
     expect(error?.message).toContain("the guest's I/O helper wrote to it");
@@ -264,11 +263,11 @@ describe('a copy counts only if the guest stood still under all of it, by what t
   test('a guest that runs when its copy is done was not captured, though it wrote nothing and stands still at go', async () => {
     const { guest, proxy } = scene;
     const job = await startHeld(scene);
-    await letGoIntoCapture(job);
+    await letGoIntoCapture(job, scene.proxy);
     await guest.mconsole('go');
     const start = (await proxy.events()).length;
     await loseEveryGo();
-    process.kill(job.captureChild, 'SIGCONT');
+    await letCapture(scene.proxy);
     await proxy.untilSeen('go', 'request', start);
     await guest.mconsole('stop');
     await proxy.release('go');

@@ -2,11 +2,17 @@ import { statSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { canTrace, withInjected } from '../capture/traced.js';
-import { killInPause, resumeHeld, startHeld, startHeldInPause } from '../support/held-job.js';
+import {
+  killInPause,
+  letCapture,
+  letGoIntoCapture,
+  resumeHeld,
+  startHeld,
+  startHeldInPause,
+} from '../support/held-job.js';
 import { type LoopFilesystem, mountLoopFilesystem, whyNoLoopMount } from '../support/loop-filesystem.js';
 import { runTool } from '../support/run-tool.js';
-import { expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
+import { capturesAtOnce, expectFailed, expectRuns, resultOf, setScene } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';
 import { whileFlocked } from '../support/while-flocked.js';
 
@@ -42,24 +48,18 @@ async function recovered(told: Record<string, unknown>) {
   return pause;
 }
 
-const untraceable = (await canTrace()) ? '' : ' (skipped: strace is missing or may not trace)';
-
-test.skipIf(untraceable)(
-  `after kill -9 of a snapshot in the middle of its capture the guest runs before recover does, and recover closes and clears the rest${untraceable}`,
-  async () => {
-    const job = await startHeld(scene, ['--capture', 'copy']);
-    await withInjected(job.captureChild, ['sendfile:delay_exit=60000000'], async () => {
-      await job.letGo();
-      await waitFor('bytes in the copy', () => statSync(join(job.incoming, 'ubd0.img')).blocks > 0);
-      job.cli.kill('SIGKILL');
-    });
-    await job.cli.exited;
-    await waitFor('the guardian to end', () => scene.processes().length === 0);
-    await expectRuns(scene.guest);
-    const pause = { endedBy: 'guardian', pausedMs: expect.any(Number) };
-    expect(await recovered({ resumed: [] })).toMatchObject(pause);
-  },
-);
+test('after kill -9 of a snapshot in the middle of its capture the guest runs before recover does, and recover closes and clears the rest', async () => {
+  const job = await startHeld(scene, ['--capture', 'copy'], await scene.variant(capturesAtOnce));
+  await letGoIntoCapture(job, scene.proxy);
+  expect(statSync(join(job.incoming, 'ubd0.img')).blocks).toBeGreaterThan(0);
+  job.cli.kill('SIGKILL');
+  await job.cli.exited;
+  await letCapture(scene.proxy);
+  await waitFor('the guardian to end', () => scene.processes().length === 0);
+  await expectRuns(scene.guest);
+  const pause = { endedBy: 'guardian', pausedMs: expect.any(Number) };
+  expect(await recovered({ resumed: [] })).toMatchObject(pause);
+});
 
 test('after kill -9 of a snapshot together with its guardian the guest stands still, and recover resumes it (fault 47)', async () => {
   await killInPause(scene);

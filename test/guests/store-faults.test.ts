@@ -244,10 +244,10 @@ describe.skipIf(skipped !== undefined)(`a store${skipped ? ` (skipped: ${skipped
   test('that hangs during the copy does not keep the guest from running at its deadline (fault 34)', async () => {
     const job = await startHeld(scene, ['--budget', '5s'], asOnlyStore);
     const pausesBefore = (await scene.proxy.pauses()).length;
-    await letGoIntoCapture(job);
+    await letGoIntoCapture(job, scene.proxy);
     await runTool('fsfreeze', ['-f', mountPoint]);
     try {
-      letCapture(job.cli);
+      await letCapture(scene.proxy);
       // While the store still hangs, and with it all that has to be undone there.
       const isResumed = async () => (await scene.proxy.pauses()).length > pausesBefore;
       await waitFor('the guest to be resumed', isResumed);

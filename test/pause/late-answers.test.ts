@@ -2,8 +2,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { withGuardian } from '../../src/pause/guardian.js';
-import { StopAndGo } from '../../src/pause/stop-and-go.js';
+import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
+import { GuestResumer } from '../../src/pause/guest-resumer.js';
+import { hostClockMs } from '../../src/pause/pause-page.js';
 import { type FakeGuest, withFakeGuest } from '../fixtures/fake-guest.js';
 import { fillQueue, withOwnGuest } from '../mconsole/with-client.js';
 import { type MconsoleProxy, startMconsoleProxy, withMconsoleProxy } from '../support/mconsole-proxy.js';
@@ -17,26 +18,42 @@ import { expectSettled, identityOf, sayTo, withGuardedFake, wordsTo } from './pa
  * ever (uml-facts, fact 4). The proxy has each message come exactly when it does most harm.
  */
 
+/** Whoever takes over from a process whose `stop` is on its way, and has heard of its answer when that has come. */
 const withStopHeld = (
-  use: (stopAndGo: StopAndGo, proxy: MconsoleProxy, fake: FakeGuest) => Promise<void>,
+  use: (
+    resume: (mayProve: boolean) => Promise<unknown>,
+    proxy: MconsoleProxy,
+    fake: FakeGuest,
+  ) => Promise<void>,
 ): Promise<void> =>
   withTempDir((dir) =>
     withFakeGuest({ dir: join(dir, 'g') }, (fake) =>
       withMconsoleProxy({ listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath }, async (proxy) => {
-        const stopAndGo = await StopAndGo.open({ socketPath: proxy.socketPath, main: identityOf(fake) });
         await proxy.hold('stop');
-        expect(await stopAndGo.stop(20)).toBe('unanswered');
-        await use(stopAndGo, proxy, fake).finally(() => stopAndGo.close());
+        const client = await MconsoleClient.open(proxy.socketPath);
+        let stoppedAtMs: number | null = null;
+        client.ask('stop').answered.then(
+          () => {
+            stoppedAtMs = hostClockMs();
+          },
+          () => {},
+        );
+        await proxy.untilHeld('stop');
+        const resumer = await GuestResumer.open({ socketPath: proxy.socketPath, main: identityOf(fake) });
+        const resume = (mayProve: boolean) =>
+          resumer.resume({ stoppedAtMs: () => stoppedAtMs, mayProve: () => mayProve });
+        await use(resume, proxy, fake).finally(() => {
+          resumer.close();
+          client.close();
+        });
       }),
     ),
   );
 
-const never = 10 ** 9;
-
 test('a go that was sent before the answer to stop ends no pause, though it is answered after that', () =>
-  withStopHeld(async (stopAndGo, proxy, fake) => {
+  withStopHeld(async (resume, proxy, fake) => {
     await proxy.hold('go', 'answer');
-    const resuming = stopAndGo.resume(never);
+    const resuming = resume(false);
     await proxy.untilHeld('go', 'answer');
     // Whatever is sent from now on is lost, until the answers of before are out.
     await proxy.drop('go', 10_000, 'request');
@@ -49,10 +66,10 @@ test('a go that was sent before the answer to stop ends no pause, though it is a
   }));
 
 test('a stop that is still on its way after one look for it does not leave the guest stopped', () =>
-  withStopHeld(async (stopAndGo, proxy, fake) => {
+  withStopHeld(async (resume, proxy, fake) => {
     // By then a first look has found the guest running: its `proc` was answered, and its go was not needed.
     await proxy.hold('proc uptime', 'request', 1);
-    const resuming = stopAndGo.resume(0);
+    const resuming = resume(true);
     const lookedAgain = proxy.untilHeld('proc uptime').then(() => 'looked again');
     expect(await Promise.race([lookedAgain, resuming])).toBe('looked again');
     await proxy.release('stop');
@@ -62,34 +79,40 @@ test('a stop that is still on its way after one look for it does not leave the g
     expect(fake.isPaused()).toBe(false);
   }));
 
-test('a stop that found no room in the guest`s queue is taken back, and takes no effect when there is room again', () =>
-  withOwnGuest({}, async (other, fake) => {
-    const stopAndGo = await StopAndGo.open({ socketPath: fake.socketPath, main: identityOf(fake) });
+test('a stop that finds no room in the guest`s queue is never sent, and takes no effect when there is room again', () =>
+  withGuardedFake({}, async (guarded) => {
+    const { fake } = guarded;
+    const other = await MconsoleClient.open(fake.socketPath);
     try {
-      process.kill(fake.pid, 'SIGSTOP');
-      fillQueue(other);
-      expect(await stopAndGo.stop(20)).toBe('unanswered');
-      expect(await stopAndGo.resume(never)).toEqual({ over: 'notOurs', pausedMs: null });
+      const getReady = async () => {
+        process.kill(fake.pid, 'SIGSTOP');
+        fillQueue(other);
+      };
+      expect(await guarded.pause(200, async () => {}, { getReady })).toMatchObject({
+        error: { code: 'StopUnanswered', facts: { guestState: 'running' } },
+      });
       process.kill(fake.pid, 'SIGCONT');
       await sayTo(fake, 'help');
       expect(new Set(wordsTo({ fake }))).toEqual(new Set(['version', 'help']));
+      await expectSettled(guarded);
     } finally {
-      stopAndGo.close();
+      other.close();
     }
   }));
 
 test('a go that is given up for a newer one does not bring forth yet another at once', () => {
   const lost = { on: 'go', times: 14, fault: { kind: 'dropAnswer' } } as const;
   return withOwnGuest({ misbehave: [lost] }, async (_, fake) => {
-    const stopAndGo = await StopAndGo.open({ socketPath: fake.socketPath, main: identityOf(fake) });
+    const resumer = await GuestResumer.open({ socketPath: fake.socketPath, main: identityOf(fake) });
     try {
-      expect(await stopAndGo.stop(10_000)).toBe('stopped');
-      const startedMs = performance.now();
-      expect(await stopAndGo.resume(never)).toMatchObject({ over: 'others' });
+      await sayTo(fake, 'stop');
+      const [startedMs, stoppedAtMs] = [performance.now(), hostClockMs()];
+      const stop = { stoppedAtMs: () => stoppedAtMs, mayProve: () => false };
+      expect(await resumer.resume(stop)).toMatchObject({ over: 'others' });
       // Six that come ever later, then a quarter of a second apart; from the ninth on each gives up one.
       expect(performance.now() - startedMs).toBeGreaterThan(2000);
     } finally {
-      stopAndGo.close();
+      resumer.close();
     }
   });
 });
@@ -99,32 +122,29 @@ test('a guardian that is given no further descriptor resumes a guest whose stop 
     withFakeGuest({ dir: join(dir, 'g') }, async (fake) => {
       const paths = { listenPath: join(dir, 'p'), guestSocketPath: fake.socketPath };
       const relay = await startMconsoleProxy(paths);
-      const guarded = {
-        guest: 'debian',
-        socketPath: relay.socketPath,
-        main: identityOf(fake),
-        leaseFile: join(dir, 'l'),
-      };
-      await withGuardian({ ...guarded, proveStopAfterMs: 300 }, async (guardian) => {
-        await relay.hold('stop', 'answer');
-        const pausing = guardian.pause('job.1', 1000).catch((error) => error);
-        await relay.untilHeld('stop', 'answer');
-        const { pid } = guardian.identity;
-        // Far above its own there may be one that it got from the shell of the tests.
-        const own = readdirSync(`/proc/${pid}/fd`)
-          .map(Number)
-          .filter((fd) => fd < 100);
-        const limit = Math.max(...own) + 1;
-        await runTool('prlimit', [`--pid=${pid}`, `--nofile=${limit}:${limit}`]);
-        await relay.kill();
-        // By then it has asked in vain.
-        await sleep(2000);
-        expect(fake.isPaused()).toBe(true);
-        await withMconsoleProxy(paths, async () => {
-          await waitFor('the guest to run', () => !fake.isPaused());
-          expect(await pausing).toMatchObject({ code: 'StopUnanswered' });
-        });
-      });
+      await withGuardedFake(
+        { proveStopAfterMs: 300, fake, socketPath: relay.socketPath },
+        async (guarded) => {
+          await relay.hold('stop', 'answer');
+          const pausing = guarded.pause(1000, async () => {});
+          await relay.untilHeld('stop', 'answer');
+          const { pid } = guarded.guardian.identity;
+          // Far above its own there may be one that it got from the shell of the tests.
+          const own = readdirSync(`/proc/${pid}/fd`)
+            .map(Number)
+            .filter((fd) => fd < 100);
+          const limit = Math.max(...own) + 1;
+          await runTool('prlimit', [`--pid=${pid}`, `--nofile=${limit}:${limit}`]);
+          await relay.kill();
+          // By then it has asked in vain.
+          await sleep(2000);
+          expect(fake.isPaused()).toBe(true);
+          await withMconsoleProxy(paths, async () => {
+            await waitFor('the guest to run', () => !fake.isPaused());
+            expect(await pausing).toMatchObject({ error: { code: 'StopUnanswered' } });
+          });
+        },
+      );
     }),
   ));
 

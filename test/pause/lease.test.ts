@@ -20,6 +20,7 @@ const facts = {
   main: { pid: 7, startTicks: 70 },
   orchestrator: { pid: 8, startTicks: 80 },
   guardian: { pid: 9, startTicks: 90 },
+  pauser: { pid: 10, startTicks: 100 },
   deadlineAt: '2026-11-21T03:15:05.000Z',
 };
 const next = { ...facts, pause: 'job.2' };
@@ -43,9 +44,16 @@ describe('a lease', () => {
   test('is read as it was written, with the boot that it was written in', async () => {
     expect(await readLeases(dir)).toEqual([]);
     await writeLease(file, facts);
-    const lease = { format: 'umlsnap-lease/1', bootId: bootId(), ...facts };
+    const lease = { format: 'umlsnap-lease/2', bootId: bootId(), ...facts };
     expect(await readLeases(dir)).toEqual([{ file, lease }]);
     expect(readdirSync(dirname(file))).toEqual(['debian.json']);
+  });
+
+  test('that a version wrote whose guardian stopped the guests is read as well', async () => {
+    const { pauser: _, ...older } = facts;
+    await writeLease(file, next);
+    writeFileSync(file, JSON.stringify({ format: 'umlsnap-lease/1', bootId: bootId(), ...older }));
+    await expectOpen('job.1');
   });
 
   test('of the next pause takes the place of the one before, is neither ended nor dropped in its place, and leaves nothing', async () => {
@@ -67,7 +75,7 @@ describe('a lease', () => {
   test.each([
     ['is empty', ''],
     ['is half written', '{"format":"umlsnap-lease/1","guest":"deb'],
-    ['is of a later version', JSON.stringify({ format: 'umlsnap-lease/2' })],
+    ['is of a later version', JSON.stringify({ format: 'umlsnap-lease/3' })],
     ['names no process', JSON.stringify(ofNobody)],
   ])('that %s is told as damaged, never dropped in silence', async (_, text) => {
     await writeLease(file, facts);

@@ -1,14 +1,20 @@
-import { existsSync } from 'node:fs';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { PauseEnd, PauseIntent } from '../../src/history/records.js';
 import { MconsoleClient } from '../../src/mconsole/mconsole-client.js';
+import { fromSentError } from '../../src/errors.js';
+import type { PauseBroken, PauseOrder, PauseResult } from '../../src/pause/capture-messages.js';
+import { GuardedPause, type Pauser } from '../../src/pause/guarded-pause.js';
 import { type GuardedGuest, Guardian } from '../../src/pause/guardian.js';
 import { leaseFile } from '../../src/pause/lease.js';
-import { type Paused, withPausedGuest } from '../../src/pause/with-paused-guest.js';
-import { type ProcessIdentity, readProcessStat } from '../../src/process-identity.js';
+import { PausePage } from '../../src/pause/pause-page.js';
+import { isAlive, type ProcessIdentity, readProcessStat } from '../../src/process-identity.js';
 import { type FakeGuest, monotonicMs, startFakeGuest } from '../fixtures/fake-guest.js';
 import type { Misbehaviour } from '../fixtures/misbehaviour.js';
+import { builtScript } from '../support/script-child.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -26,8 +32,16 @@ class Ledger {
   }
 }
 
+/** What may be known inside a pause. */
+export interface Paused {
+  /** Aborted when the guardian ends it by itself or has died, and when the job is to be given up. */
+  signal: AbortSignal;
+  pauser: ProcessIdentity;
+}
+
 interface Parts {
   fake: FakeGuest;
+  pauser: HeldPauser;
   guardian: Guardian;
   guarded: GuardedGuest;
   stateDirectory: string;
@@ -40,12 +54,15 @@ export interface GuardedFake extends Parts {
   pause<T>(
     budgetMs: number,
     use: (paused: Paused) => Promise<T>,
-    changes?: { signal?: AbortSignal; getReady?: () => Promise<void> },
+    changes?: { signal?: AbortSignal; getReady?: () => Promise<void>; huntMs?: number },
   ): Promise<{ value: T; pausedMs: number } | { error: { code: string; facts: unknown } }>;
 }
 
 interface GuardedOptions {
   misbehave?: Misbehaviour[];
+  /** Of the caller's, behind this socket. */
+  fake?: FakeGuest;
+  socketPath?: string;
   proveStopAfterMs?: number;
 }
 
@@ -72,21 +89,95 @@ export function setGuardedFake(
   };
 }
 
-async function start({ proveStopAfterMs, ...options }: GuardedOptions) {
+async function start({ proveStopAfterMs, fake: given, socketPath: relay, ...options }: GuardedOptions) {
   const dir = await makeTempDir();
-  const fake = await startFakeGuest({ dir: join(dir, 'g'), ...options });
-  const { socketPath } = fake;
+  const fake = given ?? (await startFakeGuest({ dir: join(dir, 'g'), ...options }));
+  const socketPath = relay ?? fake.socketPath;
   const guarded: GuardedGuest = {
     ...{ guest: 'debian', socketPath, main: identityOf(fake), leaseFile: leaseFile(dir, 'debian') },
     proveStopAfterMs,
   };
-  const guardian = await Guardian.start(guarded);
+  const pauser = new HeldPauser(join(dir, 'pause'));
+  const guardian = await Guardian.start(guarded, pauser.page);
   const end = async () => {
     guardian.close();
-    await fake.stop();
+    await pauser.close();
+    if (!given) await fake.stop();
     await removeTempDir(dir);
   };
-  return { parts: { fake, guarded, guardian, stateDirectory: dir }, end };
+  return { parts: { fake, guarded, guardian, pauser, stateDirectory: dir }, end };
+}
+
+/** A process that pauses as the capture process does, and is started anew when it was killed; what is done in the pause is the test's. */
+class HeldPauser implements Pauser {
+  readonly page = PausePage.make();
+  work: (paused: Paused) => Promise<unknown> = async () => undefined;
+  value: unknown;
+  readonly #held: string;
+  #child: ReturnType<typeof fork>;
+
+  constructor(held: string) {
+    this.#held = held;
+    this.#child = this.#start();
+  }
+
+  get identity(): ProcessIdentity {
+    return identityOf({ pid: this.#child.pid ?? -1 });
+  }
+
+  /** For the next pause. */
+  renew(): void {
+    for (const end of ['held', 'goOn']) rmSync(`${this.#held}.${end}`, { force: true });
+    if (!this.#child.connected || !isAlive(this.identity)) this.#child = this.#start();
+  }
+
+  async pause(order: Omit<PauseOrder, 'type'>, signal: AbortSignal): Promise<PauseResult | PauseBroken> {
+    const child = this.#child;
+    const answered = once(child, 'message').then(([answer]) => answer);
+    const ended = once(child, 'exit').then(() => Promise.reject(new Error('the pauser has ended')));
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+      if (signal.aborted) reject(signal.reason);
+    });
+    const over = Promise.race([answered, ended, aborted]);
+    over.catch(() => {});
+    child.send({ type: 'pause', ...order });
+    let isOver = false;
+    over
+      .finally(() => {
+        isOver = true;
+      })
+      .catch(() => {});
+    await waitFor('the pause', () => isOver || existsSync(`${this.#held}.held`), { everyMs: 1 });
+    if (existsSync(`${this.#held}.held`)) {
+      try {
+        this.value = await this.work({ signal, pauser: this.identity });
+        writeFileSync(`${this.#held}.goOn`, '');
+      } catch (error) {
+        writeFileSync(`${this.#held}.goOn`, (error as Error).message);
+      }
+    }
+    return await over;
+  }
+
+  async close(): Promise<void> {
+    const ended = once(this.#child, 'exit');
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      this.#child.kill('SIGKILL');
+      await ended;
+    }
+    this.page.close();
+  }
+
+  #start() {
+    const script = builtScript(new URL('./pauser-child.ts', import.meta.url));
+    const child = fork(script, [this.#held], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', this.page.fd],
+      serialization: 'advanced',
+    });
+    child.setMaxListeners(100);
+    return child;
+  }
 }
 
 export function identityOf({ pid }: { pid: number }): ProcessIdentity {
@@ -95,18 +186,45 @@ export function identityOf({ pid }: { pid: number }): ProcessIdentity {
 
 function stage(parts: Parts): GuardedFake {
   const ledger = new Ledger();
-  const { guarded, guardian } = parts;
+  const { guarded, guardian, pauser } = parts;
+  const run = async <T>(
+    budgetMs: number,
+    use: (paused: Paused) => Promise<T>,
+    {
+      getReady = async () => {},
+      signal = new AbortController().signal,
+      huntMs = null,
+    }: { signal?: AbortSignal; getReady?: () => Promise<void>; huntMs?: number | null } = {},
+  ) => {
+    pauser.renew();
+    pauser.work = use;
+    const pause = await GuardedPause.open({
+      ...{ pause: `job.${ledger.intended.length + 1}`, job: 'job', guarded, guardian, pauser },
+      ...{ budgetMs, ledger, signal, readyLimitMs: 5000 },
+    });
+    try {
+      await getReady();
+      await pause.run({
+        ...{ socketPath: guarded.socketPath, main: guarded.main, ioTasks: [], roundsLimitMs: null },
+        ...{ huntMs, isLastTry: true, isContentWithCrash: true },
+        terms: {
+          ...{ guest: 'debian', devices: ['ubd0'], budgetMs, isSmp: false, isFrozen: false },
+          ...{
+            goesByFreeze: false,
+            synced: { dirtyKib: 0, inFlight: 0, completedWrites: 0, diskWrites: [] },
+          },
+        },
+      });
+    } catch (error) {
+      pause.fail(error);
+    }
+    const result = await pause.settle();
+    if (result?.error) throw fromSentError(result.error);
+    return { value: pauser.value as T, pausedMs: result?.pausedMs ?? Number.NaN };
+  };
   return {
     ...{ ...parts, ledger },
-    pause: (budgetMs, work, changes = {}) =>
-      withPausedGuest(
-        {
-          ...{ pause: `job.${ledger.intended.length + 1}`, job: 'job', guarded, guardian, budgetMs, ledger },
-          ...{ signal: new AbortController().signal, phase: () => 'capture' },
-          ...{ getReady: async () => {}, readyLimitMs: 5000, ...changes },
-        },
-        work,
-      ).catch((error) => ({ error })),
+    pause: (budgetMs, work, changes = {}) => run(budgetMs, work, changes).catch((error) => ({ error })),
   };
 }
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import type { PrecopyFacts } from '../../src/capture/precopy/precopy-order.js';
+import type { CaptureFacts } from '../../src/capture/capture.js';
 import { warningsOfPrecopy } from '../../src/snapshot/precopy-facts.js';
 
-const asHoped: PrecopyFacts = {
+const asHoped: CaptureFacts = {
   ...{ tracker: 'traced', trackerProblem: null, proof: 'held' },
   ...{ precopiedBytes: 2 ** 30, rounds: 3, converged: true, pausedBytes: 4096 },
   ...{ guestBytesPerSecond: 10 * 2 ** 20, copyBytesPerSecond: 2 ** 30 },

@@ -1,12 +1,9 @@
-import { readlink } from 'node:fs/promises';
 import { onTestFinished } from 'vitest';
-import { captureChild, captureChildrenOf } from '../capture/traced.js';
+import { captureChild } from '../capture/traced.js';
 import type { RunningCli } from './cli.js';
 import { signalIfThere } from './guest-processes.js';
 import type { MconsoleProxy } from './mconsole-proxy.js';
-import { runTool } from './run-tool.js';
 import { type Commands, resultOf, type Scene, type SnapshotResult } from './scene.js';
-import { waitFor } from './wait-for.js';
 
 export type HeldJob = Awaited<ReturnType<typeof startHeld>>;
 
@@ -63,25 +60,24 @@ export async function beforeGo<T>(
 }
 
 /**
- * Lets a held job go on into its capture, and holds it there as long as its budget allows: the copier has its word, and stands
- * still before it hears it. The guest is paused and drained, and nothing of it is copied.
+ * Lets a held job go on into its capture, and holds it there for half of its budget: the guest is paused, drained, and copied, and what
+ * is asked about it is not answered until `letCapture`. Only of a job that `capturesAtOnce`, or whose capture is traced.
  */
-export async function letGoIntoCapture(job: HeldJob): Promise<void> {
-  process.kill(job.captureChild, 'SIGSTOP');
+export async function letGoIntoCapture(job: HeldJob, proxy: MconsoleProxy): Promise<void> {
+  await proxy.hold('stop');
   await job.letGo();
-  await untilOrdered(job.cli, job.captureChild);
+  await untilInCapture(job.cli, proxy);
 }
 
-/** Waits until the order to capture lies in the channel of a capture child that stands still. */
-async function untilOrdered(job: RunningCli, child: number): Promise<void> {
-  const channel = /\d+/.exec(await readlink(`/proc/${child}/fd/3`))?.[0];
-  const isUnread = async () => {
-    const sockets = (await runTool('ss', ['-H', '-x', '-a'])).toString().split('\n');
-    const fields = sockets.map((line) => line.trim().split(/\s+/));
-    return Number(fields.find((field) => field[5] === channel)?.[2]) > 0;
-  };
-  await unlessEnded(job, waitFor('the order to capture', isUnread));
+/** From a stop that is held. The guest is asked the same while it runs: so not before. */
+async function untilInCapture(job: RunningCli, proxy: MconsoleProxy): Promise<void> {
+  await unlessEnded(job, proxy.untilHeld('stop'));
+  await proxy.hold(lastQuestion, 'answer');
+  await proxy.release('stop');
+  await unlessEnded(job, proxy.untilHeld(lastQuestion, 'answer'));
 }
+
+const lastQuestion = 'proc diskstats';
 
 /**
  * A job that is held at its stop: the guest stands still, and the job waits for the answer until `resumeHeld`, as long as
@@ -99,24 +95,15 @@ export const holdNextPause = (proxy: MconsoleProxy): Promise<void> => proxy.hold
 export const untilHeldInPause = (proxy: MconsoleProxy): Promise<void> => proxy.untilHeld('stop', 'answer');
 export const resumeHeld = (proxy: MconsoleProxy): Promise<void> => proxy.release('stop');
 
-/**
- * A job that `capturesAtOnce`, held in the capture of its pause as long as its budget allows: its capture child stands still, and
- * dies of SIGKILL all the same. Not held by what the guest is asked in a pause: after a second it counts as silent.
- */
+/** A job that `capturesAtOnce`, held in the capture of its pause as `letGoIntoCapture` does. */
 export async function startHeldInCapture(proxy: MconsoleProxy, start: () => RunningCli): Promise<RunningCli> {
   await proxy.hold('stop');
   const job = start();
-  await unlessEnded(job, proxy.untilHeld('stop'));
-  const child = captureChild(job.pid);
-  process.kill(child, 'SIGSTOP');
-  await proxy.release('stop');
-  await untilOrdered(job, child);
+  await untilInCapture(job, proxy);
   return job;
 }
 
-export function letCapture(job: RunningCli): void {
-  for (const pid of captureChildrenOf(job.pid)) process.kill(pid, 'SIGCONT');
-}
+export const letCapture = (proxy: MconsoleProxy): Promise<void> => proxy.release(lastQuestion);
 
 /** A job that ends before it comes to where it is to be held says why. */
 function unlessEnded<T>(job: RunningCli, held: Promise<T>): Promise<T> {

@@ -1,15 +1,17 @@
-import { fstatSync } from 'node:fs';
 import { type CopyExtent, extentCopier } from '../../image/copy-extents.js';
 import { copyRange } from '../../image/copy-range.js';
-import { describeChange, type Stamp, toStamp } from '../../image/open-disk.js';
-import type { CapturedDisk } from '../capture.js';
-import { lookAtSource } from '../look-at-source.js';
+import { type DiskPair, onDisk } from '../capture-trouble.js';
 import { BlockMap } from './block-map.js';
-import { DiskTrouble } from './precopy-words.js';
-import type { ThreadDisk } from './thread-words.js';
+import type { HeldRest } from './held-rest.js';
+import type { ThreadDisk } from './work-thread.js';
 
-/** A disk and its copy, as the child's main thread has them: for what is done in the pause. */
-export class PrecopyDisk {
+/** A disk and its copy, as the main thread of the capture process has them: for what is done in the pause. */
+export class PrecopyDisk implements DiskPair {
+  readonly guest: string;
+  readonly device: string;
+  readonly sizeBytes: number;
+  readonly sourceFd: number;
+  readonly targetFd: number;
   readonly blocks: BlockMap;
   /** Bytes that `copyMarked` has copied so far. */
   copiedBytes = 0;
@@ -17,41 +19,37 @@ export class PrecopyDisk {
   readonly #copyRun = (offset: number, length: number) => this.#copy(offset, length);
 
   /** @param buffer for all disks together: one is copied after the other */
-  constructor(
-    readonly device: string,
-    readonly sizeBytes: number,
-    readonly sourceFd: number,
-    readonly targetFd: number,
-    buffer: Buffer,
-  ) {
+  constructor({ guest, device, sizeBytes, sourceFd, targetFd }: DiskPair, buffer: Buffer) {
+    this.guest = guest;
+    this.device = device;
+    this.sizeBytes = sizeBytes;
+    this.sourceFd = sourceFd;
+    this.targetFd = targetFd;
     this.blocks = BlockMap.ofSize(sizeBytes);
     this.#copyExtent = extentCopier(sourceFd, targetFd, buffer);
   }
 
   /** For another thread. */
   forThread(): ThreadDisk {
-    const { device, sizeBytes, sourceFd, targetFd } = this;
-    return { device, sizeBytes, sourceFd, targetFd, map: this.blocks.shared };
+    const { guest, device, sizeBytes, sourceFd, targetFd } = this;
+    return { guest, device, sizeBytes, sourceFd, targetFd, map: this.blocks.shared };
   }
 
-  /** Takes what is marked, and copies it; `mayGoOn` is asked after each run. */
+  /** Takes what is marked, and copies it; `mayGoOn` is asked after each run. @throws SourceChanged, CaptureFailed */
   copyMarked(mayGoOn?: () => boolean): void {
-    this.blocks.take(this.#copyRun, mayGoOn);
+    onDisk(this, () => this.blocks.take(this.#copyRun, mayGoOn));
   }
 
-  /** @throws DiskTrouble for a source that is not the one that was armed */
-  lookAtSource(): Stamp {
-    const look = lookAtSource(this.sourceFd, this.sizeBytes);
-    if ('stamp' in look) return look.stamp;
-    throw new DiskTrouble({ is: 'changed', device: this.device, problem: look.problem });
-  }
-
-  /** After the last byte was copied. @throws DiskTrouble when the source is not as it was `before` */
-  stamps(before: Stamp): CapturedDisk {
-    const source = this.lookAtSource();
-    const problem = describeChange(before, source);
-    if (problem !== null) throw new DiskTrouble({ is: 'changed', device: this.device, problem });
-    return { source, target: toStamp(fstatSync(this.targetFd, { bigint: true })) };
+  /** As `copyMarked`, into memory. What was held before it goes to the copy when there is no room: older than this, it MUST NOT come after. */
+  holdMarked(rest: HeldRest, mayGoOn?: () => boolean): void {
+    onDisk(this, () =>
+      this.blocks.take((offset, length) => {
+        this.copiedBytes += length;
+        if (rest.take(this, offset, length)) return;
+        rest.writeOut();
+        rest.take(this, offset, length);
+      }, mayGoOn),
+    );
   }
 
   #copy(offset: number, length: number): void {

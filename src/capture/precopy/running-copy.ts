@@ -1,3 +1,4 @@
+import type { CaptureFacts, CaptureProgress } from '../capture.js';
 import { dataBytesOf } from './comparison.js';
 import {
   type ComparedPass,
@@ -7,10 +8,8 @@ import {
   type Round,
 } from './converge.js';
 import type { PrecopyDisk } from './precopy-disk.js';
-import type { PrecopyFacts, PrecopyProgress } from './precopy-order.js';
-import type { ThreadData, ThreadOrder } from './thread-words.js';
 import type { Tracking } from './tracking.js';
-import { WorkThread } from './work-thread.js';
+import { type ThreadData, type ThreadOrder, WorkThread } from './work-thread.js';
 
 /** A rate of less than this says more about the system calls than about the copy. */
 const telltaleBytes = 64 * 1024;
@@ -22,16 +21,16 @@ export class RunningCopy {
   readonly #thread: WorkThread;
   readonly #totalBytes: number;
   readonly #tracking: Tracking;
-  readonly #facts: PrecopyFacts;
+  readonly #facts: CaptureFacts;
   /** How fast what is left would be copied in the pause; null: not known. */
   #bytesPerSecond: number | null = null;
 
-  /** @throws DiskTrouble */
+  /** @throws SourceChanged, CaptureFailed */
   static async start(
     disks: PrecopyDisk[],
     data: ThreadData,
     tracking: Tracking,
-    facts: PrecopyFacts,
+    facts: CaptureFacts,
   ): Promise<RunningCopy> {
     return new RunningCopy(disks, data, await WorkThread.start(data), tracking, facts);
   }
@@ -41,7 +40,7 @@ export class RunningCopy {
     data: ThreadData,
     thread: WorkThread,
     tracking: Tracking,
-    facts: PrecopyFacts,
+    facts: CaptureFacts,
   ) {
     this.#disks = disks;
     this.#data = data;
@@ -51,20 +50,20 @@ export class RunningCopy {
     this.#totalBytes = disks.reduce((sum, disk) => sum + dataBytesOf(disk), 0);
   }
 
-  progress(): PrecopyProgress {
+  progress(): CaptureProgress {
     const doneBytes = Number(Atomics.load(new BigInt64Array(this.#data.progress), 0));
     return { doneBytes, totalBytes: Math.max(doneBytes, this.#totalBytes) };
   }
 
-  /** Everything, once. The tracker MUST stand before. @throws DiskTrouble */
-  bulk(): Promise<Round> {
-    return this.#copy({ is: 'bulk' });
+  /** Everything, once, by copying or by sharing blocks. The tracker MUST stand before. @throws SourceChanged, CaptureFailed */
+  bulk(type: 'bulk' | 'clone'): Promise<Round> {
+    return this.#copy({ type });
   }
 
   /**
    * Copies what the guest has written again and again; ends early when the tracker is lost.
    * @returns whether it converged: what is left is small enough for the pause
-   * @throws DiskTrouble, TrackLost
+   * @throws SourceChanged, CaptureFailed, TrackingLost
    */
   async copyRounds(
     before: Round[],
@@ -77,13 +76,13 @@ export class RunningCopy {
     while (this.#tracking.follower() !== null) {
       const decision = decideRound(rounds, this.#leftBytes(), this.#bytesPerSecond, limits);
       if (decision.next === 'pause') return decision.because === 'smallEnough';
-      rounds.push(await this.#copy({ is: 'round', limitMs: roundLimitMs }));
+      rounds.push(await this.#copy({ type: 'round', limitMs: roundLimitMs }));
       this.#facts.rounds += 1;
     }
     return false;
   }
 
-  /** Compares while the guest runs, so that less is left to be written in the pause. @throws DiskTrouble */
+  /** Compares while the guest runs, so that less is left to be written in the pause. @throws SourceChanged, CaptureFailed */
   async comparePasses(): Promise<void> {
     const passes: ComparedPass[] = [];
     for (;;) {
@@ -91,10 +90,10 @@ export class RunningCopy {
       this.#facts.converged = decision.next === 'pause' && decision.because === 'smallEnough';
       if (decision.next === 'pause') return;
       Atomics.store(new Int32Array(this.#data.nextChunk), 0, 0);
-      const word = await this.#thread.ask({ is: 'compare', sampleMs: null });
-      if (word.is === 'compared') {
-        passes.push(word);
-        this.#facts.precopiedBytes += word.writtenBytes;
+      const answer = await this.#thread.ask({ type: 'compare', sampleMs: null });
+      if (answer.type === 'compared') {
+        passes.push(answer);
+        this.#facts.precopiedBytes += answer.writtenBytes;
       }
       this.#facts.rounds += 1;
     }
@@ -111,11 +110,11 @@ export class RunningCopy {
 
   async #copy(order: ThreadOrder): Promise<Round> {
     const writtenBefore = this.#tracking.writtenBytes;
-    const leftBefore = order.is === 'round' ? this.#leftBytes() : null;
+    const leftBefore = order.type === 'round' ? this.#leftBytes() : null;
     const startedMs = performance.now();
-    const word = await this.#thread.ask(order);
+    const answer = await this.#thread.ask(order);
     const elapsedMs = performance.now() - startedMs;
-    const { copiedBytes, busyMs } = word.is === 'copied' ? word : { copiedBytes: 0, busyMs: 0 };
+    const { copiedBytes, busyMs } = answer.type === 'copied' ? answer : { copiedBytes: 0, busyMs: 0 };
     const follower = this.#tracking.follower();
     if (copiedBytes >= telltaleBytes) {
       this.#bytesPerSecond = (copiedBytes * 1000) / Math.max(busyMs, 0.001);

@@ -1,19 +1,67 @@
-import { problemOf } from '../../errors.js';
-import { Follower } from './follower.js';
+import { problemOf, UmlsnapError } from '../../errors.js';
+import type { CaptureFacts } from '../capture.js';
 import type { PrecopyDisk } from './precopy-disk.js';
-import type { PrecopyFacts } from './precopy-order.js';
-import type { TrackedDisk, WriteTracker } from './write-tracker.js';
+import type { TrackedDisk, TrackerFacts, WriteTracker } from './write-tracker.js';
 
 export type StartTracker = (disks: TrackedDisk[]) => Promise<WriteTracker>;
-
-/** The tracker can't be trusted, and nothing else may take its place. */
-export class TrackLost extends Error {}
 
 /**
  * The guest's `go` comes right after a capture, or a lost one; until then nobody MUST be busy with the end of the tracing, which
  * holds up all CPUs.
  */
 export const goComesWithinMs = 50;
+
+const followEveryMs = 2;
+
+/** Has a tracker follow the guest's writes, so that no buffer of the kernel's fills, and keeps its first doubt. */
+export class Follower {
+  #doubt: string | null = null;
+  readonly #tracker: WriteTracker;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(tracker: WriteTracker) {
+    this.#tracker = tracker;
+    this.#timer = setInterval(() => this.follow(), followEveryMs);
+  }
+
+  get facts(): TrackerFacts {
+    return this.#tracker.facts;
+  }
+
+  /** @returns why the tracker can't be trusted; null as long as it can */
+  follow(): string | null {
+    return this.#step(() => this.#tracker.follow());
+  }
+
+  settle(): string | null {
+    return this.#step(() => this.#tracker.settle());
+  }
+
+  prove(): string | null {
+    return this.#step(() => this.#tracker.prove());
+  }
+
+  confirm(): string | null {
+    return this.#step(() => this.#tracker.confirm());
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#tracker.close();
+  }
+
+  /** A tracker that fails is one that can't be trusted. */
+  #step(step: () => string | null): string | null {
+    if (this.#doubt !== null) return this.#doubt;
+    try {
+      this.#doubt = step();
+    } catch (error) {
+      this.#doubt = `following the guest's writes failed: ${problemOf(error)}`;
+    }
+    if (this.#doubt !== null) clearInterval(this.#timer);
+    return this.#doubt;
+  }
+}
 
 /** The follower of the guest's writes as long as it can be trusted. Once it can't, it is given up for good. */
 export class Tracking {
@@ -22,13 +70,14 @@ export class Tracking {
   #follower: Follower | null = null;
   #problem: string | null = null;
 
-  /** @param mayCompare whether the disks may be compared instead */
+  /** @param mayDoWithout whether the disks may be compared or shared in the pause instead */
   constructor(
-    private readonly facts: PrecopyFacts,
-    private readonly mayCompare: boolean,
+    private readonly guest: string,
+    private readonly facts: CaptureFacts,
+    private readonly mayDoWithout: boolean,
   ) {}
 
-  /** @param startTracker null: nobody is to follow @throws TrackLost */
+  /** @param startTracker null: nobody is to follow @throws TrackingLost */
   async start(startTracker: StartTracker | null, disks: PrecopyDisk[]): Promise<void> {
     if (startTracker === null) return;
     try {
@@ -38,28 +87,29 @@ export class Tracking {
     }
   }
 
-  /** Whoever follows the guest, after another look; null when the disks have to be compared. @throws TrackLost */
+  /** Whoever follows the guest, after another look; null when nobody does. @throws TrackingLost */
   follower(): Follower | null {
     const doubt = this.#follower?.follow() ?? this.#problem;
     if (doubt !== null) this.giveUp(doubt);
     return this.#follower;
   }
 
-  /** As `follower`, without the look: in the pause a doubt is found by the last round itself. @throws TrackLost */
+  /** As `follower`, without the look: in the pause a doubt is found by the last round itself. @throws TrackingLost */
   followerInPause(): Follower | null {
     if (this.#problem !== null) this.giveUp(this.#problem);
     return this.#follower;
   }
 
-  /** @throws TrackLost */
+  /** @throws TrackingLost */
   giveUp(problem: string): void {
     const follower = this.#follower;
     this.#follower = null;
     this.#problem = problem;
     if (follower) setTimeout(() => follower.close(), goComesWithinMs);
-    this.facts.tracker = 'compared';
+    if (!this.mayDoWithout) throw this.lost(problem);
+    // What takes its place is the precopy's affair.
+    this.facts.tracker = this.facts.tracker === 'traced' ? 'compared' : this.facts.tracker;
     this.facts.trackerProblem = problem;
-    if (!this.mayCompare) throw new TrackLost(problem);
   }
 
   /** Nobody needs to know of the guest's writes any more. */
@@ -67,6 +117,10 @@ export class Tracking {
     const follower = this.#follower;
     this.#follower = null;
     follower?.close();
+  }
+
+  lost(problem: string): UmlsnapError<'TrackingLost'> {
+    return new UmlsnapError('TrackingLost', { guest: this.guest, problem });
   }
 
   #tracked(disk: PrecopyDisk): TrackedDisk {

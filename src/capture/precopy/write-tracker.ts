@@ -24,11 +24,13 @@ export interface WriteTracker {
   follow(): string | null;
   /** The guest stands still, and its writes have ended: marks the rest. Part of the pause. */
   settle(): string | null;
-  /**
-   * After the last byte was copied: nothing was written since `settle`, and nothing was missed since the start. Part of the
-   * pause. Without its null the copy MUST NOT be called good.
-   */
+  /** After the last byte was copied: nothing was written since `settle`, and the accounts are even. Part of the pause. */
   prove(): string | null;
+  /**
+   * After the pause: nothing was missed since the start, as whoever lost events has counted them, and will not have forgotten.
+   * Without its null, and that of `prove`, the copy MUST NOT be called good.
+   */
+  confirm(): string | null;
   /** For the job's record. */
   readonly facts: TrackerFacts;
   close(): void;

@@ -1,8 +1,8 @@
 import type { CallKind } from './tracked-calls.js';
 
 export type TraceEvent =
-  | { is: 'enter'; stamp: number; call: CallKind; args: readonly number[] }
-  | { is: 'exit'; stamp: number; call: CallKind; result: number };
+  | { type: 'enter'; stamp: number; call: CallKind; args: readonly number[] }
+  | { type: 'exit'; stamp: number; call: CallKind; result: number };
 
 export type TakeCall = (call: CallKind, args: readonly number[], result: number) => void;
 
@@ -17,7 +17,7 @@ export class ThreadAccount {
   #openedAtBytes: number | null = null;
   /** Whether we know what the thread does: it may have been inside a call when tracing began. */
   #isKnown = false;
-  #current: (TraceEvent & { is: 'enter' }) | null = null;
+  #current: (TraceEvent & { type: 'enter' }) | null = null;
   #waiting: TraceEvent[] = [];
   #isSorted = true;
   #eventCount = 0;
@@ -52,7 +52,7 @@ export class ThreadAccount {
 
   #next(event: TraceEvent, take: TakeCall): string | null {
     const current = this.#current;
-    if (event.is === 'enter') {
+    if (event.type === 'enter') {
       this.#isKnown = true;
       this.#current = event;
       return current === null ? null : `the end of a ${current.call.name} was not seen`;

@@ -72,7 +72,7 @@ export class TraceReader {
       else if (threadId !== this.#ownId) {
         this.#events += 1;
         take(threadId, event);
-      } else if (event.is === 'enter' && isBeat(event, beat)) markStamp = stamp;
+      } else if (event.type === 'enter' && isBeat(event, beat)) markStamp = stamp;
     };
     for (const pipe of this.#pipes) problem = this.#drain(pipe, visit) ?? problem;
     if (problem !== null) return { problem };
@@ -94,8 +94,8 @@ export class TraceReader {
     const decoder = this.#decoders[page.readUInt16LE(at)];
     if (decoder === undefined) return null;
     const { call, isExit, offsets } = decoder;
-    if (isExit) return { is: 'exit', stamp, call, result: readInt64(page, at + (offsets[0] ?? 0)) };
-    return { is: 'enter', stamp, call, args: offsets.map((offset) => readInt64(page, at + offset)) };
+    if (isExit) return { type: 'exit', stamp, call, result: readInt64(page, at + (offsets[0] ?? 0)) };
+    return { type: 'enter', stamp, call, args: offsets.map((offset) => readInt64(page, at + offset)) };
   }
 
   close(): void {
@@ -103,7 +103,7 @@ export class TraceReader {
   }
 }
 
-function isBeat(event: TraceEvent & { is: 'enter' }, beat: number): boolean {
+function isBeat(event: TraceEvent & { type: 'enter' }, beat: number): boolean {
   return event.call.name === markCall && event.args[1] === markMode && event.args[2] === beat;
 }
 

@@ -1,5 +1,5 @@
 import type { DiskWriter, TrackedDisk, WriteTracker } from '../precopy/write-tracker.js';
-import { DiskWitness } from './disk-witness.js';
+import { ForeignWriteMonitor } from './foreign-write-monitor.js';
 import { initThreadIds } from './init-thread-ids.js';
 import { beginTracing, InstanceWatch } from './instance-settings.js';
 import { ownThreadId } from './kernel-calls.js';
@@ -38,16 +38,16 @@ export async function startTracedTracker(options: TracedTrackerOptions): Promise
     return part;
   };
   try {
-    const witness = keep(new DiskWitness(disks, writers, guestPids));
+    const monitor = keep(new ForeignWriteMonitor(disks, writers, guestPids));
     const self = { pid: process.pid, tid: ownThreadId() };
     const [readerId = 0, ...ids] = initThreadIds(instancePath, [self, ...writers]);
     const threads = new Map(
-      writers.map((writer, index) => [ids[index] ?? 0, keep(new WriterThread(writer, witness.images))]),
+      writers.map((writer, index) => [ids[index] ?? 0, keep(new WriterThread(writer, monitor.images))]),
     );
     await beginTracing(instancePath, { reader: readerId, writers: ids }, bufferKib);
     const reader = keep(new TraceReader(instancePath, readerId));
     const watch = keep(new InstanceWatch(instancePath));
-    const follower = new WriteFollower({ disks, threads, witness, reader, watch, release });
+    const follower = new WriteFollower({ disks, threads, monitor, reader, watch, release });
     await follower.openAccounts();
     return follower;
   } catch (error) {

@@ -2,14 +2,14 @@
 
 /** Which disk a descriptor stands for; `unknown` when it was gone before we could look. */
 export type DescriptorKind =
-  | { is: 'disk'; disk: number; appends: boolean }
-  | { is: 'other' }
-  | { is: 'unknown' };
+  | { type: 'disk'; disk: number; appends: boolean }
+  | { type: 'other' }
+  | { type: 'unknown' };
 
 export type CallEffect =
-  | { is: 'nothing' }
-  | { is: 'write'; disk: number; offset: number; length: number }
-  | { is: 'doubt'; problem: string };
+  | { type: 'nothing' }
+  | { type: 'write'; disk: number; offset: number; length: number }
+  | { type: 'doubt'; problem: string };
 
 export interface CallKind {
   /** As in `sys_enter_NAME`. */
@@ -25,7 +25,7 @@ export interface CallKind {
   effect(args: readonly number[], result: number, kindOf: (fd: number) => DescriptorKind): CallEffect;
 }
 
-const nothing: CallEffect = { is: 'nothing' };
+const nothing: CallEffect = { type: 'nothing' };
 const EBADF = -9;
 const nothingDone = [
   EBADF,
@@ -66,8 +66,8 @@ export const trackedCalls: readonly CallKind[] = [
     effect: ([fd = -1, mode = 0, offset = 0, length = 0], result, kindOf) => {
       if (result === EBADF) return nothing;
       const kind = kindOf(fd);
-      if (kind.is !== 'disk') return named('was changed by a fallocate', kind);
-      if ((mode & ~punchKeepZeroUnshare) === 0) return { is: 'write', disk: kind.disk, offset, length };
+      if (kind.type !== 'disk') return named('was changed by a fallocate', kind);
+      if ((mode & ~punchKeepZeroUnshare) === 0) return { type: 'write', disk: kind.disk, offset, length };
       return nothingDone.includes(result)
         ? nothing
         : doubt(`a fallocate of mode ${mode} moved what is on a disk`);
@@ -99,7 +99,7 @@ export const trackedCalls: readonly CallKind[] = [
       if (result < 0 || harmlessIoctls.includes(number)) return nothing;
       const kind = kindOf(fd);
       // Descriptors that are gone were those of something else: nobody closes a disk unseen.
-      return kind.is === 'unknown'
+      return kind.type === 'unknown'
         ? nothing
         : named(`was changed by an ioctl (0x${number.toString(16)})`, kind);
     },
@@ -112,18 +112,18 @@ function call(name: string, number: number, args: readonly string[], counted: bo
 }
 
 function doubt(problem: string): CallEffect {
-  return { is: 'doubt', problem };
+  return { type: 'doubt', problem };
 }
 
 /** What a call means that we can't place: nothing when it was no disk's. */
 function named(what: string, kind: DescriptorKind): CallEffect {
-  if (kind.is === 'other') return nothing;
-  if (kind.is === 'unknown') return doubt(`a file that may have been a disk ${what}`);
+  if (kind.type === 'other') return nothing;
+  if (kind.type === 'unknown') return doubt(`a file that may have been a disk ${what}`);
   return doubt(`a disk ${what}`);
 }
 
 function placed(name: string, kind: DescriptorKind, offset: number, length: number): CallEffect {
-  if (kind.is === 'disk' && !kind.appends) return { is: 'write', disk: kind.disk, offset, length };
+  if (kind.type === 'disk' && !kind.appends) return { type: 'write', disk: kind.disk, offset, length };
   return named(`was written at an unknown place (${name})`, kind);
 }
 

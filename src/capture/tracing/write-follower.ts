@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { problemOf } from '../../errors.js';
 import type { TrackedDisk, TrackerFacts, WriteTracker } from '../precopy/write-tracker.js';
-import type { DiskWitness } from './disk-witness.js';
+import type { ForeignWriteMonitor } from './foreign-write-monitor.js';
 import type { InstanceWatch } from './instance-settings.js';
 import type { TraceReader } from './trace-reader.js';
 import type { CallKind } from './tracked-calls.js';
@@ -16,7 +16,7 @@ export interface FollowerParts {
   disks: TrackedDisk[];
   /** By the tracer's number of the thread. */
   threads: Map<number, WriterThread>;
-  witness: DiskWitness;
+  monitor: ForeignWriteMonitor;
   reader: TraceReader;
   watch: InstanceWatch;
   /** Closes all of these. */
@@ -96,12 +96,16 @@ export class WriteFollower implements WriteTracker {
 
   prove(): string | null {
     return this.#step(() => {
-      const problem = this.#untilEven() ?? this.#parts.watch.look() ?? this.#descriptorProblem();
+      const problem = this.#untilEven();
       if (problem !== null) return problem;
       return this.#marks === this.#settledMarks
         ? null
         : 'a disk was written while it should have stood still';
     });
+  }
+
+  confirm(): string | null {
+    return this.#step(() => this.#parts.watch.look() ?? this.#descriptorProblem());
   }
 
   close(): void {
@@ -140,7 +144,7 @@ export class WriteFollower implements WriteTracker {
     // What somebody did to the tracing says more than what came of it.
     if ('problem' in round) return this.#parts.watch.look() ?? round.problem;
     // After the buffers and before their events are gone through: no event may be of a descriptor that was opened unseen.
-    const sight = this.#parts.witness.look();
+    const sight = this.#parts.monitor.look();
     if (sight.problem !== null) return sight.problem;
     if (sight.reopened) for (const thread of this.#threads) thread.forgetDescriptors();
     for (const thread of this.#threads) {
@@ -155,8 +159,8 @@ export class WriteFollower implements WriteTracker {
 
   #take(thread: WriterThread, call: CallKind, args: readonly number[], result: number): string | null {
     const effect = call.effect(args, result, (fd) => thread.kindOf(fd));
-    if (effect.is === 'doubt') return effect.problem;
-    if (effect.is === 'write') {
+    if (effect.type === 'doubt') return effect.problem;
+    if (effect.type === 'write') {
       this.#marks += 1;
       this.#parts.disks[effect.disk]?.markWritten(effect.offset, effect.length);
     }
@@ -181,8 +185,8 @@ export class WriteFollower implements WriteTracker {
     if (nowMs - this.#watchedMs < watchEveryMs) return null;
     this.#watchedMs = nowMs;
     this.#looks += 1;
-    const { watch, witness } = this.#parts;
-    return watch.look() ?? this.#descriptorProblem() ?? witness.lookForMapping(this.#looks) ?? this.#audit();
+    const { watch, monitor } = this.#parts;
+    return watch.look() ?? this.#descriptorProblem() ?? monitor.lookForMapping(this.#looks) ?? this.#audit();
   }
 
   /** While the guest runs an account can be checked only in a moment of rest, and need not be. */

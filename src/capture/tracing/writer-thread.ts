@@ -59,15 +59,15 @@ export class WriterThread {
     if (kind !== undefined) return kind;
     kind = this.#lookUp(fd);
     // What is gone may come back as something else.
-    if (kind.is !== 'unknown') this.#descriptors.set(fd, kind);
+    if (kind.type !== 'unknown') this.#descriptors.set(fd, kind);
     return kind;
   }
 
   #lookUp(fd: number): DescriptorKind {
     const disk = this.#images.diskAt(`${this.#task}/fd/${fd}`);
-    if (disk === undefined) return { is: 'unknown' };
-    if (disk === null) return { is: 'other' };
-    return { is: 'disk', disk, appends: (openFlags(`${this.#task}/fdinfo/${fd}`) & O_APPEND) !== 0 };
+    if (disk === undefined) return { type: 'unknown' };
+    if (disk === null) return { type: 'other' };
+    return { type: 'disk', disk, appends: (openFlags(`${this.#task}/fdinfo/${fd}`) & O_APPEND) !== 0 };
   }
 
   /** Descriptors may stand for other files than before. */
@@ -79,8 +79,9 @@ export class WriterThread {
   descriptorProblem(): string | null {
     for (const [fd, kind] of this.#descriptors) {
       const now = this.#lookUp(fd);
-      const isGone = now.is === 'unknown' && kind.is === 'other';
-      const same = now.is === 'disk' && kind.is === 'disk' ? isSameDisk(now, kind) : now.is === kind.is;
+      const isGone = now.type === 'unknown' && kind.type === 'other';
+      const same =
+        now.type === 'disk' && kind.type === 'disk' ? isSameDisk(now, kind) : now.type === kind.type;
       if (!same && !isGone) return `descriptor ${fd} of thread ${this.#tid} is another file than before`;
     }
     return null;
@@ -102,7 +103,7 @@ export class WriterThread {
   }
 }
 
-function isSameDisk(a: DescriptorKind & { is: 'disk' }, b: DescriptorKind & { is: 'disk' }): boolean {
+function isSameDisk(a: DescriptorKind & { type: 'disk' }, b: DescriptorKind & { type: 'disk' }): boolean {
   return a.disk === b.disk && a.appends === b.appends;
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { chunksOf, sampleChunk } from '../../../src/capture/precopy/compare-chunks.js';
+import { chunksOf, sampleChunk } from '../../../src/capture/precopy/compare-work.js';
 
 test('chunks cover every byte of every disk once, and are few for a disk of any size', () => {
   const sizes = fc.array(fc.nat({ max: 2 ** 45 }), { minLength: 1, maxLength: 4 });

@@ -1,9 +1,12 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { failure } from '../failure.js';
+import { endFakeGuest } from '../armed.js';
 import { whyNoTracing } from '../tracing/why-no-tracing.js';
 import { factsOf, idle, type PrecopyScene, withPrecopyScene } from './precopy-scene.js';
+
+afterAll(endFakeGuest);
 
 const untraceable = await whyNoTracing();
 const mib = 1024 ** 2;
@@ -19,7 +22,7 @@ describe.skipIf(untraceable !== null)('a tracker in doubt', () => {
   test('from the start on has the disks compared, and says why', () =>
     withPrecopyScene('traced', {}, async (scene) => {
       const writers = [{ pid: 1, tid: 2 ** 22 - 1 }];
-      const armed = await scene.arm({ tracking: { ...scene.tracing(true), writers } });
+      const armed = await scene.arm({ tracing: { ...scene.tracing(true), writers } });
       await scene.capture(armed);
       expect(factsOf(armed)).toMatchObject({ tracker: 'compared', proof: null });
       expect(factsOf(armed).trackerProblem).toMatch(/./);
@@ -27,7 +30,7 @@ describe.skipIf(untraceable !== null)('a tracker in doubt', () => {
 
   test('in the bulk copy has the disks compared without a pause in vain', () =>
     withPrecopyScene('traced', {}, async (scene) => {
-      const { arming } = await scene.inBulk({ tracking: scene.tracing(true), bytesPerSecond: 4 * mib });
+      const { arming } = await scene.inBulk({ tracing: scene.tracing(true), bytesPerSecond: 4 * mib });
       await byAnother(scene);
       const armed = await arming;
       await scene.capture(armed);

@@ -1,13 +1,16 @@
 import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { canLoopMount, whyNoLoopMount, withLoopFilesystem } from '../../support/loop-filesystem.js';
 import { waitFor } from '../../support/wait-for.js';
 import { failure } from '../failure.js';
 import { canTrace, captureChild, captureChildrenOf, traceInstancesOf, withInjected } from '../traced.js';
+import { endFakeGuest } from '../armed.js';
 import { whyNoTracing } from '../tracing/why-no-tracing.js';
 import { idle, type PrecopyScene, type Tracker, withPrecopyScene } from './precopy-scene.js';
+
+afterAll(endFakeGuest);
 
 const straceable = await canTrace();
 const mib = 1024 ** 2;
@@ -127,8 +130,7 @@ describe('because the source changes (fault 25), a precopy fails:', () => {
   ] as const)(
     '%s in the bulk copy, %s, or before the stop, %s',
     async (_, inBulk, beforeStop, change, said) => {
-      const trackingOf = (it: PrecopyScene) =>
-        it.tracker === 'traced' ? { tracking: it.tracing(true) } : {};
+      const trackingOf = (it: PrecopyScene) => (it.tracker === 'traced' ? { tracing: it.tracing(true) } : {});
       await withPrecopyScene(inBulk, {}, async (it) => {
         const { arming } = await it.inBulk(trackingOf(it));
         await change(it.disk.sourcePath);

@@ -2,20 +2,15 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { ArmedCapture, CaptureDisk, CapturedDisk } from '../../../src/capture/capture.js';
-import { armPrecopy } from '../../../src/capture/precopy/arm-precopy.js';
-import type {
-  PrecopyFacts,
-  PrecopyOrder,
-  PrecopyProgress,
-  Tracking,
-} from '../../../src/capture/precopy/precopy-order.js';
+import type { CapturedDisks, CaptureFacts, CaptureProgress } from '../../../src/capture/capture.js';
 import { openDisk } from '../../../src/image/open-disk.js';
+import type { CaptureRequest } from '../../../src/pause/capture-process.js';
 import { readProcessStat } from '../../../src/process-identity.js';
 import { makeImage, type Piece } from '../../image/make-image.js';
 import { tryTool } from '../../support/run-tool.js';
 import { withTempDir } from '../../support/temp-dir.js';
 import { waitFor } from '../../support/wait-for.js';
+import { type Armed, arm, idle, type NamedDisk } from '../armed.js';
 import { captureChildrenOf, traceInstancesOf } from '../traced.js';
 import { type DiskWriterProcess, startDiskWriter, type WriterKind } from '../tracing/disk-writer.js';
 
@@ -25,7 +20,7 @@ export type Tracker = 'traced' | 'compared';
 type Options = { kind?: WriterKind; sizeBytes?: number; pieces?: Piece[]; store?: string | undefined };
 
 const mib = 1024 ** 2;
-export const idle = new AbortController().signal;
+export { idle } from '../armed.js';
 
 /** Runs `use` with a scene of which nothing is left afterwards: no process, no trace instance, no file. */
 export function withPrecopyScene(
@@ -56,36 +51,34 @@ export function withPrecopyScene(
 
 /** A disk, the process that writes it, and a precopy of it. */
 export class PrecopyScene {
-  readonly armed: ArmedCapture[] = [];
+  readonly armed: Armed[] = [];
   /** How much the bulk copies have said that there is. */
   readonly toldTotals = new Set<number>();
 
   constructor(
     readonly tracker: Tracker,
     readonly dir: string,
-    readonly disk: CaptureDisk,
+    readonly disk: NamedDisk,
     readonly writer: DiskWriterProcess,
   ) {}
 
   /** Disposed of at the end. */
-  async arm(changes: Partial<PrecopyOrder> = {}): Promise<ArmedCapture> {
-    const tracking = this.tracker === 'compared' ? ({ by: 'comparing' } as const) : this.tracing(false);
-    const order = { guest: 'debian', disks: [this.disk], tracking, bytesPerSecond: null };
-    const limits = { pauseTargetMs: 5, budgetMs: 60_000, signal: idle };
-    const capture = await armPrecopy({ ...order, ...limits, ...changes });
+  async arm(changes: Partial<CaptureRequest> = {}): Promise<Armed> {
+    const tracing = this.tracker === 'compared' ? null : this.tracing(false);
+    const capture = await arm({ disks: [this.disk], method: 'precopy', tracing, ...changes });
     this.armed.push(capture);
     return capture;
   }
 
-  tracing(mayCompare: boolean): Tracking & { by: 'tracing' } {
+  tracing(mayDoWithout: boolean): NonNullable<CaptureRequest['tracing']> {
     const { pid, tid } = this.writer;
-    return { by: 'tracing', writers: [{ pid, tid }], guestPids: [pid], mayCompare };
+    return { writers: [{ pid, tid }], guestPids: [pid], mayDoWithout };
   }
 
   /** Begins to arm, so slowly that something can happen to it, and resolves when so much of the bulk copy is done. */
-  async inBulk(changes: Partial<PrecopyOrder> = {}, untilBytes = 1) {
+  async inBulk(changes: Partial<CaptureRequest> = {}, untilBytes = 1) {
     let isUnderWay = false;
-    const onProgress = ({ doneBytes, totalBytes }: PrecopyProgress) => {
+    const onProgress = ({ doneBytes, totalBytes }: CaptureProgress) => {
       isUnderWay ||= doneBytes >= untilBytes;
       this.toldTotals.add(totalBytes);
     };
@@ -113,7 +106,7 @@ export class PrecopyScene {
   }
 
   /** Catches up, pauses the writer, captures, and compares the copy with the disk before the writer goes on. */
-  async capture(armed: ArmedCapture): Promise<Map<string, CapturedDisk>> {
+  async capture(armed: Armed): Promise<CapturedDisks> {
     await armed.catchUp(idle);
     await this.pause();
     const captured = await armed.run(idle);
@@ -127,6 +120,6 @@ export class PrecopyScene {
   }
 }
 
-export function factsOf(capture: ArmedCapture): PrecopyFacts {
-  return capture.facts() as unknown as PrecopyFacts;
+export function factsOf(capture: Armed): CaptureFacts {
+  return capture.facts() as CaptureFacts;
 }

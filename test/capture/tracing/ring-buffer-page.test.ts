@@ -5,8 +5,8 @@ import { visitPage } from '../../../src/capture/tracing/ring-buffer-page.js';
 
 const format = { timestampOffset: 0, commitOffset: 8, dataOffset: 16, sizeBytes: 4096 };
 type Entry =
-  | { is: 'small' | 'large' | 'padding'; delta: number; words: number[] }
-  | { is: 'extend'; delta: number; high: number };
+  | { type: 'small' | 'large' | 'padding'; delta: number; words: number[] }
+  | { type: 'extend'; delta: number; high: number };
 
 /** Lays entries out as the kernel does (include/linux/ring_buffer.h). */
 function pageOf(start: number, entries: Entry[], flags = 0): Buffer {
@@ -18,13 +18,13 @@ function pageOf(start: number, entries: Entry[], flags = 0): Buffer {
   };
   for (const entry of entries) {
     const head = (type: number) => put(type | (entry.delta << 5));
-    if (entry.is === 'extend') {
+    if (entry.type === 'extend') {
       head(30);
       put(entry.high);
       continue;
     }
-    head(entry.is === 'small' ? entry.words.length : entry.is === 'large' ? 0 : 29);
-    if (entry.is !== 'small') put(4 + entry.words.length * 4);
+    head(entry.type === 'small' ? entry.words.length : entry.type === 'large' ? 0 : 29);
+    if (entry.type !== 'small') put(4 + entry.words.length * 4);
     for (const word of entry.words) put(word);
   }
   page.writeUInt32LE((at - format.dataOffset + flags) >>> 0, format.commitOffset);
@@ -38,18 +38,18 @@ function visited(page: Buffer): { events: [number, number][]; problem: string | 
 }
 
 /** Entries of so many words. */
-function entries(is: 'small' | 'large' | 'padding', minLength: number, maxLength: number) {
+function entries(type: 'small' | 'large' | 'padding', minLength: number, maxLength: number) {
   // A padding without a delta ends the page.
-  const delta = fc.integer({ min: is === 'padding' ? 1 : 0, max: 2 ** 27 - 1 });
+  const delta = fc.integer({ min: type === 'padding' ? 1 : 0, max: 2 ** 27 - 1 });
   const words = fc.array(fc.nat(0xffffffff), { minLength, maxLength });
-  return fc.record({ is: fc.constant(is), delta, words });
+  return fc.record({ type: fc.constant(type), delta, words });
 }
 
 const entry: fc.Arbitrary<Entry> = fc.oneof(
   entries('small', 1, 28),
   entries('large', 29, 40),
   entries('padding', 1, 10),
-  fc.record({ is: fc.constant('extend' as const), delta: fc.nat(2 ** 27 - 1), high: fc.nat(1000) }),
+  fc.record({ type: fc.constant('extend' as const), delta: fc.nat(2 ** 27 - 1), high: fc.nat(1000) }),
 );
 
 describe('pages of the trace buffer', () => {
@@ -59,8 +59,8 @@ describe('pages of the trace buffer', () => {
         let stamp = start;
         const expected: [number, number][] = [];
         for (const one of entries) {
-          stamp += one.delta + (one.is === 'extend' ? one.high * 2 ** 27 : 0);
-          if (one.is === 'small' || one.is === 'large') expected.push([stamp, one.words[0] ?? 0]);
+          stamp += one.delta + (one.type === 'extend' ? one.high * 2 ** 27 : 0);
+          if (one.type === 'small' || one.type === 'large') expected.push([stamp, one.words[0] ?? 0]);
         }
         expect(visited(pageOf(start, entries))).toEqual({ events: expected, problem: null });
       }),
@@ -68,7 +68,7 @@ describe('pages of the trace buffer', () => {
   });
 
   test('a page before which events were lost says so, and its events are read', () => {
-    const page = pageOf(5, [{ is: 'small', delta: 1, words: [9] }], 2 ** 31);
+    const page = pageOf(5, [{ type: 'small', delta: 1, words: [9] }], 2 ** 31);
     expect(visited(page)).toEqual({ events: [[6, 9]], problem: 'the trace buffer overflowed' });
   });
 

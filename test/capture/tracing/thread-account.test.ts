@@ -9,9 +9,9 @@ const [pwrite, punch] = ['pwrite64', 'fallocate'].map((name) => {
   return found;
 }) as [CallKind, CallKind];
 
-const enter = (stamp: number, call: CallKind): TraceEvent => ({ is: 'enter', stamp, call, args: [] });
+const enter = (stamp: number, call: CallKind): TraceEvent => ({ type: 'enter', stamp, call, args: [] });
 const exit = (stamp: number, call: CallKind, result: number): TraceEvent => {
-  return { is: 'exit', stamp, call, result };
+  return { type: 'exit', stamp, call, result };
 };
 
 /** An account that has been opened at 0, fed with rounds of events: what came of it. */

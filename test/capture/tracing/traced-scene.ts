@@ -66,5 +66,5 @@ async function buildScene(dir: string, kind: WriterKind, undo: (() => unknown)[]
 
 /** What the tracker says in the end, as a copy would have asked it. */
 export function endOf(tracker: WriteTracker): string | null {
-  return tracker.follow() ?? tracker.settle() ?? tracker.prove();
+  return tracker.follow() ?? tracker.settle() ?? tracker.prove() ?? tracker.confirm();
 }

@@ -5,18 +5,20 @@ import { type DescriptorKind, trackedCalls } from '../../../src/capture/tracing/
 /** What those calls do that disk-writer.c can't be told to make, or not in this way. */
 
 const kinds: Record<number, DescriptorKind> = {
-  3: { is: 'disk', disk: 0, appends: false },
-  5: { is: 'other' },
+  3: { type: 'disk', disk: 0, appends: false },
+  5: { type: 'other' },
 };
 
 const effect = (name: string, args: number[], result: number) =>
-  trackedCalls.find((one) => one.name === name)?.effect(args, result, (fd) => kinds[fd] ?? { is: 'unknown' });
+  trackedCalls
+    .find((one) => one.name === name)
+    ?.effect(args, result, (fd) => kinds[fd] ?? { type: 'unknown' });
 
 const EIO = -5;
 
 describe('what a call does to a disk', () => {
   test('a write that was cut short or failed is marked in full, for parts of it may have come through', () => {
-    const write = (length: number) => ({ is: 'write', disk: 0, offset: 0, length });
+    const write = (length: number) => ({ type: 'write', disk: 0, offset: 0, length });
     expect(effect('pwrite64', [3, 4096, 0], 100)).toEqual(write(4096));
     expect(effect('pwrite64', [3, 4096, 0], EIO)).toEqual(write(4096));
     expect(effect('fallocate', [3, 0x03, 0, 8192], EIO)).toEqual(write(8192));
@@ -37,7 +39,7 @@ describe('what a call does to a disk', () => {
     ['fallocate', [9, 0, 0, 0], 10],
     ['splice', [9, 0, 0, 0], 10],
   ])('%s with arguments %j is in doubt', (name, args, result) => {
-    expect(effect(name, args, result)?.is).toBe('doubt');
+    expect(effect(name, args, result)?.type).toBe('doubt');
   });
 
   test.each([
@@ -54,7 +56,7 @@ describe('what a call does to a disk', () => {
     ['io_uring_setup', [], -38],
     ['pwrite64', [9, 10, 0], -9],
   ])('%s with arguments %j that gave %d changes no disk', (name, args, result) => {
-    expect(effect(name, args, result)).toEqual({ is: 'nothing' });
+    expect(effect(name, args, result)).toEqual({ type: 'nothing' });
   });
 });
 

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isError } from '../errors.js';
 import { probeStopped, type StopSign } from '../guest/stop-probe.js';
-import { readGoAnswer, readStopAnswer } from '../mconsole/commands.js';
+import { readGoAnswer } from '../mconsole/commands.js';
 import type { Ask, MconsoleClient } from '../mconsole/mconsole-client.js';
 import { isAlive, isHeld, type ProcessIdentity } from '../process-identity.js';
-import { Doorbell } from './doorbell.js';
 import { PauseClients } from './pause-clients.js';
+import { hostClockMs, refusedStop } from './pause-page.js';
 import {
   afterEvent,
   type PauseEvent,
@@ -15,11 +15,20 @@ import {
   stopSent,
   wantsNewClient,
 } from './resume-rule.js';
+import { WakeSignal } from './wake-signal.js';
 
 export interface PausableGuest {
   socketPath: string;
   /** The process that runs the guest's kernel. */
   main: ProcessIdentity;
+}
+
+/** What whoever takes over knows of the `stop` of a process that can't end its pause. */
+export interface StopToEnd {
+  /** When its answer was seen, on the host's clock, or `refusedStop`; null: not yet. Asked again and again. */
+  stoppedAtMs(): number | null;
+  /** Whether its answer can't come any more: then the guest may be asked for proof that it is done. */
+  mayProve(waitedMs: number): boolean;
 }
 
 export interface PauseResult {
@@ -39,114 +48,82 @@ const barrierTimeoutMs = 250;
 const barrierGapMs = 50;
 
 /**
- * One pause of one guest: sends `stop`, and `go` until the rule of `resume-rule.ts` says that it is over. Used by the
- * guardian; and, without a stop of its own, by whoever resumes a guest that a dead guardian left.
+ * Ends a pause in the place of the process that began it: sends `go` until the rule of `resume-rule.ts` says that it is over. Used by
+ * the guardian; by the orchestrator, when the guardian is dead too; and by `recover`, when all of them are.
  */
-export class StopAndGo {
+export class GuestResumer {
   readonly #guest: PausableGuest;
   readonly #clients: PauseClients;
   #state: PauseState = stopSent;
-  #stopAsk: Ask | undefined;
   #goAsks: Ask[] = [];
-  #stoppedAtMs: number | undefined;
   #resumedAtMs: number | undefined;
-  readonly #news = new Doorbell();
+  readonly #news = new WakeSignal();
 
   private constructor(guest: PausableGuest, clients: PauseClients) {
     this.#guest = guest;
     this.#clients = clients;
   }
 
-  /** @throws the errors of MconsoleClient.open; EMFILE, ENFILE where there are too few descriptors for all that may be needed */
-  static async open(guest: PausableGuest): Promise<StopAndGo> {
-    const opened = await StopAndGo.takeOver(guest, false);
-    opened.#clients.reserve(reservedDescriptors);
-    return opened;
+  /** @throws the errors of MconsoleClient.open */
+  static async open(guest: PausableGuest): Promise<GuestResumer> {
+    return new GuestResumer(guest, await PauseClients.open(guest.socketPath));
   }
 
-  /**
-   * Takes over a pause that another process began and can't end any more.
-   * @param stopWasAnswered whether that process is known to have seen the stop's answer
-   * @throws the errors of MconsoleClient.open
-   */
-  static async takeOver(guest: PausableGuest, stopWasAnswered: boolean): Promise<StopAndGo> {
-    const taken = new StopAndGo(guest, await PauseClients.open(guest.socketPath));
-    if (stopWasAnswered) taken.#state = { ...stopSent, stop: 'stopped' };
-    return taken;
+  /** Takes the descriptors that a resume may need. @throws EMFILE, ENFILE: then the guest MUST NOT be stopped */
+  reserve(): void {
+    this.#clients.reserve(reservedDescriptors);
   }
 
-  /** Sends one harmless request by the way that `stop` and `go` will take, so that it is not new to us then. */
-  async rehearse(waitMs: number): Promise<void> {
+  /** Sends one harmless request by the way that `go` would take, so that it is not new to us then. */
+  async warmUp(waitMs: number): Promise<void> {
     const ask = this.#clients.current.ask('version');
     const timer = setTimeout(() => ask.abandon(), waitMs);
     await ask.answered.finally(() => clearTimeout(timer));
   }
 
-  /** True from a `stop` sent until the pause is known to be over. */
-  get isOpen(): boolean {
-    return this.#stopAsk !== undefined && pauseOver(this.#state) === undefined;
-  }
-
-  /** Sends `stop`, once: a second one could take effect after the `go` for the first. */
-  async stop(waitMs: number): Promise<'stopped' | 'refused' | 'unanswered'> {
-    this.#state = stopSent;
-    this.#stoppedAtMs = undefined;
-    this.#resumedAtMs = undefined;
-    // Its own, and that of the `go` after it.
-    const client = this.#clients.current;
-    client.bindAhead(2);
-    this.#stopAsk = client.ask('stop');
-    readStopAnswer(this.#stopAsk.answered).then((answer) => {
-      this.#stoppedAtMs = performance.now();
-      this.#apply({ type: 'stopAnswered', answer });
-    }, this.#noAnswerTo(client));
-    const deadlineMs = performance.now() + waitMs;
-    const isAwaited = () => this.#state.stop === 'outstanding' && this.#state.way === 'open';
-    while (isAwaited() && performance.now() < deadlineMs) {
-      await this.#news.wait(deadlineMs - performance.now());
-    }
-    return this.#state.stop === 'outstanding' ? 'unanswered' : this.#state.stop;
-  }
-
   /**
    * Sends `go` until the pause is over. Never gives up: a caller that can't wait races it against a time of its own.
-   * @param proveAfterMs from when on a stop whose answer never comes is held to be done if the guest proves it
    */
-  async resume(proveAfterMs: number): Promise<PauseResult> {
+  async resume(stop: StopToEnd): Promise<PauseResult> {
     const startedMs = performance.now();
-    this.#dropUnsentStop();
-    if (this.#state.stop === 'refused') return this.#finish(isAlive(this.#guest.main) ? 'notOurs' : 'gone');
+    this.#state = stopSent;
+    this.#resumedAtMs = undefined;
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, lastRetryMs)) {
+      this.#hearOfStop(stop);
       if (this.#state.way === 'open') void this.#sendGo();
-      await this.#untilNextGo(retryMs);
+      await this.#untilNextGo(retryMs, stop);
       if (!isAlive(this.#guest.main)) this.#apply({ type: 'guestGone' });
       await this.#mendWay();
-      const waitedMs = performance.now() - startedMs;
-      if (
-        this.#state.stop === 'outstanding' &&
-        waitedMs >= proveAfterMs &&
-        (await this.#stopIsProvenDone())
-      ) {
+      const isOutstanding = this.#state.stop === 'outstanding';
+      if (isOutstanding && stop.mayProve(performance.now() - startedMs) && (await this.#stopIsProvenDone())) {
         this.#apply({ type: 'stopAnswered', answer: 'stopped' });
       }
       await this.#hearOutEarlierGos();
       const over = pauseOver(this.#state);
-      if (over) return this.#finish(over);
-      // Not before: the socket of the first `go` was bound before the stop.
+      if (over) return this.#finish(over, stop);
+      // Not before: the first `go` needs none of it.
       this.#clients.useReserve();
     }
+  }
+
+  #hearOfStop(stop: StopToEnd): void {
+    const stoppedAtMs = this.#state.stop === 'outstanding' ? stop.stoppedAtMs() : null;
+    if (stoppedAtMs === null) return;
+    const answer = stoppedAtMs === refusedStop ? 'alreadyStopped' : 'stopped';
+    this.#apply({ type: 'stopAnswered', answer });
   }
 
   /**
    * Each `go`, and each look at a dead socket, has its time: only the stop's own answer, after which the next `go` counts, and
    * the end of the pause cut it short. Whatever else rings MUST NOT, or a dead socket or a quick answer would have us spin.
    */
-  async #untilNextGo(retryMs: number): Promise<void> {
+  async #untilNextGo(retryMs: number, toEnd: StopToEnd): Promise<void> {
     const { stop } = this.#state;
     const deadlineMs = performance.now() + retryMs;
     const isQuiet = () => this.#state.stop === stop && pauseOver(this.#state) === undefined;
     while (isQuiet() && performance.now() < deadlineMs) {
-      await this.#news.wait(deadlineMs - performance.now());
+      await this.#news.wait(Math.min(deadlineMs - performance.now(), firstRetryMs));
+      this.#hearOfStop(toEnd);
     }
   }
 
@@ -166,24 +143,15 @@ export class StopAndGo {
     this.#clients.close();
   }
 
-  #finish(over: PauseOver): PauseResult {
+  #finish(over: PauseOver, stop: StopToEnd): PauseResult {
     this.#abandonAll();
     this.#clients.startAnew();
-    return { over, pausedMs: over === 'resumed' ? this.#measuredMs() : null };
-  }
-
-  #measuredMs(): number | null {
-    if (this.#stoppedAtMs === undefined || this.#resumedAtMs === undefined) return null;
-    const pausedMs = roundToMicros(this.#resumedAtMs - this.#stoppedAtMs);
+    const stoppedAtMs = stop.stoppedAtMs();
+    if (over !== 'resumed' || stoppedAtMs === null || this.#resumedAtMs === undefined)
+      return { over, pausedMs: null };
     // A `go` may be answered before the stop that it ended is.
-    return pausedMs < 0 ? null : pausedMs;
-  }
-
-  /** A stop that still waits for room in the guest's queue was never made: taken back, it can't take effect. */
-  #dropUnsentStop(): void {
-    if (this.#state.stop !== 'outstanding' || !this.#stopAsk || this.#stopAsk.isSent) return;
-    this.#stopAsk.abandon();
-    this.#apply({ type: 'stopAnswered', answer: 'alreadyStopped' });
+    const pausedMs = roundToMicros(this.#resumedAtMs - stoppedAtMs);
+    return { over, pausedMs: pausedMs < 0 ? null : pausedMs };
   }
 
   /** @returns its answer, undefined when none came: it is heard, and counts, however late it is */
@@ -195,7 +163,7 @@ export class StopAndGo {
     if (this.#goAsks.length > maxOpenAsks) this.#goAsks.splice(1, 1)[0]?.abandon();
     return readGoAnswer(ask.answered)
       .then((answer) => {
-        if (answer === 'resumed') this.#resumedAtMs = performance.now();
+        if (answer === 'resumed') this.#resumedAtMs = hostClockMs();
         this.#apply({ type: 'goAnswered', answer, sentAfterStopAnswer });
         return answer;
       }, this.#noAnswerTo(client))
@@ -263,16 +231,15 @@ export class StopAndGo {
 
   #apply(event: PauseEvent): void {
     this.#state = afterEvent(this.#state, event);
-    this.#news.ring();
+    this.#news.notify();
   }
 
   #abandonAll(): void {
-    this.#stopAsk?.abandon();
-    this.#stopAsk = undefined;
     for (const ask of this.#goAsks.splice(0)) ask.abandon();
   }
 }
 
-function roundToMicros(ms: number): number {
+/** As the history has it. */
+export function roundToMicros(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }

@@ -1,7 +1,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
-import { readLease } from '../../src/pause/lease.js';
+import { type Lease, readLease, writeLease } from '../../src/pause/lease.js';
 import { recoverPauses } from '../../src/pause/recover-pauses.js';
 import { isAlive } from '../../src/process-identity.js';
 import type { Misbehaviour } from '../fixtures/misbehaviour.js';
@@ -36,7 +36,8 @@ describe('a pause', () => {
       };
       expect(await guarded.pause(endless, captured, { getReady })).toMatchObject({ value: 'captured' });
       // A go that is not answered in 5 ms is sent again.
-      expect(wordsTo(guarded).join(' ')).toMatch(/^stop go( go)*$/);
+      const asked = 'sysrq s proc vmstat proc diskstats';
+      expect(wordsTo(guarded).join(' ')).toMatch(new RegExp(`^stop ${asked} go( go)*$`));
       expect(ledger.ended).toMatchObject([{ endedBy: 'request', pausedMs: expect.any(Number) }]);
       await expectSettled(guarded);
     }));
@@ -71,7 +72,9 @@ describe('a pause', () => {
   test('whose work fails ends by our asking, not by its budget, with that failure', () =>
     withGuest([], async (guarded) => {
       const outcome = await guarded.pause(endless, () => Promise.reject(new Error('no reflink')));
-      expect(outcome).toMatchObject({ error: { message: 'no reflink' } });
+      expect(outcome).toMatchObject({
+        error: { code: 'CaptureFailed', facts: { problem: 'no reflink' } },
+      });
       expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'request' }]);
       await expectSettled(guarded);
     }));
@@ -175,10 +178,9 @@ describe('the guardian', () => {
   test('killed before it was asked to stop the guest leaves it alone, and so do we', () =>
     withGuardedFake({}, async (guarded) => {
       const { guardian } = guarded;
-      const isDead = async () => guardian.throwIfDead() !== undefined;
       const getReady = async () => {
         process.kill(guardian.identity.pid, 'SIGKILL');
-        await waitFor('its death to be known', () => isDead().catch(() => true));
+        await waitFor('its death', () => !isAlive(guardian.identity));
       };
       expect(await guarded.pause(endless, captured, { getReady })).toMatchObject(failed);
       // Somebody may have stopped the guest on purpose: a go of ours would end that.
@@ -204,6 +206,62 @@ describe('the guardian', () => {
         error: { message: 'died' },
       });
       expect(wordsTo(guarded)).toEqual(['version']);
+    }));
+});
+
+describe('the capture process', () => {
+  const ended = { error: { code: 'CaptureFailed', facts: { device: 'ubd0' } } };
+
+  test.each([
+    ['killed', 'SIGKILL'],
+    ['held, as by a debugger', 'SIGSTOP'],
+  ] as const)(
+    '%s while the guest is paused (%s) is noticed long before the budget is over: the guest runs, nothing counts, and it never sends anything',
+    (_, signal) =>
+      withGuest([], async (guarded) => {
+        let pauser = { pid: 0, startTicks: 0 };
+        const outcome = await guarded.pause(endless, async (paused) => {
+          pauser = paused.pauser;
+          process.kill(pauser.pid, signal);
+          await toRun(guarded);
+        });
+        expect(outcome, JSON.stringify(outcome)).toMatchObject(ended);
+        expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'guardian', pausedMs: expect.any(Number) }]);
+        await waitFor('its end', () => !isAlive(pauser));
+        await expectSettled(guarded);
+      }),
+  );
+
+  test('that looks for a moment to stop is ended with the job, and the guest, which it has not stopped, gets no go', () =>
+    withGuest([], async (guarded) => {
+      const off = new AbortController();
+      const { pauser } = guarded;
+      const pausing = guarded.pause(endless, captured, { huntMs: endless, signal: off.signal });
+      await waitFor('the guard', () => pauser.page.read().stage === 'guarded');
+      const { identity } = pauser;
+      off.abort(new Error('SIGINT'));
+      expect(await pausing).toMatchObject({ error: { message: 'SIGINT' } });
+      expect(isAlive(identity)).toBe(false);
+      expect(wordsTo(guarded)).toEqual([]);
+      expect(guarded.ledger.ended).toMatchObject([{ endedBy: 'notStopped', pausedMs: null }]);
+      await expectSettled(guarded);
+    }));
+
+  test('that outlives its orchestrator and the guardian, held by a signal, is ended before recover resumes the guest', () =>
+    withGuardedFake({}, async (guarded) => {
+      const { guardian, stateDirectory, guarded: guest } = guarded;
+      await guarded.pause(endless, async ({ pauser }) => {
+        process.kill(pauser.pid, 'SIGSTOP');
+        process.kill(guardian.identity.pid, 'SIGSTOP');
+        const dead = { pid: 2 ** 22 - 1, startTicks: 1 };
+        const found = (await readLease(guest.leaseFile)) as { lease: Lease };
+        await writeLease(guest.leaseFile, { ...found.lease, orchestrator: dead, guardian: dead });
+        const [recovered] = await recoverPauses(stateDirectory, 'debian');
+        expect(recovered).toMatchObject({ found: 'over', resumedByUs: true });
+        expect(isAlive(pauser)).toBe(false);
+        expect(guarded.fake.isPaused()).toBe(false);
+        process.kill(guardian.identity.pid, 'SIGCONT');
+      });
     }));
 });
 

@@ -1,12 +1,12 @@
 /** Lets several waiters wait until something has happened, or until their limit: each looks for itself what it was. */
-export class Doorbell {
+export class WakeSignal {
   readonly #waiting = new Set<() => void>();
 
-  ring(): void {
+  notify(): void {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  /** Resolves at the next ring, or after the limit. */
+  /** Resolves at the next `notify`, or after the limit. */
   wait(limitMs: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {

@@ -58,17 +58,19 @@ export interface Freeze {
   frozenMs(): number | null;
   /** Of the hooks after the thaw, if the agent has run them. */
   afterThaw(): AfterThaw | null;
+  /** Ends it, and drops its lease. Throws nothing but StateUnusable. */
+  close(): Promise<void>;
 }
 
 /** How long the agent may take to thaw before the kernel is asked to do it. */
 const thawPatienceMs = 5000;
 
 /**
- * Runs `use` with a freeze that it may begin. The lease MUST be durable before, and stays for `recover` if the guest can't
+ * A freeze that may be begun, and has to be closed. The lease MUST be durable before, and stays for `recover` if the guest can't
  * be proven thawed afterwards.
- * @throws what `use` throws, StateUnusable
+ * @throws StateUnusable
  */
-export async function withFreeze<T>(request: FreezeRequest, use: (freeze: Freeze) => Promise<T>): Promise<T> {
+export async function openFreeze(request: FreezeRequest): Promise<Freeze> {
   const { guest, job, main, run, leaseFile } = request;
   const nonce = newNonce();
   const longestMs = request.beginsWithinMs + request.limitMs + request.timerMs + leaseSlackMs;
@@ -78,14 +80,7 @@ export async function withFreeze<T>(request: FreezeRequest, use: (freeze: Freeze
   await writeFreezeLease(leaseFile, {
     ...{ guest: name, job, socketPath, main, nonce, run, orchestrator, endsByItselfAt },
   });
-  const freeze = new AgentFreeze(request, nonce);
-  try {
-    return await use(freeze);
-  } finally {
-    const end = await freeze.end();
-    freeze.afterThaw()?.stop();
-    if (end.ended !== 'unknown') dropFreezeLease(leaseFile);
-  }
+  return new AgentFreeze(request, nonce);
 }
 
 /** For a guest that is slow to begin with its timer, whose clock stands still in the pause. */
@@ -126,6 +121,12 @@ class AgentFreeze implements Freeze {
 
   afterThaw(): AfterThaw | null {
     return this.#afterThaw;
+  }
+
+  async close(): Promise<void> {
+    const { ended } = await this.end();
+    this.afterThaw()?.stop();
+    if (ended !== 'unknown') dropFreezeLease(this.#request.leaseFile);
   }
 
   async #thaw(): Promise<FreezeEnd> {

@@ -29,7 +29,7 @@ export interface Sight {
 }
 
 /** Tells whether anybody but the known writers changes the images, by whatever call and from whichever thread. */
-export class DiskWitness {
+export class ForeignWriteMonitor {
   readonly images: ImageSet;
   readonly #watchFd: number;
   readonly #buffer = Buffer.alloc(4096);
