@@ -20,6 +20,8 @@ import { hostClockMs, type PausePage, refusedStop } from './pause-page.js';
 export interface PausedCapture {
   /** Whether nothing is lost if what it took is thrown away: it may work before the guest is judged. */
   readonly isCheap: boolean;
+  /** While the guest runs on, as its answer to `stop` takes its time. @throws as `takeRest` */
+  takeAhead(): void;
   /** Takes what is left. @throws CaptureFailed, SourceChanged, TrackingLost */
   takeRest(): void;
   /** After the host has confirmed that the guest still stands: that nothing was missed. @throws SourceChanged, TrackingLost */
@@ -147,13 +149,20 @@ function resumedOrUnresolved(console: BlockingConsole, page: PausePage, main: Pr
 }
 
 function stop(
-  { console, page }: PauseTools,
+  { console, page, capture }: PauseTools,
   sentAtMs: number,
   budgetMs: number,
 ): 'stopped' | 'alreadyStopped' | 'neverSent' | 'unresolved' {
   // In this order: from the first on the guardian ends what we don't.
   page.write({ stage: 'stopping', sentAtMs, stoppedAtMs: 0 });
-  const { answer } = console.ask('stop', budgetMs);
+  const { answer } = console.ask('stop', budgetMs, () => {
+    try {
+      capture.takeAhead();
+    } catch {
+      // What is wrong shows again when the rest is taken; the guest may stand still by now.
+    }
+    return true;
+  });
   if (answer?.type === 'full') {
     page.enter('over');
     return 'neverSent';

@@ -30,7 +30,7 @@ export function warmUpPause(turns: number): void {
     read: () => ({ stage: 'stopping', sentAtMs: 0, stoppedAtMs: 0 }),
     ...{ write: () => {}, enter: () => {}, noteStopped: () => {} },
   } as unknown as PausePage;
-  const capture = { isCheap: true, takeRest: () => {}, prove: () => {} };
+  const capture = { isCheap: true, takeAhead: () => {}, takeRest: () => {}, prove: () => {} };
   const dirty = { dirtyKib: 0, inFlight: 0, completedWrites: 1, diskWrites: [1] };
   const main = ownIdentity();
   for (let turn = 0; turn < turns; turn++) {

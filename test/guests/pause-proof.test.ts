@@ -182,7 +182,7 @@ describe('a copy counts only if the guest stood still under all of it, by what t
     const takeRest = () => {
       throw new Error('it was captured');
     };
-    const capture = { isCheap: false, takeRest, prove: () => {} };
+    const capture = { isCheap: false, takeAhead: () => {}, takeRest, prove: () => {} };
     const page = PausePage.make();
     const marks = { stop: hostClockMs(), check: 0, capture: null, go: 0, over: 0 };
     const synced = { dirtyKib: 0, inFlight: 0, completedWrites: 0, diskWrites: [] };

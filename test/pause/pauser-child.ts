@@ -16,6 +16,7 @@ const bell = new Int32Array(new SharedArrayBuffer(4));
 
 const capture = {
   isCheap: true,
+  takeAhead: () => {},
   takeRest: () => {
     writeFileSync(`${held}.held`, '');
     while (!existsSync(`${held}.goOn`)) Atomics.wait(bell, 0, 0, 2);
