@@ -10,8 +10,8 @@ import { checkStore } from '../src/snapshot/preflight.js';
 import type { Owner } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { storeLocks } from './guest-locks.js';
-import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 /** Whose snapshots are to become ours: a host's by its name, a state's by its id, or what is nobody's. */
 const nobody = 'unknown';

@@ -14,22 +14,24 @@ import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
 import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
 import { sizesOf } from '../src/store/manifest.js';
-import { type Filled, type FillProgress, fillStores } from './fill-stores.js';
-import type { SnapshotIndex } from './find-snapshot.js';
-import { guestLocks } from './guest-locks.js';
-import { everyStoreOf, type GuestStores } from './guest-stores.js';
-import { type JobHistory, type JobRun, type JobSummary, type OnJob, recordedJob } from './recorded-job.js';
-import { type LeaseHistory, settleOwnLease } from './recover-at-start.js';
-import { withHooks } from './with-hooks.js';
+import { type Filled, fillStores } from '../src/copies/fill-stores.js';
+import type { SnapshotIndex } from '../src/copies/find-snapshot.js';
+import type { FillProgress } from '../src/job/backup-progress.js';
+import { guestLocks } from '../src/job/guest-locks.js';
+import { everyStoreOf, type GuestStores } from '../src/copies/guest-stores.js';
+import {
+  type JobHistory,
+  type JobRun,
+  type JobSummary,
+  type OnJob,
+  recordedJob,
+} from '../src/job/recorded-job.js';
+import { type LeaseHistory, settleOwnLease } from '../src/job/recover-at-start.js';
+import { withHooks } from '../src/job/with-hooks.js';
+import type { WantedBackup } from '../src/job/with-snapshot-options.js';
 
-export interface BackupOrder {
-  config: GuestConfig;
+export interface BackupOrder extends WantedBackup {
   trigger: Trigger;
-  labels: Record<string, string>;
-  pinned: boolean;
-  dryRun: boolean;
-  /** Wait for whoever works on the guest, instead of giving up at once. */
-  wait: boolean;
   /** Aborted with the reason why it is not waited for any longer; a backup that has begun goes on. */
   patience?: AbortSignal;
   /** Aborted with the reason why the job is to be given up. */

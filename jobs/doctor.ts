@@ -37,9 +37,9 @@ import type { FoundIncoming } from '../src/store/incoming.js';
 import { Findings, noFindings } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { type ExaminedGuest, examineGuest } from './examine-guest.js';
-import { storeLocks } from './guest-locks.js';
-import { judgeResults, type ResultsHistory } from './judge-results.js';
+import { type ExaminedGuest, examineGuest } from '../src/doctor/examine-guest.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import { judgeResults, type ResultsHistory } from '../src/doctor/judge-results.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
 export interface DoctorHistory extends CheckableHistory, ResultsHistory, OwnershipHistory {

@@ -5,8 +5,14 @@ import { explainError } from '../src/error-text.js';
 import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, PhaseRecord, VerificationRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
-import type { CopyHouse, SearchedStore } from './ask-stores.js';
-import { type CopyWish, type FoundCopy, findCopy, noteDamage, type PassedOver } from './find-copy.js';
+import type { CopyHouse, SearchedStore } from '../src/copies/ask-stores.js';
+import {
+  type CopyWish,
+  type FoundCopy,
+  findCopy,
+  noteDamage,
+  type PassedOver,
+} from '../src/copies/find-copy.js';
 import {
   type FoundSnapshot,
   type ReadableStore,
@@ -14,14 +20,14 @@ import {
   restoreSourceOf,
   type SnapshotIndex,
   whileReading,
-} from './find-snapshot.js';
+} from '../src/copies/find-snapshot.js';
 import {
   type JobHistory,
   type JobOrigin,
   type JobRun,
   type JobSummary,
   recordedIfPossible,
-} from './recorded-job.js';
+} from '../src/job/recorded-job.js';
 
 export interface DrillJobOrder {
   snapshot: string;

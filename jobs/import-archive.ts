@@ -12,8 +12,8 @@ import type { ArrivingFile } from '../src/store/receive.js';
 import type { Store } from '../src/store/store.js';
 import type { ArchiveInput } from '../src/store/tar/decompress.js';
 import { type ArchiveEntry, readArchive } from '../src/store/tar/read-archive.js';
-import { storeLocks } from './guest-locks.js';
-import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 /** A store that takes what comes in an archive's order. */
 export type ImportStore = Pick<Store, 'name' | 'path' | 'largestSnapshotBytes' | 'prepare'> & {

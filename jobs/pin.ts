@@ -1,7 +1,7 @@
 import type { Store } from '../src/store/store.js';
-import type { CopyHouse } from './ask-stores.js';
-import { findCopy } from './find-copy.js';
-import { type PinHistory, setPinned } from './set-pinned.js';
+import type { CopyHouse } from '../src/copies/ask-stores.js';
+import { findCopy } from '../src/copies/find-copy.js';
+import { type PinHistory, setPinned } from '../src/copies/set-pinned.js';
 
 export interface Pinned {
   /** Its full name. */

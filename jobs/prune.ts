@@ -6,8 +6,8 @@ import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { type Retained, type RetainOptions, retain } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
-import { guestLocks } from './guest-locks.js';
-import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from './recorded-job.js';
+import { guestLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 export interface PruneHouse {
   stateDirectory: string;

@@ -15,8 +15,8 @@ import type { FoundIncoming } from '../src/store/incoming.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
-import { storeLocks } from './guest-locks.js';
-import type { Recovered, StartHistory } from './recover-at-start.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import type { Recovered, StartHistory } from '../src/job/recover-at-start.js';
 
 export interface RecoverHistory extends StartHistory, OwnershipHistory {
   storeId(store: string): Promise<string | null>;

@@ -5,11 +5,11 @@ import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
-import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
-import { type CopyWish, findCopies, findEveryCopy } from './find-copy.js';
-import { guestLocks } from './guest-locks.js';
-import { everyStoreOf, type GuestStores } from './guest-stores.js';
-import { type JobHistory, type JobSummary, recordedJob } from './recorded-job.js';
+import type { CopyHouse, CopyIndex, JudgedCopy } from '../src/copies/ask-stores.js';
+import { type CopyWish, findCopies, findEveryCopy } from '../src/copies/find-copy.js';
+import { guestLocks } from '../src/job/guest-locks.js';
+import { everyStoreOf, type GuestStores } from '../src/copies/guest-stores.js';
+import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 export interface RemoveHouse extends CopyHouse<Store> {
   config: Config;

@@ -9,9 +9,9 @@ import type { RestoreSource } from '../src/restore/restore-source.js';
 import { scratchDirectory } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
 import { backingFile, checkStoredFile, diskFile } from '../src/store/stored-file.js';
-import type { CopyHouse } from './ask-stores.js';
-import { type FoundCopy, readingCopy } from './find-copy.js';
-import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
+import type { CopyHouse } from '../src/copies/ask-stores.js';
+import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
+import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 
 export interface RestoreFilesOrder {
   found: FoundCopy;

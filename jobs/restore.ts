@@ -4,11 +4,11 @@ import { withLocks } from '../src/locks/exclusive-lock.js';
 import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
-import { ByteProgress } from './byte-progress.js';
-import type { CopyHouse } from './ask-stores.js';
-import { type FoundCopy, readingCopy } from './find-copy.js';
-import { guestLocks } from './guest-locks.js';
-import { type JobHistory, type JobSummary, recordedIfPossible } from './recorded-job.js';
+import { ByteProgress } from '../src/job/byte-progress.js';
+import type { CopyHouse } from '../src/copies/ask-stores.js';
+import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
+import { guestLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 
 export type RestoreTarget =
   | { to: 'directory'; directory: string; merge: boolean }

@@ -5,12 +5,17 @@ import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { CapturedBy, VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
 import { isSound } from '../src/store/stored-snapshots.js';
-import type { CopyIndex } from './ask-stores.js';
-import { soundElsewhere } from './find-copy.js';
-import { type Healed, type HealHouse, healCopy } from './heal-copy.js';
-import { type JobHistory, type JobOrigin, type JobSummary, recordedIfPossible } from './recorded-job.js';
-import { type VerifyProgress, VerifyTally } from './verify-tally.js';
-import { type VerifyOrder, verifyTarget } from './verify-target.js';
+import type { CopyIndex } from '../src/copies/ask-stores.js';
+import { soundElsewhere } from '../src/copies/find-copy.js';
+import { type Healed, type HealHouse, healCopy } from '../src/copies/heal-copy.js';
+import {
+  type JobHistory,
+  type JobOrigin,
+  type JobSummary,
+  recordedIfPossible,
+} from '../src/job/recorded-job.js';
+import { type VerifyProgress, VerifyTally } from '../src/verify/verify-tally.js';
+import { type VerifyOrder, verifyTarget } from '../src/verify/verify-target.js';
 import {
   findTargets,
   guestOfWish,
@@ -18,7 +23,7 @@ import {
   type VerifiableStore,
   type VerifyIndex,
   type VerifyWish,
-} from './verify-targets.js';
+} from '../src/verify/verify-targets.js';
 
 export type VerifyHistory = JobHistory &
   VerifyIndex &

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CopyHouse } from '../jobs/ask-stores.js';
-import type { GuestStores } from '../jobs/guest-stores.js';
+import type { CopyHouse } from './copies/ask-stores.js';
+import type { GuestStores } from './copies/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
 import { reachableStores, stagingSuffix } from './config/guest-named.js';
 import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';

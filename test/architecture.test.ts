@@ -14,9 +14,14 @@ const floors = [
   ['src/mconsole/', 'src/schedule/', 'src/config/', 'src/run-command.ts'],
   ['src/guest/', 'src/capture/', 'src/store/', 'src/control/', 'src/hooks/', 'src/alerts/'],
   ['src/pause/', 'src/restore/', 'src/dashboard/'],
-  ['src/snapshot/', 'src/doctor/', 'src/drill/', 'src/files/'],
+  ['src/snapshot/', 'src/drill/', 'src/files/'],
+  ['src/job/'],
+  ['src/copies/', 'src/doctor/'],
+  ['src/verify/'],
   ['jobs/'],
-  ['src/compose.ts'],
+  ['src/compose.ts', 'src/output.ts'],
+  ['src/start.ts'],
+  ['src/daemon/'],
   ['src/cli/'],
 ];
 
@@ -25,6 +30,7 @@ const ground = [
   ...['src/clock.ts', 'src/error-text.ts', 'src/errno-words.ts', 'src/errors.ts', 'src/exit-codes.ts'],
   ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/box-walls.ts'],
   ...['src/box-filter.ts', 'src/child-environment.ts', 'src/token-bucket.ts', 'src/priority.ts'],
+  'src/version.ts',
   ...['src/image/durable-file.ts', 'src/image/last-error.ts', 'src/image/linux-calls.ts'],
 ];
 
@@ -38,7 +44,8 @@ const byPath =
   /^(open|rm|rmdir|unlink|rename|link|symlink|mkdir|mkdtemp|copyFile|cp|writeFile|appendFile|createWriteStream|truncate|l?chown|l?chmod|l?utimes)(Sync)?$/;
 /** Who works on what other users of the host can change: guests' disks and consoles, and wherever is restored to. */
 const amongOthers = ['src/guest/', 'src/image/', 'src/mconsole/', 'src/restore/', 'src/files/', 'src/drill/'];
-amongOthers.push('src/snapshot/', 'src/doctor/', 'src/pause/', 'jobs/');
+amongOthers.push('src/snapshot/', 'src/doctor/', 'src/pause/', 'jobs/', 'src/job/', 'src/copies/');
+amongOthers.push('src/verify/', 'src/daemon/');
 /** Of those, what works below a directory that is only ours, or on a descriptor, by /proc. */
 const inOwnPlaces = new Set([
   ...['src/image/durable-file.ts', 'src/image/digest.ts', 'src/pause/lease.ts', 'src/pause/freeze-lease.ts'],
@@ -172,7 +179,7 @@ describe('the layout of the house', () => {
       /process\.std(?:out|err)\.write|(?<!#)\bconsole\.(?:log|error|warn|info)\(/.test(read(file)),
     );
     // The guardian's standard output is a pipe to the job.
-    expect(talk.sort()).toEqual(['src/cli/output.ts', 'src/pause/guardian-process.ts']);
+    expect(talk.sort()).toEqual(['src/output.ts', 'src/pause/guardian-process.ts']);
   });
 
   test('nothing that others can change is opened, replaced or removed by its path (HeldDirectory is for that)', () => {

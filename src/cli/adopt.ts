@@ -6,8 +6,8 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { Store } from '../store/store.js';
 import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
-import { emit, reportSummary, tell } from './output.js';
-import { withStartedHouse } from './start.js';
+import { emit, reportSummary, tell } from '../output.js';
+import { withStartedHouse } from '../start.js';
 
 export interface AdoptOptions {
   guest?: string;

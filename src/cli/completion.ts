@@ -7,7 +7,7 @@ import { fishCompletion } from './completion/fish.js';
 import { type NameKind, nameKinds, namesFor } from './completion/names.js';
 import { zshCompletion } from './completion/zsh.js';
 import type { Context } from './context.js';
-import { say } from './output.js';
+import { say } from '../output.js';
 
 const writers: Record<string, (model: ProgramModel) => string> = {
   bash: bashCompletion,

@@ -4,7 +4,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { completeConsoleLine } from '../mconsole/console-completion.js';
 import { printable } from '../mconsole/printable.js';
 import type { ConsoleReply, ConsoleSession } from './console-session.js';
-import { emit, type Output, reportError, say, warn } from './output.js';
+import { emit, type Output, reportError, say, warn } from '../output.js';
 
 const historyLines = 1000;
 

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.js';
 import { findConfigFile } from '../config/find-config-file.js';
 import { isError } from '../errors.js';
-import type { Output } from './output.js';
+import type { Output } from '../output.js';
 
 /** The options that stand before the verb. */
 export interface GlobalOptions {

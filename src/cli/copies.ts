@@ -1,4 +1,4 @@
-import type { FoundCopy, PassedOver } from '../../jobs/find-copy.js';
+import type { FoundCopy, PassedOver } from '../copies/find-copy.js';
 
 /** The first line of whoever reads a snapshot: its full name, where it comes from, and why not from a store before that one. */
 export function copyLine({ store, stored, passedOver, soundness }: FoundCopy): string {

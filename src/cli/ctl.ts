@@ -9,7 +9,7 @@ import { printableJson } from '../mconsole/printable.js';
 import { type Context, configOf } from './context.js';
 import { daemonDespite, refusalText } from './daemon-despite.js';
 import { withInterrupt } from './interrupt.js';
-import { emit, reportError, tell, warn } from './output.js';
+import { emit, reportError, tell, warn } from '../output.js';
 import { newRequestId } from './through-daemon.js';
 
 /**

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { lookForAgent } from '../../jobs/look-for-agent.js';
+import { lookForAgent } from '../doctor/look-for-agent.js';
 import type { Config } from '../config/config.js';
 import { countText, explainError } from '../error-text.js';
 import { isError } from '../errors.js';
@@ -8,7 +8,7 @@ import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
 import type { GuestActivity } from '../guest/look-at-guest.js';
 import { type Context, configIfAny } from './context.js';
 import { agentText } from './format.js';
-import { printRows, tell, warn } from './output.js';
+import { printRows, tell, warn } from '../output.js';
 import { statusByDaemon } from './status-by-daemon.js';
 
 /** `umlsnap discover`: every UML of this host. Needs no config; one that is wrong only costs the guests' names. */

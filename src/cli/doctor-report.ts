@@ -1,6 +1,6 @@
 import { type Finding, type Level, worstLevel } from '../doctor/finding.js';
 import { countText } from '../error-text.js';
-import { emit, type Output, oneLine, tell, warn } from './output.js';
+import { emit, type Output, oneLine, tell, warn } from '../output.js';
 
 const levels: Level[] = ['critical', 'warning', 'unknown', 'ok'];
 const titles: Record<Level, string> = {

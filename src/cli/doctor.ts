@@ -1,5 +1,5 @@
 import { type DoctorHouse, doctor } from '../../jobs/doctor.js';
-import { tryRoundTrips } from '../../jobs/round-trips.js';
+import { tryRoundTrips } from '../doctor/round-trips.js';
 import { allStores, storesOf, withHistoryToRead, withHouse } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
@@ -17,7 +17,7 @@ import { type Context, configOf, guestOf } from './context.js';
 import { daemonLock } from '../control/daemon-lock.js';
 import { printFindings } from './doctor-report.js';
 import { withInterrupt } from './interrupt.js';
-import { say } from './output.js';
+import { say } from '../output.js';
 import { statusByDaemon } from './status-by-daemon.js';
 
 export interface DoctorOptions {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { requireKnownGuest } from '../../jobs/known-guest.js';
+import { requireKnownGuest } from '../job/known-guest.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { GuestEventRecord } from '../history/records.js';
 import { printableLine } from '../mconsole/printable.js';
@@ -7,8 +7,8 @@ import { type Context, configOf } from './context.js';
 import { formatTime } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { limitOf } from './limit.js';
-import { emit, tell } from './output.js';
-import { withStartedHouse } from './start.js';
+import { emit, tell } from '../output.js';
+import { withStartedHouse } from '../start.js';
 
 const lookEveryMs = 300;
 /** More than come between two looks, of all guests together. */

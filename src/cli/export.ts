@@ -1,8 +1,8 @@
 import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
-import { findCopy, readingCopy } from '../../jobs/find-copy.js';
-import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { findCopy, readingCopy } from '../copies/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { copyHouse } from '../compose.js';
 import type { Compression } from '../config/store-config.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
@@ -12,9 +12,9 @@ import { writeArchive } from '../store/tar/write-archive.js';
 import { type Context, configOf } from './context.js';
 import { copyLine } from './copies.js';
 import { withInterrupt } from './interrupt.js';
-import { warn } from './output.js';
+import { warn } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHistoryIfAny } from './start.js';
+import { withStartedHistoryIfAny } from '../start.js';
 
 const compressions: readonly Compression[] = ['zstd', 'gzip', 'none'];
 

@@ -1,5 +1,5 @@
-import { findCopy, readingCopy } from '../../jobs/find-copy.js';
-import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { findCopy, readingCopy } from '../copies/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
 import { copyHouse } from '../compose.js';
 import type { Config } from '../config/config.js';
@@ -14,8 +14,8 @@ import { type Context, configOf } from './context.js';
 import { copyLine } from './copies.js';
 import { formatTime } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { printRows, reportSummary, tell, warn } from './output.js';
-import { withStartedHistoryIfAny } from './start.js';
+import { printRows, reportSummary, tell, warn } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
 
 /** `umlsnap files NAME [PATH]`: what a directory of a disk of a snapshot holds. */
 export async function filesVerb(

@@ -7,8 +7,8 @@ import type { ExitCode } from '../exit-codes.js';
 import type { ArchiveInput } from '../store/tar/decompress.js';
 import { type Context, configOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from './output.js';
-import { withStartedHouse } from './start.js';
+import { reportSummary, tell } from '../output.js';
+import { withStartedHouse } from '../start.js';
 
 /** `umlsnap import [FILE]`: takes a snapshot out of an archive, from a file or from stdin, into a directory store. */
 export async function importVerb(

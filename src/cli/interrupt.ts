@@ -1,5 +1,5 @@
 import { UmlsnapError } from '../errors.js';
-import { warn } from './output.js';
+import { warn } from '../output.js';
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 

@@ -1,5 +1,5 @@
-import { noteDamage } from '../../jobs/find-copy.js';
-import { requireKnownGuest } from '../../jobs/known-guest.js';
+import { noteDamage } from '../copies/find-copy.js';
+import { requireKnownGuest } from '../job/known-guest.js';
 import { allStores, waitsFor } from '../compose.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
@@ -13,8 +13,8 @@ import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { printRows, say, warn } from './output.js';
-import { withStartedHistoryIfAny } from './start.js';
+import { printRows, say, warn } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { resultText } from './verification.js';
 
 /** A line of `umlsnap list`: a snapshot as it lies in its store now. */

@@ -5,7 +5,7 @@ import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ConsoleSession } from './console-session.js';
 import { runConsole } from './console-terminal.js';
 import { type Context, configIfAny } from './context.js';
-import { emit, say } from './output.js';
+import { emit, say } from '../output.js';
 
 /**
  * `umlsnap mconsole GUEST [COMMAND...]`: any mconsole command by hand, or without one the console itself. GUEST is of the

@@ -3,8 +3,8 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
-import { reportSummary, sayProgress, tell } from './output.js';
-import { withStartedHouse } from './start.js';
+import { reportSummary, sayProgress, tell } from '../output.js';
+import { withStartedHouse } from '../start.js';
 
 /** `umlsnap remove NAME`: deletes a snapshot on purpose; asks on a terminal, and needs `--yes` elsewhere. */
 export async function removeVerb(

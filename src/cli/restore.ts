@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
-import { findCopy } from '../../jobs/find-copy.js';
-import { recordedRows, restoreSourceOf, whileReading } from '../../jobs/find-snapshot.js';
+import { findCopy } from '../copies/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
 import { copyHouse } from '../compose.js';
 import { followPath } from '../config/follow-links.js';
@@ -11,9 +11,9 @@ import { type Context, configOf, guestOf } from './context.js';
 import { copyLine } from './copies.js';
 import { restoreFilesTo } from './files.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from './output.js';
+import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHistoryIfAny } from './start.js';
+import { withStartedHistoryIfAny } from '../start.js';
 
 export interface RestoreOptions {
   to?: string;

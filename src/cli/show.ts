@@ -1,5 +1,5 @@
-import type { JudgedCopy } from '../../jobs/ask-stores.js';
-import { type CopyWish, findCopies, findCopy } from '../../jobs/find-copy.js';
+import type { JudgedCopy } from '../copies/ask-stores.js';
+import { type CopyWish, findCopies, findCopy } from '../copies/find-copy.js';
 import type { House } from '../compose.js';
 import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
@@ -19,8 +19,8 @@ import { adviceFor } from '../store/soundness.js';
 import { type Context, configOf } from './context.js';
 import { printDefinition, shellCommand } from './definition.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { emit, oneLine, printRows, say } from './output.js';
-import { withStartedHouse } from './start.js';
+import { emit, oneLine, printRows, say } from '../output.js';
+import { withStartedHouse } from '../start.js';
 import { describeFilesystem, resultText } from './verification.js';
 
 /** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases, pauses and log. */

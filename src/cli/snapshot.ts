@@ -1,7 +1,7 @@
 import { backup } from '../../jobs/backup.js';
-import { type BackupProgress, ProgressTeller } from '../../jobs/backup-progress.js';
-import type { JobSummary } from '../../jobs/recorded-job.js';
-import { withSnapshotOptions } from '../../jobs/with-snapshot-options.js';
+import { type BackupProgress, ProgressTeller } from '../job/backup-progress.js';
+import type { JobSummary } from '../job/recorded-job.js';
+import { withSnapshotOptions } from '../job/with-snapshot-options.js';
 import type { CaptureChoice } from '../config/config.js';
 import { parseDuration } from '../config/duration.js';
 import type { SnapshotOptions as RequestedOptions } from '../control/request.js';
@@ -12,9 +12,9 @@ import type { Consistency } from '../history/records.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from './output.js';
+import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHouse } from './start.js';
+import { withStartedHouse } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 
 export interface SnapshotOptions {

@@ -1,4 +1,4 @@
-import type { GuestStatus } from '../../jobs/guest-status.js';
+import type { GuestStatus } from '../daemon/guest-status.js';
 import type { Config } from '../config/config.js';
 import { throughDaemon } from './through-daemon.js';
 

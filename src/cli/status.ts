@@ -1,4 +1,4 @@
-import { type GuestStatus, guestStatus } from '../../jobs/guest-status.js';
+import { type GuestStatus, guestStatus } from '../daemon/guest-status.js';
 import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
@@ -12,8 +12,8 @@ import { type Context, configOf } from './context.js';
 import { daemonLock, pidOfDaemon } from '../control/daemon-lock.js';
 import { daemonDespite, refusalText } from './daemon-despite.js';
 import { agentText, formatAge, formatTime } from './format.js';
-import { emit, type Output, printRows, tell, warn } from './output.js';
-import { withStartedHistoryIfAny } from './start.js';
+import { emit, type Output, printRows, tell, warn } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { statusByDaemon, takeGuest } from './status-by-daemon.js';
 import { newRequestId } from './through-daemon.js';
 

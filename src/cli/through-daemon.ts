@@ -1,14 +1,14 @@
 import { randomInt } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import type { JobSummary } from '../../jobs/recorded-job.js';
+import type { JobSummary } from '../job/recorded-job.js';
 import type { Config } from '../config/config.js';
 import { ControlClient, errorIn } from '../control/control-client.js';
 import { controlProtocol, type DaemonStatus, digestOf } from '../control/daemon-status.js';
 import type { RequestBody } from '../control/request-body.js';
 import { explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
-import { warn } from './output.js';
-import { recoverFromDeath } from './start.js';
+import { warn } from '../output.js';
+import { recoverFromDeath } from '../start.js';
 
 export interface Delegated {
   config: Config;

@@ -1,9 +1,9 @@
-import { requireKnownGuest } from '../../jobs/known-guest.js';
-import type { PassedOver } from '../../jobs/find-copy.js';
-import type { JobSummary } from '../../jobs/recorded-job.js';
+import { requireKnownGuest } from '../job/known-guest.js';
+import type { PassedOver } from '../copies/find-copy.js';
+import type { JobSummary } from '../job/recorded-job.js';
 import { type VerifyHouse, verify } from '../../jobs/verify.js';
-import type { VerifyProgress } from '../../jobs/verify-tally.js';
-import type { VerifyWish } from '../../jobs/verify-targets.js';
+import type { VerifyProgress } from '../verify/verify-tally.js';
+import type { VerifyWish } from '../verify/verify-targets.js';
 import { copyHouse } from '../compose.js';
 import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
@@ -12,9 +12,9 @@ import type { VerificationRecord } from '../history/records.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from './output.js';
+import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHistoryIfAny } from './start.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 import { describeFilesystem } from './verification.js';
 

@@ -1,4 +1,4 @@
-import { recoverFromDeath } from '../../src/cli/start.js';
+import { recoverFromDeath } from '../../src/start.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { expectRuns, Scene, type SceneOptions } from '../support/scene.js';

@@ -1,5 +1,5 @@
 import { JobBoard } from '../../src/control/job-board.js';
-import { postOnBoard } from '../../src/control/post-on-board.js';
+import { postOnBoard } from '../../src/daemon/post-on-board.js';
 import type { Demand, Request } from '../../src/control/request.js';
 import { numberOf } from '../../src/control/request.js';
 import { type DeskEvent, RequestDesk, type Work } from '../../src/control/request-desk.js';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { JobBoard } from '../../src/control/job-board.js';
 import type { Work } from '../../src/control/request-desk.js';
-import { RunningWorks } from '../../src/control/running-works.js';
+import { RunningWorks } from '../../src/daemon/running-works.js';
 
 const job = { job: 'j', kind: 'backup' as const, guest: 'one', trigger: 'manual' as const };
 

@@ -13,8 +13,8 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { findCopy } from '../../jobs/find-copy.js';
-import { restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { findCopy } from '../../src/copies/find-copy.js';
+import { restoreSourceOf } from '../../src/copies/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
 import { copyHouse } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';

@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import type { Filled } from '../../jobs/fill-stores.js';
+import type { Filled } from '../../src/copies/fill-stores.js';
 import { sha256sum } from '../image/make-image.js';
 import { configIn, makeKeyCheap, password } from '../store/restic/restic-places.js';
 import { expectRuns, type Summary, setScene } from '../support/scene.js';

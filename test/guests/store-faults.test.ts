@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { Filled } from '../../jobs/fill-stores.js';
+import type { Filled } from '../../src/copies/fill-stores.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { incomingDirectory, jobOfIncoming } from '../../src/store/layout.js';
 import { isSound } from '../../src/store/stored-snapshots.js';

@@ -1,9 +1,9 @@
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findCopies } from '../../jobs/find-copy.js';
+import { findCopies } from '../../src/copies/find-copy.js';
 import { recover } from '../../jobs/recover.js';
-import { recoverAtStart } from '../../jobs/recover-at-start.js';
+import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { verify } from '../../jobs/verify.js';
 import { type House, withHouse } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';

@@ -1,13 +1,13 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { backupInTurn } from '../../jobs/backup-in-turn.js';
-import { fillStores } from '../../jobs/fill-stores.js';
-import { findCopy } from '../../jobs/find-copy.js';
+import { backupInTurn } from '../../src/daemon/backup-in-turn.js';
+import { fillStores } from '../../src/copies/fill-stores.js';
+import { findCopy } from '../../src/copies/find-copy.js';
 import { prune } from '../../jobs/prune.js';
 import { type RemoveWish, remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
-import type { VerifyWish } from '../../jobs/verify-targets.js';
+import type { VerifyWish } from '../../src/verify/verify-targets.js';
 import { type House, withHouse } from '../../src/compose.js';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';

@@ -1,13 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { adopt, findAdoptable } from '../../jobs/adopt.js';
-import { findCopy } from '../../jobs/find-copy.js';
-import { fillStores } from '../../jobs/fill-stores.js';
+import { findCopy } from '../../src/copies/find-copy.js';
+import { fillStores } from '../../src/copies/fill-stores.js';
 import { pin } from '../../jobs/pin.js';
 import { prune } from '../../jobs/prune.js';
 import { recover } from '../../jobs/recover.js';
-import { recoverAtStart } from '../../jobs/recover-at-start.js';
-import { findTargets } from '../../jobs/verify-targets.js';
+import { recoverAtStart } from '../../src/job/recover-at-start.js';
+import { findTargets } from '../../src/verify/verify-targets.js';
 import type { GuestConfig } from '../../src/config/config.js';
 import { isError } from '../../src/errors.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';

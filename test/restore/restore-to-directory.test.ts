@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { RestoreSource } from '../../src/restore/restore-source.js';
 import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
-import { verifySnapshot } from '../../src/restore/verify-snapshot.js';
+import { verifySnapshot } from '../../src/verify/verify-snapshot.js';
 import { allocatedBytes, imageShapes } from '../image/make-image.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { runTool } from '../support/run-tool.js';

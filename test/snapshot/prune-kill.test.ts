@@ -2,7 +2,7 @@ import { cp, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recover } from '../../jobs/recover.js';
-import type { Recovered } from '../../jobs/recover-at-start.js';
+import type { Recovered } from '../../src/job/recover-at-start.js';
 import type { GuestConfig } from '../../src/config/config.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';

@@ -1,10 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { clearStaging } from '../../jobs/clear-staging.js';
-import { recordedRows, restoreSourceOf } from '../../jobs/find-snapshot.js';
+import { clearStaging } from '../../src/copies/clear-staging.js';
+import { recordedRows, restoreSourceOf } from '../../src/copies/find-snapshot.js';
 import { recover } from '../../jobs/recover.js';
-import { recoverAtStart } from '../../jobs/recover-at-start.js';
+import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import type { GuestConfig } from '../../src/config/config.js';
 import type { VerifyResult } from '../../src/history/records.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';

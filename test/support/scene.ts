@@ -256,7 +256,7 @@ export class Scene {
     const [{ backup }, { withSnapshotOptions }, { withHouse }, { guestNamed }, { loadConfig }] =
       await Promise.all([
         import('../../jobs/backup.js'),
-        import('../../jobs/with-snapshot-options.js'),
+        import('../../src/job/with-snapshot-options.js'),
         import('../../src/compose.js'),
         import('../../src/config/guest-named.js'),
         import('../../src/config/load-config.js'),

@@ -2,7 +2,7 @@ import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { recover } from '../../../jobs/recover.js';
-import { recoverAtStart } from '../../../jobs/recover-at-start.js';
+import { recoverAtStart } from '../../../src/job/recover-at-start.js';
 import { SqliteHistory } from '../../../src/history/sqlite-history.js';
 import { recordOf } from '../../../src/snapshot/describe-snapshot.js';
 import { sealManifest } from '../../../src/store/manifest.js';

@@ -1,0 +1,193 @@
+import type { Logger } from 'pino';
+import { recover } from '../../jobs/recover.js';
+import { systemClock } from '../clock.js';
+import type { House } from '../compose.js';
+import type { Config } from '../config/config.js';
+import { JobBoard } from '../control/job-board.js';
+import { RequestDesk } from '../control/request-desk.js';
+import { RunningWorks } from './running-works.js';
+import { ServiceManager } from './service-manager.js';
+import { formatSettings, type LiveSettings } from '../control/settings.js';
+import { SweepTimer } from './sweep-timer.js';
+import { explainError } from '../error-text.js';
+import { isError, UmlsnapError } from '../errors.js';
+import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { withLocks } from '../locks/exclusive-lock.js';
+import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
+import { DaemonAlerts } from './daemon-alerts.js';
+import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
+import { DaemonJobs } from './daemon-jobs.js';
+import { asDaemon, pidOfDaemon } from '../control/daemon-lock.js';
+import { logRecovered } from './daemon-log.js';
+import { timetableOf } from './daemon-timetable.js';
+import { GuestEars } from './guest-ears.js';
+import { LiveConfig } from './live-config.js';
+import { withStartedHouse } from '../start.js';
+
+/**
+ * Is the daemon of this config until SIGTERM or SIGINT.
+ * @param readAt from before the config was read
+ * @throws DaemonRuns
+ */
+export async function runDaemon(
+  config: Config,
+  readAt: Date,
+  settings: LiveSettings,
+  log: Logger,
+): Promise<ExitCode> {
+  return await asOnlyDaemon(config.state, () =>
+    withStartedHouse(config, async (house, recovered) => {
+      await recover(house, recovered);
+      logRecovered(recovered, log, true);
+      return await new Daemon(house, readAt, settings, log).run();
+    }),
+  );
+}
+
+/** @throws DaemonRuns */
+async function asOnlyDaemon<T>(state: string, use: () => Promise<T>): Promise<T> {
+  let isOurs = false;
+  try {
+    return await withLocks(asDaemon(state), async () => {
+      isOurs = true;
+      return await use();
+    });
+  } catch (error) {
+    if (isOurs || !isError(error, 'Busy')) throw error;
+    throw new UmlsnapError('DaemonRuns', { state, pid: pidOfDaemon(error.facts.holder) }, error);
+  }
+}
+
+class Daemon {
+  readonly #log: Logger;
+  readonly #settings: LiveSettings;
+  readonly #ending = new AbortController();
+  readonly #board = new JobBoard();
+  readonly #works = new RunningWorks();
+  readonly #history: House['history'];
+  readonly #desk: RequestDesk;
+  readonly #scheduler: Scheduler;
+  readonly #ears: GuestEars;
+  readonly #alerts: DaemonAlerts;
+  readonly #sweeps: SweepTimer;
+  readonly #manager: ServiceManager;
+  readonly #config: LiveConfig;
+
+  constructor(house: House, readAt: Date, settings: LiveSettings, log: Logger) {
+    this.#log = log;
+    this.#settings = settings;
+    this.#config = new LiveConfig(house.config, readAt);
+    const { history } = house;
+    this.#history = history;
+    const config = this.#config.get;
+    const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
+    const isAtWork = (guest: string) => this.#board.running().some((job) => job.guest === guest);
+    this.#alerts = new DaemonAlerts({ history, log, config, isAtWork });
+    const jobs = new DaemonJobs({
+      ...{ history, settings, log, board: this.#board, works: this.#works, notificationsOf },
+      alerts: this.#alerts,
+      config: () => this.#ears.informed(config()),
+    });
+    this.#scheduler = new Scheduler({
+      entries: timetableOf(house.config),
+      concurrency: house.config.concurrency,
+      clock: systemClock,
+      loadLastSlot: async (name) => toDate(await history.lastSlot(name)),
+      recordSlot: (name, slot) => history.recordSlot(name, slot.toISOString()),
+      runJob: (name, trigger, slot, signal) => jobs.runScheduled({ name, trigger, slot }, signal),
+      report: (event) => this.#report(event),
+      signal: this.#ending.signal,
+    });
+    this.#desk = new RequestDesk({
+      settings: () => settings.current,
+      carryOut: (demand, work) => jobs.carryOut(demand, work),
+      report: (event) => logDeskEvent(log, event),
+    });
+    this.#ears = new GuestEars({ desk: this.#desk, history, log, config });
+    this.#sweeps = new SweepTimer(settings, () => jobs.sweep(this.#ending.signal));
+    settings.watch((now) => log.info(now, 'settings changed'));
+    this.#manager = new ServiceManager(process.env, (problem) =>
+      log.error(`the service manager can't be told how we are: ${problem}`),
+    );
+  }
+
+  async run(): Promise<ExitCode> {
+    const ended = this.#untilSignalled();
+    process.on('SIGHUP', () => void this.#reload());
+    const [desk, board, settings, log] = [this.#desk, this.#board, this.#settings, this.#log];
+    const control = { desk, board, settings, log, config: this.#config };
+    await this.#withDashboard(control, async () => {
+      await this.#ears.follow();
+      await this.#scheduler.start();
+      this.#sweeps.start();
+      this.#alerts.start();
+      const scheduled = timetableOf(this.#config.get()).map(({ name }) => name);
+      log.info({ scheduled, settings: formatSettings(settings.current) }, 'daemon runs');
+      this.#manager.ready(this.#scheduleText());
+      const because = await ended;
+      await Promise.all([this.#scheduler.stop(), this.#desk.close(because), this.#sweeps.stop()]);
+      // Jobs that are being undone thaw their guests by the agents, whose answers come by our ears.
+      await this.#ears.close();
+      await this.#alerts.stop();
+    });
+    log.info('daemon has ended');
+    return exitCodes.done;
+  }
+
+  async #withDashboard(control: ControlOptions, use: () => Promise<void>): Promise<void> {
+    const { dashboard } = this.#config.get();
+    if (dashboard === null) return await withControl(control, use);
+    const { DaemonDashboard } = await import('./daemon-dashboard.js');
+    const options = { ...control, history: this.#history, works: this.#works };
+    const pages = new DaemonDashboard(options, dashboard);
+    await pages.with(() => withControl({ ...control, extend: pages.extend }, use));
+  }
+
+  /** Until somebody wants us to end; what is under way is given up. */
+  #untilSignalled(): Promise<UmlsnapError> {
+    return new Promise((resolve) => {
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+        process.on(signal, () => {
+          this.#log.info({ signal }, 'ending: what is under way is undone, guests are resumed first');
+          this.#manager.stopping('Undoes what is under way; guests are resumed first.');
+          const because = new UmlsnapError('Interrupted', { signal });
+          this.#ending.abort(because);
+          resolve(because);
+        });
+      }
+    });
+  }
+
+  async #reload(): Promise<void> {
+    this.#manager.reloading();
+    await this.#readConfig().finally(() => this.#manager.ready(this.#scheduleText()));
+  }
+
+  #scheduleText(): string {
+    const names = timetableOf(this.#config.get()).map(({ name }) => name);
+    return names.length === 0 ? 'Nothing has a schedule.' : `Runs the schedule of ${names.join(', ')}.`;
+  }
+
+  /** A bad config leaves the old one in force, and whoever looks is shown so until a good one is read. */
+  async #readConfig(): Promise<void> {
+    const before = this.#config.refused;
+    if (await this.#config.readAgain()) {
+      const config = this.#config.get();
+      const timetable = timetableOf(config);
+      this.#scheduler.replaceEntries(timetable, config.concurrency);
+      await this.#ears.follow();
+      this.#log.info({ scheduled: timetable.map(({ name }) => name) }, 'config read again');
+    } else this.#log.error(`${this.#config.refused?.problem}\nThe old config stays in force.`);
+    this.#alerts.configWasRead(this.#config.get().file, before, this.#config.refused);
+  }
+
+  #report(event: SchedulerEvent): void {
+    const { error, ...facts } = 'error' in event ? event : { ...event, error: undefined };
+    if (error === undefined) this.#log.warn(facts, `schedule: ${event.type}`);
+    else this.#log.error(facts, `schedule: ${event.type}: ${explainError(error)}`);
+  }
+}
+
+function toDate(iso: string | null): Date | null {
+  return iso === null ? null : new Date(iso);
+}
