@@ -16,14 +16,14 @@ import { type JobHistory, type JobSummary, recordedJob } from '../src/job/record
 /** Whose snapshots are to become ours: a host's by its name, a state's by its id, or what is nobody's. */
 const nobody = 'unknown';
 
-export interface AdoptWish {
+export interface AdoptRequest {
   /** The name of a host, the id of a state, or `nobody`. */
   of: string;
   /** Only this guest's. */
   guest?: string;
 }
 
-export interface AdoptHouse {
+export interface AdoptDeps {
   stateDirectory: string;
   /** Those that are to be looked into. */
   stores: Store[];
@@ -47,25 +47,25 @@ export interface Adoptable {
  * What an adoption would make ours.
  * @throws NothingToAdopt, HostAmbiguous, HistoryUnusable, HistoryLocked
  */
-export async function findAdoptable(wish: AdoptWish, house: AdoptHouse): Promise<Adoptable> {
+export async function findAdoptable(request: AdoptRequest, deps: AdoptDeps): Promise<Adoptable> {
   const problems: string[] = [];
   const foreign: Foreign[] = [];
-  for (const store of house.stores) {
+  for (const store of deps.stores) {
     try {
-      if (!(await store.isMounted(await house.history.storeId(store.name)))) continue;
-      foreign.push(...(await foreignIn(store, wish.guest, house.history, problems)));
+      if (!(await store.isMounted(await deps.history.storeId(store.name)))) continue;
+      foreign.push(...(await foreignIn(store, request.guest, deps.history, problems)));
     } catch (error) {
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
       problems.push(explainError(error));
     }
   }
-  return { found: chosenOf(foreign, wish.of), problems };
+  return { found: chosenOf(foreign, request.of), problems };
 }
 
 async function foreignIn(
   store: Store,
   guest: string | undefined,
-  history: AdoptHouse['history'],
+  history: AdoptDeps['history'],
   problems: string[],
 ): Promise<Foreign[]> {
   const listed = await store.list(guest);
@@ -111,22 +111,22 @@ export function whose(ownership: Exclude<Ownership, { type: 'own' }>): string {
  * @throws HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
 export async function adopt(
-  wish: AdoptWish,
+  request: AdoptRequest,
   { found, problems }: Adoptable,
-  house: AdoptHouse,
+  deps: AdoptDeps,
   onAdopted: (adopted: { snapshot: string; store: string }) => void,
 ): Promise<JobSummary> {
-  const { history, stateDirectory } = house;
-  const intent = { kind: 'adopt', guest: wish.guest ?? null, trigger: 'manual' } as const;
+  const { history, stateDirectory } = deps;
+  const intent = { kind: 'adopt', guest: request.guest ?? null, trigger: 'manual' } as const;
   return await recordedJob(history, intent, async (run) => {
     const owner = await ensureOwner(stateDirectory, history);
     const adopted: { snapshot: string; store: string }[] = [];
-    run.facts = { of: wish.of, adopted };
+    run.facts = { of: request.of, adopted };
     run.warnings.push(...problems);
     const failures: UmlsnapError[] = [];
     for (const one of found) {
       try {
-        await adoptOne(one, owner, house, run.job);
+        await adoptOne(one, owner, deps, run.job);
         const told = { snapshot: one.stored.snapshot, store: one.store.name };
         adopted.push(told);
         onAdopted(told);
@@ -143,7 +143,7 @@ export async function adopt(
 async function adoptOne(
   { store, stored }: Foreign,
   owner: Owner,
-  { history, stateDirectory }: AdoptHouse,
+  { history, stateDirectory }: AdoptDeps,
   job: string,
 ): Promise<void> {
   const { guest } = stored;

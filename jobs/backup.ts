@@ -53,7 +53,7 @@ export interface EarlierBackups {
   ): Promise<StoreGap[]>;
 }
 
-export interface BackupHouse {
+export interface BackupDeps {
   stateDirectory: string;
   stores: GuestStores;
   history: SnapshotHistory & SnapshotIndex & JobHistory & LeaseHistory & IdMemory & EarlierBackups;
@@ -71,18 +71,18 @@ export interface BackupHouse {
  * 6. the job's end stands in the history.
  * @throws Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
-export async function backup(order: BackupOrder, house: BackupHouse): Promise<JobSummary> {
+export async function backup(order: BackupOrder, deps: BackupDeps): Promise<JobSummary> {
   const { config, trigger, wait, dryRun, signal } = order;
   const kind = dryRun ? 'dry-run' : 'backup';
-  const locks = await guestLocks(kind, config, [house.stores.capturedInto.path], house.stateDirectory);
+  const locks = await guestLocks(kind, config, [deps.stores.capturedInto.path], deps.stateDirectory);
   const patience = order.patience ? AbortSignal.any([signal, order.patience]) : signal;
   return await withLocks({ ...locks, wait, signal: patience }, async () => {
-    return await recordedJob(house.history, { kind, guest: config.name, trigger }, (run) => {
+    return await recordedJob(deps.history, { kind, guest: config.name, trigger }, (run) => {
       run.facts = { ...factsOfNone, budgetMs: config.pauseBudgetMs, dryRun };
       order.onJob?.(run.job);
-      return settledFirst(order, house, run, async () => {
-        const inPhases = (use: typeof snapshotOf) => withJournal(order, house, run, use);
-        if (await isHaltedWhenDue(order, house.history)) return await inPhases(leaveOut);
+      return settledFirst(order, deps, run, async () => {
+        const inPhases = (use: typeof snapshotOf) => withJournal(order, deps, run, use);
+        if (await isHaltedWhenDue(order, deps.history)) return await inPhases(leaveOut);
         const work = () => inPhases(snapshotOf);
         return dryRun ? work() : withHooks(config, run, signal, work);
       });
@@ -93,7 +93,7 @@ export async function backup(order: BackupOrder, house: BackupHouse): Promise<Jo
 /** A guest that we left paused MUST run again before anything else is done, a hook of the user's above all. */
 async function settledFirst(
   { config, signal }: BackupOrder,
-  { stateDirectory, history }: BackupHouse,
+  { stateDirectory, history }: BackupDeps,
   run: JobRun,
   work: () => Promise<void>,
 ): Promise<void> {
@@ -108,7 +108,7 @@ async function settledFirst(
 /** What tells a halted guest from a config that is wrong is that it was backed up before. Whoever asks by hand is told what is there. */
 async function isHaltedWhenDue(
   { config, trigger }: BackupOrder,
-  history: BackupHouse['history'],
+  history: BackupDeps['history'],
 ): Promise<boolean> {
   if (trigger !== 'schedule' && trigger !== 'catchUp') return false;
   const earlier = await history.snapshots({ guest: config.name, own: true });
@@ -118,7 +118,7 @@ async function isHaltedWhenDue(
 /** Notes its phases, and what a failure leaves the guest in. */
 async function withJournal(
   order: BackupOrder,
-  house: BackupHouse,
+  deps: BackupDeps,
   run: JobRun,
   use: typeof snapshotOf,
 ): Promise<void> {
@@ -126,9 +126,9 @@ async function withJournal(
     run.phase = phase;
     order.onPhase?.(phase);
   };
-  const journal = new PhaseJournal(run.job, house.history, onPhase, (ended) => run.log.phaseEnded(ended));
+  const journal = new PhaseJournal(run.job, deps.history, onPhase, (ended) => run.log.phaseEnded(ended));
   try {
-    await use(order, house, run, journal);
+    await use(order, deps, run, journal);
   } catch (thrown) {
     const error = failedWith(run, whatToTell(thrown, order.signal));
     // The cause counts: a history that fails as well is told when the job's end is written.
@@ -143,18 +143,18 @@ async function withJournal(
 /** The last that a halted guest has written is safe only once its other stores have it too. @throws GuestHalted */
 async function leaveOut(
   order: BackupOrder,
-  house: BackupHouse,
+  deps: BackupDeps,
   run: JobRun,
   journal: PhaseJournal,
 ): Promise<never> {
-  const { stores, history } = house;
+  const { stores, history } = deps;
   const guest = order.config.name;
   const lacking = await history.storeGaps(
     stores.filled.map(({ name }) => ({ guest, store: name })),
     everyStoreOf(stores).map(({ name }) => name),
   );
   // To ask a repository each hour for months, for nothing, would cost its host more than the guest did.
-  if (lacking.some(({ missed }) => missed > 0)) await fillOthers(order, house, run, journal);
+  if (lacking.some(({ missed }) => missed > 0)) await fillOthers(order, deps, run, journal);
   run.phase = 'preflight';
   throw new UmlsnapError('GuestHalted', { guest });
 }
@@ -162,7 +162,7 @@ async function leaveOut(
 /** What is wrong with one of them is a warning. */
 async function fillOthers(
   { config, signal, onFill }: BackupOrder,
-  { stateDirectory, stores, history }: BackupHouse,
+  { stateDirectory, stores, history }: BackupDeps,
   run: JobRun,
   journal: PhaseJournal,
 ): Promise<void> {
@@ -178,12 +178,12 @@ async function fillOthers(
 
 async function snapshotOf(
   order: BackupOrder,
-  house: BackupHouse,
+  deps: BackupDeps,
   run: JobRun,
   journal: PhaseJournal,
 ): Promise<void> {
   const { config, labels, pinned, dryRun, signal } = order;
-  const { stateDirectory, stores, history, notifications } = house;
+  const { stateDirectory, stores, history, notifications } = deps;
   const onProgress = order.onProgress ?? (() => {});
   const owner = await ensureOwner(stateDirectory, history);
   const sequence = {
@@ -209,7 +209,7 @@ async function snapshotOf(
       run.warnings.push(
         `\`${expected.level}\` is expected, and \`${require}\` is required: a weaker backup fails`,
       );
-  } else await fillOthers(order, house, run, journal);
+  } else await fillOthers(order, deps, run, journal);
 }
 
 /** What every summary has (design §8), of a job that has taken no snapshot. */

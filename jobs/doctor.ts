@@ -23,7 +23,7 @@ import {
   orphanedTraceInstances,
 } from '../src/doctor/find-orphans.js';
 import type { Finding } from '../src/doctor/finding.js';
-import { lookedAt } from '../src/doctor/looked-at.js';
+import { runCheck } from '../src/doctor/run-check.js';
 import { nearestDirectory } from '../src/doctor/nearest-directory.js';
 import { neededRoom, type RoomUser } from '../src/doctor/needed-room.js';
 import { checkOrphans, type Orphan } from '../src/doctor/orphans.js';
@@ -56,7 +56,7 @@ export interface DoctorStore extends CheckableStore {
   incomings?(): Promise<FoundIncoming[]>;
 }
 
-export interface DoctorHouse {
+export interface DoctorDeps {
   config: Config;
   /** null: there is none yet; an error in its place says why it can't be used. */
   history: DoctorHistory | UmlsnapError | null;
@@ -75,34 +75,34 @@ export interface DoctorHouse {
  * Looks whether backups will work, on this host and for these guests, and tells of each thing what it means and how to mend
  * it. Changes nothing, but for the two moments that `tryRoundTrips` stops a guest.
  */
-export async function doctor(house: DoctorHouse, guests: readonly GuestConfig[]): Promise<Finding[]> {
+export async function doctor(deps: DoctorDeps, guests: readonly GuestConfig[]): Promise<Finding[]> {
   const now = new Date();
-  const { config } = house;
+  const { config } = deps;
   const host = [
-    await lookedAt('rights', null, () => checkRights(lookAtRights(guests))),
-    await lookedAt('state', null, () => checkState(config.state)),
-    await lookedAt('history', null, () => checkHistory(house.history)),
-    await lookedAt('clock', null, async () => checkClock(now, await newestRecord(house))),
-    await lookedAt('timezone', null, () => checkTimezone(timezonesOf(guests))),
-    checkDaemon(house.daemon),
+    await runCheck('rights', null, () => checkRights(lookAtRights(guests))),
+    await runCheck('state', null, () => checkState(config.state)),
+    await runCheck('history', null, () => checkHistory(deps.history)),
+    await runCheck('clock', null, async () => checkClock(now, await newestRecord(deps))),
+    await runCheck('timezone', null, () => checkTimezone(timezonesOf(guests))),
+    checkDaemon(deps.daemon),
     checkPrograms(config),
     checkNamedPrograms(config),
-    await lookedAt('syslog', null, () => checkSyslog()),
-    await lookedAt('orphans', null, async () => checkOrphans(await findOrphans(house, now))),
+    await runCheck('syslog', null, () => checkSyslog()),
+    await runCheck('orphans', null, async () => checkOrphans(await findOrphans(deps, now))),
   ];
   const tracing = await lookAtTracing();
   const examined = await examineAll(guests, async (guest) =>
     examineGuest({
-      ...{ config: guest, stateDirectory: config.state, store: house.capturedInto(guest), tracing, now },
-      lastSlot: await lastSlotOf(house, guest.name),
-      results: await resultsOf(house, guest, now),
-      agentByDaemon: house.agentsByDaemon?.get(guest.name),
-      tryRoundTrips: house.tryRoundTrips,
+      ...{ config: guest, stateDirectory: config.state, store: deps.capturedInto(guest), tracing, now },
+      lastSlot: await lastSlotOf(deps, guest.name),
+      results: await resultsOf(deps, guest, now),
+      agentByDaemon: deps.agentsByDaemon?.get(guest.name),
+      tryRoundTrips: deps.tryRoundTrips,
     }),
   );
   const needs = examined.flatMap(({ guest, capture }) => (capture ? [tracingNeedOf(guest, capture)] : []));
   host.push(checkTracing(tracing, needs), ...(await tryGuardian(config, examined)));
-  const stores = await checkStores(house, examined, now);
+  const stores = await checkStores(deps, examined, now);
   return [...host, ...stores, ...examined.flatMap(({ findings }) => findings)];
 }
 
@@ -131,7 +131,7 @@ async function tryGuardian({ state }: Config, examined: readonly Examined[]): Pr
   if (!running || !main) return [];
   const { guest } = running;
   return [
-    await lookedAt('guardian', null, async () =>
+    await runCheck('guardian', null, async () =>
       checkGuardian({
         ...{ guest: guest.name, socketPath: await findGuestConsole(guest), stateDirectory: state },
         main: { pid: main.pid, startTicks: main.startTicks },
@@ -140,26 +140,26 @@ async function tryGuardian({ state }: Config, examined: readonly Examined[]): Pr
   ];
 }
 
-async function checkStores(house: DoctorHouse, examined: readonly Examined[], now: Date): Promise<Finding[]> {
+async function checkStores(deps: DoctorDeps, examined: readonly Examined[], now: Date): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const store of house.stores) {
+  for (const store of deps.stores) {
     const { name, path } = store;
-    const found = await lookedAt('store', name, async () =>
-      checkStore(store, (await usable(house)?.storeId(name)) ?? null),
+    const found = await runCheck('store', name, async () =>
+      checkStore(store, (await usable(deps)?.storeId(name)) ?? null),
     );
-    const isCapturedInto = (guest: GuestConfig) => house.capturedInto(guest).name === name;
+    const isCapturedInto = (guest: GuestConfig) => deps.capturedInto(guest).name === name;
     const users = examined.filter(
       ({ guest }) => isCapturedInto(guest) || [guest.store, ...guest.otherStores].includes(name),
     );
     const isFirst = users.some(({ guest }) => isCapturedInto(guest));
     findings.push(isFirst ? found : ofFilled(found));
-    if (found.level === 'ok') findings.push(...(await ownersIn(store, examined, usable(house))));
+    if (found.level === 'ok') findings.push(...(await ownersIn(store, examined, usable(deps))));
     // What room there is in a repository nobody can tell us.
     if (found.level !== 'ok' || users.length === 0 || store.type === 'restic') continue;
     findings.push(
-      await lookedAt('room', name, async () => {
-        const snapshots = (await usable(house)?.snapshots({ store: name, own: true })) ?? [];
-        const findings = new Findings((await usable(house)?.badFindings({ store: name })) ?? noFindings);
+      await runCheck('room', name, async () => {
+        const snapshots = (await usable(deps)?.snapshots({ store: name, own: true })) ?? [];
+        const findings = new Findings((await usable(deps)?.badFindings({ store: name })) ?? noFindings);
         const needed = users.map(({ guest, capture }) =>
           neededRoom(roomUserOf(guest, capture, isCapturedInto(guest), snapshots, findings), now),
         );
@@ -190,7 +190,7 @@ async function ownersIn(
     const ownership = await ownershipIn(store.name, listed, history);
     return checkOwners(store.name, listed.map(ownership));
   } catch (error) {
-    return [await lookedAt('owners', store.name, () => Promise.reject(error))];
+    return [await runCheck('owners', store.name, () => Promise.reject(error))];
   }
 }
 
@@ -219,25 +219,25 @@ function roomUserOf(
 }
 
 /** Whether something in a store is a leftover is known by its guest's lock only. */
-async function findOrphans(house: DoctorHouse, now: Date): Promise<Orphan[]> {
-  const { config, daemon } = house;
+async function findOrphans(deps: DoctorDeps, now: Date): Promise<Orphan[]> {
+  const { config, daemon } = deps;
   const guests = Object.keys(config.guests);
   return [
     ...(await orphanedLeases(config.state)),
     ...(await orphanedFreezes(config.state)),
-    ...orphanedJobs((await usable(house)?.runningJobs()) ?? []),
-    ...(await orphanedIncomings(house)),
+    ...orphanedJobs((await usable(deps)?.runningJobs()) ?? []),
+    ...(await orphanedIncomings(deps)),
     ...orphanedTraceInstances(),
     ...orphanedSockets(config.state, { daemonRuns: daemon.isRunning, guests }),
     ...orphanedScratch(now),
   ];
 }
 
-async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
-  const { config } = house;
+async function orphanedIncomings(deps: DoctorDeps): Promise<Orphan[]> {
+  const { config } = deps;
   const orphans: Orphan[] = [];
-  for (const store of house.stores) {
-    for (const { guest, directory } of await incomingsOf(house, store)) {
+  for (const store of deps.stores) {
+    for (const { guest, directory } of await incomingsOf(deps, store)) {
       if ((await holderOf(...(await storeLocks(config.state, store.path, guest)))) !== undefined) continue;
       const what = `what a job has left at ${directory}`;
       orphans.push({ kind: 'incoming', what, holdsGuest: false });
@@ -247,9 +247,9 @@ async function orphanedIncomings(house: DoctorHouse): Promise<Orphan[]> {
 }
 
 /** Of a store that is away the check of the store tells. */
-async function incomingsOf(house: DoctorHouse, store: DoctorStore): Promise<FoundIncoming[]> {
+async function incomingsOf(deps: DoctorDeps, store: DoctorStore): Promise<FoundIncoming[]> {
   try {
-    const known = (await usable(house)?.storeId(store.name)) ?? null;
+    const known = (await usable(deps)?.storeId(store.name)) ?? null;
     return (await store.isMounted(known)) ? ((await store.incomings?.()) ?? []) : [];
   } catch (error) {
     if (!(error instanceof UmlsnapError)) throw error;
@@ -257,26 +257,26 @@ async function incomingsOf(house: DoctorHouse, store: DoctorStore): Promise<Foun
   }
 }
 
-function usable({ history }: DoctorHouse): DoctorHistory | null {
+function usable({ history }: DoctorDeps): DoctorHistory | null {
   return history instanceof UmlsnapError ? null : history;
 }
 
-async function newestRecord(house: DoctorHouse): Promise<string | null> {
-  const history = usable(house);
+async function newestRecord(deps: DoctorDeps): Promise<string | null> {
+  const history = usable(deps);
   if (!history) return null;
   const jobs = (await history.jobs({ limit: 1 })).map(({ startedAt }) => startedAt);
   const snapshots = (await history.snapshots({ own: true })).map(({ takenAt }) => takenAt);
   return [...jobs, ...snapshots].sort().at(-1) ?? null;
 }
 
-async function lastSlotOf(house: DoctorHouse, guest: string): Promise<Date | null> {
-  const slot = await unlessDamaged(usable(house)?.lastSlot(guest));
+async function lastSlotOf(deps: DoctorDeps, guest: string): Promise<Date | null> {
+  const slot = await unlessDamaged(usable(deps)?.lastSlot(guest));
   return slot ? new Date(slot) : null;
 }
 
-async function resultsOf(house: DoctorHouse, guest: GuestConfig, now: Date): Promise<Finding[]> {
-  if (house.history instanceof UmlsnapError) return [];
-  return (await unlessDamaged(judgeResults(guest, house.config, house.history, now))) ?? [];
+async function resultsOf(deps: DoctorDeps, guest: GuestConfig, now: Date): Promise<Finding[]> {
+  if (deps.history instanceof UmlsnapError) return [];
+  return (await unlessDamaged(judgeResults(guest, deps.config, deps.history, now))) ?? [];
 }
 
 /** Of a history that is damaged its own check tells. */

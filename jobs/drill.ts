@@ -5,9 +5,9 @@ import { explainError } from '../src/error-text.js';
 import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { DrillRecord, PhaseRecord, VerificationRecord } from '../src/history/records.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
-import type { CopyHouse, SearchedStore } from '../src/copies/ask-stores.js';
+import type { CopyDeps, SearchedStore } from '../src/copies/ask-stores.js';
 import {
-  type CopyWish,
+  type CopyQuery,
   type FoundCopy,
   findCopy,
   noteDamage,
@@ -69,12 +69,12 @@ export async function drill(
   return await recordedIfPossible(history, { kind: 'drill', guest, trigger }, async (run) => {
     run.facts = { snapshot, store, passedOver, drill: null, steps: [], console: [], foundLine: null };
     onJob?.(run.job);
-    const steps = new StepBook(run);
+    const steps = new StepLog(run);
     const outcome = await outcomeOf(order, run, steps);
     const lastLine = outcome.console.at(-1) ?? null;
     const failed =
-      outcome.accident &&
-      new UmlsnapError('DrillFailed', { snapshot, ...outcome.accident, job: run.job, lastLine });
+      outcome.failure &&
+      new UmlsnapError('DrillFailed', { snapshot, ...outcome.failure, job: run.job, lastLine });
     // The kernel was up by then, though it gave up before we had seen it.
     const isBefore = run.phase === 'start' || run.phase === 'kernel';
     if (failed && isBefore && ofInit.includes(failed.facts.failure)) run.phase = 'init' satisfies DrillStep;
@@ -93,10 +93,10 @@ export async function drill(
 
 /** The copy that is to be booted: one that failed a drill may be drilled again, and of one that is damaged a drill tells it. */
 export async function findDrilled<S extends SearchedStore>(
-  house: CopyHouse<S>,
-  wish: Pick<CopyWish, 'name' | 'store'>,
+  deps: CopyDeps<S>,
+  query: Pick<CopyQuery, 'name' | 'store'>,
 ): Promise<FoundCopy<S>> {
-  return await findCopy({ ...house, isDrilled: () => false }, { ...wish, takesUnsound: true });
+  return await findCopy({ ...deps, isDrilled: () => false }, { ...query, takesUnsound: true });
 }
 
 /** Drills a snapshot of a store, which nobody can remove meanwhile. @throws NoSuchSnapshot when somebody has by now */
@@ -117,7 +117,7 @@ export async function drillFound(
 
 const ofInit: DrillFailure[] = ['rootNotMounted', 'noInit', 'initDied'];
 
-async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Promise<DrillOutcome> {
+async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepLog): Promise<DrillOutcome> {
   const { guest, config, wait, signal } = order;
   const holder = `drill of ${order.snapshot} (pid ${process.pid}, job ${run.job})`;
   const { scratch, user } = config;
@@ -127,8 +127,8 @@ async function outcomeOf(order: DrillJobOrder, run: JobRun, steps: StepBook): Pr
     return await drillSnapshot({ source, settings, scratch, user, holder, wait, signal, step: steps.step });
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged')) throw error;
-    const accident = { failure: 'damaged' as const, detail: error.facts.problem };
-    return { accident, console: [], foundLine: null };
+    const failure = { failure: 'damaged' as const, detail: error.facts.problem };
+    return { failure, console: [], foundLine: null };
   }
 }
 
@@ -152,7 +152,7 @@ async function record(
 }
 
 /** The steps of a drill, each with its time. */
-class StepBook {
+class StepLog {
   readonly phases: PhaseRecord[] = [];
   readonly #run: JobRun;
 

@@ -1,5 +1,5 @@
 import type { Store } from '../src/store/store.js';
-import type { CopyHouse } from '../src/copies/ask-stores.js';
+import type { CopyDeps } from '../src/copies/ask-stores.js';
 import { findCopy } from '../src/copies/find-copy.js';
 import { type PinHistory, setPinned } from '../src/copies/set-pinned.js';
 
@@ -20,8 +20,8 @@ export interface Pinned {
 export async function pin(
   name: string,
   pinned: boolean,
-  house: CopyHouse<Store> & { stateDirectory: string; history: PinHistory },
+  deps: CopyDeps<Store> & { stateDirectory: string; history: PinHistory },
 ): Promise<Pinned> {
-  const { stored } = await findCopy(house, { name, takesUnsound: true });
-  return { snapshot: stored.snapshot, ...(await setPinned(house, { found: stored, pinned }, house.history)) };
+  const { stored } = await findCopy(deps, { name, takesUnsound: true });
+  return { snapshot: stored.snapshot, ...(await setPinned(deps, { found: stored, pinned }, deps.history)) };
 }

@@ -9,7 +9,7 @@ import type { Store } from '../src/store/store.js';
 import { guestLocks } from '../src/job/guest-locks.js';
 import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
-export interface PruneHouse {
+export interface PruneDeps {
   stateDirectory: string;
   /** Of the guest, those that are to be pruned. */
   stores: Store[];
@@ -27,10 +27,10 @@ type Pruned = { store: string } & Retained;
 export async function prune(
   config: GuestConfig,
   { dryRun, clockIsRight = false }: { dryRun: boolean; clockIsRight?: boolean },
-  house: PruneHouse,
+  deps: PruneDeps,
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
-  const { stores, history, stateDirectory } = house;
+  const { stores, history, stateDirectory } = deps;
   const paths = stores.map(({ path }) => path);
   const locks = await guestLocks('prune', config, paths, stateDirectory);
   return await withLocks({ ...locks, wait: false }, () =>
@@ -54,7 +54,7 @@ async function pruneEach(
   stores: Store[],
   config: GuestConfig,
   options: Omit<RetainOptions, 'now'>,
-  history: PruneHouse['history'],
+  history: PruneDeps['history'],
 ): Promise<{ pruned: Pruned[]; failures: UmlsnapError[] }> {
   const pruned: Pruned[] = [];
   const failures: UmlsnapError[] = [];

@@ -42,7 +42,7 @@ export interface RecoverStore extends Pick<Store, 'storedBytesOf'> {
   list(): Promise<StoredSnapshot[]>;
 }
 
-export interface RecoverHouse {
+export interface RecoverDeps {
   stateDirectory: string;
   /** Those of the config: each may have a notify socket. */
   guests: readonly string[];
@@ -58,15 +58,15 @@ export interface RecoverHouse {
  * the stores hold. Adds to what the start has `recovered`.
  * @throws HistoryUnusable, HistoryLocked
  */
-export async function recover(house: RecoverHouse, recovered: Recovered): Promise<void> {
-  await clearSockets(house, recovered);
-  await clearScratch(house.scratchPlaces, recovered);
-  for (const store of house.stores) {
+export async function recover(deps: RecoverDeps, recovered: Recovered): Promise<void> {
+  await clearSockets(deps, recovered);
+  await clearScratch(deps.scratchPlaces, recovered);
+  for (const store of deps.stores) {
     try {
-      if (!(await isThere(store, house.history))) continue;
-      await discardLeftovers(house.stateDirectory, store, recovered);
+      if (!(await isThere(store, deps.history))) continue;
+      await discardLeftovers(deps.stateDirectory, store, recovered);
       await store.emptyTrash();
-      await rebuildIndex(store, house.history, recovered);
+      await rebuildIndex(store, deps.history, recovered);
     } catch (error) {
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
       recovered.problems.push(explainError(error));
@@ -75,7 +75,7 @@ export async function recover(house: RecoverHouse, recovered: Recovered): Promis
 }
 
 /** Each under the lock of whoever would listen there: nobody can have just begun to. */
-async function clearSockets({ stateDirectory: state, guests }: RecoverHouse, recovered: Recovered) {
+async function clearSockets({ stateDirectory: state, guests }: RecoverDeps, recovered: Recovered) {
   const control = controlSocketPath(state);
   await unlessBusy(daemonLock(state), control, recovered, async () => removeStale(control));
   for (const { guest, path } of strayNotifySockets(state, guests))

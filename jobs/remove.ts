@@ -5,13 +5,13 @@ import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../src/history/records.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
-import type { CopyHouse, CopyIndex, JudgedCopy } from '../src/copies/ask-stores.js';
-import { type CopyWish, findCopies, findEveryCopy } from '../src/copies/find-copy.js';
+import type { CopyDeps, CopyIndex, JudgedCopy } from '../src/copies/ask-stores.js';
+import { type CopyQuery, findCopies, findEveryCopy } from '../src/copies/find-copy.js';
 import { guestLocks } from '../src/job/guest-locks.js';
 import { everyStoreOf, type GuestStores } from '../src/copies/guest-stores.js';
 import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
-export interface RemoveHouse extends CopyHouse<Store> {
+export interface RemoveDeps extends CopyDeps<Store> {
   config: Config;
   stateDirectory: string;
   /** @throws NoSuchStore */
@@ -26,7 +26,7 @@ export interface RemoveHouse extends CopyHouse<Store> {
     };
 }
 
-export interface RemoveWish extends Pick<CopyWish, 'name' | 'store'> {
+export interface RemoveRequest extends Pick<CopyQuery, 'name' | 'store'> {
   /** Pinned ones as well, and the guest's last sound one. */
   force: boolean;
 }
@@ -46,8 +46,8 @@ export interface Removal {
  * Looks at what a removal by hand would take.
  * @throws NoSuchStore, NoSuchSnapshot, SnapshotOfOther, SnapshotPinned, LastSoundSnapshot
  */
-export async function planRemoval(house: RemoveHouse, wish: RemoveWish): Promise<Removal> {
-  return (await chosenCopies(house, wish)).removal;
+export async function planRemoval(deps: RemoveDeps, request: RemoveRequest): Promise<Removal> {
+  return (await chosenCopies(deps, request)).removal;
 }
 
 /**
@@ -59,9 +59,9 @@ export async function planRemoval(house: RemoveHouse, wish: RemoveWish): Promise
  * 4. in each, it is out of the list durably, then comes the history's row, then the deletion.
  * @throws as `planRemoval`; Busy, HistoryUnusable, HistoryLocked; any other failure is in the summary
  */
-export async function remove(house: RemoveHouse, wish: RemoveWish): Promise<JobSummary> {
-  const { config, history, stateDirectory, stores } = house;
-  const planned = await planRemoval(house, wish);
+export async function remove(deps: RemoveDeps, request: RemoveRequest): Promise<JobSummary> {
+  const { config, history, stateDirectory, stores } = deps;
+  const planned = await planRemoval(deps, request);
   const { snapshot, guest } = planned;
   const paths = stores
     .filter(({ name }) => planned.copies.some(({ store }) => store === name))
@@ -70,7 +70,7 @@ export async function remove(house: RemoveHouse, wish: RemoveWish): Promise<JobS
   const of = config.guests[guest] ?? { name: guest, disks: [] };
   const locks = await guestLocks('remove', of, paths, stateDirectory);
   return await withLocks({ ...locks, wait: false }, async () => {
-    const chosen = await chosenCopies(house, { ...wish, name: snapshot });
+    const chosen = await chosenCopies(deps, { ...request, name: snapshot });
     // A store that has come back meanwhile: nobody was told of it, and its lock is not ours.
     const copies = chosen.copies.filter(({ store }) => paths.includes(store.path));
     return await recordedJob(history, { kind: 'remove', guest, trigger: 'manual' }, async (run) => {
@@ -93,31 +93,31 @@ export async function remove(house: RemoveHouse, wish: RemoveWish): Promise<JobS
  * @throws as `planRemoval`
  */
 async function chosenCopies(
-  house: RemoveHouse,
-  wish: RemoveWish,
+  deps: RemoveDeps,
+  request: RemoveRequest,
 ): Promise<{ copies: JudgedCopy<Store>[]; removal: Removal }> {
-  const named = await findCopies(house, wish);
+  const named = await findCopies(deps, request);
   const first = named.copies.find(({ stored }) => isSound(stored)) ?? named.copies[0];
-  if (!first) throw new UmlsnapError('NoSuchSnapshot', { snapshot: wish.name });
+  if (!first) throw new UmlsnapError('NoSuchSnapshot', { snapshot: request.name });
   const { snapshot, guest } = first.stored;
   if (first.ownership.type !== 'own') {
     const facts = { snapshot, store: first.store.name, owner: ownerOf(first.stored) ?? null };
     throw new UmlsnapError('SnapshotOfOther', facts);
   }
-  const rows = await house.history.snapshots({ guest });
+  const rows = await deps.history.snapshots({ guest });
   const { job } = first;
   // Where that is not known of one of the two, the name has to do.
   const isOfIt = (copy: JudgedCopy) =>
     (job !== null && copy.job === job) ||
     (copy.stored.snapshot === snapshot && (job === null || copy.job === null));
   const isChosen = (copy: JudgedCopy) =>
-    isOfIt(copy) && (wish.store === undefined || copy.store.name === wish.store);
-  const every = await findEveryCopy(house, guest);
+    isOfIt(copy) && (request.store === undefined || copy.store.name === request.store);
+  const every = await findEveryCopy(deps, guest);
   const others = every.filter((copy) => !isChosen(copy));
   const kept = others.filter(isOfIt);
-  const copies = inOrderOf(orderIn(house, guest), every.filter(isChosen));
+  const copies = inOrderOf(orderIn(deps, guest), every.filter(isChosen));
   if (copies.length === 0) throw new UmlsnapError('NoSuchSnapshot', { snapshot });
-  const refusal = wish.force ? null : whyNotRemoved(copies, { others, kept }, rows);
+  const refusal = request.force ? null : whyNotRemoved(copies, { others, kept }, rows);
   if (refusal) throw refusal;
   const removal = {
     ...{ snapshot, guest, away: named.away.map(explainError) },
@@ -134,9 +134,9 @@ async function chosenCopies(
 }
 
 /** As a backup goes through the guest's stores. */
-function orderIn(house: RemoveHouse, guest: string): string[] {
-  const settings = house.config.guests[guest];
-  return settings ? everyStoreOf(house.storesOf(settings)).map(({ name }) => name) : [];
+function orderIn(deps: RemoveDeps, guest: string): string[] {
+  const settings = deps.config.guests[guest];
+  return settings ? everyStoreOf(deps.storesOf(settings)).map(({ name }) => name) : [];
 }
 
 /** Those in stores that the guest has no more come last. */

@@ -9,13 +9,13 @@ import type { RestoreSource } from '../src/restore/restore-source.js';
 import { scratchDirectory } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
 import { backingFile, checkStoredFile, diskFile } from '../src/store/stored-file.js';
-import type { CopyHouse } from '../src/copies/ask-stores.js';
+import type { CopyDeps } from '../src/copies/ask-stores.js';
 import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 
 export interface RestoreFilesOrder {
   found: FoundCopy;
-  house: CopyHouse;
+  deps: CopyDeps;
   source: RestoreSource;
   /** As the guest calls it, with or without its first slash. */
   path: string;
@@ -32,7 +32,7 @@ export interface RestoreFilesOrder {
  * @param history an error in its place says why there is none
  */
 export async function restoreFiles(
-  { found, house, source, path, directory, files }: RestoreFilesOrder,
+  { found, deps, source, path, directory, files }: RestoreFilesOrder,
   history: JobHistory | UmlsnapError,
 ): Promise<JobSummary> {
   const { snapshot, guest } = source.manifest;
@@ -40,7 +40,7 @@ export async function restoreFiles(
   return await recordedIfPossible(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
     const { passedOver } = found;
     run.facts = { snapshot, store: found.store.name, passedOver, disk: device, path };
-    await readingCopy(house, found, () => requireSound(source, device, signal));
+    await readingCopy(deps, found, () => requireSound(source, device, signal));
     await withExtImage(source, files, async ({ image, warnings }) => {
       run.warnings.push(...warnings);
       const top = await findFile(image, path, { snapshot, device });

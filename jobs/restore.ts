@@ -5,7 +5,7 @@ import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
 import { ByteProgress } from '../src/job/byte-progress.js';
-import type { CopyHouse } from '../src/copies/ask-stores.js';
+import type { CopyDeps } from '../src/copies/ask-stores.js';
 import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
 import { guestLocks } from '../src/job/guest-locks.js';
 import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
@@ -16,7 +16,7 @@ export type RestoreTarget =
 
 export interface RestoreOrder {
   found: FoundCopy;
-  house: CopyHouse;
+  deps: CopyDeps;
   source: RestoreSource;
   target: RestoreTarget;
   stateDirectory: string;
@@ -34,12 +34,12 @@ export interface RestoreOrder {
  * @throws Busy; any other failure is in the summary
  */
 export async function restore(order: RestoreOrder, history: JobHistory | UmlsnapError): Promise<JobSummary> {
-  const { found, house, source, target, signal } = order;
+  const { found, deps, source, target, signal } = order;
   const { snapshot, guest } = source.manifest;
   const work = () =>
     recordedIfPossible(history, { kind: 'restore', guest, trigger: 'manual' }, async (run) => {
       run.facts = { snapshot, store: found.store.name, passedOver: found.passedOver };
-      run.facts.disks = await readingCopy(house, found, () => bringBack(order));
+      run.facts.disks = await readingCopy(deps, found, () => bringBack(order));
     });
   if (target.to === 'directory') return await work();
   const locks = await guestLocks('restore', target.config, [found.store.path], order.stateDirectory);

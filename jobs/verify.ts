@@ -7,7 +7,7 @@ import { newPace } from '../src/image/pace.js';
 import { isSound } from '../src/store/stored-snapshots.js';
 import type { CopyIndex } from '../src/copies/ask-stores.js';
 import { soundElsewhere } from '../src/copies/find-copy.js';
-import { type Healed, type HealHouse, healCopy } from '../src/copies/heal-copy.js';
+import { type Healed, type HealDeps, healCopy } from '../src/copies/heal-copy.js';
 import {
   type JobHistory,
   type JobOrigin,
@@ -18,18 +18,18 @@ import { type VerifyProgress, VerifyTally } from '../src/verify/verify-tally.js'
 import { type VerifyOrder, verifyTarget } from '../src/verify/verify-target.js';
 import {
   findTargets,
-  guestOfWish,
+  guestOfScope,
   type Target,
   type VerifiableStore,
   type VerifyIndex,
-  type VerifyWish,
+  type VerifyScope,
 } from '../src/verify/verify-targets.js';
 
 export type VerifyHistory = JobHistory &
   VerifyIndex &
   CopyIndex & { recordVerification(verification: VerificationRecord, by?: CapturedBy): Promise<void> };
 
-export interface VerifyHouse {
+export interface VerifyDeps {
   config: Config;
   stateDirectory: string;
   stores: VerifiableStore[];
@@ -42,12 +42,12 @@ export interface VerifyWork {
   signal: AbortSignal;
   onProgress?: (progress: VerifyProgress) => void;
   /** Brings copies that are found damaged back from sound ones. */
-  heals?: HealHouse;
+  heals?: HealDeps;
 }
 
 /**
  * Reads snapshots again:
- * 1. those that are wished for, the one that was verified longest ago first;
+ * 1. those of the scope, the one that was verified longest ago first;
  * 2. each against its checksums, and then the filesystems in it; what it comes to is in the history before the next begins;
  * 3. with `heals`, those that are damaged are brought back from sound copies;
  * 4. the stores of these that have a check of their own, such as restic's repositories, are checked by that, a part of their data
@@ -56,29 +56,29 @@ export interface VerifyWork {
  * @throws NoSuchSnapshot; any other failure is in the summary
  */
 export async function verify(
-  wish: VerifyWish,
-  house: VerifyHouse,
+  scope: VerifyScope,
+  deps: VerifyDeps,
   work: VerifyWork,
   { trigger, onJob }: JobOrigin = { trigger: 'manual' },
 ): Promise<JobSummary> {
-  const { history } = house;
-  const { targets, warnings, passedOver } = await findTargets(wish, house, history, {
+  const { history } = deps;
+  const { targets, warnings, passedOver } = await findTargets(scope, deps, history, {
     now: new Date(),
     everyCopy: work.heals !== undefined,
   });
-  const intent = { kind: 'verify' as const, guest: guestOfWish(wish), trigger };
+  const intent = { kind: 'verify' as const, guest: guestOfScope(scope), trigger };
   return await recordedIfPossible(history, intent, async (run) => {
     onJob?.(run.job);
     run.warnings.push(...warnings);
     const tally = new VerifyTally(targets, work.onProgress);
-    const pace = newPace(house.config.verify.bytesPerSecond);
+    const pace = newPace(deps.config.verify.bytesPerSecond);
     const soundBackings = new Map<string, Set<string>>();
     const damaged: { target: Target; verdict: VerificationRecord }[] = [];
     try {
       for (const target of targets) {
         work.signal.throwIfAborted();
         const job = { job: run.job, pace, soundBackings, signal: work.signal };
-        const verdict = await verifyOne(target, house, job, tally);
+        const verdict = await verifyOne(target, deps, job, tally);
         if (verdict?.result === 'damaged') damaged.push({ target, verdict });
       }
       // Once all are read: which of the others is sound is known best then.
@@ -86,20 +86,20 @@ export async function verify(
         const healed = await healOne(target, run.job, work);
         tally.takeHealed(verdict, healed);
       }
-      if (wish.of !== 'snapshot') await checkStores(targets, work.signal, tally);
+      if (scope.of !== 'snapshot') await checkStores(targets, work.signal, tally);
     } finally {
-      run.facts = { ...tally.facts(wish.of === 'snapshot'), ...(wish.of === 'snapshot' && { passedOver }) };
+      run.facts = { ...tally.facts(scope.of === 'snapshot'), ...(scope.of === 'snapshot' && { passedOver }) };
       run.warnings.push(...tally.warnings());
     }
-    if (wish.of !== 'snapshot') tally.requireAllGood();
+    if (scope.of !== 'snapshot') tally.requireAllGood();
     // One that could not be brought back has been told why.
-    else tally.requireGood(work.heals ? [] : await soundCopies(house, damaged[0]?.target));
+    else tally.requireGood(work.heals ? [] : await soundCopies(deps, damaged[0]?.target));
   });
 }
 
 /** Stores that have a sound copy of a damaged one. */
-async function soundCopies(house: VerifyHouse, damaged: Target | undefined): Promise<string[]> {
-  return damaged ? await soundElsewhere(house, damaged.stored.snapshot, damaged.store.name) : [];
+async function soundCopies(deps: VerifyDeps, damaged: Target | undefined): Promise<string[]> {
+  return damaged ? await soundElsewhere(deps, damaged.stored.snapshot, damaged.store.name) : [];
 }
 
 /** What a store's own check reads each time, chosen anew: twenty runs come to most of it. */
@@ -122,7 +122,7 @@ async function checkStores(
   }
 }
 
-/** By the store as the house of healing has it: one that can be written to. */
+/** By the store as healing has it: one that can be written to. */
 async function healOne(
   { store: { name }, stored }: Target,
   job: string,
@@ -136,7 +136,7 @@ async function healOne(
 
 async function verifyOne(
   target: Target,
-  { config, history }: VerifyHouse,
+  { config, history }: VerifyDeps,
   job: Pick<VerifyOrder, 'job' | 'pace' | 'soundBackings' | 'signal'>,
   tally: VerifyTally,
 ): Promise<VerificationRecord | null> {

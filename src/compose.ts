@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CopyHouse } from './copies/ask-stores.js';
+import type { CopyDeps } from './copies/ask-stores.js';
 import type { GuestStores } from './copies/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
 import { reachableStores, stagingSuffix } from './config/guest-named.js';
@@ -14,8 +14,8 @@ import { ResticStore } from './store/restic/restic-store.js';
 import type { Store } from './store/store.js';
 import { TarStore } from './store/tar/tar-store.js';
 
-/** The concrete house that a config describes: the one place that knows which classes stand behind the ports. */
-export class House {
+/** The application that a config describes: the one place that knows which classes stand behind the ports. */
+export class App {
   readonly config: Config;
   readonly history: SqliteHistory;
   /** See `CopyHouse`. */
@@ -58,7 +58,7 @@ export class House {
 }
 
 /** Where copies of snapshots are looked for, with a history or without one. */
-export function copyHouse(config: Config, history: SqliteHistory | UmlsnapError): CopyHouse<Store> {
+export function copyDeps(config: Config, history: SqliteHistory | UmlsnapError): CopyDeps<Store> {
   return {
     stateDirectory: config.state,
     stores: allStores(config),
@@ -72,11 +72,11 @@ function isDrilled({ guests }: Config, guest: string): boolean {
   return guests[guest]?.isDrilled ?? false;
 }
 
-/** Runs `use` with the house of a config, its history open. @throws HistoryUnusable, HistoryLocked */
-export async function withHouse<T>(config: Config, use: (house: House) => Promise<T>): Promise<T> {
+/** Runs `use` with the app of a config, its history open. @throws HistoryUnusable, HistoryLocked */
+export async function withApp<T>(config: Config, use: (app: App) => Promise<T>): Promise<T> {
   const history = await openHistory(config);
   try {
-    return await use(new House(config, history));
+    return await use(new App(config, history));
   } finally {
     history.close();
   }

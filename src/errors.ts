@@ -1,4 +1,4 @@
-import { withoutErrno } from './errno-words.js';
+import { withoutErrno } from './errno-messages.js';
 
 /**
  * Every failure that umlsnap can name. An error carries facts; its prose is composed in `error-text.ts` and its

@@ -20,16 +20,16 @@ export function emit(output: Output, object: object): void {
 
 /** A sentence on stdout, for people only. */
 export function tell(output: Output, text: string): void {
-  if (!output.json && !output.quiet) say(text);
+  if (!output.json && !output.quiet) printLine(text);
 }
 
 /** What was asked for, on stdout: for people, where that has been seen to, or for a shell. */
-export function say(text: string): void {
+export function printLine(text: string): void {
   process.stdout.write(`${printable(text)}\n`);
 }
 
 /** A line of progress on stderr, in the place of the line before it or below that. */
-export function sayProgress(text: string, isOver: boolean): void {
+export function printProgress(text: string, isOver: boolean): void {
   process.stderr.write(`${isOver ? '\x1b[1A\x1b[2K' : ''}${oneLine(text)}\n`);
 }
 
@@ -63,7 +63,7 @@ export function printRows<T extends object>(
     },
   });
   for (const row of rows) table.push(titles.map((title) => oneLine(columns[title]?.(row) ?? '')));
-  say(table.toString());
+  printLine(table.toString());
 }
 
 /** Tells of a failure, and returns the exit code that goes with it. */

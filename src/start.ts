@@ -5,7 +5,7 @@ import {
   recoverWithoutHistory,
   settleFreezes,
 } from './job/recover-at-start.js';
-import { House, withHistoryIfAny, withHouse } from './compose.js';
+import { App, withHistoryIfAny, withApp } from './compose.js';
 import type { Config } from './config/config.js';
 import { isHistoryFailure, problemOf, UmlsnapError } from './errors.js';
 import type { SqliteHistory } from './history/sqlite-history.js';
@@ -15,16 +15,16 @@ import { type RecoveredFreeze, recoverFreezes } from './pause/recover-freezes.js
 import { type RecoveredPause, recoverPauses } from './pause/recover-pauses.js';
 import { warn } from './output.js';
 
-/** Runs `use` with the house of a config, after what every command begins with. @throws HistoryUnusable, HistoryLocked */
-export async function withStartedHouse<T>(
+/** Runs `use` with the app of a config, after what every command begins with. @throws HistoryUnusable, HistoryLocked */
+export async function withStartedApp<T>(
   config: Config,
-  use: (house: House, recovered: Recovered) => Promise<T>,
+  use: (app: App, recovered: Recovered) => Promise<T>,
 ): Promise<T> {
   const left = await endWhatWasLeft(config);
-  return await withHouse(config, async (house) => {
-    const recovered = await recoverAtStart(house.history, left.pauses);
+  return await withApp(config, async (app) => {
+    const recovered = await recoverAtStart(app.history, left.pauses);
     settleFreezes(left.freezes, recovered);
-    return await use(house, recovered);
+    return await use(app, recovered);
   });
 }
 
@@ -32,9 +32,9 @@ export async function withStartedHouse<T>(
  * What every command begins with, for a daemon that is about to do something in the place of one.
  * @throws HistoryUnusable, HistoryLocked
  */
-export async function recoverAgain(house: House): Promise<Recovered> {
-  const left = await endWhatWasLeft(house.config);
-  const recovered = await recoverAtStart(house.history, left.pauses);
+export async function recoverAgain(app: App): Promise<Recovered> {
+  const left = await endWhatWasLeft(app.config);
+  const recovered = await recoverAtStart(app.history, left.pauses);
   settleFreezes(left.freezes, recovered);
   return recovered;
 }
@@ -45,7 +45,7 @@ export async function recoverAgain(house: House): Promise<Recovered> {
  */
 export async function recoverFromDeath(config: Config): Promise<void> {
   await withStartedHistoryIfAny(config, async (history, recovered) => {
-    if (!(history instanceof UmlsnapError)) await recover(new House(config, history), recovered);
+    if (!(history instanceof UmlsnapError)) await recover(new App(config, history), recovered);
   });
 }
 

@@ -27,9 +27,9 @@ const floors = [
 
 /** The ground: files that anyone may use, and that use only each other. */
 const ground = [
-  ...['src/clock.ts', 'src/error-text.ts', 'src/errno-words.ts', 'src/errors.ts', 'src/exit-codes.ts'],
-  ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/box-walls.ts'],
-  ...['src/box-filter.ts', 'src/child-environment.ts', 'src/token-bucket.ts', 'src/priority.ts'],
+  ...['src/clock.ts', 'src/error-text.ts', 'src/errno-messages.ts', 'src/errors.ts', 'src/exit-codes.ts'],
+  ...['src/line-splitter.ts', 'src/process-entry.ts', 'src/process-identity.ts', 'src/sandbox-args.ts'],
+  ...['src/sandbox-filter.ts', 'src/child-environment.ts', 'src/token-bucket.ts', 'src/priority.ts'],
   'src/version.ts',
   ...['src/image/durable-file.ts', 'src/image/last-error.ts', 'src/image/linux-calls.ts'],
 ];
@@ -119,7 +119,7 @@ function cycleFrom(start: string, seen: Set<string>, path: string[] = []): strin
   return undefined;
 }
 
-describe('the layout of the house', () => {
+describe('the layout of the project', () => {
   test('the scan sees imports of every kind, so that the rules below can fail', () => {
     const seen: [string, boolean][] = [];
     const code = `import a from './a.js'; import type { B } from './b.js'; export * from './c.js';

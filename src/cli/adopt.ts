@@ -1,5 +1,5 @@
 import { adopt, findAdoptable, whose } from '../../jobs/adopt.js';
-import { type House, waitsFor } from '../compose.js';
+import { type App, waitsFor } from '../compose.js';
 import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -7,7 +7,7 @@ import type { Store } from '../store/store.js';
 import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
 import { emit, reportSummary, tell } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 
 export interface AdoptOptions {
   guest?: string;
@@ -19,11 +19,11 @@ export interface AdoptOptions {
 export async function adoptVerb(context: Context, of: string, options: AdoptOptions): Promise<ExitCode> {
   const config = await configOf(context);
   const { output } = context;
-  return await withStartedHouse(config, async (house) => {
-    const { history, stateDirectory } = house;
-    const around = { history, stateDirectory, stores: storesNamed(house, options.store) };
-    const wish = { of, ...(options.guest !== undefined && { guest: options.guest }) };
-    const adoptable = await findAdoptable(wish, around);
+  return await withStartedApp(config, async (app) => {
+    const { history, stateDirectory } = app;
+    const around = { history, stateDirectory, stores: storesNamed(app, options.store) };
+    const request = { of, ...(options.guest !== undefined && { guest: options.guest }) };
+    const adoptable = await findAdoptable(request, around);
     for (const { store, stored, ownership } of adoptable.found)
       tell(output, `${stored.snapshot} in store ${store.name} is of ${whose(ownership)}.`);
     const many = countText(adoptable.found.length, 'snapshot');
@@ -32,7 +32,7 @@ export async function adoptVerb(context: Context, of: string, options: AdoptOpti
       tell(output, 'Nothing was changed.');
       return exitCodes.done;
     }
-    const summary = await adopt(wish, adoptable, around, ({ snapshot, store }) => {
+    const summary = await adopt(request, adoptable, around, ({ snapshot, store }) => {
       emit(output, { type: 'adopted', snapshot, store });
       tell(output, `${snapshot} in store ${store} is ours now.`);
     });
@@ -41,7 +41,7 @@ export async function adoptVerb(context: Context, of: string, options: AdoptOpti
 }
 
 /** With the directory in which snapshots wait for it. @throws NoSuchStore */
-function storesNamed({ stores }: House, name: string | undefined): Store[] {
+function storesNamed({ stores }: App, name: string | undefined): Store[] {
   if (name === undefined) return stores;
   const named = stores.filter((store) => store.name === name || waitsFor(store) === name);
   const known = stores.filter((store) => waitsFor(store) === undefined).map((store) => store.name);

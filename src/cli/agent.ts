@@ -2,7 +2,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { agentPath, type InitSetup, initSetups, readAgentScript } from '../guest/agent/agent-script.js';
 import { installAgent } from '../guest/agent/install-agent.js';
 import type { Context } from './context.js';
-import { emit, say, tell } from '../output.js';
+import { emit, printLine, tell } from '../output.js';
 
 /** `umlsnap agent`: the script for guests on stdout, and how to have it run; or puts it into an unpacked root. */
 export async function agentVerb(context: Context, options: { install?: string }): Promise<ExitCode> {
@@ -37,7 +37,7 @@ async function printAgent({ output }: Context): Promise<void> {
     emit(output, { type: 'agent', path: agentPath, script, inits: initSetups });
     return;
   }
-  say(`${script}\n${comment(instructions())}`);
+  printLine(`${script}\n${comment(instructions())}`);
 }
 
 function instructions(): string {

@@ -7,7 +7,7 @@ import { fishCompletion } from './completion/fish.js';
 import { type NameKind, nameKinds, namesFor } from './completion/names.js';
 import { zshCompletion } from './completion/zsh.js';
 import type { Context } from './context.js';
-import { say } from '../output.js';
+import { printLine } from '../output.js';
 
 const writers: Record<string, (model: ProgramModel) => string> = {
   bash: bashCompletion,
@@ -22,7 +22,7 @@ export function completionVerb(program: Command, shell: string): ExitCode {
     const known = Object.keys(writers).join(', ');
     throw new UmlsnapError('Usage', { problem: `completion ${shell}: choose one of ${known}.` });
   }
-  say(write(modelOf(program)).trimEnd());
+  printLine(write(modelOf(program)).trimEnd());
   return exitCodes.done;
 }
 
@@ -30,6 +30,6 @@ export function completionVerb(program: Command, shell: string): ExitCode {
 export async function completeVerb(context: Context, kind: string): Promise<ExitCode> {
   const known: NameKind | undefined = nameKinds.find((one) => one === kind);
   if (!known) return exitCodes.usage;
-  for (const name of await namesFor(known, context.options.config)) say(name);
+  for (const name of await namesFor(known, context.options.config)) printLine(name);
   return exitCodes.done;
 }

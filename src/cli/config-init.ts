@@ -11,7 +11,7 @@ import { notifySocketOf } from '../guest/process-files.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ownFile } from '../process-entry.js';
 import type { Context } from './context.js';
-import { emit, say, tell, warn } from '../output.js';
+import { emit, printLine, tell, warn } from '../output.js';
 
 /** `umlsnap config init [--write FILE]`: a config for the guests that run here; never in the place of another file. */
 export async function configInitVerb(context: Context, options: { write?: string }): Promise<ExitCode> {
@@ -23,7 +23,7 @@ export async function configInitVerb(context: Context, options: { write?: string
     );
   if (options.write === undefined) {
     emit(context.output, { type: 'config', text });
-    if (!context.output.json) say(text.trimEnd());
+    if (!context.output.json) printLine(text.trimEnd());
     return exitCodes.done;
   }
   const file = resolve(options.write);

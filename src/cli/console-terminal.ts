@@ -4,7 +4,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { completeConsoleLine } from '../mconsole/console-completion.js';
 import { printable } from '../mconsole/printable.js';
 import type { ConsoleReply, ConsoleSession } from './console-session.js';
-import { emit, type Output, reportError, say, warn } from '../output.js';
+import { emit, type Output, reportError, printLine, warn } from '../output.js';
 
 const historyLines = 1000;
 
@@ -45,7 +45,7 @@ export async function runConsole(
     prompt();
   }
   lines.close();
-  if (isTerminal && !wasLeft) say('');
+  if (isTerminal && !wasLeft) printLine('');
   return failures > 0 && !isTerminal ? exitCodes.failed : exitCodes.done;
 }
 
@@ -62,7 +62,7 @@ async function answerLine(
     return reply.isOver ? 'over' : 'done';
   } catch (error) {
     if (signal.aborted) warn('gave up waiting for the answer: the command may still take effect');
-    else if (isError(error, 'CommandRefused') && !output.json) say(`ERR ${error.facts.text}`);
+    else if (isError(error, 'CommandRefused') && !output.json) printLine(`ERR ${error.facts.text}`);
     else reportError(output, error);
     return 'failed';
   }
@@ -76,8 +76,8 @@ function print(
   if (said === null && added === null) return;
   emit(output, { type: 'summary', kind: 'mconsole', ...asked, text: [said, added].filter(isThere).join('') });
   if (output.json) return;
-  if (said !== null) say(`OK ${said}`);
-  if (added !== null) say(added);
+  if (said !== null) printLine(`OK ${said}`);
+  if (added !== null) printLine(added);
 }
 
 const isThere = (text: string | null) => text !== null;

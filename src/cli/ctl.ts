@@ -7,7 +7,7 @@ import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { printableJson } from '../mconsole/printable.js';
 import { type Context, configOf } from './context.js';
-import { daemonDespite, refusalText } from './daemon-despite.js';
+import { daemonWithOldConfig, refusalText } from './daemon-with-old-config.js';
 import { withInterrupt } from './interrupt.js';
 import { emit, reportError, tell, warn } from '../output.js';
 import { newRequestId } from './through-daemon.js';
@@ -40,7 +40,7 @@ async function askable(context: Context): Promise<{ client: ControlClient; confi
     return { client: new ControlClient(config.state), config };
   } catch (error) {
     if (!isError(error, 'ConfigInvalid')) throw error;
-    return await daemonDespite(error);
+    return await daemonWithOldConfig(error);
   }
 }
 

@@ -1,11 +1,11 @@
 import type { Definition, Manifest } from '../store/manifest.js';
 import { shellQuoted } from './completion/quoting.js';
-import { oneLine, say } from '../output.js';
+import { oneLine, printLine } from '../output.js';
 
 /** `umlsnap show NAME --definition`: how the guest was run, and last the command that runs it so again. */
 export function printDefinition({ snapshot, kernel, definition }: Manifest): void {
   if (definition === undefined) {
-    say(`Snapshot ${snapshot} does not tell how its guest was run: an older umlsnap has taken it.`);
+    printLine(`Snapshot ${snapshot} does not tell how its guest was run: an older umlsnap has taken it.`);
     return;
   }
   const { kernelPath, kernelSha256, workingDirectory, user, group, environment, devices, args, notes } =
@@ -27,11 +27,11 @@ export function printDefinition({ snapshot, kernel, definition }: Manifest): voi
     ...notes.map((note): [string, string] => ['note', note]),
   ];
   for (const [key, value] of lines) {
-    if (value !== undefined) say(`${key.padEnd(12)} ${oneLine(value)}`);
+    if (value !== undefined) printLine(`${key.padEnd(12)} ${oneLine(value)}`);
   }
   const command = shellCommand(definition);
-  say('');
-  say(command ?? 'There is no command to run it again: its command line could not be read.');
+  printLine('');
+  printLine(command ?? 'There is no command to run it again: its command line could not be read.');
 }
 
 const accountText = ({ id, name }: { id: number; name?: string | undefined }) =>

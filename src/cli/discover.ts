@@ -9,7 +9,7 @@ import type { GuestActivity } from '../guest/look-at-guest.js';
 import { type Context, configIfAny } from './context.js';
 import { agentText } from './format.js';
 import { printRows, tell, warn } from '../output.js';
-import { statusByDaemon } from './status-by-daemon.js';
+import { statusFromDaemon } from './status-from-daemon.js';
 
 /** `umlsnap discover`: every UML of this host. Needs no config; one that is wrong only costs the guests' names. */
 export async function discoverVerb(context: Context): Promise<ExitCode> {
@@ -40,7 +40,7 @@ async function agentsOf(
   guests: DiscoveredGuest[],
 ): Promise<Map<DiscoveredGuest, boolean | null>> {
   if (!config || !guests.some(({ guest }) => guest !== null)) return new Map();
-  const byDaemon = await statusByDaemon(config);
+  const byDaemon = await statusFromDaemon(config);
   const looks = guests.map(async (found): Promise<[DiscoveredGuest, boolean | null]> => {
     const { guest, state, pid } = found;
     const guestConfig = guest === null ? undefined : config.guests[guest];

@@ -1,6 +1,6 @@
-import { type DoctorHouse, doctor } from '../../jobs/doctor.js';
+import { type DoctorDeps, doctor } from '../../jobs/doctor.js';
 import { tryRoundTrips } from '../doctor/round-trips.js';
-import { allStores, storesOf, withHistoryToRead, withHouse } from '../compose.js';
+import { allStores, storesOf, withHistoryToRead, withApp } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
 import { type DaemonStatus, digestOf } from '../control/daemon-status.js';
@@ -17,8 +17,8 @@ import { type Context, configOf, guestOf } from './context.js';
 import { daemonLock } from '../control/daemon-lock.js';
 import { printFindings } from './doctor-report.js';
 import { withInterrupt } from './interrupt.js';
-import { say } from '../output.js';
-import { statusByDaemon } from './status-by-daemon.js';
+import { printLine } from '../output.js';
+import { statusFromDaemon } from './status-from-daemon.js';
 
 export interface DoctorOptions {
   /** As a monitoring plugin: one line, and its exit code. */
@@ -45,10 +45,10 @@ export async function doctorVerb(
 async function asPlugin(examineAll: () => Promise<Finding[]>): Promise<ExitCode> {
   try {
     const findings = await examineAll();
-    say(pluginLine(findings));
+    printLine(pluginLine(findings));
     return pluginStatus(worstLevel(findings.map(({ level }) => level)));
   } catch (error) {
-    say(`UMLSNAP UNKNOWN - ${printableLine(explainError(error)).replaceAll('|', '/')}`);
+    printLine(`UMLSNAP UNKNOWN - ${printableLine(explainError(error)).replaceAll('|', '/')}`);
     return pluginStatus('unknown');
   }
 }
@@ -59,14 +59,14 @@ async function examine(context: Context, guest: string | undefined, stopGo: bool
   const guests = guest === undefined ? Object.values(config.guests) : [guestOf(config, guest)];
   return await withInterrupt((signal) =>
     withHistoryToRead(config, async (history) => {
-      const house: DoctorHouse = {
+      const deps: DoctorDeps = {
         ...{ config, history, daemon: await lookAtDaemon(config) },
         stores: allStores(config),
         capturedInto: (guest) => storesOf(config, guest).capturedInto,
         agentsByDaemon: await agentsByDaemon(config),
         tryRoundTrips: stopGo ? (wanted) => roundTripsOf(config, wanted, signal) : null,
       };
-      const findings = await doctor(house, guests);
+      const findings = await doctor(deps, guests);
       signal.throwIfAborted();
       return findings;
     }),
@@ -76,7 +76,7 @@ async function examine(context: Context, guest: string | undefined, stopGo: bool
 /** The history is opened to be written only now: a pause MUST stand in it before the `stop`. */
 async function roundTripsOf(config: Config, guest: GuestConfig, signal: AbortSignal): Promise<RoundTrips> {
   signal.throwIfAborted();
-  return await withHouse(config, ({ history, stateDirectory }) => {
+  return await withApp(config, ({ history, stateDirectory }) => {
     const storePath = storesOf(config, guest).capturedInto.path;
     return tryRoundTrips(guest, { stateDirectory, storePath, history }, signal);
   });
@@ -118,7 +118,7 @@ async function statusOf(config: Config): Promise<DaemonStatus | null> {
 
 async function agentsByDaemon(config: Config): Promise<Map<string, boolean | null> | null> {
   try {
-    const guests = await statusByDaemon(config);
+    const guests = await statusFromDaemon(config);
     return guests && new Map(guests.map(({ guest, agent }) => [guest, agent]));
   } catch (error) {
     // It went away while it was asked: then we look ourselves.

@@ -1,7 +1,7 @@
 import { drillFound, findDrilled } from '../../jobs/drill.js';
 import type { PassedOver } from '../copies/find-copy.js';
 import type { JobSummary } from '../job/recorded-job.js';
-import { copyHouse } from '../compose.js';
+import { copyDeps } from '../compose.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { copyText } from './copies.js';
@@ -28,7 +28,7 @@ export async function drillVerb(
     const request = { type: 'drill', text: name, ...(store !== undefined && { options: { store } }) };
     if (await throughDaemon({ config, request, onSummary, signal })) return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const found = await findDrilled(copyHouse(config, history), { name, store });
+      const found = await findDrilled(copyDeps(config, history), { name, store });
       const order = { wait: options.wait ?? false, signal };
       onSummary(await drillFound(found, { config: config.drill, history }, order));
     });

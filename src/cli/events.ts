@@ -8,7 +8,7 @@ import { formatTime } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { limitOf } from './limit.js';
 import { emit, tell } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 
 const lookEveryMs = 300;
 /** More than come between two looks, of all guests together. */
@@ -23,7 +23,7 @@ export async function eventsVerb(
   const limit = limitOf(text);
   const config = await configOf(context);
   const of = guest === undefined ? {} : { guest };
-  return await withStartedHouse(config, async ({ history, stores }) => {
+  return await withStartedApp(config, async ({ history, stores }) => {
     /** @returns the number of the last one; undefined when there was none */
     const show = async (which: { limit: number; after?: number }) => {
       const events = await history.events({ ...of, ...which });

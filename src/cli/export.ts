@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
 import { findCopy, readingCopy } from '../copies/find-copy.js';
 import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
-import { copyHouse } from '../compose.js';
+import { copyDeps } from '../compose.js';
 import type { Compression } from '../config/store-config.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -39,8 +39,8 @@ export async function exportVerb(
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const house = copyHouse(config, history);
-      const found = await findCopy(house, { name, store: options.store });
+      const deps = copyDeps(config, history);
+      const found = await findCopy(deps, { name, store: options.store });
       if (!context.output.quiet) warn(copyLine(found));
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       // Standard output is the archive's: nothing else goes there, whatever was asked for.
@@ -51,7 +51,7 @@ export async function exportVerb(
       await withOutput(async (fd) => {
         const work = { signal, onProgress };
         const written = () => writeArchive(source, { fd, compression }, work);
-        await readingCopy(house, found, () => whileReading(found, written)).catch((error: unknown) => {
+        await readingCopy(deps, found, () => whileReading(found, written)).catch((error: unknown) => {
           signal.throwIfAborted();
           if (errnoOf(error) === undefined) throw error;
           const { snapshot } = source.manifest;

@@ -1,7 +1,7 @@
 import { findCopy, readingCopy } from '../copies/find-copy.js';
 import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
-import { copyHouse } from '../compose.js';
+import { copyDeps } from '../compose.js';
 import type { Config } from '../config/config.js';
 import { countText } from '../error-text.js';
 import type { UmlsnapError } from '../errors.js';
@@ -28,8 +28,8 @@ export async function filesVerb(
   const device = options.disk ?? 'ubd0';
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const wish = { name, store: options.store, device };
-      const { found, house, source, files } = await filesOf(config, history, wish, signal);
+      const request = { name, store: options.store, device };
+      const { found, deps, source, files } = await filesOf(config, history, request, signal);
       // Beside the list, which may be for another program.
       if (!context.output.quiet) warn(copyLine(found));
       const look = () =>
@@ -41,7 +41,7 @@ export async function filesVerb(
           for (const warning of warnings) warn(`warning: ${warning}`);
           return warnings.length > 0 ? exitCodes.warnings : exitCodes.done;
         });
-      return await readingCopy(house, found, () => whileReading(found, look));
+      return await readingCopy(deps, found, () => whileReading(found, look));
     }),
   );
 }
@@ -49,14 +49,14 @@ export async function filesVerb(
 /** `umlsnap restore NAME --path PATH --to DIR`. */
 export async function restoreFilesTo(
   context: Context,
-  { path, directory, ...wish }: FilesWish & { path: string; directory: string },
+  { path, directory, ...request }: FilesRequest & { path: string; directory: string },
 ): Promise<ExitCode> {
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const { found, house, source, files } = await filesOf(config, history, wish, signal);
+      const { found, deps, source, files } = await filesOf(config, history, request, signal);
       tell(context.output, copyLine(found));
-      const order = { found, house, source, path, directory, files };
+      const order = { found, deps, source, path, directory, files };
       const summary = await whileReading(found, () => restoreFiles(order, history));
       const restored = summary.restored as { path: string } | undefined;
       if (restored) tell(context.output, restored.path);
@@ -65,7 +65,7 @@ export async function restoreFilesTo(
   );
 }
 
-interface FilesWish {
+interface FilesRequest {
   name: string;
   store: string | undefined;
   device: string;
@@ -74,14 +74,14 @@ interface FilesWish {
 async function filesOf(
   config: Config,
   history: SqliteHistory | UmlsnapError,
-  { name, store, device }: FilesWish,
+  { name, store, device }: FilesRequest,
   signal: AbortSignal,
 ) {
-  const house = copyHouse(config, history);
-  const found = await findCopy(house, { name, store });
+  const deps = copyDeps(config, history);
+  const found = await findCopy(deps, { name, store });
   const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
   const places = filesPlaces(found.store, config);
-  return { found, house, source, files: { device, places, user: config.drill.user, signal } };
+  return { found, deps, source, files: { device, places, user: config.drill.user, signal } };
 }
 
 const letters: Record<ListedFile['type'], string> = {

@@ -4,8 +4,8 @@ import { whatFailedWhere } from '../history/records.js';
 import { type Context, configOf } from './context.js';
 import { formatMs, formatTime } from './format.js';
 import { limitOf } from './limit.js';
-import { printRows, say } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { printRows, printLine } from '../output.js';
+import { withStartedApp } from '../start.js';
 
 /** `umlsnap history [GUEST]`: jobs, newest first. Also of guests that the config no longer has. */
 export async function historyVerb(
@@ -15,11 +15,11 @@ export async function historyVerb(
 ): Promise<ExitCode> {
   const limit = limitOf(options.limit);
   const config = await configOf(context);
-  return await withStartedHouse(config, async ({ history, stores }) => {
+  return await withStartedApp(config, async ({ history, stores }) => {
     const jobs = await history.jobs({ limit, ...(guest !== undefined && { guest }) });
     if (guest !== undefined && jobs.length === 0) await requireKnownGuest(guest, { config, history, stores });
     if (jobs.length === 0 && !context.output.json) {
-      say('No jobs yet.');
+      printLine('No jobs yet.');
       return exitCodes.done;
     }
     printRows(context.output, jobs, {

@@ -8,7 +8,7 @@ import type { ArchiveInput } from '../store/tar/decompress.js';
 import { type Context, configOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 
 /** `umlsnap import [FILE]`: takes a snapshot out of an archive, from a file or from stdin, into a directory store. */
 export async function importVerb(
@@ -19,7 +19,7 @@ export async function importVerb(
   const config = await configOf(context);
   const store = importStore(config, options.store);
   return await withInterrupt((signal) =>
-    withStartedHouse(config, ({ history, stateDirectory }) =>
+    withStartedApp(config, ({ history, stateDirectory }) =>
       withInput(file, async (input, label) => {
         const summary = await importArchive({ input, label, store, stateDirectory, signal }, history);
         if (!summary.error) tell(context.output, `${summary.snapshot} is in store ${store.name}.`);

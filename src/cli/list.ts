@@ -13,7 +13,7 @@ import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { printRows, say, warn } from '../output.js';
+import { printRows, printLine, warn } from '../output.js';
 import { withStartedHistoryIfAny } from '../start.js';
 import { resultText } from './verification.js';
 
@@ -238,7 +238,7 @@ function ownerText({ ownership }: ListedRow): string {
 
 function print(context: Context, rows: ListedRow[]): void {
   if (rows.length === 0 && !context.output.json) {
-    say('No snapshots.');
+    printLine('No snapshots.');
     return;
   }
   printRows(context.output, rows, {

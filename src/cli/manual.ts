@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { modelOf, type OptionModel, type VerbModel } from './completion/command-model.js';
 import { exitText, type ManualSection, manualSections } from './manual-text.js';
-import { say } from '../output.js';
+import { printLine } from '../output.js';
 
 /** `umlsnap __manual`: umlsnap(1) in mdoc(7), from commander's own definition and the text beside it. */
 export function manualVerb(program: Command): ExitCode {
-  say(manualOf(program).trimEnd());
+  printLine(manualOf(program).trimEnd());
   return exitCodes.done;
 }
 

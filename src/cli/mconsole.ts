@@ -5,7 +5,7 @@ import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
 import { ConsoleSession } from './console-session.js';
 import { runConsole } from './console-terminal.js';
 import { type Context, configIfAny } from './context.js';
-import { emit, say } from '../output.js';
+import { emit, printLine } from '../output.js';
 
 /**
  * `umlsnap mconsole GUEST [COMMAND...]`: any mconsole command by hand, or without one the console itself. GUEST is of the
@@ -32,6 +32,6 @@ export async function mconsoleVerb(context: Context, guest: string, command: str
   const text = [said, added].filter((part) => part !== null).join('');
   emit(context.output, { type: 'summary', kind: 'mconsole', guest, command: line, text });
   const isSilent = context.output.json || (said === null && added === null);
-  if (!isSilent) say(text.replace(/\n$/, ''));
+  if (!isSilent) printLine(text.replace(/\n$/, ''));
   return exitCodes.done;
 }

@@ -2,13 +2,13 @@ import { pin } from '../../jobs/pin.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell, warn } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 
 /** `umlsnap pin NAME` and `unpin NAME`: a pinned snapshot is never removed by rule, from whichever store. */
 export async function pinVerb(context: Context, name: string, pinned: boolean): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withStartedHouse(config, async (house) => {
-    const { snapshot, stores, problems } = await pin(name, pinned, house);
+  return await withStartedApp(config, async (app) => {
+    const { snapshot, stores, problems } = await pin(name, pinned, app);
     emit(context.output, {
       ...{ type: 'summary', kind: pinned ? 'pin' : 'unpin', snapshot, pinned, stores, warnings: problems },
     });

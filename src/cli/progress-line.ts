@@ -1,5 +1,5 @@
 import { formatBytes } from './format.js';
-import { emit, type Output, sayProgress } from '../output.js';
+import { emit, type Output, printProgress } from '../output.js';
 import { ProgressPace } from './progress-pace.js';
 
 /** How far a job is, whoever does it: the phase that it is in, and how much of its bytes are done. */
@@ -34,7 +34,7 @@ export class ProgressLine {
     const isOver = this.#lineOf === about;
     this.#lineOf = about;
     const isCounted = doneBytes !== undefined && totalBytes !== undefined;
-    sayProgress(isCounted ? `${about} ${this.#bar(about, doneBytes, totalBytes)}` : about, isOver);
+    printProgress(isCounted ? `${about} ${this.#bar(about, doneBytes, totalBytes)}` : about, isOver);
   };
 
   #bar(about: string, doneBytes: number, totalBytes: number): string {

@@ -5,7 +5,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { BackingSweep } from '../store/unneeded-backings.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { printRows, reportSummary, tell } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 
 /** A line of `umlsnap prune`: what becomes of a snapshot, and why. */
@@ -38,10 +38,10 @@ export async function pruneVerb(
   const given = { dryRun, ...(clockIsRight && { clockIsRight }) };
   const request = { type: 'prune', text: guest ?? '', options: given };
   if (await throughDaemon({ config, request, onSummary })) return worst;
-  await withStartedHouse(config, async (house) => {
-    const { history, stateDirectory } = house;
+  await withStartedApp(config, async (app) => {
+    const { history, stateDirectory } = app;
     for (const one of guests) {
-      const stores = everyStoreOf(house.storesOf(one));
+      const stores = everyStoreOf(app.storesOf(one));
       onSummary(await prune(one, { dryRun, clockIsRight }, { stateDirectory, history, stores }));
     }
   });

@@ -1,6 +1,6 @@
 import { recover } from '../../jobs/recover.js';
 import type { Recovered } from '../job/recover-at-start.js';
-import { House } from '../compose.js';
+import { App } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
@@ -12,7 +12,7 @@ export async function recoverVerb(context: Context): Promise<ExitCode> {
   const config = await configOf(context);
   return await withStartedHistoryIfAny(config, async (history, recovered) => {
     const isUsable = !(history instanceof UmlsnapError);
-    if (isUsable) await recover(new House(config, history), recovered);
+    if (isUsable) await recover(new App(config, history), recovered);
     emit(context.output, { type: 'summary', kind: 'recover', ...recovered });
     tell(context.output, describe(recovered));
     for (const problem of recovered.problems) warn(`warning: ${problem}`);

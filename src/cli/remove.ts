@@ -1,10 +1,10 @@
-import { planRemoval, type Removal, type RemoveWish, remove } from '../../jobs/remove.js';
+import { planRemoval, type Removal, type RemoveRequest, remove } from '../../jobs/remove.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
-import { reportSummary, sayProgress, tell } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { reportSummary, printProgress, tell } from '../output.js';
+import { withStartedApp } from '../start.js';
 
 /** `umlsnap remove NAME`: deletes a snapshot on purpose; asks on a terminal, and needs `--yes` elsewhere. */
 export async function removeVerb(
@@ -14,14 +14,14 @@ export async function removeVerb(
 ): Promise<ExitCode> {
   const { store, yes = false, force = false } = options;
   const config = await configOf(context);
-  return await withStartedHouse(config, async (house) => {
-    const wish: RemoveWish = { name, store, force };
-    const removal = await planRemoval(house, wish);
+  return await withStartedApp(config, async (app) => {
+    const request: RemoveRequest = { name, store, force };
+    const removal = await planRemoval(app, request);
     if (!yes && !(await isMeant(removal))) {
       tell(context.output, 'Nothing was removed.');
       return exitCodes.done;
     }
-    const summary = await remove(house, { ...wish, name: removal.snapshot });
+    const summary = await remove(app, { ...request, name: removal.snapshot });
     const { removed, keptIn } = summary as typeof summary & {
       removed: { snapshot: string; store: string }[];
       keptIn: string[];
@@ -39,11 +39,11 @@ export async function removeVerb(
 /** Shows what goes, and asks. @throws Usage where nobody can be asked */
 async function isMeant({ snapshot, copies, keptIn, away }: Removal): Promise<boolean> {
   for (const { store, snapshot: name, storedBytes } of copies)
-    sayProgress(
+    printProgress(
       `${name} in store ${store}: ${storedBytes === null ? 'damaged' : formatBytes(storedBytes)}`,
       false,
     );
-  if (keptIn.length > 0) sayProgress(`It stays in ${keptIn.join(', ')}.`, false);
-  for (const why of away) sayProgress(why, false);
+  if (keptIn.length > 0) printProgress(`It stays in ${keptIn.join(', ')}.`, false);
+  for (const why of away) printProgress(why, false);
   return await confirm(`Remove ${snapshot} for good?`, {});
 }

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { findCopy } from '../copies/find-copy.js';
 import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
-import { copyHouse } from '../compose.js';
+import { copyDeps } from '../compose.js';
 import { followPath } from '../config/follow-links.js';
 import { UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
@@ -52,8 +52,8 @@ export async function restoreVerb(
   const config = await configOf(context);
   return await withInterrupt((signal) =>
     withStartedHistoryIfAny(config, async (history) => {
-      const house = copyHouse(config, history);
-      const found = await findCopy(house, { name, store });
+      const deps = copyDeps(config, history);
+      const found = await findCopy(deps, { name, store });
       tell(context.output, copyLine(found));
       const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
       const target: RestoreTarget =
@@ -68,7 +68,7 @@ export async function restoreVerb(
       const line = new ProgressLine(context.output);
       const onProgress = (done: { doneBytes: number; totalBytes: number }) =>
         line.show({ ...{ type: 'progress', kind: 'restore' }, guest, phase: 'restore', ...done });
-      const order = { found, house, source, target, stateDirectory: config.state, signal, onProgress };
+      const order = { found, deps, source, target, stateDirectory: config.state, signal, onProgress };
       const summary = await whileReading(found, () => restore(order, history));
       if (!summary.error)
         for (const disk of summary.disks as RestoredDisk[]) tell(context.output, describe(disk));

@@ -1,6 +1,6 @@
 import type { JudgedCopy } from '../copies/ask-stores.js';
-import { type CopyWish, findCopies, findCopy } from '../copies/find-copy.js';
-import type { House } from '../compose.js';
+import { type CopyQuery, findCopies, findCopy } from '../copies/find-copy.js';
+import type { App } from '../compose.js';
 import { formatFigures } from '../config/format-figure.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -19,8 +19,8 @@ import { adviceFor } from '../store/soundness.js';
 import { type Context, configOf } from './context.js';
 import { printDefinition, shellCommand } from './definition.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { emit, oneLine, printRows, say } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { emit, oneLine, printRows, printLine } from '../output.js';
+import { withStartedApp } from '../start.js';
 import { describeFilesystem, resultText } from './verification.js';
 
 /** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases, pauses and log. */
@@ -30,16 +30,16 @@ export async function showVerb(
   { store: only, definition = false }: { store?: string; definition?: boolean } = {},
 ): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withStartedHouse(config, async (house) => {
-    const { history } = house;
+  return await withStartedApp(config, async (app) => {
+    const { history } = app;
     if (!name.includes('@')) {
       showJob(context, await jobNamed(history, name));
       return exitCodes.done;
     }
-    const found = await findCopy(house, { name, store: only, takesUnsound: true });
+    const found = await findCopy(app, { name, store: only, takesUnsound: true });
     const { store, stored, soundness, ownership } = found;
     const { snapshot } = stored;
-    if (!('manifest' in stored)) throw await whyUnreadable(house, { name: snapshot, store: only });
+    if (!('manifest' in stored)) throw await whyUnreadable(app, { name: snapshot, store: only });
     if (definition) {
       const { manifest } = stored;
       const command = manifest.definition && shellCommand(manifest.definition);
@@ -49,7 +49,7 @@ export async function showVerb(
       if (!context.output.json) printDefinition(manifest);
       return exitCodes.done;
     }
-    const { copies } = only === undefined ? found : await findCopies(house, { name: snapshot });
+    const { copies } = only === undefined ? found : await findCopies(app, { name: snapshot });
     const job = await history.job(stored.manifest.job);
     const drill = (await history.drills()).find(
       (one) => one.snapshot === snapshot && one.store === store.name,
@@ -82,8 +82,8 @@ export async function showVerb(
 }
 
 /** What keeps a copy without a readable manifest from being shown. */
-async function whyUnreadable(house: House, wish: CopyWish): Promise<unknown> {
-  return await findCopy(house, wish).catch((error: unknown) => error);
+async function whyUnreadable(app: App, query: CopyQuery): Promise<unknown> {
+  return await findCopy(app, query).catch((error: unknown) => error);
 }
 
 /** Where it lies, and what is to be done about a copy that is not sound. */
@@ -168,7 +168,7 @@ function ownerText(ownership: Ownership, { owner }: Manifest): string {
 }
 
 function printLines(lines: (string | undefined)[][]): void {
-  for (const [key, value] of lines) say(`${`${key}`.padEnd(12)} ${oneLine(`${value}`)}`);
+  for (const [key, value] of lines) printLine(`${`${key}`.padEnd(12)} ${oneLine(`${value}`)}`);
 }
 
 /** What a checker of a filesystem said is shown where it found something. */
@@ -187,7 +187,7 @@ function printVerification(verified: VerificationRecord | null): void {
       printLines(output.split('\n').map((line) => ['', `| ${line}`]));
     }
   }
-  say('');
+  printLine('');
 }
 
 function showJob(context: Context, job: JobWithDetails): void {
@@ -196,9 +196,9 @@ function showJob(context: Context, job: JobWithDetails): void {
     return;
   }
   const { status, guest, kind, startedAt, error } = job;
-  say(`job ${job.job}: ${kind} of ${guest ?? '-'}, ${formatTime(startedAt)}, ${status}`);
-  if (error) say(`${whatFailedWhere(error)}: ${error.message}`);
-  for (const warning of job.warnings) say(`warning: ${warning}`);
+  printLine(`job ${job.job}: ${kind} of ${guest ?? '-'}, ${formatTime(startedAt)}, ${status}`);
+  if (error) printLine(`${whatFailedWhere(error)}: ${error.message}`);
+  for (const warning of job.warnings) printLine(`warning: ${warning}`);
   printRows(context.output, job.phases, {
     phase: (phase) => phase.phase,
     started: (phase) => phase.startedAt.slice(11, 23),
@@ -210,10 +210,10 @@ function showJob(context: Context, job: JobWithDetails): void {
   // Of a drill: what its guest said at the end.
   const console = job.summary?.console;
   if (!Array.isArray(console)) return;
-  for (const line of console) say(`| ${line}`);
+  for (const line of console) printLine(`| ${line}`);
 }
 
 function printLog(log: JobLogLine[]): void {
-  if (log.length > 0) say('');
-  for (const { at, level, text } of log) say(`${at.slice(11, 23)}  ${level.padEnd(5)}  ${text}`);
+  if (log.length > 0) printLine('');
+  for (const { at, level, text } of log) printLine(`${at.slice(11, 23)}  ${level.padEnd(5)}  ${text}`);
 }

@@ -1,5 +1,5 @@
 import { backup } from '../../jobs/backup.js';
-import { type BackupProgress, ProgressTeller } from '../job/backup-progress.js';
+import { type BackupProgress, ProgressReporter } from '../job/backup-progress.js';
 import type { JobSummary } from '../job/recorded-job.js';
 import { withSnapshotOptions } from '../job/with-snapshot-options.js';
 import type { CaptureChoice } from '../config/config.js';
@@ -14,7 +14,7 @@ import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 
 export interface SnapshotOptions {
@@ -47,12 +47,12 @@ export async function snapshotVerb(
     };
     const request = { type: 'snapshot', text: guest, options: wanted };
     if (await throughDaemon({ config, request, onProgress, onSummary, signal })) return exitCode;
-    await withStartedHouse(config, async (house) => {
-      const stores = house.storesOf(order.config);
-      const teller = new ProgressTeller(guest, onProgress);
-      const { onPhase, onFill } = teller;
-      const told = { onPhase, onFill, onProgress: teller.onProgress };
-      const { stateDirectory, history } = house;
+    await withStartedApp(config, async (app) => {
+      const stores = app.storesOf(order.config);
+      const reporter = new ProgressReporter(guest, onProgress);
+      const { onPhase, onFill } = reporter;
+      const told = { onPhase, onFill, onProgress: reporter.onProgress };
+      const { stateDirectory, history } = app;
       const backupOrder = { ...order, ...told, trigger: 'manual' as const, signal };
       onSummary(await backup(backupOrder, { stateDirectory, stores, history }));
     });

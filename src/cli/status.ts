@@ -10,11 +10,11 @@ import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { type Context, configOf } from './context.js';
 import { daemonLock, pidOfDaemon } from '../control/daemon-lock.js';
-import { daemonDespite, refusalText } from './daemon-despite.js';
+import { daemonWithOldConfig, refusalText } from './daemon-with-old-config.js';
 import { agentText, formatAge, formatTime } from './format.js';
 import { emit, type Output, printRows, tell, warn } from '../output.js';
 import { withStartedHistoryIfAny } from '../start.js';
-import { statusByDaemon, takeGuest } from './status-by-daemon.js';
+import { statusFromDaemon, takeGuest } from './status-from-daemon.js';
 import { newRequestId } from './through-daemon.js';
 
 /** `umlsnap status`: the daemon and every guest of the config, now. */
@@ -24,24 +24,24 @@ export async function statusVerb(context: Context): Promise<ExitCode> {
     config = await configOf(context);
   } catch (error) {
     if (!isError(error, 'ConfigInvalid')) throw error;
-    return await statusDespite(context, error);
+    return await statusWithOldConfig(context, error);
   }
   return await withStartedHistoryIfAny(config, async (history) => {
     const isUsable = !(history instanceof UmlsnapError);
     if (!isUsable) warn(`warning: ${explainError(history)}`);
     await showDaemon(context, config);
-    const guests = (await statusByDaemon(config)) ?? (await statusOfAll(config, isUsable ? history : null));
+    const guests = (await statusFromDaemon(config)) ?? (await statusOfAll(config, isUsable ? history : null));
     showGuests(context, guests);
     return isUsable ? exitCodes.done : exitCodes.warnings;
   });
 }
 
 /** By a daemon that runs on with a config that was good. */
-async function statusDespite(
+async function statusWithOldConfig(
   { output, ...context }: Context,
   error: UmlsnapError<'ConfigInvalid'>,
 ): Promise<ExitCode> {
-  const { client, status } = await daemonDespite(error);
+  const { client, status } = await daemonWithOldConfig(error);
   const { pid, state, refusedReload } = status;
   tellDaemon(output, { isRunning: true, pid, state, refusedReload });
   const guests: GuestStatus[] = [];
@@ -91,8 +91,8 @@ function tellDaemon(output: Output, daemon: ShownDaemon): void {
 
 function statusOfAll(config: Config, history: SqliteHistory | null): Promise<GuestStatus[]> {
   const now = systemClock.now();
-  const house = { config, history, source: null };
-  return Promise.all(Object.values(config.guests).map((guest) => guestStatus(guest, house, now)));
+  const deps = { config, history, source: null };
+  return Promise.all(Object.values(config.guests).map((guest) => guestStatus(guest, deps, now)));
 }
 
 const stateText: Record<GuestStatus['state'], string> = {

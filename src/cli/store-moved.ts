@@ -4,7 +4,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { Store } from '../store/store.js';
 import { type Context, configOf } from './context.js';
 import { emit, tell, warn } from '../output.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 
 /**
  * `umlsnap store moved STORE [--yes]`: whether what lies at the store's place now is the store that the history remembers, which its marker
@@ -16,8 +16,8 @@ export async function storeMovedVerb(
   { yes = false }: { yes?: boolean },
 ): Promise<ExitCode> {
   const config = await configOf(context);
-  return await withStartedHouse(config, async (house, recovered) => {
-    const { history, stores, stateDirectory, scratchPlaces } = house;
+  return await withStartedApp(config, async (app, recovered) => {
+    const { history, stores, stateDirectory, scratchPlaces } = app;
     const store = stores.find((one) => one.name === name);
     if (!store) throw new UmlsnapError('NoSuchStore', { store: name, known: Object.keys(config.stores) });
     const { path } = store;

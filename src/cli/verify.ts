@@ -1,10 +1,10 @@
 import { requireKnownGuest } from '../job/known-guest.js';
 import type { PassedOver } from '../copies/find-copy.js';
 import type { JobSummary } from '../job/recorded-job.js';
-import { type VerifyHouse, verify } from '../../jobs/verify.js';
+import { type VerifyDeps, verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../verify/verify-tally.js';
-import type { VerifyWish } from '../verify/verify-targets.js';
-import { copyHouse } from '../compose.js';
+import type { VerifyScope } from '../verify/verify-targets.js';
+import { copyDeps } from '../compose.js';
 import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -30,7 +30,7 @@ export async function verifyVerb(
   if (name === undefined && store !== undefined)
     throw new UmlsnapError('Usage', { problem: '--store needs the name of a snapshot.' });
   const config = await configOf(context);
-  const wish: VerifyWish =
+  const scope: VerifyScope =
     name === undefined
       ? { of: 'guest', guest: options.guest ?? null }
       : { of: 'snapshot', snapshot: name, store };
@@ -54,12 +54,12 @@ export async function verifyVerb(
     if (!isAlone && (await throughDaemon({ config, request, onProgress: told, onSummary, signal })))
       return exitCode;
     await withStartedHistoryIfAny(config, async (history) => {
-      const copies = copyHouse(config, history);
-      const house: VerifyHouse = { config, ...copies, history };
+      const copies = copyDeps(config, history);
+      const deps: VerifyDeps = { config, ...copies, history };
       if (options.guest !== undefined)
         await requireKnownGuest(options.guest, { config, stores: copies.stores, history });
       onSummary(
-        await verify(wish, house, { signal, onProgress, ...(isAlone && { heals: { ...copies, history } }) }),
+        await verify(scope, deps, { signal, onProgress, ...(isAlone && { heals: { ...copies, history } }) }),
       );
     });
     return exitCode;

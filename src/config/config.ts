@@ -73,7 +73,7 @@ export interface GuestConfig {
   /** A umid, or an absolute path of a socket. */
   mconsole: string;
   /** Where the guest has said its socket is, if it has said so to whoever asks: in no config file. */
-  toldConsole?: string;
+  reportedConsole?: string;
   disks: DiskConfig[];
   /** Name of the user who runs it; null: the owner of its disks, which are then all one user's. */
   user: string | null;

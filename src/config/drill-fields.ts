@@ -40,7 +40,7 @@ export const guestDrillField = z.strictObject(ofGuests);
 /** `drill:` of the whole config. */
 export const drillField = z.strictObject({
   ...ofGuests,
-  /** Never root, and nobody who has a process: see `drill-box.ts`. */
+  /** Never root, and nobody who has a process: see `sandbox-command.ts`. */
   user: z
     .int()
     .min(1)
@@ -61,10 +61,10 @@ const nobodysNumber = 1_879_050_000;
 export function resolveDrill(
   input: DrillInput | undefined,
   guests: Record<string, { drill?: GuestDrillInput }>,
-  house: { state: string; timezone: string },
+  deps: { state: string; timezone: string },
 ): DrillConfig {
   const ours = input ?? {};
-  const { state, timezone } = house;
+  const { state, timezone } = deps;
   const byName = Object.entries(guests).map(
     ([name, { drill }]) => [name, settingsOf({ ...ours, ...drill })] as const,
   );

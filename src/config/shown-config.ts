@@ -98,7 +98,17 @@ function writtenStore({ name: _, ...store }: StoreConfig) {
 }
 
 function writtenGuest(guest: GuestConfig, drill: DrillSettings | undefined): Record<string, unknown> {
-  const { name: _, toldConsole: __, disks, store, otherStores, user, notifyOwner, schedule, ...more } = guest;
+  const {
+    name: _,
+    reportedConsole: __,
+    disks,
+    store,
+    otherStores,
+    user,
+    notifyOwner,
+    schedule,
+    ...more
+  } = guest;
   const { keep, hooks, jitterMs, pauseBudgetMs, pauseTargetMs, precopyBytesPerSecond, ...others } = more;
   // What `drill.schedule` says is shown there.
   const { settleTimeoutMs, freezeTimeoutMs, isDrilled: ___, ...same } = others;

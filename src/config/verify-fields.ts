@@ -4,7 +4,7 @@ import type { VerifyConfig } from './verify-config.js';
 
 const dayMs = 86_400_000;
 
-/** How snapshots are verified: of the house, not of one guest. */
+/** How snapshots are verified: for all guests, not for one. */
 export const verifySchema = z.strictObject({
   /** null: by hand only. */
   schedule: scheduleField.nullable().exactOptional(),

@@ -12,7 +12,7 @@ export interface BrowserHeaders {
 }
 
 /** Where a request came in: only browsers resolve names, and no browser has a socket's path. */
-export type Way = 'socket' | 'tcp';
+export type Transport = 'socket' | 'tcp';
 
 /**
  * Whether a request asks for us by a name of ours. Under another name a browser would take us for part of that name's site, and
@@ -21,12 +21,12 @@ export type Way = 'socket' | 'tcp';
  * is in nobody's DNS.
  * @param hosts further names of ours, in lower case
  */
-export function isOurName(host: string | undefined, way: Way, hosts: readonly string[]): boolean {
-  if (host === undefined || host === '') return way === 'socket';
+export function isOurName(host: string | undefined, transport: Transport, hosts: readonly string[]): boolean {
+  if (host === undefined || host === '') return transport === 'socket';
   const [, name] = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/.exec(host.toLowerCase()) ?? [];
   if (name === undefined) return false;
   if (isIP(name.replace(/^\[|\]$/g, '')) !== 0) return true;
-  if (way === 'socket' && !name.includes('.')) return true;
+  if (transport === 'socket' && !name.includes('.')) return true;
   return name === 'localhost' || name.endsWith('.localhost') || hosts.includes(name);
 }
 

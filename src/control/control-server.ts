@@ -6,18 +6,18 @@ import { isChange, isFromOurPage, isOurName } from './browser-guard.js';
 import { Connections } from './connections.js';
 import { listenOn, type SocketRights } from './control-socket.js';
 import type { DaemonStatus } from './daemon-status.js';
-import { hearOut } from './hear-out.js';
-import type { JobBoard } from './job-board.js';
+import { drainBody } from './drain-body.js';
+import type { JobRegistry } from './job-registry.js';
 import { JsonLines, jsonLinesType } from './json-lines.js';
 import { peerPid } from './peer-pid.js';
 import type { Requester } from './request.js';
 import { parseRequestBody, parseSettingsBody } from './request-body.js';
-import { errorObject, type RequestDesk } from './request-desk.js';
+import { errorObject, type RequestDispatcher } from './request-dispatcher.js';
 import type { LiveSettings } from './settings.js';
 
 export interface ControlParts extends SocketRights {
-  desk: RequestDesk;
-  board: JobBoard;
+  dispatcher: RequestDispatcher;
+  registry: JobRegistry;
   settings: LiveSettings;
   status(): DaemonStatus;
   /** Adds what else is served on the socket. */
@@ -85,7 +85,7 @@ function buildApp(parts: ControlParts): FastifyInstance {
     // Fastify's own: a body that is too large, or no JSON.
     const isTheirs = statusCode !== undefined && statusCode >= 400 && statusCode < 500;
     const error = isTheirs ? new UmlsnapError('Usage', { problem: message }) : asUmlsnapError(thrown);
-    if (statusCode === 413) await hearOut(request.raw);
+    if (statusCode === 413) await drainBody(request.raw);
     return reply.code(isTheirs ? statusCode : (httpStatusOf[error.code] ?? 500)).send(errorObject(error));
   });
   app.setNotFoundHandler((request, reply) => {
@@ -106,17 +106,17 @@ function fetchSiteOf(headers: FastifyRequest['headers']): string | undefined {
 const httpStatusOf: Partial<Record<string, number>> = { Usage: 400, NoSuchJob: 404, NoSuchRequest: 404 };
 
 /** Answers carry their status in the body: HTTP's own only says whether the request was one. */
-function addRequests(app: FastifyInstance, { desk }: ControlParts): void {
+function addRequests(app: FastifyInstance, { dispatcher }: ControlParts): void {
   app.post('/requests', async (request, reply) => {
     const asked = parseRequestBody(request.body, requesterOf(request));
     if (asked.id === 0) {
-      void desk.take(asked);
+      void dispatcher.take(asked);
       return await reply.code(204).send();
     }
-    if (request.headers.accept !== jsonLinesType) return await desk.take(asked);
+    if (request.headers.accept !== jsonLinesType) return await dispatcher.take(asked);
     reply.hijack();
     const lines = new JsonLines(reply.raw);
-    const { output: _, ...answer } = await desk.take(asked, (object) => lines.write(object));
+    const { output: _, ...answer } = await dispatcher.take(asked, (object) => lines.write(object));
     lines.write(answer);
     lines.end();
   });
@@ -125,22 +125,23 @@ function addRequests(app: FastifyInstance, { desk }: ControlParts): void {
     async (request, reply) => {
       const id = Number(request.params.id);
       const because = /^SIG[A-Z0-9]{2,8}$/.exec(request.query.because ?? '')?.[0] ?? 'its client';
-      if (await desk.withdraw(requesterOf(request), id, because)) return await reply.code(204).send();
+      if (await dispatcher.withdraw(requesterOf(request), id, because)) return await reply.code(204).send();
       throw new UmlsnapError('NoSuchRequest', { id });
     },
   );
 }
 
-function addLooks(app: FastifyInstance, { board, settings, status }: ControlParts): void {
+function addLooks(app: FastifyInstance, { registry, settings, status }: ControlParts): void {
   app.get('/status', () => status());
   app.get('/settings', () => settings.current);
   app.patch('/settings', (request) => settings.change(parseSettingsBody(request.body)));
   app.get<{ Params: { job: string } }>('/jobs/:job/progress', (request, reply) => {
     const { job } = request.params;
-    if (!board.running().some((running) => running.job === job)) throw new UmlsnapError('NoSuchJob', { job });
+    if (!registry.running().some((running) => running.job === job))
+      throw new UmlsnapError('NoSuchJob', { job });
     reply.hijack();
     const lines = new JsonLines(reply.raw);
-    const stop = board.follow(job, { take: (object) => lines.write(object), end: () => lines.end() });
+    const stop = registry.follow(job, { take: (object) => lines.write(object), end: () => lines.end() });
     lines.onClosed(() => stop?.());
   });
 }

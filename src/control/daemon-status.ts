@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Config } from '../config/config.js';
 import type { ErrorCode } from '../errors.js';
-import type { RunningJob } from './job-board.js';
-import type { RunningRequest } from './request-desk.js';
+import type { RunningJob } from './job-registry.js';
+import type { RunningRequest } from './request-dispatcher.js';
 import type { Settings } from './settings.js';
 
 /** Raised with every change that an older client or daemon would misunderstand. */

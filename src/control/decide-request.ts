@@ -1,11 +1,11 @@
 import { type ErrorCode, type FactsByCode, UmlsnapError } from '../errors.js';
-import type { Demand, Request } from './request.js';
+import type { ControlCommand, Request } from './request.js';
 import { listensTo, type Settings } from './settings.js';
 
 /** What a daemon does with a request: carries it out, or not, and why. */
-export type Decision = { does: 'run'; demand: Demand } | { does: 'refuse'; because: UmlsnapError };
+export type Decision = { does: 'run'; command: ControlCommand } | { does: 'refuse'; because: UmlsnapError };
 
-export interface DeskState {
+export interface DispatcherState {
   settings: Settings;
   /** Requests under way, of anybody. */
   runningRequests: number;
@@ -21,21 +21,21 @@ export const maxRequestsAtOnce = 64;
 export const maxRequestsOfGuest = 4;
 
 /** Decides about a request, without doing anything. */
-export function decideRequest(request: Request, state: DeskState): Decision {
-  const { number, demand, id } = request;
+export function decideRequest(request: Request, state: DispatcherState): Decision {
+  const { number, command, id } = request;
   const { settings } = state;
   // First: a command that is not listened to works alone, and would remove what is to be kept.
-  if (demand?.type === 'prune' && settings.keep && !demand.dryRun) return refuse('KeepIsOn', {});
+  if (command?.type === 'prune' && settings.keep && !command.dryRun) return refuse('KeepIsOn', {});
   if (!listensTo(settings, number)) return refuse('NotListening', { number, type: settings.type });
-  if (!demand) return refuse('UnknownRequest', { number });
+  if (!command) return refuse('UnknownRequest', { number });
   // Whatever is under way, it can be ended.
-  if (demand.type === 'cancel') return { does: 'run', demand };
+  if (command.type === 'cancel') return { does: 'run', command };
   if (state.idIsTaken) return refuse('RequestIdTaken', { id });
   if (state.runningRequests >= maxRequestsAtOnce)
     return refuse('TooManyRequests', { running: state.runningRequests });
   if (request.requester.from === 'guest' && state.runningOfRequester >= maxRequestsOfGuest)
     return refuse('TooManyRequests', { running: state.runningOfRequester });
-  return { does: 'run', demand };
+  return { does: 'run', command };
 }
 
 function refuse<C extends ErrorCode>(code: C, facts: FactsByCode[C]): Decision {

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { CaptureChoice } from '../config/config.js';
 import { type RequestName, requestNamed, requestNumbers } from '../config/request-names.js';
 import { UmlsnapError } from '../errors.js';
-import type { Demand, Request, Requester, SnapshotOptions } from './request.js';
+import type { ControlCommand, Request, Requester, SnapshotOptions } from './request.js';
 import { largestType, longestDelaySeconds, type Settings } from './settings.js';
 
 /** What a process of this host may send, as JSON. Everything is checked here, and nothing further on. */
@@ -54,10 +54,10 @@ export function parseRequestBody(body: unknown, requester: Requester): Request {
   if (found === undefined && typeof type === 'string')
     throw usage(`type: there is no request called ${type}`);
   const number = found === undefined ? Number(type) : requestNumbers[found];
-  return { id, number, requester, demand: found && demandOf(found, text, options) };
+  return { id, number, requester, command: found && commandOf(found, text, options) };
 }
 
-function demandOf(type: RequestName, text: string, options: SnapshotOptions): Demand {
+function commandOf(type: RequestName, text: string, options: SnapshotOptions): ControlCommand {
   checkOptions(type, options);
   const ofStore = options.store === undefined ? {} : { store: options.store };
   switch (type) {

@@ -18,7 +18,7 @@ export interface SnapshotOptions {
 }
 
 /** What is asked for. A guest of null is every guest of the config. */
-export type Demand =
+export type ControlCommand =
   | { type: 'snapshot'; guest: string; options: SnapshotOptions }
   | { type: 'verify'; snapshot: string; store?: string }
   /** All snapshots of a guest, or of all. */
@@ -39,7 +39,7 @@ export interface Request {
   number: number;
   requester: Requester;
   /** undefined: of a type that nobody knows. */
-  demand: Demand | undefined;
+  command: ControlCommand | undefined;
 }
 
 /** The answer to a request, once what it asked for is done. */

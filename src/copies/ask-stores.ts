@@ -16,7 +16,7 @@ export interface CopyIndex extends FindingsLedger, Omit<OwnershipHistory, 'snaps
   recordVerification(verification: VerificationRecord): Promise<void>;
 }
 
-export interface CopyHouse<S extends SearchedStore = SearchedStore> {
+export interface CopyDeps<S extends SearchedStore = SearchedStore> {
   stateDirectory: string;
   /** In the order of the config. */
   stores: S[];
@@ -47,17 +47,17 @@ export const isLatest = (name: string) => name.endsWith('@latest');
  * @throws NoSuchSnapshot for what can't be a snapshot's name
  */
 export async function askStores<S extends SearchedStore>(
-  house: CopyHouse<S>,
+  deps: CopyDeps<S>,
   stores: S[],
   name: string,
 ): Promise<Answer<S>[]> {
   const guest = guestInName(name);
   const isName = isLatest(name) ? isGuestDirectory(guest) : splitSnapshotName(name) !== undefined;
   if (!isName) throw new UmlsnapError('NoSuchSnapshot', { snapshot: name });
-  const { history, isDrilled } = house;
+  const { history, isDrilled } = deps;
   const findings = await findingsIn(history, { guest });
   const rows = await recordedRows(history, guest);
-  const known = history instanceof UmlsnapError ? withoutHistory(house.stateDirectory) : history;
+  const known = history instanceof UmlsnapError ? withoutHistory(deps.stateDirectory) : history;
   const id = await known.stateId();
   const ask = async (store: S): Promise<Answer<S>> => {
     try {

@@ -6,7 +6,7 @@ import { isSound } from '../store/stored-snapshots.js';
 import {
   type Answer,
   askStores,
-  type CopyHouse,
+  type CopyDeps,
   type CopyIndex,
   isLatest,
   type JudgedCopy,
@@ -14,7 +14,7 @@ import {
 } from './ask-stores.js';
 import type { FoundSnapshot, ReadableStore } from './find-snapshot.js';
 
-export interface CopyWish {
+export interface CopyQuery {
   /** `guest@20261121T031500Z`, or `guest@latest`. */
   name: string;
   /** The only store that is asked. */
@@ -42,33 +42,33 @@ export interface FoundCopy<S extends SearchedStore = SearchedStore> extends Judg
  * @throws NoSuchStore, NoSuchSnapshot, SnapshotDamaged, or what is wrong with the store that could not be asked
  */
 export async function findCopy<S extends SearchedStore>(
-  house: CopyHouse<S>,
-  wish: CopyWish,
+  deps: CopyDeps<S>,
+  query: CopyQuery,
 ): Promise<FoundCopy<S>> {
-  const { answers, snapshot, copies } = await search(house, wish);
+  const { answers, snapshot, copies } = await search(deps, query);
   const taken = copies.find(({ soundness }) => soundness.type === 'sound') ?? copies[0];
-  const isNamed = wish.store !== undefined && taken.soundness.type !== 'damaged';
-  if (taken.soundness.type !== 'sound' && !isNamed && !wish.takesUnsound)
-    throw await refusal(house, snapshot, copies, wish);
+  const isNamed = query.store !== undefined && taken.soundness.type !== 'damaged';
+  if (taken.soundness.type !== 'sound' && !isNamed && !query.takesUnsound)
+    throw await refusal(deps, snapshot, copies, query);
   return { ...taken, passedOver: passedOver(answers, copies, taken.store), copies };
 }
 
 /** Every copy of a snapshot, sound or not, in the order of the config. @throws as `findCopy` */
 export async function findCopies<S extends SearchedStore>(
-  house: CopyHouse<S>,
-  wish: CopyWish,
+  deps: CopyDeps<S>,
+  query: CopyQuery,
 ): Promise<{ copies: JudgedCopy<S>[]; away: UmlsnapError[] }> {
-  const { answers, copies } = await search(house, { ...wish, takesUnsound: true });
+  const { answers, copies } = await search(deps, { ...query, takesUnsound: true });
   const away = answers.flatMap((answer) => (answer.type === 'away' ? [asUmlsnapError(answer.error)] : []));
   return { copies, away };
 }
 
 /** Every copy of every snapshot of a guest, in stores that can be asked. */
 export async function findEveryCopy<S extends SearchedStore>(
-  house: CopyHouse<S>,
+  deps: CopyDeps<S>,
   guest: string,
 ): Promise<JudgedCopy<S>[]> {
-  const answers = await askStores(house, house.stores, `${guest}@latest`);
+  const answers = await askStores(deps, deps.stores, `${guest}@latest`);
   return answers
     .flatMap((answer) => (answer.type === 'copies' ? answer.copies : []))
     .filter(({ ownership }) => ownership.type === 'own');
@@ -79,7 +79,7 @@ export async function findEveryCopy<S extends SearchedStore>(
  * stores that have a sound one.
  */
 export async function readingCopy<T>(
-  house: CopyHouse,
+  deps: CopyDeps,
   { store, stored, ownership }: FoundSnapshot<ReadableStore> & Pick<JudgedCopy, 'ownership'>,
   use: () => Promise<T>,
 ): Promise<T> {
@@ -88,8 +88,8 @@ export async function readingCopy<T>(
   } catch (error) {
     if (!isError(error, 'SnapshotDamaged')) throw error;
     const { snapshot, problem } = error.facts;
-    if (ownership.type === 'own') await noteDamage(house.history, { snapshot, store: store.name, problem });
-    const soundIn = await soundElsewhere(house, stored.snapshot, store.name);
+    if (ownership.type === 'own') await noteDamage(deps.history, { snapshot, store: store.name, problem });
+    const soundIn = await soundElsewhere(deps, stored.snapshot, store.name);
     throw new UmlsnapError('SnapshotDamaged', { snapshot, problem, store: store.name, soundIn }, error);
   }
 }
@@ -109,17 +109,17 @@ export async function noteDamage(
 
 /** Asks the stores, and resolves the name. @throws as `findCopy`, where there is no copy */
 async function search<S extends SearchedStore>(
-  house: CopyHouse<S>,
-  wish: CopyWish,
+  deps: CopyDeps<S>,
+  query: CopyQuery,
 ): Promise<{ answers: Answer<S>[]; snapshot: string; copies: [JudgedCopy<S>, ...JudgedCopy<S>[]] }> {
-  const stores = wish.store === undefined ? house.stores : [storeNamed(house.stores, wish.store)];
-  const answers = await askStores(house, stores, wish.name);
-  const snapshot = isLatest(wish.name) ? newestOf(answers, wish) : wish.name;
+  const stores = query.store === undefined ? deps.stores : [storeNamed(deps.stores, query.store)];
+  const answers = await askStores(deps, stores, query.name);
+  const snapshot = isLatest(query.name) ? newestOf(answers, query) : query.name;
   const [first, ...others] = copiesOf(answers, snapshot);
   if (first) return { answers, snapshot, copies: [first, ...others] };
   const away = answers.find((answer) => answer.type === 'away');
   if (away) throw away.error;
-  throw new UmlsnapError('NoSuchSnapshot', { snapshot: wish.name, ofOthers: othersIn(answers) });
+  throw new UmlsnapError('NoSuchSnapshot', { snapshot: query.name, ofOthers: othersIn(answers) });
 }
 
 /** Whose the snapshots are that were not asked for: of these hosts; null: of nobody who is known. */
@@ -135,7 +135,7 @@ function storeNamed<S extends SearchedStore>(stores: S[], name: string): S {
 }
 
 /** The newest that has a sound copy; where none has, and for whoever takes what is not sound, the newest of all. */
-function newestOf<S extends SearchedStore>(answers: Answer<S>[], { name, takesUnsound }: CopyWish): string {
+function newestOf<S extends SearchedStore>(answers: Answer<S>[], { name, takesUnsound }: CopyQuery): string {
   const all = answers
     .flatMap((answer) => (answer.type === 'copies' ? answer.copies : []))
     .filter(({ ownership }) => ownership.type === 'own');
@@ -196,10 +196,10 @@ function passedOver<S extends SearchedStore>(
 }
 
 async function refusal<S extends SearchedStore>(
-  house: CopyHouse<S>,
+  deps: CopyDeps<S>,
   snapshot: string,
   copies: JudgedCopy<S>[],
-  { store }: CopyWish,
+  { store }: CopyQuery,
 ): Promise<UmlsnapError<'SnapshotDamaged'>> {
   const problems = copies.flatMap(({ store: { name }, soundness }) =>
     soundness.type === 'sound' ? [] : [{ store: name, type: soundness.type, problem: soundness.why }],
@@ -208,13 +208,13 @@ async function refusal<S extends SearchedStore>(
   const problem = first?.problem ?? '';
   if (store === undefined)
     return new UmlsnapError('SnapshotDamaged', { snapshot, problem, copies: problems });
-  const soundIn = await soundElsewhere(house, snapshot, store);
+  const soundIn = await soundElsewhere(deps, snapshot, store);
   return new UmlsnapError('SnapshotDamaged', { snapshot, problem, store, soundIn });
 }
 
 /** The other stores that have a sound copy of a snapshot. */
-export async function soundElsewhere(house: CopyHouse, snapshot: string, but: string): Promise<string[]> {
-  const others = house.stores.filter(({ name }) => name !== but);
-  const copies = copiesOf(await askStores(house, others, snapshot), snapshot);
+export async function soundElsewhere(deps: CopyDeps, snapshot: string, but: string): Promise<string[]> {
+  const others = deps.stores.filter(({ name }) => name !== but);
+  const copies = copiesOf(await askStores(deps, others, snapshot), snapshot);
   return copies.flatMap(({ store, soundness }) => (soundness.type === 'sound' ? [store.name] : []));
 }

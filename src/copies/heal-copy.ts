@@ -6,12 +6,12 @@ import { recordOf } from '../snapshot/describe-snapshot.js';
 import { type Manifest, amended } from '../store/manifest.js';
 import type { SnapshotContent, Store } from '../store/store.js';
 import { isSound } from '../store/stored-snapshots.js';
-import type { CopyHouse, CopyIndex, JudgedCopy } from './ask-stores.js';
+import type { CopyDeps, CopyIndex, JudgedCopy } from './ask-stores.js';
 import { findCopies, readingCopy } from './find-copy.js';
 import { recordedRows, restoreSourceOf, whileReading } from './find-snapshot.js';
 import { storeLocks } from '../job/guest-locks.js';
 
-export interface HealHouse extends CopyHouse<Store> {
+export interface HealDeps extends CopyDeps<Store> {
   history: (CopyIndex & HealHistory) | UmlsnapError;
   stateDirectory: string;
 }
@@ -37,12 +37,12 @@ export type Healed =
 export async function healCopy(
   { store, stored }: { store: Store; stored: JudgedCopy['stored'] },
   job: string,
-  house: HealHouse,
+  deps: HealDeps,
   signal: AbortSignal,
 ): Promise<Healed> {
-  const { history, stateDirectory } = house;
+  const { history, stateDirectory } = deps;
   const { snapshot, guest } = stored;
-  const { copies } = await findCopies(house, { name: snapshot });
+  const { copies } = await findCopies(deps, { name: snapshot });
   const here = copies.find((copy) => copy.store.name === store.name && copy.stored.snapshot === snapshot);
   if (here?.ownership.type !== 'own') return { type: 'notHealed', why: 'it is not known to be ours' };
   const sources = copies.filter(
@@ -56,7 +56,7 @@ export async function healCopy(
       const what = `Guest ${guest} in store ${store.name}`;
       const holder = `umlsnap verify --heal (pid ${process.pid})`;
       const left = await withLocks({ locks, what, holder, wait: true, signal }, async () => {
-        const manifest = await healFrom(source, { store, stored }, house, signal);
+        const manifest = await healFrom(source, { store, stored }, deps, signal);
         await record(history, store, manifest, job);
         return await whyLeft(store);
       });
@@ -88,10 +88,10 @@ async function whyLeft(store: Store): Promise<string | null> {
 async function healFrom(
   source: JudgedCopy<Store>,
   into: { store: Store; stored: JudgedCopy['stored'] },
-  house: HealHouse,
+  deps: HealDeps,
   signal: AbortSignal,
 ): Promise<Manifest> {
-  const { history } = house;
+  const { history } = deps;
   const { store, stored } = into;
   const rows = await recordedRows(history, source.stored.guest);
   const former = rows.find((row) => row.snapshot === stored.snapshot && row.store === store.name);
@@ -99,7 +99,7 @@ async function healFrom(
     if (!(history instanceof UmlsnapError)) await history.recordSnapshot(manifest);
   };
   try {
-    return await readingCopy(house, source, () =>
+    return await readingCopy(deps, source, () =>
       whileReading(source, () =>
         store.heal(stored, contentOf(source, stored.snapshot, rows, former), {
           signal,
@@ -127,7 +127,7 @@ function contentOf(
 }
 
 async function record(
-  history: HealHouse['history'],
+  history: HealDeps['history'],
   store: Store,
   manifest: Manifest,
   job: string,

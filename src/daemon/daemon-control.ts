@@ -2,16 +2,16 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { controlSocketPath } from '../control/control-socket.js';
 import { controlProtocol, type DaemonStatus, digestOf } from '../control/daemon-status.js';
-import type { JobBoard } from '../control/job-board.js';
-import type { DeskEvent, RequestDesk } from '../control/request-desk.js';
+import type { JobRegistry } from '../control/job-registry.js';
+import type { DispatcherEvent, RequestDispatcher } from '../control/request-dispatcher.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
 import { isError } from '../errors.js';
 import type { LiveConfig } from './live-config.js';
 
 export interface ControlOptions {
-  desk: RequestDesk;
-  board: JobBoard;
+  dispatcher: RequestDispatcher;
+  registry: JobRegistry;
   settings: LiveSettings;
   log: Logger;
   config: LiveConfig;
@@ -41,20 +41,23 @@ export async function withControl<T>(options: ControlOptions, use: () => Promise
   }
 }
 
-function statusOf({ desk, board, settings, config }: ControlOptions, startedAt: string): DaemonStatus {
+function statusOf(
+  { dispatcher, registry, settings, config }: ControlOptions,
+  startedAt: string,
+): DaemonStatus {
   const current = config.get();
   return {
     ...{ type: 'daemon', protocol: controlProtocol, pid: process.pid, state: current.state, startedAt },
     ...{ configFile: current.file, configDigest: digestOf(current) },
     ...{ configReadAt: config.readAt, refusedReload: config.refused },
-    ...{ settings: settings.current, jobs: board.running(), requests: desk.running() },
+    ...{ settings: settings.current, jobs: registry.running(), requests: dispatcher.running() },
   };
 }
 
-/** What the desk does, for the log: all of it while `debug` is on, and always what failed beyond what its client was told. */
-export function logDeskEvent(log: Logger, event: DeskEvent): void {
-  const { id, number, requester, demand } = event.request;
-  const facts = { id, number, ...demand, requester };
+/** What the dispatcher does, for the log: all of it while `debug` is on, and always what failed beyond what its client was told. */
+export function logDispatcherEvent(log: Logger, event: DispatcherEvent): void {
+  const { id, number, requester, command } = event.request;
+  const facts = { id, number, ...command, requester };
   switch (event.event) {
     case 'taken':
       log.debug(facts, 'request taken');

@@ -3,13 +3,13 @@ import { hostname } from 'node:os';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { pin } from '../../jobs/pin.js';
-import { House } from '../compose.js';
+import { App } from '../compose.js';
 import type { DashboardConfig } from '../config/config.js';
-import type { JobBoard } from '../control/job-board.js';
-import type { RequestDesk } from '../control/request-desk.js';
-import type { RunningWorks } from './running-works.js';
+import type { JobRegistry } from '../control/job-registry.js';
+import type { RequestDispatcher } from '../control/request-dispatcher.js';
+import type { CancellableJobs } from './cancellable-jobs.js';
 import { Dashboard } from '../dashboard/dashboard.js';
-import type { RouteParts } from '../dashboard/http/front-desk.js';
+import type { RouteParts } from '../dashboard/http/http-auth.js';
 import { type Listening, withPageServer } from '../dashboard/http/page-server.js';
 import { addDashboard } from '../dashboard/http/routes.js';
 import { Keys } from '../dashboard/keys.js';
@@ -28,9 +28,9 @@ import { version } from '../version.js';
 export interface DaemonDashboardOptions {
   config: LiveConfig;
   history: SqliteHistory;
-  board: JobBoard;
-  desk: RequestDesk;
-  works: RunningWorks;
+  registry: JobRegistry;
+  dispatcher: RequestDispatcher;
+  cancellableJobs: CancellableJobs;
   log: Logger;
 }
 
@@ -52,7 +52,12 @@ export class DaemonDashboard {
     // Where the file is no good, the socket's pages have forms all the same.
     this.#keys = new Keys(randomBytes(32).toString('base64url'));
     this.#dashboard = new Dashboard({
-      ...{ config: options.config.get, history: options.history, board: options.board, desk: options.desk },
+      ...{
+        config: options.config.get,
+        history: options.history,
+        registry: options.registry,
+        dispatcher: options.dispatcher,
+      },
       refusedReload: () => options.config.refused,
       ...{ hostName: hostname(), version, startedAt: new Date().toISOString() },
       look: async (guest) => {
@@ -61,9 +66,9 @@ export class DaemonDashboard {
       },
       isAtWork: async (guest) => (await holderOf(leaseLock(options.config.get().state, guest))) !== undefined,
       pin: async (snapshot, pinned) => {
-        await pin(snapshot, pinned, new House(options.config.get(), options.history));
+        await pin(snapshot, pinned, new App(options.config.get(), options.history));
       },
-      cancel: (job) => options.works.cancel(job, 'the dashboard'),
+      cancel: (job) => options.cancellableJobs.cancel(job, 'the dashboard'),
       onError: (error) => options.log.warn(explainError(asUmlsnapError(error))),
     });
   }

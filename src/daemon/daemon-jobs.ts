@@ -1,18 +1,18 @@
 import type { Logger } from 'pino';
-import { answerDemand, keeping } from './answer-demand.js';
-import { backupInTurn } from './backup-in-turn.js';
-import { ProgressTeller } from '../job/backup-progress.js';
+import { executeCommand, withKeepAll } from './execute-command.js';
+import { backupWhenFree } from './backup-when-free.js';
+import { ProgressReporter } from '../job/backup-progress.js';
 import { drillSample } from './drill-sample.js';
 import { type JobSummary, recordSkipped } from '../job/recorded-job.js';
 import { type Swept, sweepGuest } from './sweep.js';
 import { verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../verify/verify-tally.js';
-import { copyHouse, House, storesOf } from '../compose.js';
+import { copyDeps, App, storesOf } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
-import type { JobBoard } from '../control/job-board.js';
-import { postOnBoard } from './post-on-board.js';
-import type { CarriedDemand, Work } from '../control/request-desk.js';
-import type { RunningWorks } from './running-works.js';
+import type { JobRegistry } from '../control/job-registry.js';
+import { registerJobs } from './register-jobs.js';
+import type { CarriedCommand, Work } from '../control/request-dispatcher.js';
+import type { CancellableJobs } from './cancellable-jobs.js';
 import type { LiveSettings } from '../control/settings.js';
 import { explainError } from '../error-text.js';
 import { isError, type UmlsnapError } from '../errors.js';
@@ -29,8 +29,8 @@ import { recoverAgain } from '../start.js';
 export interface DaemonJobsOptions {
   history: SqliteHistory;
   settings: LiveSettings;
-  board: JobBoard;
-  works: RunningWorks;
+  registry: JobRegistry;
+  cancellableJobs: CancellableJobs;
   log: Logger;
   alerts: DaemonAlerts;
   /** As it is in force now. */
@@ -77,9 +77,9 @@ export class DaemonJobs {
     try {
       const stores = storesOf(config, guestConfig);
       const summary = await this.#post(silent, async (work) => {
-        const teller = this.#tellerOf(guest, work);
+        const reporter = this.#reporterOf(guest, work);
         const order = {
-          ...{ config: keeping(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels },
+          ...{ config: withKeepAll(guestConfig, this.#keepsAll), trigger, labels: guestConfig.labels },
           signal: work.signal,
           ...{ pinned: false, dryRun: false },
           onJob: (job: string) => {
@@ -87,13 +87,13 @@ export class DaemonJobs {
             work.onJob({ job, kind: 'backup', guest, trigger });
             this.#options.alerts.backupBegins(guest);
           },
-          ...{ onPhase: teller.onPhase, onProgress: teller.onProgress, onFill: teller.onFill },
+          ...{ onPhase: reporter.onPhase, onProgress: reporter.onProgress, onFill: reporter.onFill },
         };
         const notifications = () => this.#options.notificationsOf(guest);
-        const house = { stateDirectory: config.state, stores, history, notifications };
+        const deps = { stateDirectory: config.state, stores, history, notifications };
         const onPutOff = (busy: UmlsnapError<'Busy'>) =>
           log.info(facts, `backup put off: ${explainError(busy)}`);
-        const done = await backupInTurn(order, house, { onPutOff });
+        const done = await backupWhenFree(order, deps, { onPutOff });
         work.put(done);
         return done;
       });
@@ -113,7 +113,7 @@ export class DaemonJobs {
     const silent: Work = { signal, publish: () => {}, put: () => {}, onJob: () => {} };
     await this.#post(silent, async (work) => {
       const summaries = await drillSample(
-        { config: config.drill, stores: copyHouse(config, history).stores, history },
+        { config: config.drill, stores: copyDeps(config, history).stores, history },
         {
           ...{ trigger, signal: work.signal },
           onJob: (job, guest) => work.onJob({ job, kind: 'drill', guest, trigger }),
@@ -138,9 +138,9 @@ export class DaemonJobs {
         work.publish(progress);
       };
       const onJob = (job: string) => work.onJob({ job, kind: 'verify', guest: null, trigger });
-      const house = new House(config, history);
-      const wish = { of: 'due' as const, withinMs, nextRun };
-      const done = await verify(wish, house, { signal: work.signal, onProgress }, { trigger, onJob });
+      const app = new App(config, history);
+      const scope = { of: 'due' as const, withinMs, nextRun };
+      const done = await verify(scope, app, { signal: work.signal, onProgress }, { trigger, onJob });
       work.put(done);
       return done;
     });
@@ -148,12 +148,12 @@ export class DaemonJobs {
   }
 
   /** What was asked for. @throws what a command by hand tells as an error */
-  async carryOut(demand: CarriedDemand, asked: Work): Promise<ExitCode> {
+  async carryOut(command: CarriedCommand, asked: Work): Promise<ExitCode> {
     const { history, log, notificationsOf } = this.#options;
     const config = this.#options.config();
-    if (demand.type !== 'status') logRecovered(await recoverAgain(new House(config, history)), log, false);
-    const house = {
-      ...{ config, ...copyHouse(config, history), history, keepsAll: this.#keepsAll, notificationsOf },
+    if (command.type !== 'status') logRecovered(await recoverAgain(new App(config, history)), log, false);
+    const deps = {
+      ...{ config, ...copyDeps(config, history), history, keepsAll: this.#keepsAll, notificationsOf },
       storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
     const logged: Work = {
@@ -171,14 +171,14 @@ export class DaemonJobs {
         if ('kind' in output) this.#logSummary(output as JobSummary, (output as JobSummary).kind, {});
       },
     };
-    return await this.#post(logged, (work) => answerDemand(demand, house, work));
+    return await this.#post(logged, (work) => executeCommand(command, deps, work));
   }
 
   /** Removes what has expired, guest by guest. Tells of its failures in the log. */
   async sweep(signal: AbortSignal): Promise<void> {
     const { history, log } = this.#options;
     const config = this.#options.config();
-    const house = {
+    const deps = {
       ...{ stateDirectory: config.state, history },
       storesOf: (guest: GuestConfig) => storesOf(config, guest),
     };
@@ -186,7 +186,7 @@ export class DaemonJobs {
       if (signal.aborted || this.#keepsAll) return;
       if (performance.now() < (this.#sweepAgainAtMs.get(guest.name) ?? 0)) continue;
       try {
-        const swept = await sweepGuest(guest, house);
+        const swept = await sweepGuest(guest, deps);
         if (swept.found === 'expired') {
           this.#logSummary(swept.summary, 'sweep', {});
           const { error, warnings } = swept.summary;
@@ -202,16 +202,16 @@ export class DaemonJobs {
 
   /** For all to see, and for those who may to give up. */
   #post<T>(work: Work, use: (work: Work) => Promise<T>): Promise<T> {
-    const { board, works } = this.#options;
-    return works.enter(work, (cancellable) => postOnBoard(board, cancellable, use));
+    const { registry, cancellableJobs } = this.#options;
+    return cancellableJobs.track(work, (cancellable) => registerJobs(registry, cancellable, use));
   }
 
   get #keepsAll(): boolean {
     return this.#options.settings.current.keep;
   }
 
-  #tellerOf(guest: string, work: Work): ProgressTeller {
-    return new ProgressTeller(guest, (progress) => {
+  #reporterOf(guest: string, work: Work): ProgressReporter {
+    return new ProgressReporter(guest, (progress) => {
       this.#options.log.debug(progress, 'progress');
       work.publish(progress);
     });

@@ -3,7 +3,7 @@ import type { Recovered } from '../job/recover-at-start.js';
 import type { LiveSettings } from '../control/settings.js';
 import { syslogStream } from './syslog.js';
 import { escapeInJson, printable } from '../mconsole/printable.js';
-import { isJournal, journalLines, type LogEntry, lineForPeople } from './people-log.js';
+import { isJournal, journalLines, type LogEntry, humanLine } from './log-format.js';
 
 /** How much it says, and to whom. */
 export interface LogOptions {
@@ -52,7 +52,7 @@ async function prettyLog(): Promise<DestinationStream> {
   const pretty = pinoPretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss' });
   const shown = (entry: LogEntry) => {
     const { level, time } = entry;
-    return JSON.stringify({ level, time, msg: printable(lineForPeople(entry)) });
+    return JSON.stringify({ level, time, msg: printable(humanLine(entry)) });
   };
   return { write: (line) => void pretty.write(`${shown(JSON.parse(line) as LogEntry)}\n`) };
 }

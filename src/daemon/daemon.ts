@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
 import { recover } from '../../jobs/recover.js';
 import { systemClock } from '../clock.js';
-import type { House } from '../compose.js';
+import type { App } from '../compose.js';
 import type { Config } from '../config/config.js';
-import { JobBoard } from '../control/job-board.js';
-import { RequestDesk } from '../control/request-desk.js';
-import { RunningWorks } from './running-works.js';
+import { JobRegistry } from '../control/job-registry.js';
+import { RequestDispatcher } from '../control/request-dispatcher.js';
+import { CancellableJobs } from './cancellable-jobs.js';
 import { ServiceManager } from './service-manager.js';
 import { formatSettings, type LiveSettings } from '../control/settings.js';
 import { SweepTimer } from './sweep-timer.js';
@@ -15,14 +15,14 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { withLocks } from '../locks/exclusive-lock.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
 import { DaemonAlerts } from './daemon-alerts.js';
-import { type ControlOptions, logDeskEvent, withControl } from './daemon-control.js';
+import { type ControlOptions, logDispatcherEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
 import { asDaemon, pidOfDaemon } from '../control/daemon-lock.js';
 import { logRecovered } from './daemon-log.js';
 import { timetableOf } from './daemon-timetable.js';
-import { GuestEars } from './guest-ears.js';
+import { GuestListeners } from './guest-listeners.js';
 import { LiveConfig } from './live-config.js';
-import { withStartedHouse } from '../start.js';
+import { withStartedApp } from '../start.js';
 
 /**
  * Is the daemon of this config until SIGTERM or SIGINT.
@@ -36,10 +36,10 @@ export async function runDaemon(
   log: Logger,
 ): Promise<ExitCode> {
   return await asOnlyDaemon(config.state, () =>
-    withStartedHouse(config, async (house, recovered) => {
-      await recover(house, recovered);
+    withStartedApp(config, async (app, recovered) => {
+      await recover(app, recovered);
       logRecovered(recovered, log, true);
-      return await new Daemon(house, readAt, settings, log).run();
+      return await new Daemon(app, readAt, settings, log).run();
     }),
   );
 }
@@ -62,35 +62,42 @@ class Daemon {
   readonly #log: Logger;
   readonly #settings: LiveSettings;
   readonly #ending = new AbortController();
-  readonly #board = new JobBoard();
-  readonly #works = new RunningWorks();
-  readonly #history: House['history'];
-  readonly #desk: RequestDesk;
+  readonly #registry = new JobRegistry();
+  readonly #cancellableJobs = new CancellableJobs();
+  readonly #history: App['history'];
+  readonly #dispatcher: RequestDispatcher;
   readonly #scheduler: Scheduler;
-  readonly #ears: GuestEars;
+  readonly #listeners: GuestListeners;
   readonly #alerts: DaemonAlerts;
   readonly #sweeps: SweepTimer;
   readonly #manager: ServiceManager;
   readonly #config: LiveConfig;
 
-  constructor(house: House, readAt: Date, settings: LiveSettings, log: Logger) {
+  constructor(app: App, readAt: Date, settings: LiveSettings, log: Logger) {
     this.#log = log;
     this.#settings = settings;
-    this.#config = new LiveConfig(house.config, readAt);
-    const { history } = house;
+    this.#config = new LiveConfig(app.config, readAt);
+    const { history } = app;
     this.#history = history;
     const config = this.#config.get;
-    const notificationsOf = (guest: string) => this.#ears.sourceOf(guest);
-    const isAtWork = (guest: string) => this.#board.running().some((job) => job.guest === guest);
+    const notificationsOf = (guest: string) => this.#listeners.sourceOf(guest);
+    const isAtWork = (guest: string) => this.#registry.running().some((job) => job.guest === guest);
     this.#alerts = new DaemonAlerts({ history, log, config, isAtWork });
     const jobs = new DaemonJobs({
-      ...{ history, settings, log, board: this.#board, works: this.#works, notificationsOf },
+      ...{
+        history,
+        settings,
+        log,
+        registry: this.#registry,
+        cancellableJobs: this.#cancellableJobs,
+        notificationsOf,
+      },
       alerts: this.#alerts,
-      config: () => this.#ears.informed(config()),
+      config: () => this.#listeners.informed(config()),
     });
     this.#scheduler = new Scheduler({
-      entries: timetableOf(house.config),
-      concurrency: house.config.concurrency,
+      entries: timetableOf(app.config),
+      concurrency: app.config.concurrency,
       clock: systemClock,
       loadLastSlot: async (name) => toDate(await history.lastSlot(name)),
       recordSlot: (name, slot) => history.recordSlot(name, slot.toISOString()),
@@ -98,12 +105,12 @@ class Daemon {
       report: (event) => this.#report(event),
       signal: this.#ending.signal,
     });
-    this.#desk = new RequestDesk({
+    this.#dispatcher = new RequestDispatcher({
       settings: () => settings.current,
-      carryOut: (demand, work) => jobs.carryOut(demand, work),
-      report: (event) => logDeskEvent(log, event),
+      carryOut: (command, work) => jobs.carryOut(command, work),
+      report: (event) => logDispatcherEvent(log, event),
     });
-    this.#ears = new GuestEars({ desk: this.#desk, history, log, config });
+    this.#listeners = new GuestListeners({ dispatcher: this.#dispatcher, history, log, config });
     this.#sweeps = new SweepTimer(settings, () => jobs.sweep(this.#ending.signal));
     settings.watch((now) => log.info(now, 'settings changed'));
     this.#manager = new ServiceManager(process.env, (problem) =>
@@ -114,10 +121,15 @@ class Daemon {
   async run(): Promise<ExitCode> {
     const ended = this.#untilSignalled();
     process.on('SIGHUP', () => void this.#reload());
-    const [desk, board, settings, log] = [this.#desk, this.#board, this.#settings, this.#log];
-    const control = { desk, board, settings, log, config: this.#config };
+    const [dispatcher, registry, settings, log] = [
+      this.#dispatcher,
+      this.#registry,
+      this.#settings,
+      this.#log,
+    ];
+    const control = { dispatcher, registry, settings, log, config: this.#config };
     await this.#withDashboard(control, async () => {
-      await this.#ears.follow();
+      await this.#listeners.follow();
       await this.#scheduler.start();
       this.#sweeps.start();
       this.#alerts.start();
@@ -125,9 +137,9 @@ class Daemon {
       log.info({ scheduled, settings: formatSettings(settings.current) }, 'daemon runs');
       this.#manager.ready(this.#scheduleText());
       const because = await ended;
-      await Promise.all([this.#scheduler.stop(), this.#desk.close(because), this.#sweeps.stop()]);
-      // Jobs that are being undone thaw their guests by the agents, whose answers come by our ears.
-      await this.#ears.close();
+      await Promise.all([this.#scheduler.stop(), this.#dispatcher.close(because), this.#sweeps.stop()]);
+      // Jobs that are being undone thaw their guests by the agents, whose answers come by our listeners.
+      await this.#listeners.close();
       await this.#alerts.stop();
     });
     log.info('daemon has ended');
@@ -138,7 +150,7 @@ class Daemon {
     const { dashboard } = this.#config.get();
     if (dashboard === null) return await withControl(control, use);
     const { DaemonDashboard } = await import('./daemon-dashboard.js');
-    const options = { ...control, history: this.#history, works: this.#works };
+    const options = { ...control, history: this.#history, cancellableJobs: this.#cancellableJobs };
     const pages = new DaemonDashboard(options, dashboard);
     await pages.with(() => withControl({ ...control, extend: pages.extend }, use));
   }
@@ -175,7 +187,7 @@ class Daemon {
       const config = this.#config.get();
       const timetable = timetableOf(config);
       this.#scheduler.replaceEntries(timetable, config.concurrency);
-      await this.#ears.follow();
+      await this.#listeners.follow();
       this.#log.info({ scheduled: timetable.map(({ name }) => name) }, 'config read again');
     } else this.#log.error(`${this.#config.refused?.problem}\nThe old config stays in force.`);
     this.#alerts.configWasRead(this.#config.get().file, before, this.#config.refused);

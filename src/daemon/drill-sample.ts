@@ -8,7 +8,7 @@ import type { CopyIndex, SearchedStore } from '../copies/ask-stores.js';
 import type { FoundSnapshot } from '../copies/find-snapshot.js';
 import type { JobSummary, OnJob } from '../job/recorded-job.js';
 
-export interface SampleHouse {
+export interface SampleDeps {
   config: DrillConfig;
   stores: SearchedStore[];
   history: DrillHistory & CopyIndex & OwnershipHistory & { drills(): Promise<DrillRecord[]> };
@@ -26,10 +26,10 @@ export interface SampleOrder {
  * Drills the newest snapshot of some guests: of those whose last drill is the longest ago, so many as the config says, one after
  * the other.
  */
-export async function drillSample(house: SampleHouse, order: SampleOrder): Promise<JobSummary[]> {
-  const { history, config } = house;
+export async function drillSample(deps: SampleDeps, order: SampleOrder): Promise<JobSummary[]> {
+  const { history, config } = deps;
   const { trigger, signal, onJob } = order;
-  const newest = await newestOfGuests(house, order);
+  const newest = await newestOfGuests(deps, order);
   const guests = longestNotDrilled([...newest.keys()], await history.drills()).slice(0, config.sample);
   const summaries: JobSummary[] = [];
   for (const guest of guests) {
@@ -38,7 +38,7 @@ export async function drillSample(house: SampleHouse, order: SampleOrder): Promi
     const tellJob: OnJob = (job) => onJob?.(job, guest);
     try {
       const origin = { trigger, onJob: tellJob };
-      summaries.push(await drillFound(found, house, { wait: true, signal }, origin));
+      summaries.push(await drillFound(found, deps, { wait: true, signal }, origin));
     } catch (error) {
       // It was removed meanwhile: the other guests of the sample have theirs.
       if (!(error instanceof UmlsnapError) || isHistoryFailure(error)) throw error;
@@ -53,7 +53,7 @@ export async function drillSample(house: SampleHouse, order: SampleOrder): Promi
  * the first that is not damaged.
  */
 async function newestOfGuests(
-  { stores, history }: SampleHouse,
+  { stores, history }: SampleDeps,
   { onProblem }: SampleOrder,
 ): Promise<Map<string, FoundSnapshot<SearchedStore>>> {
   const newest = new Map<string, FoundSnapshot<SearchedStore>>();

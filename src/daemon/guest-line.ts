@@ -1,6 +1,6 @@
 import { type RequestName, requestNamed } from '../config/request-names.js';
 import { printableLine } from '../mconsole/printable.js';
-import { type Demand, numberOf, type Request } from '../control/request.js';
+import { type ControlCommand, numberOf, type Request } from '../control/request.js';
 
 /** A line that a guest wrote to its /proc/mconsole, read. Every word of it is the guest's. */
 export type GuestLine =
@@ -8,7 +8,7 @@ export type GuestLine =
   | { is: 'other' }
   | { is: 'malformed'; problem: string }
   | { is: 'tooLong' }
-  | { is: 'request'; name: RequestName; request: Request & { demand: Demand } };
+  | { is: 'request'; name: RequestName; request: Request & { command: ControlCommand } };
 
 const prefix = 'umlsnap request ';
 /** A kernel cuts at 512 bytes without a word: what is near to that may not be what was meant. */
@@ -24,26 +24,26 @@ export function parseGuestLine(guest: string, message: string): GuestLine {
   if (!text.startsWith(prefix)) return { is: 'other' };
   if (Buffer.byteLength(text) > maxLineBytes) return { is: 'tooLong' };
   if (text !== printableLine(text)) return malformed('it holds more than one line of plain text');
-  const words = new Map<string, string>();
+  const fields = new Map<string, string>();
   for (const word of text.slice(prefix.length).split(' ')) {
     const [, key, value] = /^([a-z]{1,16})=([\x21-\x7e]{1,128})$/.exec(word) ?? [];
     if (key === undefined || value === undefined) return malformed('a word of it is no key=value');
-    if (words.has(key)) return malformed(`it says ${key} twice`);
-    words.set(key, value);
+    if (fields.has(key)) return malformed(`it says ${key} twice`);
+    fields.set(key, value);
   }
-  return requestOf(guest, words);
+  return requestOf(guest, fields);
 }
 
-function requestOf(guest: string, words: Map<string, string>): GuestLine {
-  const name = requestNamed(words.get('type') ?? '');
+function requestOf(guest: string, fields: Map<string, string>): GuestLine {
+  const name = requestNamed(fields.get('type') ?? '');
   if (!name) return malformed('its type is none');
-  const id = numberIn(words.get('id') ?? '0');
+  const id = numberIn(fields.get('id') ?? '0');
   if (id === undefined) return malformed('its id is none');
-  const stray = [...words.keys()].find((key) => !['type', 'id', ...keysOf[name]].includes(key));
+  const stray = [...fields.keys()].find((key) => !['type', 'id', ...keysOf[name]].includes(key));
   if (stray !== undefined) return malformed(`a ${name} has no ${stray}`);
-  const demand = demandOf(name, guest, words);
-  if (!demand) return malformed(`it does not say what to ${name}`);
-  const request = { id, number: numberOf(name), requester: { from: 'guest', guest } as const, demand };
+  const command = commandOf(name, guest, fields);
+  if (!command) return malformed(`it does not say what to ${name}`);
+  const request = { id, number: numberOf(name), requester: { from: 'guest', guest } as const, command };
   return { is: 'request', name, request };
 }
 
@@ -56,10 +56,14 @@ const keysOf: Record<RequestName, string[]> = {
   cancel: ['of'],
 };
 
-function demandOf(name: RequestName, guest: string, words: Map<string, string>): Demand | undefined {
+function commandOf(
+  name: RequestName,
+  guest: string,
+  fields: Map<string, string>,
+): ControlCommand | undefined {
   switch (name) {
     case 'snapshot': {
-      const label = words.get('label');
+      const label = fields.get('label');
       return { type: name, guest, options: label === undefined ? {} : { labels: { request: label } } };
     }
     case 'prune':
@@ -68,12 +72,12 @@ function demandOf(name: RequestName, guest: string, words: Map<string, string>):
       return { type: name, guest };
     case 'verify':
     case 'drill': {
-      const snapshot = ownSnapshot(guest, words.get('snapshot') ?? 'latest');
+      const snapshot = ownSnapshot(guest, fields.get('snapshot') ?? 'latest');
       if (snapshot === undefined) return undefined;
       return name === 'verify' ? { type: name, snapshot } : { type: name, snapshot };
     }
     case 'cancel': {
-      const of = numberIn(words.get('of') ?? '');
+      const of = numberIn(fields.get('of') ?? '');
       return of === undefined || of === 0 ? undefined : { type: name, of };
     }
   }

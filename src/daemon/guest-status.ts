@@ -31,7 +31,7 @@ export interface GuestStatus extends GuestCondition {
 
 type StatusHistory = Pick<SqliteHistory, 'jobs' | 'newestSound' | 'badFindings' | 'lastSlot' | 'openPauses'>;
 
-export interface StatusHouse {
+export interface StatusDeps {
   config: Pick<Config, 'state' | 'stores'>;
   /** null when it can't be used: then only what can be seen of the guest is known. */
   history: StatusHistory | null;
@@ -40,8 +40,8 @@ export interface StatusHouse {
 }
 
 /** @throws HistoryUnusable, HistoryLocked */
-export async function guestStatus(guest: GuestConfig, house: StatusHouse, now: Date): Promise<GuestStatus> {
-  const { config, history, source } = house;
+export async function guestStatus(guest: GuestConfig, deps: StatusDeps, now: Date): Promise<GuestStatus> {
+  const { config, history, source } = deps;
   const condition = await conditionOf(guest);
   const { state, pid } = condition;
   const isAsked = state === 'running' && pid !== null;

@@ -3,10 +3,10 @@ import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { retain } from '../snapshot/retain.js';
 import type { Store } from '../store/store.js';
 import { everyStoreOf, type GuestStores } from '../copies/guest-stores.js';
-import { type PruneHouse, prune } from '../../jobs/prune.js';
+import { type PruneDeps, prune } from '../../jobs/prune.js';
 import type { JobSummary, OnJob } from '../job/recorded-job.js';
 
-export interface SweepHouse extends Omit<PruneHouse, 'stores'> {
+export interface SweepDeps extends Omit<PruneDeps, 'stores'> {
   /** @throws NoSuchStore */
   storesOf(guest: GuestConfig): GuestStores;
 }
@@ -24,7 +24,7 @@ export type Swept =
  */
 export async function sweepGuest(
   config: GuestConfig,
-  { storesOf, history, stateDirectory }: SweepHouse,
+  { storesOf, history, stateDirectory }: SweepDeps,
   onJob?: OnJob,
 ): Promise<Swept> {
   const guest = config.name;
@@ -57,7 +57,7 @@ type Look = { store: Store } & (
 async function lookAtEach(
   stores: Store[],
   config: GuestConfig,
-  history: SweepHouse['history'],
+  history: SweepDeps['history'],
 ): Promise<Look[]> {
   const looks: Look[] = [];
   for (const store of stores) {

@@ -55,14 +55,14 @@ export function syslogStream(path?: string): { write(line: string): void } {
     write(line) {
       const { level, time, msg, ...facts } = JSON.parse(line) as Record<string, unknown>;
       const severity = Number(level) >= 60 ? 'critical' : 'error';
-      const text = [msg, ...Object.entries(facts).flatMap(wordsOf)].join(' ');
+      const text = [msg, ...Object.entries(facts).flatMap(textOf)].join(' ');
       const at = typeof time === 'string' ? new Date(time) : new Date();
       sendToSyslog(formatSyslog({ severity, at, pid: process.pid, text }), path);
     },
   };
 }
 
-function wordsOf([key, value]: [string, unknown]): string[] {
+function textOf([key, value]: [string, unknown]): string[] {
   if (value === null || value === undefined || Array.isArray(value)) return [];
   if (typeof value !== 'object') return [`${key}=${value}`];
   const { code, message } = value as { code?: unknown; message?: unknown };

@@ -3,7 +3,7 @@ import {
   isChange,
   isFromOurPage,
   isOurName,
-  type Way,
+  type Transport,
 } from '../control/browser-guard.js';
 
 /** Who may do what, decided from a request alone. */
@@ -13,7 +13,7 @@ export type Rights = 'act' | 'read' | 'scrape';
 
 export interface Caller extends BrowserHeaders {
   /** The control socket proves by its file's rights who may use it. */
-  via: Way;
+  via: Transport;
   method: string;
   /** What a cookie, or a token, of the request proves; null: it has none, or a wrong one. */
   proves: 'act' | 'scrape' | null;

@@ -1,11 +1,11 @@
 import type { Config, GuestConfig } from '../config/config.js';
 import { guestNamed, reachableStores } from '../config/guest-named.js';
-import type { JobBoard } from '../control/job-board.js';
-import type { RequestDesk } from '../control/request-desk.js';
+import type { JobRegistry } from '../control/job-registry.js';
+import type { RequestDispatcher } from '../control/request-dispatcher.js';
 import { UmlsnapError } from '../errors.js';
 import type { JobWithDetails } from '../history/job-queries.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
-import { Errands } from './errands.js';
+import { PendingActions } from './pending-actions.js';
 import type { GuestOverview, SeenState } from './guest-overview.js';
 import { GuestWatch } from './guest-watch.js';
 import { type JobProgress, LiveFeed, progressOf } from './live-feed.js';
@@ -13,14 +13,14 @@ import { exposition } from './metrics/exposition.js';
 import { directoriesOf, gather, StoreRooms } from './metrics/gather.js';
 import { type GuestPageFacts, jobsPerPage } from './pages/guest-page.js';
 import { readOverview } from './read-overview.js';
-import { SharedLook } from './shared-look.js';
+import { CachedRead } from './cached-read.js';
 
 export interface DashboardParts {
   /** As it is in force now. */
   config(): Config;
   history: DashboardHistory;
-  board: JobBoard;
-  desk: RequestDesk;
+  registry: JobRegistry;
+  dispatcher: RequestDispatcher;
   /** See GuestWatch. */
   look(guest: GuestConfig): Promise<SeenState>;
   isAtWork(guest: string): Promise<boolean>;
@@ -67,26 +67,26 @@ const timelinesShown = 10;
 
 /** What the pages and the metrics show, and who keeps it true. Nothing here knows of HTTP. */
 export class Dashboard {
-  readonly errands: Errands;
+  readonly actions: PendingActions;
   readonly feed: LiveFeed;
   readonly #parts: DashboardParts;
   readonly #watch: GuestWatch;
-  readonly #overview: SharedLook<GuestOverview[]>;
+  readonly #overview: CachedRead<GuestOverview[]>;
   readonly #rooms = new StoreRooms();
 
   constructor(parts: DashboardParts) {
     this.#parts = parts;
-    const { config, board, desk, look, isAtWork, onError } = parts;
+    const { config, registry, dispatcher, look, isAtWork, onError } = parts;
     this.#watch = new GuestWatch({
       ...{ look, isAtWork, onError, guests: () => Object.values(config().guests) },
       onChange: (guest) => this.#changed(guest),
     });
-    this.#overview = new SharedLook(() => this.#readOverview(), keepOverviewMs);
+    this.#overview = new CachedRead(() => this.#readOverview(), keepOverviewMs);
     // Before the feed tells anybody to look again.
     const forget = () => this.#overview.forget();
-    board.watch({ begun: forget, said: () => {}, ended: forget });
-    this.feed = new LiveFeed(board, () => void this.#watch.want());
-    this.errands = new Errands(desk, () => forget());
+    registry.watch({ begun: forget, said: () => {}, ended: forget });
+    this.feed = new LiveFeed(registry, () => void this.#watch.want());
+    this.actions = new PendingActions(dispatcher, () => forget());
   }
 
   /** Since when the config that is in force is not that of its file, because that was refused; null: it is. */
@@ -113,7 +113,7 @@ export class Dashboard {
   }
 
   /** @throws NoSuchGuest */
-  async guest(name: string, offset: number): Promise<Omit<GuestPageFacts, 'errand'>> {
+  async guest(name: string, offset: number): Promise<Omit<GuestPageFacts, 'action'>> {
     const { config, history } = this.#parts;
     const { store } = guestNamed(config(), name);
     const about = (await this.overview()).find(({ guest }) => guest === name);
@@ -191,9 +191,9 @@ export class Dashboard {
   }
 
   #progress(isIt: (job: string, guest: string | null) => boolean): JobProgress | undefined {
-    const { board } = this.#parts;
-    const running = board.running().find(({ job, guest }) => isIt(job, guest));
-    return running && progressOf(running, board.lastOf(running.job));
+    const { registry } = this.#parts;
+    const running = registry.running().find(({ job, guest }) => isIt(job, guest));
+    return running && progressOf(running, registry.lastOf(running.job));
   }
 
   #changed(guest: string): void {

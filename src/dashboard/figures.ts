@@ -1,4 +1,4 @@
-import { durationText, sizeText } from './words.js';
+import { durationText, sizeText } from './format.js';
 
 /** A figure of a phase in the unit that its name tells: `precopied 1.5GiB`. */
 export function figureText(name: string, value: unknown): string {

@@ -5,7 +5,7 @@ import type { SnapshotRecord } from '../history/records.js';
 import { type NextRun, nextRunOf } from '../schedule/next-run.js';
 import { type PromisedRun, promisedRun } from '../schedule/promised-run.js';
 import { type UnsoundCopy, unsoundWord } from '../store/soundness.js';
-import { ageText, msSince } from './words.js';
+import { ageText, msSince } from './format.js';
 
 /** What is known of a guest without asking it. */
 export interface GuestRecords {

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { BoardWatcher, JobBoard, RunningJob } from '../control/job-board.js';
+import type { JobWatcher, JobRegistry, RunningJob } from '../control/job-registry.js';
 
 /** At a time; each is a connection that stays. */
 const maxStreams = 64;
@@ -20,14 +20,14 @@ export class LiveFeed {
   readonly #heartbeat: NodeJS.Timeout;
 
   /** @param onViewer called while somebody looks, now and then */
-  constructor(board: JobBoard, onViewer: () => void) {
+  constructor(registry: JobRegistry, onViewer: () => void) {
     this.#onViewer = onViewer;
-    const watcher: BoardWatcher = {
+    const watcher: JobWatcher = {
       begun: (job) => this.#changedBy(job),
       said: (job, object) => this.#send('job', progressOf(job, object)),
       ended: (job) => this.#changedBy(job),
     };
-    this.#endWatch = board.watch(watcher);
+    this.#endWatch = registry.watch(watcher);
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs).unref();
   }
 

@@ -16,7 +16,7 @@ export interface PlotSeries {
 export interface PlotOptions {
   title: string;
   /** What the picture shows, for those who don't see it. */
-  words: string;
+  ariaLabel: string;
   series: PlotSeries[];
   scale: Scale;
   from: string;
@@ -33,7 +33,7 @@ export interface Scale {
 const width = 1000;
 const height = 200;
 
-export function plot({ title, words, series, scale, from, to }: PlotOptions): Html {
+export function plot({ title, ariaLabel, series, scale, from, to }: PlotOptions): Html {
   const times = series.flatMap(({ points }) => points.map(({ atMs }) => atMs));
   const firstMs = Math.min(...times);
   const spanMs = Math.max(...times) - firstMs;
@@ -51,7 +51,7 @@ export function plot({ title, words, series, scale, from, to }: PlotOptions): Ht
   return html`<figure class="plot">
 <figcaption>${title}</figcaption>
 <div class="axes"><ol class="y" aria-hidden="true">${scale.labels.toReversed().map((label) => html`<li>${label}`)}</ol>
-<svg role="img" aria-label="${words}" preserveAspectRatio="none" viewBox="0 0 ${width} ${height}"><path class="grid" d="${grid}"/>${drawn}</svg>
+<svg role="img" aria-label="${ariaLabel}" preserveAspectRatio="none" viewBox="0 0 ${width} ${height}"><path class="grid" d="${grid}"/>${drawn}</svg>
 <p class="x" aria-hidden="true"><span>${from}</span><span>${to}</span></p></div>
 </figure>`;
 }

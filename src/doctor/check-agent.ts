@@ -2,7 +2,7 @@ import type { GuestConfig } from '../config/config.js';
 import type { NotFrozenCause } from '../errors.js';
 import { type Finding, fine, trouble } from './finding.js';
 
-/** An agent, or why none has answered; `notAsked` where a daemon has the guest's ear and knows no more. */
+/** An agent, or why none has answered; `notAsked` where a daemon listens to the guest and knows no more. */
 export type AgentLook = { cause: 'ready' | 'notAsked' | NotFrozenCause; detail: string };
 
 type Missing = { what: (detail: string) => string; mend: string };

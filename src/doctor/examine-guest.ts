@@ -11,7 +11,7 @@ import { checkStopAndGo, type RoundTrips } from './check-stop-and-go.js';
 import { checkSysrq } from './check-sysrq.js';
 import type { TracingLook } from './check-tracing.js';
 import type { Finding } from './finding.js';
-import { lookedAt } from './looked-at.js';
+import { runCheck } from './run-check.js';
 import { withOpenDisks } from './open-disks.js';
 import { isError } from '../errors.js';
 import { type Guest, withGuest } from '../guest/guest.js';
@@ -32,7 +32,7 @@ export interface GuestExamination {
   /** What came out of its backups. */
   results: readonly Finding[];
   now: Date;
-  /** Whether an agent answers, as the daemon knows that has the guest's ear; undefined: there is no such daemon. */
+  /** Whether an agent answers, as the daemon knows that listens to the guest; undefined: there is no such daemon. */
   agentByDaemon: boolean | null | undefined;
   /** null: guests are not to be stopped. */
   tryRoundTrips: ((guest: GuestConfig) => Promise<RoundTrips>) | null;
@@ -69,12 +69,12 @@ export async function examineGuest(examination: GuestExamination): Promise<Exami
   findings.push(checkKernel(name, kernel ?? ''));
   await askGuest(examination, findings);
   findings.push(
-    await lookedAt('agent', name, async () => checkAgent(config, await agentOf(examination, pid))),
+    await runCheck('agent', name, async () => checkAgent(config, await agentOf(examination, pid))),
   );
   const areDisksUsable = !findings.some(({ check, level }) => check === 'disks' && level === 'critical');
   findings.push(
     areDisksUsable
-      ? await lookedAt('stopAndGo', name, () => stopAndGo(examination, kernel ?? '', next))
+      ? await runCheck('stopAndGo', name, () => stopAndGo(examination, kernel ?? '', next))
       : checkStopAndGo(name, { tried: false, why: 'its disks have to be put right first' }),
   );
   return { findings, capture, pid };
@@ -96,7 +96,7 @@ async function examineCapture(
 ): Promise<CaptureLook | null> {
   let found: CaptureLook | null = null;
   findings.push(
-    await lookedAt('capture', config.name, () =>
+    await runCheck('capture', config.name, () =>
       withOpenDisks(config, async (disks) => {
         found = await lookAtCapture(config, disks, store.path, tracing);
         return checkCapture(config, store.name, found);
@@ -107,7 +107,7 @@ async function examineCapture(
 }
 
 async function examineCow(config: GuestConfig): Promise<Finding> {
-  return await lookedAt('cow', config.name, () =>
+  return await runCheck('cow', config.name, () =>
     withOpenDisks(config, async (disks) => checkCow(config.name, await lookAtCow(disks))),
   );
 }
@@ -116,17 +116,17 @@ async function askGuest({ config }: GuestExamination, findings: Finding[]): Prom
   const { name } = config;
   const ask = (look: (guest: Guest) => Promise<Finding>) => () => withGuest(config, look);
   findings.push(
-    await lookedAt(
+    await runCheck(
       'cpus',
       name,
       ask(async (guest) => checkCpus(config, await guest.cpuCount())),
     ),
-    await lookedAt(
+    await runCheck(
       'disks',
       name,
       ask((guest) => withOpenDisks(config, (disks) => checkDisks(config, guest, disks))),
     ),
-    await lookedAt(
+    await runCheck(
       'sysrq',
       name,
       ask(async (guest) =>

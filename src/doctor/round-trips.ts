@@ -15,7 +15,7 @@ import { guestLocks } from '../job/guest-locks.js';
 import { type JobHistory, type JobRun, recordedJob } from '../job/recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from '../job/recover-at-start.js';
 
-export interface RoundTripHouse {
+export interface RoundTripDeps {
   stateDirectory: string;
   /** Of the store that the guest is captured into: whoever backs it up holds a lock on its part of it. */
   storePath: string;
@@ -32,15 +32,15 @@ const aliveAnswerMs = 30_000;
  */
 export async function tryRoundTrips(
   config: GuestConfig,
-  house: RoundTripHouse,
+  deps: RoundTripDeps,
   signal: AbortSignal,
 ): Promise<RoundTrips> {
-  const locks = await guestLocks('doctor', config, [house.storePath], house.stateDirectory);
+  const locks = await guestLocks('doctor', config, [deps.storePath], deps.stateDirectory);
   const pausedMs: number[] = [];
   try {
     const intent = { kind: 'doctor', guest: config.name, trigger: 'manual' } as const;
     const { error } = await withLocks({ ...locks, wait: false, signal }, () =>
-      recordedJob(house.history, intent, (run) => stopAndGo(config, house, run, pausedMs, signal)),
+      recordedJob(deps.history, intent, (run) => stopAndGo(config, deps, run, pausedMs, signal)),
     );
     return { tried: true, pausedMs, error };
   } catch (error) {
@@ -51,7 +51,7 @@ export async function tryRoundTrips(
 
 async function stopAndGo(
   config: GuestConfig,
-  { stateDirectory, history }: RoundTripHouse,
+  { stateDirectory, history }: RoundTripDeps,
   run: JobRun,
   pausedMs: number[],
   signal: AbortSignal,

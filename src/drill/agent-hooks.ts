@@ -6,7 +6,7 @@ import type { FailedHook } from '../guest/agent/agent-messages.js';
 import { log } from '../mconsole/commands.js';
 import type { MconsoleClient } from '../mconsole/mconsole-client.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
-import type { Accident } from './accident.js';
+import type { GuestFailure } from './guest-failure.js';
 
 const pingLimitMs = 2000;
 const pingAgainMs = 500;
@@ -21,7 +21,7 @@ export async function runDrillHooks(
   notifications: NotificationSource,
   limitMs: number,
   signal: AbortSignal,
-): Promise<Accident | null> {
+): Promise<GuestFailure | null> {
   try {
     return await askForHooks(client, notifications, limitMs, signal);
   } catch (error) {
@@ -36,7 +36,7 @@ async function askForHooks(
   notifications: NotificationSource,
   limitMs: number,
   signal: AbortSignal,
-): Promise<Accident | null> {
+): Promise<GuestFailure | null> {
   const deadlineMs = performance.now() + limitMs;
   const console = { log: (line: string, timeoutMs: number) => log(client, line, { timeoutMs, signal }) };
   const exchange = new AgentExchange(console, notifications);

@@ -1,17 +1,17 @@
 import { join } from 'node:path';
-import { rootLinks } from '../box-walls.js';
+import { rootLinks } from '../sandbox-args.js';
 import type { DrillSettings } from '../config/drill-config.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
-import type { Accident } from './accident.js';
-import type { BoxDisk, BoxOrder } from './box-command.js';
-import { endOfForeignKernel, withBoxedGuest } from './boxed-guest.js';
+import type { GuestFailure } from './guest-failure.js';
+import type { SandboxDisk, SandboxOrder } from './sandbox-command.js';
+import { endOfForeignKernel, withSandboxedGuest } from './sandboxed-guest.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
 import { type DrillPlace, giveTo, requireRoom, withDrillPlace } from './drill-place.js';
 import { findKernel } from './find-kernel.js';
-import { type DrillStep, NoLife, proveLife } from './proof-of-life.js';
+import { type DrillStep, NotAlive, proveLife } from './proof-of-life.js';
 import { withTroubleWatch } from './trouble-watch.js';
 
 export interface DrillOrder {
@@ -31,7 +31,7 @@ export interface DrillOrder {
 
 export interface DrillOutcome {
   /** null: it passed. */
-  accident: Accident | null;
+  failure: GuestFailure | null;
   /** The end of the console, for people. */
   console: string[];
   /** The line that held what was expected. */
@@ -54,17 +54,17 @@ export async function drillSnapshot(order: DrillOrder): Promise<DrillOutcome> {
   const kernel = await findKernel(settings.kernel);
   return await withDrillPlace(scratch, { holder, wait, signal }, async (place) => {
     const watch = new ConsoleWatch(settings.expect);
-    const accident = await accidentOf(() => bootCopies(order, kernel, place, watch));
-    return { accident, console: keptLines(watch.tail), foundLine: watch.foundLine };
+    const failure = await failureOf(() => bootCopies(order, kernel, place, watch));
+    return { failure, console: keptLines(watch.tail), foundLine: watch.foundLine };
   });
 }
 
-async function accidentOf(work: () => Promise<void>): Promise<Accident | null> {
+async function failureOf(work: () => Promise<void>): Promise<GuestFailure | null> {
   try {
     await work();
     return null;
   } catch (error) {
-    if (error instanceof NoLife) return error.accident;
+    if (error instanceof NotAlive) return error.failure;
     if (isError(error, 'SnapshotDamaged')) return { failure: 'damaged', detail: error.facts.problem };
     if (isError(error, 'NoCowPair'))
       return { failure: 'noCowPair', detail: `${error.facts.file}: ${error.facts.problem}` };
@@ -91,7 +91,7 @@ async function bootCopies(
   };
   await NotifyListener.listenWhile(listening, async (notifications) => {
     const sharedDirectory = place.sockets;
-    const box: BoxOrder = {
+    const sandbox: SandboxOrder = {
       kernel,
       settings,
       disks,
@@ -100,7 +100,7 @@ async function bootCopies(
       notifySocket,
       rootEntries: await rootLinks(),
     };
-    await withBoxedGuest(box, watch, async (guest) => {
+    await withSandboxedGuest(sandbox, watch, async (guest) => {
       await withTroubleWatch(guest, place.scratch, settings.memoryBytes, async (trouble) => {
         const { step } = order;
         try {
@@ -116,7 +116,7 @@ async function bootCopies(
             step,
           });
         } catch (error) {
-          throw boxProblem(error, watch.tail) ?? error;
+          throw sandboxProblem(error, watch.tail) ?? error;
         }
       });
     });
@@ -128,7 +128,7 @@ async function copyDisks(
   { scratch }: DrillPlace,
   user: number | null,
   signal: AbortSignal,
-): Promise<BoxDisk[]> {
+): Promise<SandboxDisk[]> {
   const { disks } = source.manifest;
   // Of a COW pair, the image and the copy of the COW file beside it.
   const neededBytes = disks.reduce((sum, disk) => sum + disk.storedBytes + (disk.backing?.sizeBytes ?? 0), 0);
@@ -142,9 +142,9 @@ async function copyDisks(
 }
 
 /** What kept the box or the kernel in it from being started says nothing of the snapshot. */
-function boxProblem(error: unknown, tail: string): UmlsnapError | null {
-  if (!(error instanceof NoLife) || error.accident.failure !== 'kernelDidNotStart') return null;
-  if (error.accident.detail.startsWith(endOfForeignKernel)) {
+function sandboxProblem(error: unknown, tail: string): UmlsnapError | null {
+  if (!(error instanceof NotAlive) || error.failure.failure !== 'kernelDidNotStart') return null;
+  if (error.failure.detail.startsWith(endOfForeignKernel)) {
     const problem = `the kernel is not made for ${process.arch}: no box lets its calls through`;
     return new UmlsnapError('DrillImpossible', { problem }, error);
   }

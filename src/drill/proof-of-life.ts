@@ -5,34 +5,34 @@ import { errnoOf, UmlsnapError } from '../errors.js';
 import { type ProcFile, proc, version } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
-import { type Accident, accidentOfEnd, accidentOn } from './accident.js';
+import { type GuestFailure, failureOfEnd, failureOn } from './guest-failure.js';
 import { runDrillHooks } from './agent-hooks.js';
-import type { BoxedGuest } from './boxed-guest.js';
+import type { SandboxedGuest } from './sandboxed-guest.js';
 import type { ConsoleWatch } from './console-watch.js';
 
 /** In this order, each on top of those before it. */
 export type DrillStep = 'restore' | 'start' | 'kernel' | 'init' | 'expect' | 'hooks';
 
 /** The guest did not prove that it lives: an outcome, and no failure of ours. */
-export class NoLife extends Error {
-  readonly accident: Accident;
+export class NotAlive extends Error {
+  readonly failure: GuestFailure;
 
-  constructor(accident: Accident) {
-    super(accident.failure);
-    this.accident = accident;
+  constructor(failure: GuestFailure) {
+    super(failure.failure);
+    this.failure = failure;
   }
 }
 
 export interface ProofOrder {
   settings: DrillSettings;
-  guest: BoxedGuest;
+  guest: SandboxedGuest;
   watch: ConsoleWatch;
   notifications: NotificationSource;
   sharedDirectory: string;
   /** Whose socket the console's has to be; null: ours. */
   user: number | null;
   /** Told of trouble that the guest makes for the host: then it is over at once. */
-  trouble: () => Accident | null;
+  trouble: () => GuestFailure | null;
   signal: AbortSignal;
   step<T>(step: DrillStep, work: () => Promise<T>): Promise<T>;
 }
@@ -59,8 +59,8 @@ export async function proveLife(order: ProofOrder): Promise<void> {
   try {
     const until: Until = (wanted, inVain) => waitUntil(order, panic, deadlineMs, wanted, inVain);
     await step('start', () => until(() => hasConsole(order), 'consoleSilent'));
-    const box = { root: guest.root() ?? '', sharedDirectory: order.sharedDirectory };
-    await withClient(guest.consolePath() ?? '', box, async (client) => {
+    const sandbox = { root: guest.root() ?? '', sharedDirectory: order.sharedDirectory };
+    await withClient(guest.consolePath() ?? '', sandbox, async (client) => {
       const ask = (file: ProcFile) => proc(client, file, { timeoutMs: answerLimitMs });
       await step('kernel', () => until(() => answers(client), 'consoleSilent'));
       await step('init', () => until(() => runsInit(ask), 'initNotSeen'));
@@ -69,7 +69,7 @@ export async function proveLife(order: ProofOrder): Promise<void> {
         await step('hooks', async () => {
           const remainingMs = Math.max(1000, deadlineMs - performance.now());
           const failed = await runDrillHooks(client, notifications, remainingMs, order.signal);
-          if (failed !== null) throw new NoLife(failed);
+          if (failed !== null) throw new NotAlive(failed);
         });
       }
     });
@@ -78,7 +78,7 @@ export async function proveLife(order: ProofOrder): Promise<void> {
   }
 }
 
-type Until = (wanted: () => Promise<boolean>, inVain: Accident['failure']) => Promise<void>;
+type Until = (wanted: () => Promise<boolean>, inVain: GuestFailure['failure']) => Promise<void>;
 
 /** The kernel itself says so, and not what it prints: an old log on the console is no panic. */
 class PanicWatch {
@@ -102,26 +102,26 @@ async function waitUntil(
   panic: PanicWatch,
   deadlineMs: number,
   wanted: () => Promise<boolean>,
-  inVain: Accident['failure'],
+  inVain: GuestFailure['failure'],
 ): Promise<void> {
   const { guest, watch, signal } = order;
   const hadAnswered = inVain !== 'consoleSilent';
   for (;;) {
     signal.throwIfAborted();
     const trouble = order.trouble();
-    if (trouble !== null) throw new NoLife(trouble);
+    if (trouble !== null) throw new NotAlive(trouble);
     const end = guest.end();
-    if (end !== null) throw new NoLife(accidentOfEnd(watch.tail, hadAnswered, end));
+    if (end !== null) throw new NotAlive(failureOfEnd(watch.tail, hadAnswered, end));
     if (panic.hasHappened()) {
-      throw new NoLife(accidentOn(watch.tail) ?? { failure: 'panicked', detail: 'its kernel says so' });
+      throw new NotAlive(failureOn(watch.tail) ?? { failure: 'panicked', detail: 'its kernel says so' });
     }
     if (await wanted()) return;
-    if (performance.now() > deadlineMs) throw new NoLife(tooLate(order, inVain));
+    if (performance.now() > deadlineMs) throw new NotAlive(tooLate(order, inVain));
     await sleep(lookEveryMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 }
 
-function tooLate({ watch, settings }: ProofOrder, failure: Accident['failure']): Accident {
+function tooLate({ watch, settings }: ProofOrder, failure: GuestFailure['failure']): GuestFailure {
   const waited = `within ${Math.round(settings.timeoutMs / 1000)} s`;
   if (failure === 'notExpected') return { failure, detail: `"${settings.expect ?? ''}" ${waited}` };
   const lastLine = watch.tail.trimEnd().split('\n').at(-1)?.trim().slice(0, 200) ?? '';
@@ -143,10 +143,10 @@ async function hasConsole({ guest, user }: ProofOrder): Promise<boolean> {
 
 async function withClient<T>(
   path: string,
-  box: { root: string; sharedDirectory: string },
+  sandbox: { root: string; sharedDirectory: string },
   use: (client: MconsoleClient) => Promise<T>,
 ): Promise<T> {
-  const client = await MconsoleClient.open(path, box);
+  const client = await MconsoleClient.open(path, sandbox);
   try {
     return await use(client);
   } finally {

@@ -1,7 +1,7 @@
 import { freeBytesIn } from '../restore/filesystems/scratch.js';
-import type { Accident } from './accident.js';
-import { privateBytesOfBox } from './box-memory.js';
-import type { BoxedGuest } from './boxed-guest.js';
+import type { GuestFailure } from './guest-failure.js';
+import { privateBytesOfSandbox } from './sandbox-memory.js';
+import type { SandboxedGuest } from './sandboxed-guest.js';
 import { spareBytes } from './drill-place.js';
 
 const troubleEveryMs = 1000;
@@ -11,12 +11,12 @@ const troubleEveryMs = 1000;
  * filling the holes of its disks, and the private memory of all of its processes together. `use` asks for what was found.
  */
 export async function withTroubleWatch<T>(
-  guest: BoxedGuest,
+  guest: SandboxedGuest,
   scratch: string,
   memoryBytes: number,
-  use: (trouble: () => Accident | null) => Promise<T>,
+  use: (trouble: () => GuestFailure | null) => Promise<T>,
 ): Promise<T> {
-  let found: Accident | null = null;
+  let found: GuestFailure | null = null;
   let failure: unknown;
   const look = async () => {
     const freeBytes = await freeBytesIn(scratch);
@@ -27,7 +27,7 @@ export async function withTroubleWatch<T>(
       };
     }
     const pid = Number(/^\/proc\/(\d+)\//.exec(guest.root() ?? '')?.[1] ?? 0);
-    const privateBytes = pid === 0 ? 0 : await privateBytesOfBox(pid);
+    const privateBytes = pid === 0 ? 0 : await privateBytesOfSandbox(pid);
     if (privateBytes > memoryBytes + spareBytes) {
       found ??= {
         failure: 'tookTooMuchMemory',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { freeBytesIn } from '../restore/filesystems/scratch.js';
 import { type ExtEntry, type ExtInode, parseDirectory, parseInode } from './ext-inode.js';
-import { runInToolBox, type ToolBox } from './tool-box.js';
+import { runInToolSandbox, type ToolSandbox } from './tool-sandbox.js';
 
 /** No directory that anybody uses is larger. */
 const maxDirectoryBytes = 64 * 2 ** 20;
@@ -25,13 +25,13 @@ export interface ExtNode extends ExtEntry {
  * to names of ours: what stands in an image as a name is never part of a request.
  */
 export class ExtImage {
-  readonly #box: Omit<ToolBox, 'outputDirectory' | 'isImageWritable' | 'maxFileBytes'>;
+  readonly #sandbox: Omit<ToolSandbox, 'outputDirectory' | 'isImageWritable' | 'maxFileBytes'>;
   readonly #scratch: string;
   readonly #signal: AbortSignal;
 
   /** @param scratch a directory that the box's user may write to, on whose disk there is room for what is read */
   constructor(image: string, scratch: string, user: number | null, signal: AbortSignal) {
-    this.#box = { image, user };
+    this.#sandbox = { image, user };
     this.#scratch = scratch;
     this.#signal = signal;
   }
@@ -79,7 +79,7 @@ export class ExtImage {
     const directory = join(this.#scratch, `read-${randomBytes(4).toString('hex')}`);
     await mkdir(directory, { mode: 0o700 });
     try {
-      if (this.#box.user !== null) await lchown(directory, this.#box.user, this.#box.user);
+      if (this.#sandbox.user !== null) await lchown(directory, this.#sandbox.user, this.#sandbox.user);
       for (const some of inParts([...new Set(numbers)])) {
         const requests = some.map((number) => `dump <${number}> ${number}`);
         await this.#debugfs(requests, { outputDirectory: directory, maxFileBytes });
@@ -103,12 +103,12 @@ export class ExtImage {
 
   async #debugfs(
     requests: string[],
-    box: Pick<ToolBox, 'outputDirectory' | 'maxFileBytes'>,
+    sandbox: Pick<ToolSandbox, 'outputDirectory' | 'maxFileBytes'>,
   ): Promise<string> {
     this.#signal.throwIfAborted();
     const options = { input: `${requests.join('\n')}\n`, okExitCodes: [0, 1], signal: this.#signal };
-    const whole = { ...this.#box, ...box, isImageWritable: false };
-    return await runInToolBox(whole, 'debugfs', ['-f', '-', '{image}'], options);
+    const whole = { ...this.#sandbox, ...sandbox, isImageWritable: false };
+    return await runInToolSandbox(whole, 'debugfs', ['-f', '-', '{image}'], options);
   }
 }
 

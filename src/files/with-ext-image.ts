@@ -13,7 +13,7 @@ import type { Filesystem } from '../restore/filesystems/superblock.js';
 import type { RestoreSource } from '../restore/restore-source.js';
 import type { ManifestDisk } from '../store/manifest.js';
 import { ExtImage } from './ext-image.js';
-import { runInToolBox } from './tool-box.js';
+import { runInToolSandbox } from './tool-sandbox.js';
 
 export interface FilesOptions {
   /** `ubd0` */
@@ -93,10 +93,10 @@ async function replayJournal(
   signal: AbortSignal,
 ): Promise<string[]> {
   const maxFileBytes = Math.max(disk.sizeBytes, disk.backing?.sizeBytes ?? 0);
-  const box = { image, user, maxFileBytes, isImageWritable: true, outputDirectory: null };
+  const sandbox = { image, user, maxFileBytes, isImageWritable: true, outputDirectory: null };
   try {
     const options = { okExitCodes: replayedExitCodes, signal };
-    await runInToolBox(box, 'e2fsck', ['-fy', '-E', 'journal_only', '{image}'], options);
+    await runInToolSandbox(sandbox, 'e2fsck', ['-fy', '-E', 'journal_only', '{image}'], options);
     return [];
   } catch (error) {
     if (!isError(error, 'CommandFailed')) throw error;

@@ -13,7 +13,7 @@ import { userOf } from './guest-user.js';
  * @throws what findMconsoleSocket throws
  */
 export async function findGuestConsole(config: GuestConfig): Promise<string> {
-  const { mconsole, toldConsole, disks } = config;
+  const { mconsole, reportedConsole, disks } = config;
   if (mconsole.includes('/')) return resolve(mconsole);
   const files = [];
   for (const { device, path } of disks) files.push(await identityOf(config.name, device, path));
@@ -21,7 +21,10 @@ export async function findGuestConsole(config: GuestConfig): Promise<string> {
   const ownerUid = userOf(config) ?? there[0]?.uid ?? process.geteuid?.() ?? 0;
   const main = await findGuestMain(there);
   // What it said may be of the boot before.
-  const first = [...(main === undefined ? [] : consolesHeldBy(main)), ...(toldConsole ? [toldConsole] : [])];
+  const first = [
+    ...(main === undefined ? [] : consolesHeldBy(main)),
+    ...(reportedConsole ? [reportedConsole] : []),
+  ];
   return await findMconsoleSocket(mconsole, { first, ownerUid });
 }
 

@@ -297,7 +297,7 @@ export class SqliteHistory {
     return this.#read((db) => selectDrills(db));
   }
 
-  /** The last slot of an entry of the timetable that was dealt with: of a guest, by its name, or of a job of the house. */
+  /** The last slot of an entry of the timetable that was dealt with: of a guest, by its name, or of a global job. */
   async lastSlot(entry: string): Promise<string | null> {
     const row = await this.#read((db) =>
       db.selectFrom('slots').select('slot').where('guest', '=', entry).executeTakeFirst(),

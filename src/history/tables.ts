@@ -84,7 +84,7 @@ export interface IdentityTable {
 }
 
 export interface SlotsTable {
-  /** The entry of the timetable: a guest, or a job of the house under a name that no guest can have. */
+  /** The entry of the timetable: a guest, or a global job under a name that no guest can have. */
   guest: string;
   slot: string;
 }

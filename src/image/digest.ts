@@ -23,8 +23,8 @@ export async function sha256OfOpenFile(
   fd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ sha256: string; sizeBytes: number; dataBytes: number }> {
-  const { calmly } = options;
-  const work = { kind: 'digest' as const, fd, digest: 'whole' as const, ...(calmly && { calmly }) };
+  const { throttled } = options;
+  const work = { kind: 'digest' as const, fd, digest: 'whole' as const, ...(throttled && { throttled }) };
   const { sha256, sizeBytes, dataBytes } = await runImageWork(work, options);
   return { sha256: sha256 ?? '', sizeBytes, dataBytes };
 }

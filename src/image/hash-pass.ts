@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { DataDigest } from './data-digest.js';
-import type { DigestKind, Digests, ThreadWord } from './image-work.js';
+import type { DigestKind, Digests, ThreadMessage } from './image-work.js';
 import type { PassVisitor } from './sparse-pass.js';
 
 /** What the threads that work on images have in common. */
@@ -76,16 +76,16 @@ export function reporter(sizeBytes: number): (doneBytes: number) => void {
   return (doneBytes) => {
     if (performance.now() - reportedMs < progressEveryMs) return;
     reportedMs = performance.now();
-    say({ is: 'progress', progress: { doneBytes, sizeBytes } });
+    send({ is: 'progress', progress: { doneBytes, sizeBytes } });
   };
 }
 
-export function say(word: ThreadWord): void {
-  parentPort?.postMessage(word);
+export function send(message: ThreadMessage): void {
+  parentPort?.postMessage(message);
 }
 
 /** An error's class does not survive the way between threads: what of it is told. */
-export function failed(error: unknown): ThreadWord {
+export function failed(error: unknown): ThreadMessage {
   const { message, code, syscall } = error as NodeJS.ErrnoException;
   return { is: 'failed', message, code, syscall };
 }

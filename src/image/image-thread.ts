@@ -5,16 +5,16 @@ import type {
   ImageWork,
   ImageWorkOptions,
   ImageWorkResult,
-  LastWord,
+  LastMessage,
   StreamWork,
-  ThreadOrder,
-  ThreadWord,
+  ThreadRequest,
+  ThreadMessage,
 } from './image-work.js';
 
 /** How long a thread is kept for the next work: to start one takes as long as to hash 100 MiB. */
 const keptMs = 10_000;
-/** Calm works make their thread a calm one, for good. */
-const idle: Record<'calm' | 'ordinary', ImageThread[]> = { calm: [], ordinary: [] };
+/** Throttled work makes its thread a throttled one, for good. */
+const idle: Record<'throttled' | 'ordinary', ImageThread[]> = { throttled: [], ordinary: [] };
 
 /**
  * Does long work on images in another thread: the main one may have a guest paused, and the pool behind `fs` may be full of fsyncs.
@@ -38,17 +38,17 @@ export async function runOnThread(
   options: ImageWorkOptions,
   feed: (thread: ImageThread) => Promise<void> = async () => {},
 ): Promise<ImageWorkResult> {
-  const others = idle[isCalm(work) ? 'calm' : 'ordinary'];
+  const others = idle[isThrottled(work) ? 'throttled' : 'ordinary'];
   const thread = others.pop() ?? new ImageThread();
   const abort = () => void thread.end();
   options.signal?.addEventListener('abort', abort, { once: true });
   try {
     const end = thread.begin(work, options.onProgress);
     await feed(thread);
-    const word = await end;
-    if (word?.is === 'done') return word.result;
+    const message = await end;
+    if (message?.is === 'done') return message.result;
     options.signal?.throwIfAborted();
-    if (word?.is === 'failed') throw Object.assign(new Error(word.message), withoutUndefined(word));
+    if (message?.is === 'failed') throw Object.assign(new Error(message.message), withoutUndefined(message));
     throw new Error('the thread that works on images ended without a word');
   } finally {
     options.signal?.removeEventListener('abort', abort);
@@ -60,8 +60,8 @@ export async function runOnThread(
   }
 }
 
-function isCalm(work: ImageWork | StreamWork): boolean {
-  return 'calmly' in work && work.calmly !== undefined;
+function isThrottled(work: ImageWork | StreamWork): boolean {
+  return 'throttled' in work && work.throttled !== undefined;
 }
 
 /** A thread, and the work that it has. */
@@ -70,7 +70,7 @@ export class ImageThread {
   readonly #loaded: Promise<void>;
   #onProgress: ((progress: ImageProgress) => void) | undefined;
   #onLast: () => void = () => {};
-  #last: LastWord | null = null;
+  #last: LastMessage | null = null;
   #isEnding = false;
   #restEnd: NodeJS.Timeout | undefined;
   /** Hears of each batch that was taken, and of the last word. */
@@ -78,9 +78,9 @@ export class ImageThread {
 
   constructor() {
     this.#loaded = new Promise((resolve) => {
-      this.#worker.on('message', (word: ThreadWord) => {
-        if (word.is === 'ready') resolve();
-        else this.#hear(word);
+      this.#worker.on('message', (message: ThreadMessage) => {
+        if (message.is === 'ready') resolve();
+        else this.#receive(message);
       });
       this.#worker.once('exit', () => {
         resolve();
@@ -94,7 +94,7 @@ export class ImageThread {
   }
 
   /** @returns its last word, once it is done with the work; null when it was cut short */
-  begin(work: ThreadOrder, onProgress: ImageWorkOptions['onProgress']): Promise<LastWord | null> {
+  begin(work: ThreadRequest, onProgress: ImageWorkOptions['onProgress']): Promise<LastMessage | null> {
     clearTimeout(this.#restEnd);
     this.#worker.ref();
     this.#onProgress = onProgress;
@@ -105,8 +105,8 @@ export class ImageThread {
     });
   }
 
-  tell(order: ThreadOrder, transfer: ArrayBuffer[] = []): void {
-    this.#worker.postMessage(order, transfer);
+  tell(request: ThreadRequest, transfer: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(request, transfer);
   }
 
   get isDone(): boolean {
@@ -140,11 +140,11 @@ export class ImageThread {
     }
   }
 
-  #hear(word: Exclude<ThreadWord, { is: 'ready' }>): void {
-    if (word.is === 'progress') this.#onProgress?.(word.progress);
-    else if (word.is === 'taken') this.onTurn('taken');
+  #receive(message: Exclude<ThreadMessage, { is: 'ready' }>): void {
+    if (message.is === 'progress') this.#onProgress?.(message.progress);
+    else if (message.is === 'taken') this.onTurn('taken');
     else {
-      this.#last = word;
+      this.#last = message;
       this.#over();
     }
   }
@@ -155,12 +155,12 @@ export class ImageThread {
   }
 }
 
-function withoutUndefined(word: { code: string | undefined; syscall: string | undefined }): {
+function withoutUndefined(message: { code: string | undefined; syscall: string | undefined }): {
   code?: string;
   syscall?: string;
 } {
   return {
-    ...(word.code === undefined ? {} : { code: word.code }),
-    ...(word.syscall === undefined ? {} : { syscall: word.syscall }),
+    ...(message.code === undefined ? {} : { code: message.code }),
+    ...(message.syscall === undefined ? {} : { syscall: message.syscall }),
   };
 }

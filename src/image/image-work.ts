@@ -5,12 +5,12 @@ import type { Extent } from './sparse-map.js';
 
 /** What a thread can be asked to do with images. Descriptors belong to the whole process, so their numbers are enough. */
 export type ImageWork =
-  | { kind: 'copy'; sourceFd: number; targetFd: number; calmly?: PaceState }
+  | { kind: 'copy'; sourceFd: number; targetFd: number; throttled?: PaceState }
   | { kind: 'copyAndDigest'; sourceFd: number; targetFd: number; digest: DigestKind }
-  | { kind: 'mergeCow'; cowFd: number; targetFd: number; layout: CowLayout; calmly?: PaceState }
+  | { kind: 'mergeCow'; cowFd: number; targetFd: number; layout: CowLayout; throttled?: PaceState }
   | { kind: 'countMixedGroups'; cowFd: number; layout: CowLayout }
   /** `firstBytes`: only so many of them, all of which the file has. */
-  | { kind: 'digest'; fd: number; digest: DigestKind; firstBytes?: number; calmly?: PaceState }
+  | { kind: 'digest'; fd: number; digest: DigestKind; firstBytes?: number; throttled?: PaceState }
   | { kind: 'countData'; fd: number }
   | { kind: 'copyRate'; sourceFd: number; targetFd: number; maxBytes: number; maxMs: number };
 
@@ -42,7 +42,7 @@ export interface ImageWorkOptions {
    * Only of a digest and a plain copy: reads at this pace, and a merge in the background. A file is read when nobody else reads, from the disk even where the kernel has it in
    * memory, and leaves nothing there.
    */
-  calmly?: PaceState;
+  throttled?: PaceState;
   /** Called now and then, from the main thread. */
   onProgress?: (progress: ImageProgress) => void;
 }
@@ -63,18 +63,18 @@ export type StreamBatch =
   | { kind: 'endOfStream' };
 
 /** What a thread is told: works, one after the other, and of a stream what it is fed meanwhile. */
-export type ThreadOrder = ImageWork | StreamWork | StreamBatch;
+export type ThreadRequest = ImageWork | StreamWork | StreamBatch;
 
 /** What it says, as plain data: an error's class and cause don't survive the way between threads. */
-export type ThreadWord =
+export type ThreadMessage =
   /** Its modules are loaded: from here on it may be ended by force. */
   | { is: 'ready' }
   | { is: 'progress'; progress: ImageProgress }
   /** Of one that is fed: it is done with one batch. */
   | { is: 'taken' }
-  | LastWord;
+  | LastMessage;
 
 /** After it the thread touches no descriptor of the work any more. */
-export type LastWord =
+export type LastMessage =
   | { is: 'done'; result: ImageWorkResult }
   | { is: 'failed'; message: string; code: string | undefined; syscall: string | undefined };

@@ -2,8 +2,8 @@ import { parentPort } from 'node:worker_threads';
 import { setThreadPriority } from '../priority.js';
 import { copyExtents, kernelChunkBytes } from './copy-extents.js';
 import { bitmapPieces, countMixedGroups } from './cow-bitmap.js';
-import { failed, hashing, noDigests, reporter, say } from './hash-pass.js';
-import type { DigestKind, ImageWork, ImageWorkResult, ThreadOrder } from './image-work.js';
+import { failed, hashing, noDigests, reporter, send } from './hash-pass.js';
+import type { DigestKind, ImageWork, ImageWorkResult, ThreadRequest } from './image-work.js';
 import { forgetCached, setIdleIoPriority } from './linux-calls.js';
 import { mergeCow } from './merge-cow.js';
 import { Pace, type PaceState } from './pace.js';
@@ -21,33 +21,34 @@ const maxPieceBytes = 1024 * 1024;
 let stream: StreamPass | null = null;
 let startedMs = 0;
 
-parentPort?.on('message', (order: ThreadOrder) => {
+parentPort?.on('message', (request: ThreadRequest) => {
   try {
-    const result = obey(order);
-    if (result !== null) say({ is: 'done', result: { ...result, elapsedMs: performance.now() - startedMs } });
+    const result = handle(request);
+    if (result !== null)
+      send({ is: 'done', result: { ...result, elapsedMs: performance.now() - startedMs } });
   } catch (error) {
     // What is still on the way to it is of no use to it.
     stream = null;
-    say(failed(error));
+    send(failed(error));
   }
 });
-say({ is: 'ready' });
+send({ is: 'ready' });
 
 /** null as long as more is to come. */
-function obey(order: ThreadOrder): Result | null {
-  switch (order.kind) {
+function handle(request: ThreadRequest): Result | null {
+  switch (request.kind) {
     case 'stream':
       startedMs = performance.now();
-      stream = new StreamPass(order);
+      stream = new StreamPass(request);
       return null;
     case 'batch':
-      stream?.take(order);
+      stream?.take(request);
       return null;
     case 'endOfStream':
       return stream?.finish() ?? null;
     default:
       startedMs = performance.now();
-      return perform(order);
+      return perform(request);
   }
 }
 
@@ -57,7 +58,7 @@ function perform(work: ImageWork): Result {
   switch (work.kind) {
     case 'copy': {
       const report = reporter(fileSize(work.sourceFd));
-      const onCopied = work.calmly ? calmCopy(work.sourceFd, work.calmly, report) : report;
+      const onCopied = work.throttled ? throttledCopy(work.sourceFd, work.throttled, report) : report;
       return { ...copyExtents(work.sourceFd, work.targetFd, undefined, onCopied), ...noDigests };
     }
     case 'copyAndDigest':
@@ -65,14 +66,14 @@ function perform(work: ImageWork): Result {
     case 'digest': {
       const sizeBytes = work.firstBytes ?? fileSize(work.fd);
       const hashes = hashing(work.digest, reporter(sizeBytes));
-      const pass = work.calmly
-        ? passCalmly(work.fd, work.calmly, hashes, sizeBytes)
+      const pass = work.throttled
+        ? passThrottled(work.fd, work.throttled, hashes, sizeBytes)
         : passOver(work.fd, hashes, undefined, sizeBytes);
       return { ...pass, ...hashes.digests(pass.sizeBytes) };
     }
     case 'mergeCow': {
-      const { cowFd, targetFd, layout, calmly } = work;
-      if (calmly) giveWay();
+      const { cowFd, targetFd, layout, throttled } = work;
+      if (throttled) lowerPriority();
       const dataBytes = mergeCow(cowFd, targetFd, layout);
       return { sizeBytes: layout.sizeBytes, dataBytes, ...noDigests };
     }
@@ -110,9 +111,9 @@ function countData(fd: number): Pass {
   return { sizeBytes, dataBytes };
 }
 
-/** Passes over a file in nobody's way: see `ImageWorkOptions.calmly`. */
-function passCalmly(fd: number, state: PaceState, { hole, data }: PassVisitor, sizeBytes: number): Pass {
-  const pace = becomeCalm(fd, state);
+/** Passes over a file in nobody's way: see `ImageWorkOptions.throttled`. */
+function passThrottled(fd: number, state: PaceState, { hole, data }: PassVisitor, sizeBytes: number): Pass {
+  const pace = startThrottled(fd, state);
   const visitor: PassVisitor = {
     hole,
     data: (chunk, offset) => {
@@ -131,12 +132,12 @@ function passCalmly(fd: number, state: PaceState, { hole, data }: PassVisitor, s
 }
 
 /** The same for a copy, which tells where it has come to. */
-function calmCopy(
+function throttledCopy(
   fd: number,
   state: PaceState,
   report: (endOffset: number) => void,
 ): (endOffset: number) => void {
-  const pace = becomeCalm(fd, state);
+  const pace = startThrottled(fd, state);
   let doneBytes = 0;
   return (endOffset) => {
     report(endOffset);
@@ -146,13 +147,13 @@ function calmCopy(
   };
 }
 
-function becomeCalm(fd: number, state: PaceState): Pace {
-  giveWay();
+function startThrottled(fd: number, state: PaceState): Pace {
+  lowerPriority();
   forgetCached(fd, 0, 0);
   return new Pace(state);
 }
 
-function giveWay(): void {
+function lowerPriority(): void {
   setThreadPriority('background');
   setIdleIoPriority();
 }

@@ -33,8 +33,8 @@ export async function digestContent(
   if (content.from === 'stream') {
     return await runStreamWork({ sizeBytes, targetFd: null, digest }, content.pieces, options);
   }
-  const { calmly } = options;
-  const work = { kind: 'digest' as const, fd: content.handle.fd, digest, ...(calmly && { calmly }) };
+  const { throttled } = options;
+  const work = { kind: 'digest' as const, fd: content.handle.fd, digest, ...(throttled && { throttled }) };
   return await runImageWork(work, options);
 }
 

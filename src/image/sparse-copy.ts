@@ -12,8 +12,8 @@ export async function copySparse(
   targetFd: number,
   options: ImageWorkOptions = {},
 ): Promise<{ dataBytes: number }> {
-  const { calmly } = options;
-  const work = { kind: 'copy' as const, sourceFd, targetFd, ...(calmly && { calmly }) };
+  const { throttled } = options;
+  const work = { kind: 'copy' as const, sourceFd, targetFd, ...(throttled && { throttled }) };
   const { dataBytes } = await runImageWork(work, options);
   return { dataBytes };
 }

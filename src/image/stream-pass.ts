@@ -1,4 +1,4 @@
-import { hashing, reporter, say } from './hash-pass.js';
+import { hashing, reporter, send } from './hash-pass.js';
 import type { ImageWorkResult, StreamWork } from './image-work.js';
 import type { Extent } from './sparse-map.js';
 import { makeHole, writeFully } from './sparse-pass.js';
@@ -25,7 +25,7 @@ export class StreamPass {
       this.#takePiece(offset, bytes.subarray(at, at + length));
       at += length;
     }
-    say({ is: 'taken' });
+    send({ is: 'taken' });
   }
 
   finish(): Omit<ImageWorkResult, 'elapsedMs'> {

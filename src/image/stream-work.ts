@@ -28,10 +28,10 @@ export async function runStreamWork(
 async function feed(
   thread: ImageThread,
   pieces: AsyncIterable<ImagePiece>,
-  { signal, calmly }: ImageWorkOptions,
+  { signal, throttled }: ImageWorkOptions,
 ): Promise<void> {
   const sender = new BatchSender(thread);
-  const pace = new Pace(calmly ?? null);
+  const pace = new Pace(throttled ?? null);
   const iterator = pieces[Symbol.asyncIterator]();
   try {
     for (;;) {

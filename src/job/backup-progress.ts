@@ -25,7 +25,7 @@ const silentPhases: readonly Phase[] = ['stop', 'check', 'capture', 'go'];
 const tellEveryMs = 500;
 
 /** Tells how far a backup is: its phases, and how much is copied before the pause and carried into other stores after it. */
-export class ProgressTeller {
+export class ProgressReporter {
   readonly #guest: string;
   readonly #tell: (progress: BackupProgress) => void;
   #phase: Phase = 'preflight';

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { errnoOf } from '../errors.js';
 import { tryFlock } from '../image/linux-calls.js';
 import { isPathError, withDirectoryOf } from '../path/held-directory.js';
-import { wordsOfFlockHolder } from './flock-holder.js';
+import { describeFlockHolder } from './flock-holder.js';
 import { type Attempt, type Lockable, noLock } from './lock.js';
 
 /**
@@ -29,7 +29,7 @@ async function take(path: string): Promise<Attempt> {
     try {
       const file = await disk.stat({ bigint: true });
       if (!lock(disk)) {
-        const heldBy = await wordsOfFlockHolder(file);
+        const heldBy = await describeFlockHolder(file);
         if (heldBy === undefined) return await without(disk);
         await disk.close();
         return { heldBy };

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { errnoOf } from '../errors.js';
 import { goneOrForbidden } from '../process-identity.js';
-import { wordsOf } from './lock.js';
+import { holderText } from './lock.js';
 
 /** A file, as stat(2) with bigints names it. */
 interface FlockedFile {
@@ -14,15 +14,15 @@ interface FlockedFile {
  * Of the processes that hold a flock on the file, the first that counts (disk-lock.ts), as its command line, or by its name;
  * undefined when none does.
  */
-export async function wordsOfFlockHolder(file: FlockedFile): Promise<string | undefined> {
+export async function describeFlockHolder(file: FlockedFile): Promise<string | undefined> {
   const ours = [0, process.geteuid?.() ?? 0];
   for (const pid of await lockers(file)) {
     if (!(await isOf(pid, [...ours, Number(file.uid)])) || !(await isHolding(pid, file))) continue;
     // The command line lies in the memory of the process: another user's can be without end, or keep whoever reads it for ever.
     const named = (await isOf(pid, ours)) ? 'cmdline' : 'comm';
     const command = await readFile(`/proc/${pid}/${named}`, 'utf8').catch(goneOrForbidden(''));
-    const words = command.replaceAll('\0', ' ').trim().slice(0, 180);
-    return wordsOf(`${words || 'another process'} (pid ${pid})`);
+    const holder = command.replaceAll('\0', ' ').trim().slice(0, 180);
+    return holderText(`${holder || 'another process'} (pid ${pid})`);
   }
   return undefined;
 }

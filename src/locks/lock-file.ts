@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { ensureDirectories } from '../image/durable-file.js';
 import { isLockedByOthers, tryLockWholeFile } from '../image/linux-calls.js';
-import { type Attempt, type Lockable, noLock, wordsOf } from './lock.js';
+import { type Attempt, type Lockable, noLock, holderText } from './lock.js';
 
 /**
  * A lock that is a file of its own, 0600, in a directory of ours, 0700: DIRECTORY/HASH-OF-KEY. Its first line is its holder's words.
@@ -40,7 +40,7 @@ export async function lockFile(
   const owner = { uid: Number(found.uid), gid: Number(found.gid) };
   return {
     identity: `1 file ${found.dev} ${found.ino} ${nameOf(key)}`,
-    take: (words) => take(path, owner, words),
+    take: (holder) => take(path, owner, holder),
   };
 }
 
@@ -52,7 +52,7 @@ export async function holderOfFile(
   const file = await openIfThere(join(directory, nameOf(key)), constants.O_RDONLY);
   if (!file) return undefined;
   try {
-    return (await isLockedByOthers(file.fd)) ? { heldBy: await readWords(file) } : undefined;
+    return (await isLockedByOthers(file.fd)) ? { heldBy: await readHolder(file) } : undefined;
   } finally {
     await file.close();
   }
@@ -67,19 +67,19 @@ interface Owner {
   gid: number;
 }
 
-async function take(path: string, owner: Owner, words: string): Promise<Attempt> {
+async function take(path: string, owner: Owner, holder: string): Promise<Attempt> {
   const opened = await openToLock(path, owner);
   if (!opened) return { held: noLock };
   const { file, mode } = opened;
   try {
     if (!(await tryLockWholeFile(file.fd, mode))) {
-      const heldBy = await readWords(file);
+      const heldBy = await readHolder(file);
       await file.close();
       return { heldBy };
     }
-    if (mode === 'write') await writeWords(file, words);
+    if (mode === 'write') await writeHolder(file, holder);
     const release = async () => {
-      if (mode === 'write') await writeWords(file, '');
+      if (mode === 'write') await writeHolder(file, '');
       await file.close();
     };
     return { held: { release } };
@@ -125,18 +125,18 @@ async function openIfThere(path: string, flags: number): Promise<FileHandle | un
 }
 
 /** What is behind the first line is what a former holder had to say. The lock holds without words as well. */
-async function writeWords(file: FileHandle, words: string): Promise<void> {
+async function writeHolder(file: FileHandle, holder: string): Promise<void> {
   try {
-    await file.write(`${wordsOf(words)}\n`, 0);
+    await file.write(`${holderText(holder)}\n`, 0);
   } catch (error) {
     if (errnoOf(error) === undefined) throw error;
   }
 }
 
-async function readWords(file: FileHandle): Promise<string | undefined> {
+async function readHolder(file: FileHandle): Promise<string | undefined> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(1024), 0, 1024, 0);
   const [line = ''] = buffer.toString('latin1', 0, bytesRead).split('\n');
-  return line === '' ? undefined : wordsOf(line);
+  return line === '' ? undefined : holderText(line);
 }
 
 function errorOf(code: string, message: string): Error {

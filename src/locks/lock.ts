@@ -19,7 +19,7 @@ export interface Lockable {
    * a disk's holder has no words of his own.
    */
   identity: string;
-  take(words: string): Promise<Attempt>;
+  take(holder: string): Promise<Attempt>;
 }
 
 export interface HeldLock {
@@ -37,6 +37,6 @@ export const noLock: HeldLock = { release: async () => {} };
 const wordsMaxLength = 200;
 
 /** One line without control characters and without end, whoever wrote it. */
-export function wordsOf(text: string): string {
+export function holderText(text: string): string {
   return text.slice(0, wordsMaxLength).replace(/[^\x20-\x7e]/g, '?');
 }

@@ -9,16 +9,16 @@ export type RestoreSource = SnapshotContent;
 export interface RestoreOptions {
   signal: AbortSignal;
   /** Of a verification: see `ImageWorkOptions`. */
-  calmly?: PaceState;
+  throttled?: PaceState;
   /** `file` is the one that is being read, by its name in the store. */
   onProgress?: (file: string, progress: ImageProgress) => void;
 }
 
 /** The same for the work on one file. */
-export function workOn(file: string, { signal, calmly, onProgress }: RestoreOptions): ImageWorkOptions {
+export function workOn(file: string, { signal, throttled, onProgress }: RestoreOptions): ImageWorkOptions {
   return {
     signal,
-    ...(calmly && { calmly }),
+    ...(throttled && { throttled }),
     ...(onProgress && { onProgress: (progress: ImageProgress) => onProgress(file, progress) }),
   };
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { nextSlot, slotsBetween } from './cron-slots.js';
-import { isHouseEntry } from './timetable.js';
+import { isGlobalEntry } from './timetable.js';
 
 /** What is due now: decided from the clock and what has run, without doing any of it. */
 
@@ -57,7 +57,7 @@ export interface TickInput {
   /** Names of entries with a job at work. */
   running: ReadonlySet<string>;
   waiting: readonly DueRun[];
-  /** How many jobs may be at work at the same time, apart from those of the house. */
+  /** How many jobs may be at work at the same time, apart from global ones. */
   concurrency: number;
 }
 
@@ -69,8 +69,8 @@ const longestHoldMs = 48 * 3_600_000;
 
 /**
  * What the scheduler has to do at `now`. However many slots of an entry have passed, it runs once, for the newest. One
- * that was due and found no room stays due, in the order of the slots, and is no catch-up for having waited. A job of the
- * house takes no room: it may last for hours, and backups MUST NOT wait for it.
+ * that was due and found no room stays due, in the order of the slots, and is no catch-up for having waited. A global
+ * job takes no room: it may last for hours, and backups MUST NOT wait for it.
  */
 export function planTick({ now, entries, running, waiting, concurrency }: TickInput): TickPlan {
   const waitingByName = new Map(waiting.map((run) => [run.name, run]));
@@ -88,8 +88,8 @@ export function planTick({ now, entries, running, waiting, concurrency }: TickIn
     if (decision.wakeUp !== undefined) wakeUps.push(decision.wakeUp.getTime());
   }
   runs.sort((a, b) => a.slot.getTime() - b.slot.getTime() || (a.name < b.name ? -1 : 1));
-  const ofGuests = runs.filter(({ name }) => !isHouseEntry(name));
-  const room = Math.max(0, concurrency - [...running].filter((name) => !isHouseEntry(name)).length);
+  const ofGuests = runs.filter(({ name }) => !isGlobalEntry(name));
+  const room = Math.max(0, concurrency - [...running].filter((name) => !isGlobalEntry(name)).length);
   plan.waiting = ofGuests.slice(room);
   plan.due = runs.filter((run) => !plan.waiting.includes(run));
   if (wakeUps.length > 0) plan.next = new Date(wakeUps.reduce((a, b) => Math.min(a, b)));

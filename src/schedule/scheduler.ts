@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import { type DueRun, type HeldEntry, type MissedSlots, planTick } from './plan-tick.js';
-import { type ScheduledEntry, SlotBook } from './slot-book.js';
+import { type ScheduledEntry, ScheduleState } from './schedule-state.js';
 import { wakeAtSlots } from './wake-ups.js';
 
 /** What the scheduler has to tell. None of these ends it. */
@@ -14,7 +14,7 @@ export type SchedulerEvent =
 
 export interface SchedulerOptions {
   entries: readonly ScheduledEntry[];
-  /** How many jobs may be at work at the same time, apart from those of the house. */
+  /** How many jobs may be at work at the same time, apart from global ones. */
   concurrency: number;
   clock: Clock;
   /** The slot that was recorded last for this entry; null: none. */
@@ -38,7 +38,7 @@ const watchdogMs = 30_000;
  */
 export class Scheduler {
   readonly #options: SchedulerOptions;
-  readonly #book = new SlotBook();
+  readonly #state = new ScheduleState();
   readonly #running = new Map<string, Promise<void>>();
   #concurrency: number;
   #waiting: DueRun[] = [];
@@ -52,7 +52,7 @@ export class Scheduler {
   constructor(options: SchedulerOptions) {
     this.#options = options;
     this.#concurrency = options.concurrency;
-    this.#book.replaceEntries(options.entries, options.clock.now());
+    this.#state.replaceEntries(options.entries, options.clock.now());
   }
 
   /** Looks at once at what was missed while nobody ran, then runs until `stop`. */
@@ -65,8 +65,8 @@ export class Scheduler {
   /** The entries of a config that was read again. Jobs at work go on, also those of entries that are gone. */
   replaceEntries(entries: readonly ScheduledEntry[], concurrency = this.#concurrency): void {
     this.#concurrency = concurrency;
-    this.#book.replaceEntries(entries, this.#options.clock.now());
-    this.#waiting = this.#waiting.filter(({ name }) => this.#book.has(name));
+    this.#state.replaceEntries(entries, this.#options.clock.now());
+    this.#waiting = this.#waiting.filter(({ name }) => this.#state.has(name));
     if (!this.#isStarted || this.#isOver()) return;
     this.#wakeAtSlots();
     this.#wake();
@@ -106,17 +106,17 @@ export class Scheduler {
   }
 
   async #tickOnce(): Promise<Date | null> {
-    for (const name of this.#book.unloaded()) await this.#load(name);
+    for (const name of this.#state.unloaded()) await this.#load(name);
     const now = this.#options.clock.now();
     const plan = planTick({
       now,
-      entries: this.#book.planned(),
+      entries: this.#state.planned(),
       running: new Set(this.#running.keys()),
       waiting: this.#waiting,
       concurrency: this.#concurrency,
     });
     this.#waiting = plan.waiting;
-    for (const held of this.#book.setHeld(plan.held, now)) this.#options.report({ type: 'held', held });
+    for (const held of this.#state.setHeld(plan.held, now)) this.#options.report({ type: 'held', held });
     for (const missed of plan.missed) {
       this.#options.report({ type: 'missed', missed });
       await this.#record(missed.name, missed.upTo);
@@ -130,7 +130,7 @@ export class Scheduler {
    * is seen, and not a slot that runs again at every start.
    */
   async #begin(run: DueRun): Promise<void> {
-    if (this.#isOver() || !this.#book.has(run.name)) return;
+    if (this.#isOver() || !this.#state.has(run.name)) return;
     if (!(await this.#record(run.name, run.slot))) {
       this.#waiting.push(run);
       return;
@@ -160,16 +160,16 @@ export class Scheduler {
       this.#options.report({ type: 'slotNotLoaded', name, error });
       return;
     }
-    this.#book.setLastSlot(name, lastSlot);
+    this.#state.setLastSlot(name, lastSlot);
     // Seen for the first time: from now on its slots are missed, also when we are down at the very first of them.
-    const since = this.#book.since(name);
+    const since = this.#state.since(name);
     if (lastSlot === null && since !== undefined) await this.#record(name, since);
   }
 
   async #record(name: string, slot: Date): Promise<boolean> {
     try {
       await this.#options.recordSlot(name, slot);
-      this.#book.setLastSlot(name, slot);
+      this.#state.setLastSlot(name, slot);
       return true;
     } catch (error) {
       this.#options.report({ type: 'slotNotRecorded', name, slot, error });
@@ -179,7 +179,7 @@ export class Scheduler {
 
   #wakeAtSlots(): void {
     this.#endWakeUps();
-    this.#endWakeUps = wakeAtSlots(this.#book.configs(), () => this.#wake());
+    this.#endWakeUps = wakeAtSlots(this.#state.configs(), () => this.#wake());
   }
 
   #sleepUntil(next: Date | null): void {

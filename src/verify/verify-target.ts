@@ -82,7 +82,7 @@ async function judge(target: Target, order: VerifyOrder): Promise<Judgement> {
 }
 
 function optionsOf({ signal, pace, onProgress }: VerifyOrder): RestoreOptions {
-  return { signal, calmly: pace, ...(onProgress && { onProgress }) };
+  return { signal, throttled: pace, ...(onProgress && { onProgress }) };
 }
 
 /** Only a directory store has them once for all of its snapshots. */

@@ -5,22 +5,22 @@ import { type Candidate, dueOf, oldestVerifiedFirst } from './verify-order.js';
 import { ownershipIn, type OwnershipHistory } from '../snapshot/ownership.js';
 import { guestInName } from '../store/layout.js';
 import type { Store } from '../store/store.js';
-import type { CopyHouse, SearchedStore } from '../copies/ask-stores.js';
+import type { CopyDeps, SearchedStore } from '../copies/ask-stores.js';
 import { type PassedOver, findCopies, findCopy } from '../copies/find-copy.js';
 import type { FoundSnapshot } from '../copies/find-snapshot.js';
 import { type StoredSnapshot, isSound } from '../store/stored-snapshots.js';
 
 /** What is to be verified. Of null: every guest, also those that the config no longer has. */
-export type VerifyWish =
+export type VerifyScope =
   | { of: 'snapshot'; snapshot: string; store?: string | undefined }
   | { of: 'guest'; guest: string | null }
   /** As much as a scheduled run has to read, so that each snapshot is read once in the period. */
   | { of: 'due'; withinMs: number; nextRun: Date | null };
 
-/** The guest that a job with this wish belongs to; null: to none in particular. */
-export function guestOfWish(wish: VerifyWish): string | null {
-  if (wish.of === 'snapshot') return guestInName(wish.snapshot);
-  return wish.of === 'guest' ? wish.guest : null;
+/** The guest that a job of this scope belongs to; null: to none in particular. */
+export function guestOfScope(scope: VerifyScope): string | null {
+  if (scope.of === 'snapshot') return guestInName(scope.snapshot);
+  return scope.of === 'guest' ? scope.guest : null;
 }
 
 export type VerifiableStore = SearchedStore &
@@ -57,27 +57,27 @@ export interface Targets {
  * @throws NoSuchSnapshot, or what is wrong with the only store that could have it
  */
 export async function findTargets(
-  wish: VerifyWish,
-  house: CopyHouse<VerifiableStore>,
+  scope: VerifyScope,
+  deps: CopyDeps<VerifiableStore>,
   index: VerifyIndex | UmlsnapError,
   { now, everyCopy }: { now: Date; everyCopy: boolean },
 ): Promise<Targets> {
-  if (wish.of === 'snapshot' && everyCopy) {
-    const { copies, away } = await findCopies(house, { name: wish.snapshot, store: wish.store });
+  if (scope.of === 'snapshot' && everyCopy) {
+    const { copies, away } = await findCopies(deps, { name: scope.snapshot, store: scope.store });
     const targets = copies.map((copy) => targetOf(copy, [], isOwn(copy.ownership)));
     return { targets, warnings: away.map(explainError), passedOver: [] };
   }
-  if (wish.of === 'snapshot') {
+  if (scope.of === 'snapshot') {
     // What is known to be damaged may be looked at again.
-    const found = await findCopy(house, { name: wish.snapshot, store: wish.store, takesUnsound: true });
+    const found = await findCopy(deps, { name: scope.snapshot, store: scope.store, takesUnsound: true });
     const target = targetOf(found, [], isOwn(found.ownership));
     return { targets: [target], warnings: [], passedOver: found.passedOver };
   }
   const verified = await verifiedSoFar(index);
   const all: Targets = { targets: [], warnings: [], passedOver: [] };
-  for (const store of house.stores) {
+  for (const store of deps.stores) {
     try {
-      const guest = wish.of === 'guest' ? (wish.guest ?? undefined) : undefined;
+      const guest = scope.of === 'guest' ? (scope.guest ?? undefined) : undefined;
       const listed = (await isThere(store, index)) ? await store.list(guest) : [];
       const ownership = await ownershipOfAll(store, listed, index);
       for (const stored of listed) {
@@ -89,7 +89,8 @@ export async function findTargets(
       all.warnings.push(explainError(error));
     }
   }
-  const chosen = wish.of === 'due' ? dueOf(all.targets, { ...wish, now }) : oldestVerifiedFirst(all.targets);
+  const chosen =
+    scope.of === 'due' ? dueOf(all.targets, { ...scope, now }) : oldestVerifiedFirst(all.targets);
   return { ...all, targets: chosen };
 }
 

@@ -70,10 +70,10 @@ test('nothing is adopted unasked; then all of the host is, in the store first, a
     );
     expect(recovered.problems).toEqual([]);
     expect(await known()).toEqual([second, other, mine]);
-    const house = { stateDirectory: scene.state, history, stores: [store] };
+    const deps = { stateDirectory: scene.state, history, stores: [store] };
     const nothing = { code: 'NothingToAdopt', facts: { known: ['nobody known'] } };
-    await expect(findAdoptable({ of: 'there' }, house)).rejects.toMatchObject(nothing);
-    const { found } = await findAdoptable({ of: 'unknown' }, house);
+    await expect(findAdoptable({ of: 'there' }, deps)).rejects.toMatchObject(nothing);
+    const { found } = await findAdoptable({ of: 'unknown' }, deps);
     expect(found.map(({ stored }) => stored.snapshot)).toEqual([nobodys]);
   });
 });

@@ -12,22 +12,22 @@ import type { DaemonStatus } from '../../src/control/daemon-status.js';
 import { jsonLines } from '../support/cli.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
 import { waitFor } from '../support/wait-for.js';
-import { HeldDesk } from './desk-of-tests.js';
+import { HeldDispatcher } from './dispatcher-of-tests.js';
 
 let dir: string;
-let held: HeldDesk;
+let held: HeldDispatcher;
 let socketPath: string;
 beforeEach(async () => {
   dir = await makeTempDir();
-  held = new HeldDesk();
+  held = new HeldDispatcher();
   socketPath = controlSocketPath(dir);
 });
 afterEach(() => removeTempDir(dir));
 
 function serve<T>(use: () => Promise<T>, group: string | null = null): Promise<T> {
-  const { desk, board, settings } = held;
-  const status = () => ({ jobs: board.running(), requests: desk.running() }) as DaemonStatus;
-  return withControlServer({ desk, board, settings, socketPath, group, status }, use);
+  const { dispatcher, registry, settings } = held;
+  const status = () => ({ jobs: registry.running(), requests: dispatcher.running() }) as DaemonStatus;
+  return withControlServer({ dispatcher, registry, settings, socketPath, group, status }, use);
 }
 
 const served = (title: string, use: () => Promise<void>) => test(title, () => serve(use));
@@ -64,7 +64,7 @@ describe('curl on the control socket', () => {
     const output = [{ type: 'summary', guest: 'debian', status: 'success' }];
     const answered = { type: 'answer', id: 7, status: 0, cut: false, output };
     expect({ code, ...JSON.parse(body) }).toEqual({ code: 200, ...answered });
-    expect(held.desk.running()).toEqual([]);
+    expect(held.dispatcher.running()).toEqual([]);
     expect(held.events).toEqual(['taken', 'answered']);
   });
 

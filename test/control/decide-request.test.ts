@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
 import { decideRequest } from '../../src/control/decide-request.js';
-import { answerOf, type Demand, maxOutputBytes } from '../../src/control/request.js';
+import { answerOf, type ControlCommand, maxOutputBytes } from '../../src/control/request.js';
 import { defaultSettings, listensTo, parseSettings, type Settings } from '../../src/control/settings.js';
-import { requestFor, snapshotOf } from './desk-of-tests.js';
+import { requestFor, snapshotOf } from './dispatcher-of-tests.js';
 
-const prune: Demand = { type: 'prune', guest: null, dryRun: false };
+const prune: ControlCommand = { type: 'prune', guest: null, dryRun: false };
 const snapshot = snapshotOf('debian');
-const unknown = { ...requestFor(snapshot), number: 9, demand: undefined };
+const unknown = { ...requestFor(snapshot), number: 9, command: undefined };
 
-test.each<[string, Demand | undefined, Partial<Settings>, string]>([
+test.each<[string, ControlCommand | undefined, Partial<Settings>, string]>([
   ['a type that nobody knows is told', undefined, {}, 'UnknownRequest'],
   ['one that is not listened to is not even looked at', undefined, { type: -3 }, 'NotListening'],
   ['of a known type neither', snapshot, { type: 2 }, 'NotListening'],
@@ -18,10 +18,10 @@ test.each<[string, Demand | undefined, Partial<Settings>, string]>([
   ['not alone either, where prunes are not listened to', prune, { keep: true, type: 1 }, 'KeepIsOn'],
   ['everybody may ask what would be removed', { ...prune, dryRun: true }, { keep: true }, 'run'],
   ['and have snapshots taken', snapshot, { keep: true }, 'run'],
-])('%s', (_, demand, changes, expected) => {
+])('%s', (_, command, changes, expected) => {
   const settings = { ...defaultSettings, ...changes };
   const state = { settings, runningRequests: 0, runningOfRequester: 0, idIsTaken: false };
-  const decision = decideRequest(demand ? requestFor(demand) : unknown, state);
+  const decision = decideRequest(command ? requestFor(command) : unknown, state);
   expect(decision.does === 'refuse' ? decision.because.code : decision.does).toBe(expected);
 });
 

@@ -1,12 +1,12 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { byTime, type CopyWish, findCopies, findCopy } from '../../src/copies/find-copy.js';
+import { byTime, type CopyQuery, findCopies, findCopy } from '../../src/copies/find-copy.js';
 import { guestStatus } from '../../src/daemon/guest-status.js';
 import { judgeResults } from '../../src/doctor/judge-results.js';
 import { verify } from '../../jobs/verify.js';
 import { explainError } from '../../src/error-text.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
-import { type House, withHouse } from '../../src/compose.js';
+import { type App, withApp } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
 import type { VerifyResult } from '../../src/history/records.js';
@@ -28,7 +28,7 @@ beforeAll(async () => {
   );
   const web = { mconsole: '/nowhere', disks: { ubd0: '/srv/web.img' }, store: ['local', 'archive', 'late'] };
   await scene.configure({ web }, { stores });
-  await inHouse(async ({ history }) => {
+  await inApp(async ({ history }) => {
     for (const name of ['local', 'archive', 'late']) {
       const store = storeAt(scene.path(name), name);
       await history.rememberStore(name, (await store.prepare(null)).id);
@@ -39,19 +39,18 @@ beforeAll(async () => {
 });
 afterAll(() => scene.remove());
 
-const inHouse = async <T>(use: (house: House) => Promise<T>) =>
-  await withHouse(await loadConfig(scene.config), use);
-const found = (wish: CopyWish) =>
-  inHouse(async (house) => {
+const inApp = async <T>(use: (app: App) => Promise<T>) => await withApp(await loadConfig(scene.config), use);
+const found = (query: CopyQuery) =>
+  inApp(async (app) => {
     try {
-      const { store, stored, passedOver } = await findCopy(house, wish);
+      const { store, stored, passedOver } = await findCopy(app, query);
       return [stored.snapshot, store.name, ...passedOver.map((one) => `${one.store} ${one.why}`)];
     } catch (error) {
       return [error instanceof UmlsnapError ? error.code : '', explainError(error)];
     }
   });
 const say = (snapshot: string, store: string, result: VerifyResult) =>
-  inHouse(({ history }) =>
+  inApp(({ history }) =>
     history.recordVerification(verification(snapshot, { store, result }), {
       ...{ guest: 'web', job: snapshot.replace('web@', 'job-') },
     }),
@@ -73,7 +72,7 @@ test('it is the first in the order of the config, and of latest the newest', asy
 });
 
 test('what lies in a store that the config had once counts nowhere', async () => {
-  await inHouse(async ({ config, history }) => {
+  await inApp(async ({ config, history }) => {
     const { web } = config.guests;
     const lost = ['web@20261122T000000Z', 'web@20261123T000000Z'];
     for (const name of lost)
@@ -94,14 +93,14 @@ test('what nobody knows whose it is, and is damaged, is told by whoever verifies
   const strange = 'web@20261124T000000Z';
   await mkdir(scene.path('local', ...strange.split('@')));
   await writeFile(scene.path('local', ...strange.split('@'), 'manifest.json'), '{');
-  await inHouse(async ({ config, stores, history, stateDirectory, isDrilled }) => {
-    const house = { config, stores, history, stateDirectory, isDrilled };
+  await inApp(async ({ config, stores, history, stateDirectory, isDrilled }) => {
+    const deps = { config, stores, history, stateDirectory, isDrilled };
     const work = { signal: new AbortController().signal };
-    for (const wish of [
+    for (const scope of [
       { of: 'guest', guest: 'web' } as const,
       { of: 'snapshot', snapshot: strange } as const,
     ])
-      expect((await verify(wish, house, work)).error?.message).toContain(strange);
+      expect((await verify(scope, deps, work)).error?.message).toContain(strange);
     const { web } = config.guests;
     if (!web) throw new Error();
     const status = async () => await guestStatus(web, { config, history, source: null }, new Date());
@@ -154,7 +153,7 @@ test('a store that is away is passed over with a note, and is the answer where n
     expect(await found({ name: older })).toEqual([older, 'archive', 'local away']);
     expect((await found({ name: 'web@20261122T000000Z' }))[0]).toBe('StoreNotMounted');
     expect((await found({ name: older, store: 'local' }))[0]).toBe('StoreNotMounted');
-    const { copies, away } = await inHouse((house) => findCopies(house, { name: older }));
+    const { copies, away } = await inApp((app) => findCopies(app, { name: older }));
     expect(copies.map(({ store }) => store.name)).toEqual(['archive', 'late']);
     expect(away.map((error) => error.code)).toEqual(['StoreNotMounted']);
   } finally {

@@ -6,9 +6,9 @@ import { formatReply, maxReplyBytes } from '../../src/daemon/guest-reply.js';
 import { takeToken } from '../../src/token-bucket.js';
 
 const parse = (text: string) => parseGuestLine('debian', text);
-const demandOf = (text: string) => {
+const commandOf = (text: string) => {
   const line = parse(text);
-  return line.is === 'request' ? line.request.demand : line.is;
+  return line.is === 'request' ? line.request.command : line.is;
 };
 
 describe('a line from a guest', () => {
@@ -18,21 +18,21 @@ describe('a line from a guest', () => {
       ...{ is: 'request', name: 'snapshot' },
       request: {
         ...{ id: 42, number: 1, requester: { from: 'guest', guest: 'debian' } },
-        demand: { type: 'snapshot', guest: 'debian', options },
+        command: { type: 'snapshot', guest: 'debian', options },
       },
     });
-    expect(demandOf('umlsnap request type=4')).toEqual({ type: 'status', guest: 'debian' });
-    expect(demandOf('umlsnap request type=cancel id=3 of=42')).toEqual({ type: 'cancel', of: 42 });
+    expect(commandOf('umlsnap request type=4')).toEqual({ type: 'status', guest: 'debian' });
+    expect(commandOf('umlsnap request type=cancel id=3 of=42')).toEqual({ type: 'cancel', of: 42 });
   });
 
   test('can only be about the guest that it came from', () => {
-    const verify = (snapshot: string) => demandOf(`umlsnap request type=verify snapshot=${snapshot}`);
+    const verify = (snapshot: string) => commandOf(`umlsnap request type=verify snapshot=${snapshot}`);
     expect(verify('latest')).toEqual({ type: 'verify', snapshot: 'debian@latest' });
     const named = 'debian@20261121T031500Z';
     expect(verify(named)).toEqual({ type: 'verify', snapshot: named });
     for (const stray of ['other@latest', '../other', 'debian@../other@latest', 'x'])
       expect(verify(stray)).toBe('malformed');
-    expect(demandOf('umlsnap request type=snapshot guest=other')).toBe('malformed');
+    expect(commandOf('umlsnap request type=snapshot guest=other')).toBe('malformed');
   });
 
   test.each([

@@ -20,7 +20,7 @@ print "bound\n";
 while (defined recv($ear, my $text, 65536, 0)) { print unpack('H*', $text), "\n" }
 `;
 
-/** A service manager's ear: a real datagram socket, at a path or an abstract name, and what was sent to it. */
+/** A service manager's receiver: a real datagram socket, at a path or an abstract name, and what was sent to it. */
 class NotifyReceiver {
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];
@@ -59,10 +59,10 @@ class NotifyReceiver {
   }
 }
 
-async function earAt(address: string): Promise<NotifyReceiver> {
-  const ear = await NotifyReceiver.bind(address);
-  onTestFinished(() => ear.close());
-  return ear;
+async function receiverAt(address: string): Promise<NotifyReceiver> {
+  const receiver = await NotifyReceiver.bind(address);
+  onTestFinished(() => receiver.close());
+  return receiver;
 }
 
 const failed = (problem: string) => {
@@ -71,13 +71,15 @@ const failed = (problem: string) => {
 
 describe('a service manager is told', () => {
   test.each(['path', 'abstract'])('at its %s address: ready, reloading, stopping', async (kind) => {
-    const ear = await earAt(kind === 'path' ? scene.path('notify') : `@umlsnap-test-${process.pid}`);
-    const manager = new ServiceManager({ NOTIFY_SOCKET: ear.address }, failed);
+    const receiver = await receiverAt(
+      kind === 'path' ? scene.path('notify') : `@umlsnap-test-${process.pid}`,
+    );
+    const manager = new ServiceManager({ NOTIFY_SOCKET: receiver.address }, failed);
     manager.ready('two\nlines');
     manager.reloading();
     manager.stopping('ends');
-    await ear.untilTold('STOPPING');
-    expect(ear.received).toEqual([
+    await receiver.untilTold('STOPPING');
+    expect(receiver.received).toEqual([
       { READY: '1', STATUS: 'two lines' },
       { RELOADING: '1', MONOTONIC_USEC: expect.stringMatching(/^\d+$/), STATUS: 'Reads the config again.' },
       { STOPPING: '1', STATUS: 'ends' },
@@ -98,26 +100,26 @@ describe('a service manager is told', () => {
   });
 
   test('of no watchdog that is meant for another process', async () => {
-    const ear = await earAt(scene.path('other'));
-    const env = { NOTIFY_SOCKET: ear.address, WATCHDOG_USEC: '1000', WATCHDOG_PID: '1' };
+    const receiver = await receiverAt(scene.path('other'));
+    const env = { NOTIFY_SOCKET: receiver.address, WATCHDOG_USEC: '1000', WATCHDOG_PID: '1' };
     const manager = new ServiceManager(env, failed);
     manager.ready('runs');
     manager.stopping('ends');
-    await ear.untilTold('STOPPING');
-    expect(ear.received.map((one) => Object.keys(one)[0])).toEqual(['READY', 'STOPPING']);
+    await receiver.untilTold('STOPPING');
+    expect(receiver.received.map((one) => Object.keys(one)[0])).toEqual(['READY', 'STOPPING']);
   });
 });
 
 test('a daemon that lives feeds a watchdog, which starves when its event loop stands still', async () => {
-  const ear = await earAt(scene.path('watched'));
-  const env = { NOTIFY_SOCKET: ear.address, WATCHDOG_USEC: '200000' };
+  const receiver = await receiverAt(scene.path('watched'));
+  const env = { NOTIFY_SOCKET: receiver.address, WATCHDOG_USEC: '200000' };
   const daemon = await TestDaemon.start(scene, [], env);
-  await ear.untilTold('READY');
-  expect(ear.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
-  await ear.untilTold('WATCHDOG', 5);
+  await receiver.untilTold('READY');
+  expect(receiver.received[0]).toMatchObject({ READY: '1', STATUS: 'Nothing has a schedule.' });
+  await receiver.untilTold('WATCHDOG', 5);
 
   daemon.kill('SIGSTOP');
-  const feedings = () => ear.received.filter(({ WATCHDOG }) => WATCHDOG === '1').length;
+  const feedings = () => receiver.received.filter(({ WATCHDOG }) => WATCHDOG === '1').length;
   // What it had sent before may still be on its way.
   let last = -1;
   const isSettled = () => {
@@ -129,9 +131,9 @@ test('a daemon that lives feeds a watchdog, which starves when its event loop st
   daemon.kill('SIGCONT');
 
   await daemon.reload();
-  await ear.untilTold('READY', 2);
-  const told = ear.received.filter(({ WATCHDOG }) => WATCHDOG === undefined);
+  await receiver.untilTold('READY', 2);
+  const told = receiver.received.filter(({ WATCHDOG }) => WATCHDOG === undefined);
   expect(told.map((one) => Object.keys(one)[0])).toEqual(['READY', 'RELOADING', 'READY']);
   await daemon.end();
-  await ear.untilTold('STOPPING');
+  await receiver.untilTold('STOPPING');
 });

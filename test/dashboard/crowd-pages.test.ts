@@ -148,7 +148,7 @@ describe('a button', () => {
     ask: (path: string) => Promise<{ body: string }>,
   ) {
     const said = async () => (await ask((headers as { location: string }).location)).body;
-    await waitFor('the errand to end', async () => !(await said()).includes('is under way'));
+    await waitFor('the action to end', async () => !(await said()).includes('is under way'));
     return await said();
   }
 
@@ -279,10 +279,10 @@ describe('in Chromium', () => {
       expect(await page.locator('#guests tbody tr').count()).toBe(300);
       await page.goto(`${url}guests/db-002`);
       await page.click('text=Snapshot now');
-      await page.waitForURL('**/guests/db-002?errand=*');
-      await waitFor('the errand to end', async () => {
+      await page.waitForURL('**/guests/db-002?action=*');
+      await waitFor('the action to end', async () => {
         await page.reload();
-        return (await page.locator('#errand').textContent())?.includes('A snapshot of db-002 failed:');
+        return (await page.locator('#action').textContent())?.includes('A snapshot of db-002 failed:');
       });
       expect(await page.locator('svg.bar').count()).toBeGreaterThan(3);
     });

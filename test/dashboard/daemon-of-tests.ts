@@ -8,7 +8,7 @@ import type { Scene } from '../support/scene.js';
 import { TestDaemon } from '../support/test-daemon.js';
 
 /** Whoever can start commands on a config whose dashboard is on. */
-type House = Pick<Scene, 'state' | 'start'>;
+type DaemonScene = Pick<Scene, 'state' | 'start'>;
 
 interface Asked {
   status: number;
@@ -35,13 +35,13 @@ export class DashboardOfTests {
   private constructor(
     readonly daemon: TestDaemon,
     readonly url: URL,
-    private readonly house: House,
+    private readonly scene: DaemonScene,
   ) {}
 
-  static async start(house: House): Promise<DashboardOfTests> {
-    const daemon = await TestDaemon.start(house);
+  static async start(scene: DaemonScene): Promise<DashboardOfTests> {
+    const daemon = await TestDaemon.start(scene);
     const { url } = await daemon.untilLogged(/^dashboard$/);
-    return new DashboardOfTests(daemon, new URL(String(url)), house);
+    return new DashboardOfTests(daemon, new URL(String(url)), scene);
   }
 
   ask(
@@ -49,7 +49,7 @@ export class DashboardOfTests {
     { method = 'GET', headers = {}, body, bySocket = false }: AskOptions = {},
   ): Promise<Asked> {
     const { hostname, port } = this.url;
-    const way = bySocket ? { socketPath: join(this.house.state, 'control.sock') } : { hostname, port };
+    const way = bySocket ? { socketPath: join(this.scene.state, 'control.sock') } : { hostname, port };
     return new Promise((resolve, reject) => {
       const asked = request({ ...way, path, method, headers, agent: false }, (response) => {
         const { statusCode: status = 0, headers } = response;
@@ -67,7 +67,7 @@ export class DashboardOfTests {
   }
 
   ctl(...words: string[]): Promise<CliResult> {
-    return this.house.start(['ctl', ...words]).exited;
+    return this.scene.start(['ctl', ...words]).exited;
   }
 
   async loginUrl(): Promise<string> {
@@ -81,7 +81,7 @@ export class DashboardOfTests {
   }
 
   async token(): Promise<string> {
-    return (await readFile(join(this.house.state, 'dashboard.token'), 'utf8')).trim();
+    return (await readFile(join(this.scene.state, 'dashboard.token'), 'utf8')).trim();
   }
 
   /** Has a browser show the cookie of a new session. @returns where its pages are */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { decadeScale, linearScale, plot } from '../../src/dashboard/plot.js';
-import { sparkline, sparkWords } from '../../src/dashboard/sparkline.js';
+import { sparkline, sparkText } from '../../src/dashboard/sparkline.js';
 import { lensWindow, timelineBar, timelineWithLens, timesOf } from '../../src/dashboard/timeline.js';
 import type { JobStatus } from '../../src/history/records.js';
 import { pauseIntent, phase } from '../history/records-of-tests.js';
@@ -12,7 +12,7 @@ test('a sparkline is one short path for many good jobs, at the right edge; each 
   const statuses: JobStatus[] = ['success', 'warning', 'failed', 'interrupted', 'skipped', 'running'];
   const shapes = statuses.map((status) => / d="([^"]*)"/.exec(draw(status))?.[1]);
   expect(new Set(shapes).size).toBe(statuses.length);
-  expect(sparkWords(['success', 'failed', 'success'])).toBe('2 good, 1 failed');
+  expect(sparkText(['success', 'failed', 'success'])).toBe('2 good, 1 failed');
   expect(draw()).toContain('aria-label="none yet"');
 });
 
@@ -68,7 +68,7 @@ test('a plot puts decades equally far apart, and can be drawn of equal values, o
   for (const scale of [decadeScale([5, 5], String), linearScale([0, 0], String)]) {
     for (const values of [[5], [0, 0]]) {
       const series = [{ look: 'dots' as const, points: values.map((value) => ({ atMs: 1, value })) }];
-      const drawn = plot({ title: '', words: '', series, scale, from: '', to: '' });
+      const drawn = plot({ title: '', ariaLabel: '', series, scale, from: '', to: '' });
       expect(drawn.toString()).not.toMatch(/NaN|Infinity/);
     }
   }

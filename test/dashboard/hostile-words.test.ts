@@ -49,8 +49,8 @@ const job: JobWithDetails = {
   pauses: [],
   log: [{ at: '2026-11-21T03:15:01.000Z', level: 'warn', text: hostile }],
 };
-const errand = { id: 1, what: hostile, outcome: { is: 'failed', text: hostile } } as const;
-const pageOf = (log = job.log) => jobPage(view, { job: { ...job, log }, progress: undefined, errand });
+const action = { id: 1, what: hostile, outcome: { is: 'failed', text: hostile } } as const;
+const pageOf = (log = job.log) => jobPage(view, { job: { ...job, log }, progress: undefined, action });
 
 test.each([
   ['of a job', () => pageOf()],

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { JobBoard } from '../../src/control/job-board.js';
+import { JobRegistry } from '../../src/control/job-registry.js';
 import { LiveFeed } from '../../src/dashboard/live-feed.js';
 import { heard } from '../support/heard.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
@@ -136,8 +136,8 @@ test('a session ends with the daemon: who had the port meanwhile has got a cooki
 });
 
 test('a live feed lets go of whoever does not read, and goes on for the others', async () => {
-  const board = new JobBoard();
-  const feed = new LiveFeed(board, () => {});
+  const registry = new JobRegistry();
+  const feed = new LiveFeed(registry, () => {});
   const server = createServer((_, response) => void feed.join(response, null)).listen(0, '127.0.0.1');
   onTestFinished(() => {
     feed.close();
@@ -154,12 +154,12 @@ test('a live feed lets go of whoever does not read, and goes on for the others',
   const sockets = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
   expect(await sockets()).toBe(2);
   let pieces = 0;
-  board.begin({ job: 'a', kind: 'backup', guest: 'g'.repeat(60_000), trigger: 'request' });
+  registry.begin({ job: 'a', kind: 'backup', guest: 'g'.repeat(60_000), trigger: 'request' });
   await waitFor(
     'the one that does not read to be cut',
     async () => {
       pieces += 1;
-      board.publish('a', { doneBytes: 1, totalBytes: 2 });
+      registry.publish('a', { doneBytes: 1, totalBytes: 2 });
       return (await sockets()) === 1;
     },
     { everyMs: 1 },

@@ -16,7 +16,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { findCopy } from '../../src/copies/find-copy.js';
 import { restoreSourceOf } from '../../src/copies/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
-import { copyHouse } from '../../src/compose.js';
+import { copyDeps } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
@@ -72,12 +72,12 @@ async function run(exitCode: number, ...args: string[]) {
 async function filesOf(snapshot: string) {
   const config = await loadConfig(scene.config);
   const notAsked = new UmlsnapError('HistoryUnusable', { path: '', problem: 'not asked' });
-  const house = copyHouse(config, notAsked);
-  const found = await findCopy(house, { name: snapshot });
+  const deps = copyDeps(config, notAsked);
+  const found = await findCopy(deps, { name: snapshot });
   const places = filesPlaces(found.store, config);
   const { signal } = new AbortController();
   const files = { device: 'ubd0', places, user: config.drill.user, signal };
-  return { found, house, source: restoreSourceOf(found, []), files };
+  return { found, deps, source: restoreSourceOf(found, []), files };
 }
 
 async function namesIn(path: string, snapshot = 'debian@latest'): Promise<string[]> {

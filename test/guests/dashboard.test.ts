@@ -41,14 +41,14 @@ test('snapshot now backs the guest up, shows how far it is while it goes on, and
     });
     await holdNextPause(scene.proxy);
     await page.click('text=Snapshot now');
-    await page.waitForURL('**/guests/debian?errand=*');
-    await page.locator('#errand:has-text("is under way")').waitFor();
+    await page.waitForURL('**/guests/debian?action=*');
+    await page.locator('#action:has-text("is under way")').waitFor();
     await page.locator('#state .work:has-text("backup")').waitFor();
     await untilHeldInPause(scene.proxy);
     await resumeHeld(scene.proxy);
     await page.locator('#snapshots tbody tr').waitFor();
     await page.locator('#state:text-is("runs")').waitFor();
-    await page.locator('#errand .message.well:has-text("A snapshot of debian")').waitFor();
+    await page.locator('#action .message.well:has-text("A snapshot of debian")').waitFor();
     expect(await scene.listed()).toMatchObject([{ manifest: { guest: 'debian' } }]);
     expect(await scene.newestJob('debian')).toMatchObject({ trigger: 'request', kind: 'backup' });
     // What the pages show of it: the pause is marked, and shown through a lens.
@@ -68,7 +68,7 @@ test('snapshot now can be cancelled, by another viewer too, and the guest runs o
       await other.waitForURL('**/jobs/*');
     });
     await resumeHeld(scene.proxy);
-    await page.locator('#errand:has-text("Interrupted by the dashboard")').waitFor();
+    await page.locator('#action:has-text("Interrupted by the dashboard")').waitFor();
     expect(await scene.newestJob('debian')).toMatchObject({ status: 'interrupted' });
   });
 });
@@ -81,13 +81,13 @@ test('a snapshot is pinned, unpinned, verified and booted in a drill by its butt
     await page.click('#snapshots button:text-is("Unpin")');
     await page.locator('#snapshots button:text-is("Pin")').waitFor();
     await page.click('#snapshots button:text-is("Verify")');
-    await page.locator('#errand:has-text("A verification of")').waitFor();
-    await page.locator('#errand .message.well').waitFor();
+    await page.locator('#action:has-text("A verification of")').waitFor();
+    await page.locator('#action .message.well').waitFor();
     expect(await scene.newestJob('debian')).toMatchObject({ kind: 'verify', status: 'success' });
 
     await page.click('#snapshots button:text-is("Drill")');
-    await page.locator('#errand:has-text("A drill of")').waitFor();
-    await page.locator('#errand .message.well').waitFor({ timeout: 120_000 });
+    await page.locator('#action:has-text("A drill of")').waitFor();
+    await page.locator('#action .message.well').waitFor({ timeout: 120_000 });
     expect(await scene.newestJob('debian')).toMatchObject({ kind: 'drill', status: 'success' });
   });
 });

@@ -24,10 +24,10 @@ describe('a rate', () => {
     withTempDir(async (dir) => {
       const paths = ['a', 'b', 'c'].map((name) => join(dir, name));
       for (const path of paths) await makeImage(path, fileBytes * 4, [{ offset: 0, length: fileBytes }]);
-      const calmly = newPace(bytesPerSecond);
+      const throttled = newPace(bytesPerSecond);
       await expectHeld(async () => {
         for (const path of paths) {
-          const read = await withOpen(path, 'r', ({ fd }) => sha256OfOpenFile(fd, { calmly }));
+          const read = await withOpen(path, 'r', ({ fd }) => sha256OfOpenFile(fd, { throttled }));
           // Holes are not read, and cost nothing of the rate.
           expect(read).toMatchObject({ sha256: await sha256sum(path), dataBytes: fileBytes });
         }
@@ -41,6 +41,6 @@ describe('a rate', () => {
       }
     }
     const content: ImageContent = { from: 'stream', pieces: pieces(), close: async () => {} };
-    await expectHeld(() => digestContent(content, 3 * fileBytes, { calmly: newPace(bytesPerSecond) }));
+    await expectHeld(() => digestContent(content, 3 * fileBytes, { throttled: newPace(bytesPerSecond) }));
   });
 });

@@ -5,7 +5,7 @@ import { findCopies } from '../../src/copies/find-copy.js';
 import { recover } from '../../jobs/recover.js';
 import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { verify } from '../../jobs/verify.js';
-import { type House, withHouse } from '../../src/compose.js';
+import { type App, withApp } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { isError } from '../../src/errors.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
@@ -47,7 +47,7 @@ beforeEach(async () => {
   await scene.configure({ web }, { stores });
   await scene.own();
   const local = storeAt(scene.path('local'));
-  await inHouse(scene.config, async ({ history, stores: all }) => {
+  await inApp(scene.config, async ({ history, stores: all }) => {
     const archive = all.find(({ name }) => name === 'archive');
     if (!archive) throw new Error('no archive');
     for (const store of [local, archive])
@@ -63,7 +63,7 @@ beforeEach(async () => {
     await flipByte(join(scene.path('local'), ...older.split('@'), 'ubd0.img'));
     await flipByte(`${join(scene.path('archive'), ...newer.split('@'))}.tar`, 0.5);
   });
-  await inHouse(scene.config, verified);
+  await inApp(scene.config, verified);
 });
 
 /** As a filesystem had it that gave its image less room: one that is brought back has another manifest. */
@@ -77,10 +77,10 @@ async function measuredOtherwise(
   return manifest;
 }
 
-const inHouse = async <T>(config: string, use: (house: House) => Promise<T>) =>
-  await withHouse(await loadConfig(config), use);
+const inApp = async <T>(config: string, use: (app: App) => Promise<T>) =>
+  await withApp(await loadConfig(config), use);
 const { signal } = new AbortController();
-const verified = (house: House) => verify({ of: 'guest', guest: 'web' }, house, { signal });
+const verified = (app: App) => verify({ of: 'guest', guest: 'web' }, app, { signal });
 
 /** Of all that lies there while its owner stands still. @returns its config */
 async function copyOfAll(): Promise<string> {
@@ -93,10 +93,10 @@ async function copyOfAll(): Promise<string> {
 
 /** Of each store and name what it is, for people and for the test. */
 async function lookAt(config: string): Promise<string[]> {
-  return await inHouse(config, async (house) => {
+  return await inApp(config, async (app) => {
     const seen: string[] = [];
     for (const name of [older, newer, foreign]) {
-      const found = await findCopies(house, { name }).catch((error: unknown) => {
+      const found = await findCopies(app, { name }).catch((error: unknown) => {
         if (!isError(error, 'NoSuchSnapshot')) throw error;
         return { copies: [] };
       });
@@ -121,21 +121,21 @@ const inEnd = ['21', '22'].flatMap((day) =>
 
 /** Somebody does the same once more; then nothing is left to be done, and nothing of what was begun. */
 async function expectFinishedByTheNext(config: string): Promise<void> {
-  await inHouse(config, verified);
+  await inApp(config, verified);
   // What is whole is no forgery: to look at it is enough.
   expect((await lookAt(config)).filter((one) => /whole (?!sound)/.test(one))).toEqual([]);
   await doAllByHand(config);
   expect(await lookAt(config)).toEqual(inEnd);
-  await inHouse(config, async (house) => {
-    expect(await verified(house)).toMatchObject({ status: 'success', ok: 4 });
-    const recovered = await recoverAtStart(house.history, []);
-    await recover(house, recovered);
+  await inApp(config, async (app) => {
+    expect(await verified(app)).toMatchObject({ status: 'success', ok: 4 });
+    const recovered = await recoverAtStart(app.history, []);
+    await recover(app, recovered);
     expect(recovered.problems).toEqual([]);
-    const rows = await house.history.snapshots({ guest: 'web' });
+    const rows = await app.history.snapshots({ guest: 'web' });
     expect(rows.map(({ snapshot, store, own }) => `${snapshot} ${store} ${own}`).sort()).toEqual(
       [newer, foreign].flatMap((name) => [`${name} archive true`, `${name} local true`]).sort(),
     );
-    for (const store of house.stores.filter(({ name }) => !name.includes('/'))) {
+    for (const store of app.stores.filter(({ name }) => !name.includes('/'))) {
       expect(await readdir(join(store.path, '.trash'))).toEqual([]);
       // What an archive in the making has left goes with the next one of the guest.
       if (store.name === 'local') expect(await readdir(join(store.path, 'web'))).toHaveLength(2);

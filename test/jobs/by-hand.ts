@@ -1,7 +1,7 @@
 import { adopt, findAdoptable } from '../../jobs/adopt.js';
 import { remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
-import { withHouse } from '../../src/compose.js';
+import { withApp } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
 import { theirs } from '../store/capture-of-tests.js';
@@ -15,16 +15,16 @@ export const [older, newer, foreign] = [
 /** What people do to copies, one after the other: heals what is damaged, adopts what is another's, and removes `older`. */
 export async function doAllByHand(configFile: string): Promise<void> {
   const { signal } = new AbortController();
-  await withHouse(await loadConfig(configFile), async (house) => {
-    await verify({ of: 'guest', guest: 'web' }, house, { signal, heals: house });
+  await withApp(await loadConfig(configFile), async (app) => {
+    await verify({ of: 'guest', guest: 'web' }, app, { signal, heals: app });
     try {
-      const wish = { of: theirs.host };
-      await adopt(wish, await findAdoptable(wish, house), house, () => undefined);
+      const request = { of: theirs.host };
+      await adopt(request, await findAdoptable(request, app), app, () => undefined);
     } catch (error) {
       if (!isDone(error)) throw error;
     }
     try {
-      await remove(house, { name: older, force: false });
+      await remove(app, { name: older, force: false });
     } catch (error) {
       if (!isDone(error)) throw error;
     }

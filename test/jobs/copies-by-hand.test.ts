@@ -1,14 +1,14 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { backupInTurn } from '../../src/daemon/backup-in-turn.js';
+import { backupWhenFree } from '../../src/daemon/backup-when-free.js';
 import { fillStores } from '../../src/copies/fill-stores.js';
 import { findCopy } from '../../src/copies/find-copy.js';
 import { prune } from '../../jobs/prune.js';
-import { type RemoveWish, remove } from '../../jobs/remove.js';
+import { type RemoveRequest, remove } from '../../jobs/remove.js';
 import { verify } from '../../jobs/verify.js';
-import type { VerifyWish } from '../../src/verify/verify-targets.js';
-import { type House, withHouse } from '../../src/compose.js';
+import type { VerifyScope } from '../../src/verify/verify-targets.js';
+import { type App, withApp } from '../../src/compose.js';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
@@ -41,7 +41,7 @@ beforeEach(async () => {
   await scene.configure({ web }, { stores });
   await scene.own();
   local = storeAt(scene.path('local'));
-  await inHouse(async ({ history, stores: all }) => {
+  await inApp(async ({ history, stores: all }) => {
     for (const store of all.filter(({ name }) => !name.includes('/')))
       await history.rememberStore(store.name, (await store.prepare(null)).id);
     for (const snapshot of [older, newer]) {
@@ -54,24 +54,23 @@ beforeEach(async () => {
 });
 afterEach(() => scene.remove());
 
-const inHouse = async <T>(use: (house: House) => Promise<T>) =>
-  await withHouse(await loadConfig(scene.config), use);
+const inApp = async <T>(use: (app: App) => Promise<T>) => await withApp(await loadConfig(scene.config), use);
 const spoil = (snapshot: string) => flipByte(join(scene.path('local'), ...snapshot.split('@'), 'ubd0.img'));
 const spoilArchive = (snapshot: string) =>
   flipByte(`${join(scene.path('archive'), ...snapshot.split('@'))}.tar`, 0.5);
 const listed = () =>
-  inHouse(async ({ stores }) =>
+  inApp(async ({ stores }) =>
     Promise.all(['local', 'archive'].map((name) => stores.find((store) => store.name === name)?.list())),
   );
 const namesIn = async () =>
   (await listed()).map((copies = []) => copies.map(({ snapshot }) => snapshot.slice(4, 12)));
-const healed = (wish: VerifyWish = { of: 'guest', guest: 'web' }) =>
-  inHouse((house) => verify(wish, house, { signal, heals: house }));
-const found = () => inHouse(async ({ history }) => (await history.badFindings({})).verifications);
+const healed = (scope: VerifyScope = { of: 'guest', guest: 'web' }) =>
+  inApp((app) => verify(scope, app, { signal, heals: app }));
+const found = () => inApp(async ({ history }) => (await history.badFindings({})).verifications);
 const codeOf = (error: unknown) => (error instanceof UmlsnapError ? error.code : error);
-const removed = (wish: Partial<RemoveWish> = {}) =>
-  inHouse(async (house) =>
-    remove(house, { name: older, store: undefined, force: false, ...wish }).then(
+const removed = (request: Partial<RemoveRequest> = {}) =>
+  inApp(async (app) =>
+    remove(app, { name: older, store: undefined, force: false, ...request }).then(
       ({ error, status }) => error?.code ?? status,
       codeOf,
     ),
@@ -80,7 +79,7 @@ const removed = (wish: Partial<RemoveWish> = {}) =>
 test('a verification that heals brings what it finds damaged back from the other store, whichever of the two it is', async () => {
   await spoil(older);
   await spoilArchive(newer);
-  await inHouse((house) => verify({ of: 'guest', guest: 'web' }, house, { signal }));
+  await inApp((app) => verify({ of: 'guest', guest: 'web' }, app, { signal }));
   expect(await found()).toHaveLength(2);
   const summary = await healed();
   const back = [
@@ -102,7 +101,7 @@ test('a verification that heals brings what it finds damaged back from the other
 
 test('without a sound copy elsewhere it says so, and leaves what is there', async () => {
   await spoil(older);
-  const named = await inHouse((house) => verify({ of: 'snapshot', snapshot: older }, house, { signal }));
+  const named = await inApp((app) => verify({ of: 'snapshot', snapshot: older }, app, { signal }));
   // As long as there is one, it is told where.
   expect(named.error?.message).toMatch(
     /in store local is damaged: .* Its copy in store archive is sound: .*--heal/,
@@ -124,9 +123,9 @@ test('a removal takes a snapshot out of every store, or of one, with the reason 
   expect(await namesIn()).toEqual([['20261121', '20261120'], ['20261121']]);
   expect(await removed()).toBe('success');
   expect(await namesIn()).toEqual([['20261121'], ['20261121']]);
-  const [job] = await inHouse(({ history }) => history.jobs({ guest: 'web' }));
+  const [job] = await inApp(({ history }) => history.jobs({ guest: 'web' }));
   expect(job).toMatchObject({ kind: 'remove', status: 'success' });
-  expect(await inHouse(({ history }) => history.snapshots({ guest: 'web' }))).toHaveLength(2);
+  expect(await inApp(({ history }) => history.snapshots({ guest: 'web' }))).toHaveLength(2);
   expect(await removed()).toBe('NoSuchSnapshot');
 });
 
@@ -147,16 +146,16 @@ test('a pinned snapshot, and the last sound one of its guest, are not removed wi
 test('where no copy is sound, the last one whose bytes are right is not removed without force', async () => {
   expect(await removed()).toBe('success');
   expect(await removed({ name: newer, store: 'archive' })).toBe('success');
-  const [row] = await inHouse(({ history }) => history.snapshots({ guest: 'web' }));
+  const [row] = await inApp(({ history }) => history.snapshots({ guest: 'web' }));
   const bad = verification(newer, { store: 'local', result: 'badFilesystem' });
-  await inHouse(({ history }) => history.recordVerification(bad, { guest: 'web', job: row?.job ?? '' }));
+  await inApp(({ history }) => history.recordVerification(bad, { guest: 'web', job: row?.job ?? '' }));
   expect(await removed({ name: newer })).toBe('LastSoundSnapshot');
 });
 
 const twin = `${older}-1`;
 /** As it is where a snapshot of a host that is gone, which was adopted, had the name in the archive before. */
 const carryUnderOtherName = () =>
-  inHouse(async ({ history, stores }) => {
+  inApp(async ({ history, stores }) => {
     const archive = stores.find(({ name }) => name === 'archive');
     if (!archive) throw new Error('no archive');
     await archive.moveToTrash(await archive.read(older));
@@ -184,8 +183,8 @@ test('a damaged copy is passed over for the sound one that lies under the next f
   await spoil(older);
   await healedNothing();
   const copy = () =>
-    inHouse(async (house) => {
-      const { store, stored, passedOver } = await findCopy(house, { name: older });
+    inApp(async (app) => {
+      const { store, stored, passedOver } = await findCopy(app, { name: older });
       return [stored.snapshot, store.name, ...passedOver.map(({ store, why }) => `${store} ${why}`)];
     });
   expect(await copy()).toEqual([twin, 'archive', 'local damaged']);
@@ -198,7 +197,7 @@ test('a damaged copy is passed over for the sound one that lies under the next f
 
 test('a store whose place is that of the first one is filled with nothing, and told as no second copy', async () => {
   const config = guestNamed(await loadConfig(scene.config), 'web');
-  const [filled] = await inHouse(async ({ history, stateDirectory }) => {
+  const [filled] = await inApp(async ({ history, stateDirectory }) => {
     const stores = { capturedInto: local, filled: [storeAt(scene.path('local'), 'again')], isStaging: false };
     const journal = new PhaseJournal(
       'job',
@@ -209,7 +208,7 @@ test('a store whose place is that of the first one is filled with nothing, and t
     return await fillStores({ config, stores, stateDirectory, signal }, { history, journal });
   });
   expect(filled?.problems).toEqual([expect.stringContaining('by its marker it is the store local as well')]);
-  expect(await inHouse(({ history }) => history.snapshots({ store: 'again' }))).toEqual([]);
+  expect(await inApp(({ history }) => history.snapshots({ store: 'again' }))).toEqual([]);
 });
 
 test('a damaged copy is damaged still where the config calls its store by another name', async () => {
@@ -229,7 +228,7 @@ test('a damaged copy is damaged still where the config calls its store by anothe
 const manifestIn = (snapshot: string) => join(scene.path('local'), ...snapshot.split('@'), 'manifest.json');
 /** Of the first store, by a rule that keeps the newest. */
 const pruned = () =>
-  inHouse(async ({ config, history, stateDirectory }) => {
+  inApp(async ({ config, history, stateDirectory }) => {
     const guest = { ...guestNamed(config, 'web'), keep: { last: 1 } };
     return await prune(guest, { dryRun: false }, { stateDirectory, history, stores: [local] });
   });
@@ -244,7 +243,7 @@ test('a copy whose manifest is not the recorded one takes the place of no other,
 
 test('a pin outlives a manifest that can not be read, and its healing', async () => {
   const kept = await pinIn(local, older, true);
-  await inHouse(({ history }) => history.recordSnapshot(recordOf('local', kept, 'own')));
+  await inApp(({ history }) => history.recordSnapshot(recordOf('local', kept, 'own')));
   await writeFile(manifestIn(older), '{broken');
   expect((await healed()).healed).toMatchObject([{ snapshot: older }]);
   await pruned();
@@ -252,19 +251,19 @@ test('a pin outlives a manifest that can not be read, and its healing', async ()
 });
 
 /** A verification alone. */
-const healedNothing = () => inHouse((house) => verify({ of: 'guest', guest: 'web' }, house, { signal }));
+const healedNothing = () => inApp((app) => verify({ of: 'guest', guest: 'web' }, app, { signal }));
 
 test('a guest that is halted when it is due is left out, and its other store gets its last snapshot, which that had missed', async () => {
   const last = 'web@20261122T000000Z';
   const { manifest } = await sealSparse(local, last);
-  await inHouse(({ history }) => history.recordSnapshot(recordOf('local', manifest, 'own')));
+  await inApp(({ history }) => history.recordSnapshot(recordOf('local', manifest, 'own')));
   await writeFile(scene.path('web.img'), 'x');
   const due = async (trigger: 'schedule' | 'manual') => {
     const config = guestNamed(await loadConfig(scene.config), 'web');
     const order = { config, trigger, labels: {}, pinned: false, dryRun: false, signal };
-    return await inHouse((house) =>
-      backupInTurn(order, {
-        ...{ stateDirectory: house.stateDirectory, history: house.history, stores: house.storesOf(config) },
+    return await inApp((app) =>
+      backupWhenFree(order, {
+        ...{ stateDirectory: app.stateDirectory, history: app.history, stores: app.storesOf(config) },
       }),
     );
   };

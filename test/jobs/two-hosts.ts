@@ -171,10 +171,10 @@ export class TwoHosts {
 
   /** The newest of its own, whatever the other has. */
   async #latest({ name, state: stateDirectory, history, local, place }: Host): Promise<void> {
-    const house = { stateDirectory, history, stores: [local, place], isDrilled };
+    const deps = { stateDirectory, history, stores: [local, place], isDrilled };
     const expected = [...this.#model].filter(([, { host }]) => host === name).map(([job]) => job);
     try {
-      const { stored } = await findCopy(house, { name: `${guest}@latest` });
+      const { stored } = await findCopy(deps, { name: `${guest}@latest` });
       if (isSound(stored) && expected.includes(stored.manifest.job)) return;
       throw new Error(`${name} takes ${stored.snapshot} for its latest`);
     } catch (error) {
@@ -184,8 +184,8 @@ export class TwoHosts {
 
   async verify(host: Host): Promise<void> {
     const { state: stateDirectory, place, history, owner } = host;
-    const house = { stateDirectory, stores: [place], history, isDrilled };
-    const { targets } = await findTargets({ of: 'guest', guest }, house, history, {
+    const deps = { stateDirectory, stores: [place], history, isDrilled };
+    const { targets } = await findTargets({ of: 'guest', guest }, deps, history, {
       now: new Date(),
       everyCopy: false,
     });
@@ -223,11 +223,11 @@ export class TwoHosts {
   /** As it is meant: the other is gone, and may come back with nothing of its own. */
   async adopt(host: Host): Promise<void> {
     const { state: stateDirectory, history, place, local } = host;
-    const house = { stateDirectory, history, stores: [local, place] };
+    const deps = { stateDirectory, history, stores: [local, place] };
     const other = this.#hosts.find(({ name }) => name !== host.name);
     try {
-      const adoptable = await findAdoptable({ of: other?.owner.id ?? '' }, house);
-      const summary = await adopt({ of: other?.owner.id ?? '' }, adoptable, house, () => {});
+      const adoptable = await findAdoptable({ of: other?.owner.id ?? '' }, deps);
+      const summary = await adopt({ of: other?.owner.id ?? '' }, adoptable, deps, () => {});
       if (summary.error) throw new Error(`adopt: ${summary.error.message}`);
       for (const { stored } of adoptable.found) {
         const modelled = isSound(stored) && this.#model.get(stored.manifest.job);

@@ -9,8 +9,8 @@ import { recover } from '../../jobs/recover.js';
 import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { type VerifyWork, verify } from '../../jobs/verify.js';
 import type { VerifyProgress } from '../../src/verify/verify-tally.js';
-import type { VerifyWish } from '../../src/verify/verify-targets.js';
-import { type House, withHouse } from '../../src/compose.js';
+import type { VerifyScope } from '../../src/verify/verify-targets.js';
+import { type App, withApp } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
@@ -21,7 +21,7 @@ import { canTrace, throughInjected } from '../capture/traced.js';
 import { makeImage } from '../image/make-image.js';
 import { flipByte } from '../store/capture-of-tests.js';
 import { storeAt } from '../store/fresh-store.js';
-import { type ImageWish, sealSparse } from '../store/sparse-snapshots.js';
+import { type ImageSpec, sealSparse } from '../store/sparse-snapshots.js';
 import { boxedRunning } from '../support/guest-processes.js';
 import { roundsOr } from '../support/rounds.js';
 import { runTool } from '../support/run-tool.js';
@@ -33,7 +33,7 @@ import { waitFor } from '../support/wait-for.js';
 const { signal } = new AbortController();
 const guestNamed = (name: string) => ({ mconsole: `/nowhere/${name}`, disks: { ubd0: `/srv/${name}.img` } });
 const guests = { debian: guestNamed('debian'), other: guestNamed('other') };
-const image: ImageWish = { sizeBytes: 300_000, pieces: [{ offset: 8192, length: 40_000 }] };
+const image: ImageSpec = { sizeBytes: 300_000, pieces: [{ offset: 8192, length: 40_000 }] };
 
 let scene: Scene;
 let store: DirectoryStore;
@@ -49,7 +49,7 @@ afterEach(() => scene.remove());
 /** What the config says of it, where that is not `filesystems: false`. */
 const configure = (settings: Record<string, unknown>) => scene.configure(undefined, { verify: settings });
 
-async function keep(guest: string, time: string, disks: Record<string, ImageWish> = { ubd0: image }) {
+async function keep(guest: string, time: string, disks: Record<string, ImageSpec> = { ubd0: image }) {
   return (await sealSparse(store, `${guest}@${time}`, disks)).snapshot;
 }
 
@@ -73,22 +73,21 @@ async function storedBackings(): Promise<string[]> {
   return (await readdir(place)).filter((name) => name.endsWith('.img')).map((name) => join(place, name));
 }
 
-const inHouse = async <T>(use: (house: House) => Promise<T>) =>
-  await withHouse(await loadConfig(scene.config), use);
+const inApp = async <T>(use: (app: App) => Promise<T>) => await withApp(await loadConfig(scene.config), use);
 /** Puts what lies in the store into the history. */
-const index = () => inHouse(async (house) => recover(house, await recoverAtStart(house.history, [])));
-const verified = (wish: VerifyWish = { of: 'guest', guest: null }, work: Partial<VerifyWork> = {}) =>
-  inHouse((house) => verify(wish, house, { signal, ...work }));
+const index = () => inApp(async (app) => recover(app, await recoverAtStart(app.history, [])));
+const verified = (scope: VerifyScope = { of: 'guest', guest: null }, work: Partial<VerifyWork> = {}) =>
+  inApp((app) => verify(scope, app, { signal, ...work }));
 const verifications = () => scene.withHistory((history) => history.verifications({}));
 const namesIn = (directory: string) => readdir(directory).catch((): string[] => []);
 
 /** Brings a snapshot back into a new directory, as the command does. @returns why that failed, and what is there now */
 async function broughtBack(snapshot: string) {
   const to = scene.path('restored');
-  const refusal: unknown = await inHouse(async (house) => {
-    const { history } = house;
+  const refusal: unknown = await inApp(async (app) => {
+    const { history } = app;
     // Whatever a verification has said: the restore itself has to find it.
-    const found = await findCopy(house, { name: snapshot, takesUnsound: true });
+    const found = await findCopy(app, { name: snapshot, takesUnsound: true });
     const source = restoreSourceOf(found, await recordedRows(history, found.stored.guest));
     await whileReading(found, () => restoreToDirectory(source, to, { signal }));
     return null;

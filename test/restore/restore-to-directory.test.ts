@@ -30,10 +30,10 @@ afterEach(() => removeTempDir(dir));
 
 describe('a restore to a directory', () => {
   test('gives every disk byte for byte and hole for hole', async () => {
-    const wishes = imageShapes.map((image, index) => ({ device: `ubd${index}`, image }));
-    const source = await storeSnapshot(store, wishes);
+    const specs = imageShapes.map((image, index) => ({ device: `ubd${index}`, image }));
+    const source = await storeSnapshot(store, specs);
     const restored = await restoreToDirectory(source, target, { signal });
-    expect(restored).toHaveLength(wishes.length);
+    expect(restored).toHaveLength(specs.length);
     for (const { device, path } of restored) {
       const stored = join(store, `${device}.img`);
       await runTool('cmp', [stored, path]);

@@ -8,18 +8,18 @@ import { type Manifest, sealManifest } from '../../src/store/manifest.js';
 import { makeImage, type Piece, sha256sum, withOpen } from '../image/make-image.js';
 import { runTool } from '../support/run-tool.js';
 
-interface DiskWish {
+interface DiskSpec {
   device: string;
   image: { sizeBytes: number; pieces: Piece[] };
   /** Makes it a COW disk; `path` is where its header says that the backing file lies. */
-  backing?: Pick<DiskWish, 'image'> & { path: string; mtime: string };
+  backing?: Pick<DiskSpec, 'image'> & { path: string; mtime: string };
 }
 
 /** Lays a snapshot's files into `dir` and says what is in them, as a store does. */
-export async function storeSnapshot(dir: string, wishes: DiskWish[]): Promise<RestoreSource> {
+export async function storeSnapshot(dir: string, specs: DiskSpec[]): Promise<RestoreSource> {
   await mkdir(join(dir, 'backing'), { recursive: true });
   const disks: Manifest['disks'] = [];
-  for (const { device, image, backing } of wishes) {
+  for (const { device, image, backing } of specs) {
     const kind = backing ? 'cow' : 'raw';
     const file = `${device}.${backing ? 'cow' : 'img'}`;
     const facts = {
@@ -73,12 +73,12 @@ export const sourceIn = (dir: string, manifest: Manifest): RestoreSource => ({
   openBacking: async (file) => contentOfFile(await open(join(dir, 'backing', file))),
 });
 
-async function storeBacking(dir: string, { path, image, mtime }: NonNullable<DiskWish['backing']>) {
+async function storeBacking(dir: string, { path, image, mtime }: NonNullable<DiskSpec['backing']>) {
   return { sourcePath: path, mtime, ...(await laid(join(dir, 'backing', `${basename(path)}.img`), image)) };
 }
 
 /** Makes an image, if it is not there yet. */
-async function laid(path: string, { sizeBytes, pieces }: DiskWish['image']) {
+async function laid(path: string, { sizeBytes, pieces }: DiskSpec['image']) {
   if (!existsSync(path)) await makeImage(path, sizeBytes, pieces);
   const { size } = await stat(path);
   return { file: basename(path), sizeBytes: size, sha256: await sha256sum(path) };

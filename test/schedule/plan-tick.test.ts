@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type DueRun, type PlannedEntry, planTick, type TickInput } from '../../src/schedule/plan-tick.js';
-import { houseEntry } from '../../src/schedule/timetable.js';
+import { globalEntry } from '../../src/schedule/timetable.js';
 
 const since = new Date('2026-01-01T00:00Z');
 const hourly = { schedule: '0 * * * *', timezone: 'UTC', catchUp: true, jitterMs: 0, lastSlot: null, since };
@@ -58,8 +58,8 @@ describe('when there is less room than there is to do', () => {
     expect(plan.waiting).toHaveLength(4);
   });
 
-  test('a job of the house takes no room of the guests: hours of reading keep no backup waiting', () => {
-    const verify = entryNamed(houseEntry('verify'), { lastSlot: at('09:30') });
+  test('a global job takes no room of the guests: hours of reading keep no backup waiting', () => {
+    const verify = entryNamed(globalEntry('verify'), { lastSlot: at('09:30') });
     const both = [...entries, verify];
     const full = planAt(at('10:03'), both, { concurrency: 2, running: new Set(['x', 'y']) });
     expect(full.due).toMatchObject([{ name: ':verify', slot: at('10:00') }]);

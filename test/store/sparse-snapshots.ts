@@ -10,7 +10,7 @@ import { runTool } from '../support/run-tool.js';
 import { captureDisk, draftOf, storeBackingOf } from './capture-of-tests.js';
 
 /** An image of random data in these places and holes elsewhere. */
-export interface ImageWish {
+export interface ImageSpec {
   sizeBytes?: number;
   pieces?: Piece[];
   /** All of its bytes, instead. */
@@ -30,9 +30,9 @@ export const sparseImage = {
     { offset: 8_388_608, length: 3_500_000 },
     { offset: 29_999_000, length: 1_123 },
   ],
-} satisfies ImageWish;
+} satisfies ImageSpec;
 /** All hole: not one piece comes of it. */
-export const emptyImage = { sizeBytes: 5_000_001, pieces: [] } satisfies ImageWish;
+export const emptyImage = { sizeBytes: 5_000_001, pieces: [] } satisfies ImageSpec;
 
 /** A COW disk, whose backing file is made in `dir`, and an image that is all hole. */
 export async function cowAndHole(dir: string) {
@@ -45,16 +45,16 @@ export async function cowAndHole(dir: string) {
 export async function sealSparse(
   store: DirectoryStore,
   snapshot: string,
-  images: Record<string, ImageWish> = { ubd0: { bytes: Buffer.alloc(70_001, 'a disk ') } },
+  images: Record<string, ImageSpec> = { ubd0: { bytes: Buffer.alloc(70_001, 'a disk ') } },
   changes: Parameters<typeof draftOf>[3] = {},
 ): Promise<SoundSnapshot> {
   const [guest = '', directory = ''] = snapshot.split('@');
   const incoming = await store.begin(guest, changes.job ?? `job-${directory}`);
   const disks: SealDisk[] = [];
-  for (const [device, wish] of Object.entries(images)) {
-    const { backing, from } = wish;
+  for (const [device, spec] of Object.entries(images)) {
+    const { backing, from } = spec;
     const stored = backing === undefined ? undefined : await storeBackingOf(store, incoming, backing);
-    const disk = await captureDisk(incoming, device, (path) => lay(wish, path), stored);
+    const disk = await captureDisk(incoming, device, (path) => lay(spec, path), stored);
     disks.push({ ...disk, sourcePath: from ?? disk.sourcePath });
   }
   const takenAt = directory.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z');
@@ -62,7 +62,7 @@ export async function sealSparse(
   return await soundIn(store, snapshot);
 }
 
-async function lay({ sizeBytes = 0, pieces, bytes, from }: ImageWish, path: string): Promise<void> {
+async function lay({ sizeBytes = 0, pieces, bytes, from }: ImageSpec, path: string): Promise<void> {
   if (from !== undefined) await runTool('cp', ['--sparse=always', from, path]);
   else if (bytes !== undefined) await writeFile(path, bytes, { mode: 0o600 });
   else await makeImage(path, sizeBytes, pieces);

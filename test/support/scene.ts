@@ -253,7 +253,7 @@ export class Scene {
     options: SnapshotOptions = {},
     more: Record<string, unknown> = {},
   ): Promise<Summary> {
-    const [{ backup }, { withSnapshotOptions }, { withHouse }, { guestNamed }, { loadConfig }] =
+    const [{ backup }, { withSnapshotOptions }, { withApp }, { guestNamed }, { loadConfig }] =
       await Promise.all([
         import('../../jobs/backup.js'),
         import('../../src/job/with-snapshot-options.js'),
@@ -264,9 +264,9 @@ export class Scene {
     const config = await loadConfig(await this.#variantConfig(settings, more));
     const order = withSnapshotOptions(guestNamed(config, 'debian'), options);
     const { signal } = new AbortController();
-    return await withHouse(config, async (house) => {
-      const { stateDirectory, history } = house;
-      const around = { stateDirectory, history, stores: house.storesOf(order.config) };
+    return await withApp(config, async (app) => {
+      const { stateDirectory, history } = app;
+      const around = { stateDirectory, history, stores: app.storesOf(order.config) };
       return (await backup({ ...order, trigger: 'manual', signal }, around)) as unknown as Summary;
     });
   }

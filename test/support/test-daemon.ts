@@ -4,7 +4,7 @@ import { afterOurDeath } from './death-watch.js';
 import type { Scene } from './scene.js';
 import { waitFor } from './wait-for.js';
 
-/** `umlsnap daemon` on a house, and its log. */
+/** `umlsnap daemon` on a scene, and its log. */
 export class TestDaemon {
   readonly #cli: RunningCli;
 
@@ -17,11 +17,11 @@ export class TestDaemon {
 
   /** Returns once its schedule runs. */
   static async start(
-    house: { start(args: string[], options?: CliOptions): RunningCli },
+    deps: { start(args: string[], options?: CliOptions): RunningCli },
     settings: string[] = [],
     env: Record<string, string> = {},
   ): Promise<TestDaemon> {
-    const daemon = new TestDaemon(house.start(['daemon', ...settings], { timeoutMs: 30 * 60_000, env }));
+    const daemon = new TestDaemon(deps.start(['daemon', ...settings], { timeoutMs: 30 * 60_000, env }));
     await daemon.untilLogged(/^daemon runs$/);
     return daemon;
   }
@@ -79,7 +79,7 @@ export class TestDaemon {
 }
 
 /**
- * A schedule whose one slot has just passed, and is not dealt with: what has it, of a guest or of the house (`:drill`), is due as soon as
+ * A schedule whose one slot has just passed, and is not dealt with: what has it, of a guest or a global job (`:drill`), is due as soon as
  * a daemon that did not know it comes to look, however late that is.
  */
 export async function dueAtOnce(scene: Pick<Scene, 'withHistory'>, ...entries: string[]): Promise<string> {

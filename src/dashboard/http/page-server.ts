@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
 import { Connections } from '../../control/connections.js';
 import { errnoOf, problemOf, UmlsnapError } from '../../errors.js';
-import type { RouteParts } from './front-desk.js';
+import type { RouteParts } from './http-auth.js';
 import { addDashboard } from './routes.js';
 
 export interface Listening {

@@ -1,8 +1,8 @@
-import type { Ration } from './rations.js';
+import type { RateLimit } from './rate-limits.js';
 
 /** Thrown for a request that may not do what it asks for. */
 export class Refused extends Error {
-  readonly because: 'host' | 'localhost' | 'origin' | 'login' | 'form' | 'rights' | Ration;
+  readonly because: 'host' | 'localhost' | 'origin' | 'login' | 'form' | 'rights' | RateLimit;
 
   constructor(because: Refused['because']) {
     super(because);

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { addButtons } from './button-routes.js';
-import { FrontDesk, type RouteParts, sessionPath } from './front-desk.js';
+import { HttpAuth, type RouteParts, sessionPath } from './http-auth.js';
 import { headers } from './headers.js';
 import { addLogin } from './login-routes.js';
 import { addPages } from './page-routes.js';
@@ -17,7 +17,7 @@ export function addDashboard(
   onTrusted: (request: IncomingMessage) => void = () => {},
 ): void {
   app.register(async (scope) => {
-    const desk = new FrontDesk(parts, onTrusted);
+    const auth = new HttpAuth(parts, onTrusted);
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser(
       'application/x-www-form-urlencoded',
@@ -28,13 +28,13 @@ export function addDashboard(
       for (const [name, value] of Object.entries(headers))
         if (!reply.hasHeader(name)) reply.header(name, value);
     });
-    scope.setErrorHandler((thrown, request, reply) => desk.sendError(thrown, request, reply));
+    scope.setErrorHandler((thrown, request, reply) => auth.sendError(thrown, request, reply));
     for (const prefix of ['', sessionPath(':session').slice(0, -1)])
       scope.register(
         async (place) => {
-          addPages(place, desk, parts);
-          addButtons(place, desk, parts);
-          addLogin(place, desk, parts);
+          addPages(place, auth, parts);
+          addButtons(place, auth, parts);
+          addLogin(place, auth, parts);
         },
         { prefix },
       );

@@ -4,9 +4,9 @@ import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
 import { recentJobs } from '../read-overview.js';
 import { sparkLegend, sparkline } from '../sparkline.js';
-import { ageText, durationText, msSince, soonText } from '../words.js';
+import { ageText, durationText, msSince, soonText } from '../format.js';
 import { layout, type View } from './layout.js';
-import { atWork, stateWords } from './state.js';
+import { atWork, stateText } from './state.js';
 
 export type ProgressOf = (guest: string) => JobProgress | undefined;
 
@@ -77,7 +77,7 @@ function guestRow(about: GuestOverview, progress: JobProgress | undefined, now: 
 
 function stateCell(about: GuestOverview, progress: JobProgress | undefined): Html {
   if (progress) return html`<td>${atWork(progress)}`;
-  const { className, text } = stateWords(about);
+  const { className, text } = stateText(about);
   return html`<td class="${className}">${text}`;
 }
 

@@ -3,16 +3,16 @@ import type { JobWithDetails } from '../../history/job-queries.js';
 import { levelText } from '../../history/levels.js';
 import type { PlottedPause, PlottedSize } from '../../history/overview-queries.js';
 import type { JobRecord } from '../../history/records.js';
-import type { Errand } from '../errands.js';
+import type { PendingAction } from '../pending-actions.js';
 import type { GuestOverview } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
-import { ageText, durationText, msSince, soonText, timeText } from '../words.js';
+import { ageText, durationText, msSince, soonText, timeText } from '../format.js';
 import { guestPlots } from './guest-plots.js';
 import { jobsTable } from './jobs-table.js';
 import { layout, tokenField, type View } from './layout.js';
 import { type ShownSnapshot, snapshotsTable } from './snapshots-table.js';
-import { atWork, stateWords } from './state.js';
+import { atWork, stateText } from './state.js';
 import { timelines } from './timelines.js';
 
 export interface GuestPageFacts {
@@ -26,18 +26,18 @@ export interface GuestPageFacts {
   detailed: JobWithDetails[];
   jobs: { shown: JobRecord[]; offset: number; hasMore: boolean };
   /** What was asked for by the button that led here. */
-  errand: Errand | undefined;
+  action: PendingAction | undefined;
 }
 
 /** One guest. What changes while the page is open stands in parts marked `data-live`, which its script fetches anew. */
 export function guestPage(view: View, facts: GuestPageFacts): Html {
-  const { about, progress, errand, detailed, jobs, snapshots } = facts;
+  const { about, progress, action, detailed, jobs, snapshots } = facts;
   const { guest } = about;
-  const state = stateWords(about);
+  const state = stateText(about);
   const main = html`<header class="page"><h1>${guest}</h1>
 <p id="state" data-live class="${progress ? '' : state.className}">${progress ? atWork(progress) : state.text}</p>
 ${buttons(view, guest, progress)}</header>
-<div id="errand" data-live aria-live="polite">${errand && errandNote(errand)}</div>
+<div id="action" data-live aria-live="polite">${action && actionNote(action)}</div>
 <div id="facts" data-live>${findingsOf(about)}${factsOf(about, view.now)}</div>
 <section aria-labelledby="h-plots"><h2 id="h-plots">Over time</h2><div class="plots" id="plots" data-live>${guestPlots(facts.pauses, facts.sizes)}</div></section>
 <section aria-labelledby="h-times"><h2 id="h-times">Where the time went</h2><div id="times" data-live>${timelines(detailed)}</div></section>
@@ -55,7 +55,7 @@ function buttons({ formToken }: View, guest: string, progress: JobProgress | und
   return html`<form method="post" action="/guests/${guest}/snapshot" class="buttons" id="buttons" data-live>${tokenField(formToken)}<button class="primary"${progress && html` disabled`}>Snapshot now</button>${cancel}</form>`;
 }
 
-export function errandNote({ what, outcome }: Errand): Html {
+export function actionNote({ what, outcome }: PendingAction): Html {
   const text = { underway: 'is under way', done: '', failed: 'failed:' }[outcome.is];
   const level = { underway: 'notice', done: 'well', failed: 'bad' }[outcome.is];
   return html`<p class="message ${level}">${what} ${text} ${'text' in outcome && outcome.text}</p>`;

@@ -1,7 +1,7 @@
 import type { PlottedPause, PlottedSize } from '../../history/overview-queries.js';
 import { type Html, html } from '../html.js';
 import { decadeScale, linearScale, plot } from '../plot.js';
-import { durationText, sizeText, timeText } from '../words.js';
+import { durationText, sizeText, timeText } from '../format.js';
 
 /** A guest's pauses and sizes, over all that is shown of its past. */
 export function guestPlots(pauses: PlottedPause[], sizes: PlottedSize[]): Html {
@@ -17,7 +17,7 @@ function pausePlot(pauses: PlottedPause[]): Html {
   const at = ({ intendedAt }: PlottedPause) => Date.parse(intendedAt);
   return plot({
     title: `Pauses: ${durationText(median)} in the middle, ${durationText(longest)} at most. The line is the budget.`,
-    words: `${pauses.length} pauses between ${durationText(Math.min(...values))} and ${durationText(longest)}`,
+    ariaLabel: `${pauses.length} pauses between ${durationText(Math.min(...values))} and ${durationText(longest)}`,
     series: [
       { look: 'dots', points: pauses.map((pause) => ({ atMs: at(pause), value: pause.pausedMs })) },
       { look: 'dash', points: pauses.map((pause) => ({ atMs: at(pause), value: pause.budgetMs })) },
@@ -33,7 +33,7 @@ function sizePlot(sizes: PlottedSize[]): Html {
   const at = ({ takenAt }: PlottedSize) => Date.parse(takenAt);
   return plot({
     title: `Sizes: the disks are ${size} now (dashed), ${stored} of it stored (line).`,
-    words: `${sizes.length} snapshots, the newest with ${stored} stored of ${size}`,
+    ariaLabel: `${sizes.length} snapshots, the newest with ${stored} stored of ${size}`,
     series: [
       { look: 'dash', points: sizes.map((one) => ({ atMs: at(one), value: one.sizeBytes })) },
       { look: 'line', points: sizes.map((one) => ({ atMs: at(one), value: one.storedBytes })) },

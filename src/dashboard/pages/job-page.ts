@@ -5,13 +5,13 @@ import {
   type PhaseRecord,
   whatFailedWhere,
 } from '../../history/records.js';
-import type { Errand } from '../errands.js';
+import type { PendingAction } from '../pending-actions.js';
 import { figureText } from '../figures.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
 import { lensWindow, longestPause, phaseClass, timelineWithLens, timesOf } from '../timeline.js';
-import { durationText, timeText, triggerText } from '../words.js';
-import { errandNote } from './guest-page.js';
+import { durationText, timeText, triggerText } from '../format.js';
+import { actionNote } from './guest-page.js';
 import { statusMark } from './jobs-table.js';
 import { layout, tokenField, type View } from './layout.js';
 import { atWork } from './state.js';
@@ -20,11 +20,11 @@ import { phaseLegend } from './timelines.js';
 export interface JobPageFacts {
   job: JobWithDetails;
   progress: JobProgress | undefined;
-  errand: Errand | undefined;
+  action: PendingAction | undefined;
 }
 
 /** All that the history holds of one job. */
-export function jobPage(view: View, { job, progress, errand }: JobPageFacts): Html {
+export function jobPage(view: View, { job, progress, action }: JobPageFacts): Html {
   const { kind, guest, trigger, startedAt, finishedAt, status, error, warnings, phases, pauses, log } = job;
   const took =
     finishedAt === null ? '' : `, took ${durationText(Date.parse(finishedAt) - Date.parse(startedAt))}`;
@@ -34,7 +34,7 @@ export function jobPage(view: View, { job, progress, errand }: JobPageFacts): Ht
     html`<form method="post" action="/jobs/${job.job}/cancel" class="buttons" id="buttons" data-live>${tokenField(view.formToken)}<button class="danger">Cancel this ${kind}</button></form>`;
   const main = html`<header class="page"><h1>${kind}${guest !== null && html` of <a href="/guests/${guest}">${guest}</a>`}</h1>
 <p id="state" data-live>${progress ? atWork(progress) : statusMark(status)}</p>${cancel}</header>
-<div id="errand" data-live aria-live="polite">${errand && errandNote(errand)}</div>
+<div id="action" data-live aria-live="polite">${action && actionNote(action)}</div>
 <p class="hint"><code>${job.job}</code> began ${timeText(startedAt, true)} ${triggerText[trigger]}${took}.</p>
 <div id="job" data-live>${error && html`<p class="message bad"><b>${whatFailedWhere(error)}</b> ${error.message}</p>`}
 ${warnings.map((warning) => html`<p class="message notice">${warning}</p>`)}
@@ -51,11 +51,11 @@ function timelineSection(job: JobWithDetails): Html {
   const pause = longestPause(times);
   const legend = phaseLegend([...new Set(times.phases.map(({ phase }) => phase))]);
   return html`<section aria-labelledby="h-time"><h2 id="h-time">Where the time went</h2>
-${pause && lensWords(times, pause)}${timelineWithLens(times)}
+${pause && lensText(times, pause)}${timelineWithLens(times)}
 ${legend}</section>`;
 }
 
-function lensWords(times: ReturnType<typeof timesOf>, pause: { startMs: number; endMs: number }): Html {
+function lensText(times: ReturnType<typeof timesOf>, pause: { startMs: number; endMs: number }): Html {
   const stillMs = pause.endMs - pause.startMs;
   const window = lensWindow(pause, times);
   const factor = Math.round(times.durationMs / (window.endMs - window.startMs));

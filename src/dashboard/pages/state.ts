@@ -1,9 +1,9 @@
 import type { GuestOverview } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
-import { sizeText } from '../words.js';
+import { sizeText } from '../format.js';
 
-const words: Record<string, { className: string; text: string }> = {
+const states: Record<string, { className: string; text: string }> = {
   running: { className: 'run', text: 'runs' },
   stopped: { className: 'stop', text: 'stands still' },
   notRunning: { className: 'off', text: 'does not run' },
@@ -12,12 +12,12 @@ const words: Record<string, { className: string; text: string }> = {
 };
 
 /** How a guest is now, as a shape (by its class) and in words. */
-export function stateWords({ seen, openPause }: Pick<GuestOverview, 'seen' | 'openPause'>): {
+export function stateText({ seen, openPause }: Pick<GuestOverview, 'seen' | 'openPause'>): {
   className: string;
   text: string;
 } {
   if (openPause) return { className: 'stop', text: 'in a pause' };
-  return words[seen?.state ?? ''] ?? { className: 'unseen-yet', text: 'not looked at' };
+  return states[seen?.state ?? ''] ?? { className: 'unseen-yet', text: 'not looked at' };
 }
 
 /** A job that is under way; its script keeps it up to date by the job's name. */

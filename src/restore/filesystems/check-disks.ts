@@ -8,7 +8,7 @@ import { countDataBytes } from '../../image/sparse-copy.js';
 import type { ManifestDisk } from '../../store/manifest.js';
 import type { RestoreOptions, RestoreSource } from '../restore-source.js';
 import { type Check, checkFilesystem, type Finding } from './check-filesystem.js';
-import { checkerBox } from './checker-box.js';
+import { checkerSandbox } from './checker-sandbox.js';
 import { checkerUser, runChecker } from './checker-process.js';
 import { copyDisk } from './private-copy.js';
 import { freeBytesIn, withScratch } from './scratch.js';
@@ -87,12 +87,18 @@ async function checkCopy(
   if (user) await chown(path, user.uid, user.gid);
   const diskBytes = disk.backing?.sizeBytes ?? disk.sizeBytes;
   const { signal } = options;
-  const box = await checkerBox(directory, user, signal);
+  const sandbox = await checkerSandbox(directory, user, signal);
   const check: Check = (argv, more) =>
-    runChecker(argv, { directory, user, box, signal, fileBytes: more?.setsOwnFileLimit ? null : diskBytes });
+    runChecker(argv, {
+      directory,
+      user,
+      sandbox,
+      signal,
+      fileBytes: more?.setsOwnFileLimit ? null : diskBytes,
+    });
   const found = await checkFilesystem(content.filesystem, diskBytes, `./${image}`, check);
-  if (found.verdict === 'sound' && box.is === 'missing')
-    found.reason = `its checker ran in no box: ${box.problem}`;
+  if (found.verdict === 'sound' && sandbox.is === 'missing')
+    found.reason = `its checker ran in no box: ${sandbox.problem}`;
   const ranOut = found.verdict === 'bad' && (await freeBytesIn(directory)) < noRoomBytes;
   await rm(path, { force: true });
   if (!ranOut) return { type: content.filesystem.type, ...found };

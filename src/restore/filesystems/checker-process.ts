@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { isError, UmlsnapError } from '../../errors.js';
 import { printable } from '../../mconsole/printable.js';
 import { runCommand } from '../../run-command.js';
-import { type CheckerBox, checkerEnvironment, searched } from './checker-box.js';
+import { type CheckerSandbox, checkerEnvironment, searched } from './checker-sandbox.js';
 
 /**
  * Programs that read what a guest has written, and may have been fed to make them do what the guest wants: as a user that owns
@@ -16,7 +16,7 @@ export interface CheckerOptions {
   directory: string;
   /** null: as ourselves, who are not root. */
   user: { uid: number; gid: number } | null;
-  box: CheckerBox;
+  sandbox: CheckerSandbox;
   /** The largest file that it may write; null: no limit, for a checker that wants to set this by itself, and ends where it may not. */
   fileBytes: number | null;
   signal: AbortSignal;
@@ -46,13 +46,15 @@ export async function runChecker(
   const file = await findProgram(program);
   if (file === undefined) return { ended: 'otherwise', reason: `${program} is not installed`, output: '' };
   const output = new KeptOutput();
-  const { directory, user, box, signal } = options;
+  const { directory, user, sandbox, signal } = options;
   try {
     const { exitCode } = await runCommand([...confinement(options), file, ...args], {
       ...{ signal, cwd: directory, timeoutMs: timeLimitMs, maxOutputBytes: maxLineBytes },
       env: checkerEnvironment,
       // As root we make a box without a namespace for users; the checker becomes its user in it.
-      ...(box.is === 'there' ? { atDescriptor3: box.filter } : user && { uid: user.uid, gid: user.gid }),
+      ...(sandbox.is === 'there'
+        ? { atDescriptor3: sandbox.filter }
+        : user && { uid: user.uid, gid: user.gid }),
       okExitCodes: anyExitCode,
       onLine: output.take,
       onErrorLine: output.take,
@@ -80,16 +82,16 @@ function reasonOfEnd(program: string, exitCode: number): string | null {
 }
 
 /** Each of them but the box becomes the next, so that what is ended is the checker itself; or the box, and all in it. */
-function confinement({ fileBytes, box, user }: CheckerOptions): [string, ...string[]] {
+function confinement({ fileBytes, sandbox, user }: CheckerOptions): [string, ...string[]] {
   const limits = [
     ...[`--as=${memoryBytes}`, `--cpu=${timeLimitMs / 1000}`, '--core=0', '--nofile=64'],
     ...(fileBytes === null ? [] : [`--fsize=${fileBytes}`]),
   ];
   const identity = user === null ? [] : [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups'];
-  const inBox = [...identity, '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs'];
+  const inSandbox = [...identity, '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs'];
   return [
-    ...(box.is === 'there'
-      ? ([...box.command, 'setpriv', ...inBox, '--'] as const)
+    ...(sandbox.is === 'there'
+      ? ([...sandbox.command, 'setpriv', ...inSandbox, '--'] as const)
       : (['setpriv', '--no-new-privs', '--pdeathsig', 'KILL', '--'] as const)),
     ...['ionice', '-t', '-c', '3', 'nice', '-n', '10'],
     ...['prlimit', ...limits, '--'],

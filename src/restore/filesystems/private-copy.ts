@@ -48,13 +48,13 @@ async function mergeInto(
   cow: FileHandle,
   backingBytes: number,
   path: string,
-  { signal, calmly }: RestoreOptions,
+  { signal, throttled }: RestoreOptions,
 ): Promise<Copied> {
   const parsed = await readCowHeader(cow, backingBytes);
   if ('problem' in parsed) return parsed;
   const fds = { cowFd: cow.fd, targetFd: target.fd };
   await runImageWork(
-    { kind: 'mergeCow', ...fds, layout: parsed.layout, ...(calmly && { calmly }) },
+    { kind: 'mergeCow', ...fds, layout: parsed.layout, ...(throttled && { throttled }) },
     { signal },
   );
   return { path };
@@ -95,9 +95,9 @@ async function copyWhole(
   content: ImageContent,
   sizeBytes: number,
   target: FileHandle,
-  { signal, calmly }: RestoreOptions,
+  { signal, throttled }: RestoreOptions,
 ): Promise<void> {
-  const options = { signal, ...(calmly && { calmly }) };
+  const options = { signal, ...(throttled && { throttled }) };
   if (content.from === 'stream') await copyContent(content, sizeBytes, target.fd, options);
   else if (!(await sharesBlocks(content.handle, target)))
     await copySparse(content.handle.fd, target.fd, options);

@@ -59,13 +59,13 @@ export async function dumpError(
   file: Pick<ResticFile, 'snapshot' | 'path'>,
   error: unknown,
 ): Promise<unknown> {
-  const said = isError(error, 'CommandFailed') ? error.facts.problem : wordsOfPatience(restic, error);
+  const said = isError(error, 'CommandFailed') ? error.facts.problem : patienceMessage(restic, error);
   if (isDamage(said) && (await isReadable(restic))) return damagedFile(file, inOneLine(said));
   return await restic.named(error);
 }
 
 /** A line that breaks again and again sounds as data that is cut short does, and says nothing of the data; a disk has no line. */
-function wordsOfPatience({ place }: ResticProgram, error: unknown): string {
+function patienceMessage({ place }: ResticProgram, error: unknown): string {
   if (!(error instanceof OutOfPatience)) return '';
   return /\bEOF\b/.test(error.said) && localDirectory(place.path) === undefined ? '' : error.said;
 }
@@ -75,7 +75,7 @@ export async function damageAfterPatience(
   restic: ResticProgram,
   error: unknown,
 ): Promise<string | undefined> {
-  const said = wordsOfPatience(restic, error);
+  const said = patienceMessage(restic, error);
   return isDamage(said) && (await isReadable(restic)) ? inOneLine(said) : undefined;
 }
 

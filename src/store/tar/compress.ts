@@ -84,9 +84,9 @@ async function throughZstd(
     });
   } catch (error) {
     // A pipe that nobody reads any more: zstd itself knows why.
-    const ownWords = errnoOf(error) === 'EPIPE' ? await zstd?.failure() : undefined;
+    const zstdError = errnoOf(error) === 'EPIPE' ? await zstd?.failure() : undefined;
     await zstd?.kill();
-    throw ownWords ?? error;
+    throw zstdError ?? error;
   }
   await zstd?.finish();
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import type { FilesystemRecord } from '../../../src/history/records.js';
 import type { ImageContent } from '../../../src/image/image-content.js';
 import { checkFilesystem } from '../../../src/restore/filesystems/check-filesystem.js';
-import { checkerBox } from '../../../src/restore/filesystems/checker-box.js';
+import { checkerSandbox } from '../../../src/restore/filesystems/checker-sandbox.js';
 import { runChecker } from '../../../src/restore/filesystems/checker-process.js';
 import { type CheckOptions, checkDisks } from '../../../src/restore/filesystems/check-disks.js';
 import { withScratch } from '../../../src/restore/filesystems/scratch.js';
@@ -13,7 +13,7 @@ import type { RestoreSource } from '../../../src/restore/restore-source.js';
 import { sha256sum, withOpen } from '../../image/make-image.js';
 import { bytesOf } from '../../store/capture-of-tests.js';
 import { storeAt } from '../../store/fresh-store.js';
-import { contentIn, type ImageWish, sealSparse } from '../../store/sparse-snapshots.js';
+import { contentIn, type ImageSpec, sealSparse } from '../../store/sparse-snapshots.js';
 import { withInjected } from '../../capture/traced.js';
 import { boxedRunning, readOrNothing } from '../../support/guest-processes.js';
 import { debugfs } from '../../support/inspect-image.js';
@@ -54,7 +54,7 @@ const copied = (from: string, to = image) => runTool('cp', ['--sparse=always', f
 const copiedMade = (type: string, to?: string) => copied(join(made, `${type}.img`), to);
 
 /** A snapshot of one disk in a store of its own. */
-async function sealed(disk: ImageWish = { from: image }, path?: string): Promise<RestoreSource> {
+async function sealed(disk: ImageSpec = { from: image }, path?: string): Promise<RestoreSource> {
   const store = storeAt(path ?? (await makeTempDir(given)));
   await store.prepare(null);
   const { snapshot } = await sealSparse(store, 'debian@20260102T030405Z', { ubd0: disk });
@@ -300,8 +300,8 @@ function asStream(bytes: Buffer): ImageContent {
 
 async function inBox(command: [string, ...string[]]) {
   const { signal } = new AbortController();
-  const box = await checkerBox(dir, null, signal);
-  return await runChecker(command, { directory: dir, user: null, box, fileBytes: 1, signal });
+  const box = await checkerSandbox(dir, null, signal);
+  return await runChecker(command, { directory: dir, user: null, sandbox: box, fileBytes: 1, signal });
 }
 
 describe('a checker', () => {

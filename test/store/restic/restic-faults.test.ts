@@ -241,8 +241,8 @@ test('damage that no snapshot of ours shows is found by a verification of all', 
   const { signal } = new AbortController();
   const settings = { state: dir, verify: resolveVerify({ filesystems: false }, 'UTC') } as Config;
   const history = new UmlsnapError('HistoryUnusable', { path: dir, problem: 'there is none' });
-  const house = { config: settings, stateDirectory: dir, stores: [store], history, isDrilled: () => false };
-  const verifyAll = async () => await verify({ of: 'guest', guest: null }, house, { signal });
+  const deps = { config: settings, stateDirectory: dir, stores: [store], history, isDrilled: () => false };
+  const verifyAll = async () => await verify({ of: 'guest', guest: null }, deps, { signal });
   expect(await verifyAll()).toMatchObject({ ok: 1, error: null });
   await rm(theirs);
   // Also where it is that pack of all that restic wants to read: it tries that again and again.

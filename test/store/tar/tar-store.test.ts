@@ -127,8 +127,8 @@ test('a row of a history that tells the data of an archive for its size, as thos
   const history = await SqliteHistory.open(join(scene.dir, 'history.db'));
   try {
     await history.recordSnapshot(recordOf(store.name, manifest, 'own'));
-    const house = { history, stores: [store], stateDirectory: scene.dir, scratchPlaces: [], guests: [] };
-    await recover(house, await recoverAtStart(history, []));
+    const deps = { history, stores: [store], stateDirectory: scene.dir, scratchPlaces: [], guests: [] };
+    await recover(deps, await recoverAtStart(history, []));
     const { size } = await stat(join(directory, '20261121T031500Z.tar.zst'));
     expect(await history.snapshots({})).toMatchObject([{ storedBytes: size }]);
   } finally {
