@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, posix } from 'node:path';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { findConsoleProcess } from '../guest/console-process.js';
+import { lookWhetherStopped } from '../guest/stop-probe.js';
 import { withAbsoluteDisks } from '../mconsole/absolute-disks.js';
 import { consoleHelp, logRequests, readConsoleLine } from '../mconsole/console-command.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
-import { refuseHarm } from './mconsole-refusals.js';
 
 /** What came of a line. */
 export interface ConsoleReply {
@@ -121,4 +121,29 @@ async function readText(path: string): Promise<string> {
   } catch (error) {
     throw new UmlsnapError('Usage', { problem: `log -f ${path}: ${problemOf(error)}` }, error);
   }
+}
+
+/**
+ * Refuses by hand what harms a guest for good: files of /proc that never end, and changes of a stopped guest's devices,
+ * which let it run in the middle of whatever it was stopped for, and can wedge it (uml-facts, fact 6 and §2). A kernel looks
+ * at the first letters of a command only, so that `removeubd0` removes as well.
+ * @throws Usage
+ */
+async function refuseHarm(socketPath: string, command: string): Promise<void> {
+  const file = /^proc\s*(.*)$/s.exec(command)?.[1];
+  if (file !== undefined && /^\/(kcore|kmsg|kpage\w+)$/.test(posix.normalize(`/${file.trim()}`))) {
+    throw new UmlsnapError('Usage', {
+      problem: `\`${command}\` never ends its answer and would block the console.`,
+    });
+  }
+  const changesDevice = /^config.*=/s.test(command) || command.startsWith('remove');
+  if (changesDevice && (await isStopped(socketPath))) {
+    const problem = `The guest is stopped: \`${command}\` would let it run, and could wedge it. Send \`go\` first.`;
+    throw new UmlsnapError('Usage', { problem });
+  }
+}
+
+async function isStopped(socketPath: string): Promise<boolean> {
+  const main = findConsoleProcess(socketPath);
+  return main !== undefined && (await lookWhetherStopped(main)) === 'stopped';
 }

@@ -1,23 +1,22 @@
-import { type DoctorDeps, doctor } from '../../jobs/doctor.js';
-import { tryRoundTrips } from '../doctor/round-trips.js';
-import { allStores, storesOf, withHistoryToRead, withApp } from '../compose.js';
+import { doctor, type DoctorDeps } from '../../jobs/doctor.js';
+import { allStores, storesOf, withApp, withHistoryToRead } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
+import { daemonLock } from '../control/daemon-lock.js';
 import { type DaemonStatus, digestOf } from '../control/daemon-status.js';
 import type { DaemonLook } from '../doctor/check-daemon.js';
 import type { RoundTrips } from '../doctor/check-stop-and-go.js';
-import { type Finding, worstLevel } from '../doctor/finding.js';
+import { type Finding, type Level, worstLevel } from '../doctor/finding.js';
 import { pluginLine, pluginStatus } from '../doctor/plugin-line.js';
-import { explainError } from '../error-text.js';
+import { tryRoundTrips } from '../doctor/round-trips.js';
+import { countText, explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { printableLine } from '../mconsole/printable.js';
-import { type Context, configOf, guestOf } from './context.js';
-import { daemonLock } from '../control/daemon-lock.js';
-import { printFindings } from './doctor-report.js';
+import { emit, oneLine, type Output, printLine, tell, warn } from '../output.js';
+import { configOf, type Context, guestOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
-import { printLine } from '../output.js';
 import { statusFromDaemon } from './status-from-daemon.js';
 
 export interface DoctorOptions {
@@ -125,4 +124,55 @@ async function agentsByDaemon(config: Config): Promise<Map<string, boolean | nul
     if (!(error instanceof UmlsnapError)) throw error;
     return null;
   }
+}
+
+const levels: Level[] = ['critical', 'warning', 'unknown', 'ok'];
+const titles: Record<Level, string> = {
+  ok: 'ok',
+  warning: 'WARNING',
+  critical: 'CRITICAL',
+  unknown: 'UNKNOWN',
+};
+
+/** For programs one object a finding, and a summary; for people a list by host, store and guest, with what to do. */
+function printFindings(output: Output, findings: readonly Finding[]): void {
+  for (const finding of findings) emit(output, { type: 'finding', ...finding });
+  const counts = Object.fromEntries(
+    levels.map((level) => [level, findings.filter((finding) => finding.level === level).length]),
+  );
+  const level = worstLevel(findings.map((finding) => finding.level));
+  emit(output, { type: 'summary', kind: 'doctor', level, ...counts });
+  if (output.json) return;
+  if (output.quiet) {
+    for (const { about, check, what } of findings.filter((finding) => finding.level !== 'ok'))
+      warn(`${about ?? 'host'}: ${check}: ${what}`);
+    return;
+  }
+  for (const [about, ofAbout] of groupsOf(findings)) {
+    tell(output, `${about}`);
+    for (const finding of ofAbout) tell(output, linesOf(finding));
+  }
+  const parts = levels.filter((one) => counts[one] !== 0).map((one) => `${counts[one]} ${one}`);
+  tell(output, `\n${countText(findings.length, 'check')}: ${parts.join(', ')}.`);
+}
+
+const storeChecks = ['store', 'room', 'owners'];
+
+function groupsOf(findings: readonly Finding[]): Map<string, Finding[]> {
+  const groups = new Map<string, Finding[]>();
+  for (const finding of findings) {
+    const { about, check } = finding;
+    const title = about === null ? 'Host' : `${storeChecks.includes(check) ? 'Store' : 'Guest'} ${about}`;
+    groups.set(title, [...(groups.get(title) ?? []), finding]);
+  }
+  return groups;
+}
+
+/** What it means and how to mend it stand below, where there is something to mend. Some of it is in a guest's own words. */
+function linesOf({ level, check, what, means, mend }: Finding): string {
+  const row = (left: string, middle: string, text: string) =>
+    `  ${left.padEnd(9)} ${middle.padEnd(10)} ${oneLine(text)}`;
+  const rows = [row(titles[level], check, what)];
+  if (means !== null) rows.push(row('', '  means', means), row('', '  mend', mend));
+  return rows.join('\n');
 }

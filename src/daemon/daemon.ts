@@ -3,26 +3,27 @@ import { recover } from '../../jobs/recover.js';
 import { systemClock } from '../clock.js';
 import type { App } from '../compose.js';
 import type { Config } from '../config/config.js';
+import { asDaemon, pidOfDaemon } from '../control/daemon-lock.js';
 import { JobRegistry } from '../control/job-registry.js';
 import { RequestDispatcher } from '../control/request-dispatcher.js';
-import { CancellableJobs } from './cancellable-jobs.js';
-import { ServiceManager } from './service-manager.js';
 import { formatSettings, type LiveSettings } from '../control/settings.js';
-import { SweepTimer } from './sweep-timer.js';
 import { explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { withLocks } from '../locks/exclusive-lock.js';
+import type { ScheduledEntry } from '../schedule/schedule-state.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
+import { globalEntry, type GlobalJob } from '../schedule/timetable.js';
+import { withStartedApp } from '../start.js';
+import { CancellableJobs } from './cancellable-jobs.js';
 import { DaemonAlerts } from './daemon-alerts.js';
 import { type ControlOptions, logDispatcherEvent, withControl } from './daemon-control.js';
 import { DaemonJobs } from './daemon-jobs.js';
-import { asDaemon, pidOfDaemon } from '../control/daemon-lock.js';
 import { logRecovered } from './daemon-log.js';
-import { timetableOf } from './daemon-timetable.js';
 import { GuestListeners } from './guest-listeners.js';
 import { LiveConfig } from './live-config.js';
-import { withStartedApp } from '../start.js';
+import { ServiceManager } from './service-manager.js';
+import { SweepTimer } from './sweep-timer.js';
 
 /**
  * Is the daemon of this config until SIGTERM or SIGINT.
@@ -202,4 +203,25 @@ class Daemon {
 
 function toDate(iso: string | null): Date | null {
   return iso === null ? null : new Date(iso);
+}
+
+/** All that a daemon of this config runs by itself at its time: backups of guests, and global jobs. */
+function timetableOf(config: Config): ScheduledEntry[] {
+  const backups = Object.values(config.guests).flatMap(({ name, schedule, timezone, catchUp, jitterMs }) =>
+    schedule === undefined ? [] : [{ name, schedule, timezone, catchUp, jitterMs }],
+  );
+  return [...backups, ...globalJob('verify', config.verify), ...globalJob('drill', config.drill)];
+}
+
+/** A run that was missed is made up for once: nobody stands still for it. */
+function globalJob(job: GlobalJob, { schedule, timezone }: GlobalSchedule): ScheduledEntry[] {
+  return schedule === null
+    ? []
+    : [{ name: globalEntry(job), schedule, timezone, catchUp: true, jitterMs: 0 }];
+}
+
+interface GlobalSchedule {
+  /** null: by hand only. */
+  schedule: string | null;
+  timezone: string;
 }

@@ -12,7 +12,7 @@ import { notifyOwnerOf } from '../guest/guest-user.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Notification } from '../mconsole/notification.js';
 import { listenerLock, type NotificationSource, NotifyListener } from '../mconsole/notify-listener.js';
-import { replyToGuest } from './reply-to-guest.js';
+import { replyToGuest } from './guest-reply.js';
 import { ReportedConsolePaths } from './reported-console-paths.js';
 
 export interface GuestListenersOptions {

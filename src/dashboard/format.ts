@@ -2,7 +2,7 @@ import { formatDuration } from '../config/duration.js';
 import { formatSize } from '../config/size.js';
 import type { Trigger } from '../history/records.js';
 
-/** How times look on a page. */
+/** How times and figures look on a page. */
 
 /** `3.1 ms`, `20.4 s`, `2 min 10 s` */
 export function durationText(ms: number): string {
@@ -60,3 +60,14 @@ export const triggerText: Record<Trigger, string> = {
     sweep: 'by sweep',
   },
 };
+
+/** A figure of a phase in the unit that its name tells: `precopied 1.5GiB`. */
+export function figureText(name: string, value: unknown): string {
+  if (typeof value !== 'number')
+    return `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`;
+  if (name.endsWith('BytesPerSecond'))
+    return `${name.slice(0, -'BytesPerSecond'.length)} ${sizeText(value)}/s`;
+  if (name.endsWith('Bytes')) return `${name.slice(0, -'Bytes'.length)} ${sizeText(value)}`;
+  if (name.endsWith('Ms')) return `${name.slice(0, -'Ms'.length)} ${durationText(value)}`;
+  return `${name} ${value}`;
+}

@@ -1,6 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
 import { UmlsnapError } from '../errors.js';
-import { insertLog, selectLog } from './log-queries.js';
 import type {
   JobEnd,
   JobKind,
@@ -153,4 +152,25 @@ export async function requireJob(
     .executeTakeFirst();
   if (row === undefined) throw new UmlsnapError('NoSuchJob', { job });
   return row;
+}
+
+/** In their order, which is not always that of their times: a clock may be set meanwhile. */
+async function insertLog(db: Transaction<Tables>, job: string, lines: readonly JobLogLine[]): Promise<void> {
+  // One at a time: a statement takes only so many values.
+  for (const [index, { at, level, text }] of lines.entries()) {
+    await db
+      .insertInto('job_log')
+      .values({ job, number: index + 1, at, level, text })
+      .execute();
+  }
+}
+
+async function selectLog(db: Kysely<Tables>, job: string): Promise<JobLogLine[]> {
+  const rows = await db
+    .selectFrom('job_log')
+    .select(['at', 'level', 'text'])
+    .where('job', '=', job)
+    .orderBy('number')
+    .execute();
+  return rows.map(({ level, ...row }) => ({ ...row, level: level as JobLogLine['level'] }));
 }

@@ -1,7 +1,7 @@
+import { type Logger, schedule, type ScheduledTask } from 'node-cron';
 import type { Clock } from '../clock.js';
 import { type DueRun, type HeldEntry, type MissedSlots, planTick } from './plan-tick.js';
 import { type ScheduledEntry, ScheduleState } from './schedule-state.js';
-import { wakeAtSlots } from './wake-ups.js';
 
 /** What the scheduler has to tell. None of these ends it. */
 export type SchedulerEvent =
@@ -197,4 +197,31 @@ export class Scheduler {
   #isOver(): boolean {
     return this.#isStopped || this.#options.signal.aborted;
   }
+}
+
+/** What node-cron has to say of its own: the scheduler sees to missed and late slots itself, and says so. */
+const silentLogger: Logger = {
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  debug: () => undefined,
+};
+
+/**
+ * Calls `wake` at each slot of these schedules, as node-cron sees them: hints and no more, since it loses slots on days
+ * on which clocks change, when the event loop was blocked, and when the clock was set. Returns what ends it.
+ */
+function wakeAtSlots(schedules: { schedule: string; timezone: string }[], wake: () => void): () => void {
+  const tasks = new Map<string, ScheduledTask>();
+  for (const { schedule: expression, timezone } of schedules) {
+    const key = `${expression}\n${timezone}`;
+    if (tasks.has(key)) continue;
+    tasks.set(
+      key,
+      schedule(expression, wake, { timezone, suppressMissedWarning: true, logger: silentLogger }),
+    );
+  }
+  return () => {
+    for (const task of tasks.values()) void task.destroy();
+  };
 }
