@@ -2,6 +2,8 @@ import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { Ownership } from '../src/history/records.js';
 import type { IdMemory } from '../src/history/state-id.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
 import { ensureOwner, ownershipIn } from '../src/snapshot/ownership.js';
@@ -10,8 +12,6 @@ import { checkStore } from '../src/snapshot/preflight.js';
 import type { Owner } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
 import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { storeLocks } from '../src/job/guest-locks.js';
-import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 /** Whose snapshots are to become ours: a host's by its name, a state's by its id, or what is nobody's. */
 const nobody = 'unknown';

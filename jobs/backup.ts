@@ -1,24 +1,17 @@
 import type { CaptureProgress } from '../src/capture/capture.js';
 import type { GuestConfig } from '../src/config/config.js';
+import { type Filled, fillStores } from '../src/copies/fill-stores.js';
+import type { SnapshotIndex } from '../src/copies/find-snapshot.js';
+import { everyStoreOf, type GuestStores } from '../src/copies/guest-stores.js';
 import { agentCure, writingText } from '../src/error-text.js';
 import { isError, UmlsnapError } from '../src/errors.js';
 import { isHalted } from '../src/guest/guest-condition.js';
+import { backupsThatTell, expectedLevel, isWeaker, levelsReached } from '../src/history/levels.js';
 import type { StoreGap } from '../src/history/overview-queries.js';
 import type { JobRecord, Trigger } from '../src/history/records.js';
-import { withLocks } from '../src/locks/exclusive-lock.js';
-import { backupsThatTell, expectedLevel, isWeaker, levelsReached } from '../src/history/levels.js';
-import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
 import type { IdMemory } from '../src/history/state-id.js';
-import { ensureOwner } from '../src/snapshot/ownership.js';
-import type { SnapshotHistory } from '../src/snapshot/ports.js';
-import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
-import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
-import { sizesOf } from '../src/store/manifest.js';
-import { type Filled, fillStores } from '../src/copies/fill-stores.js';
-import type { SnapshotIndex } from '../src/copies/find-snapshot.js';
 import type { FillProgress } from '../src/job/backup-progress.js';
 import { guestLocks } from '../src/job/guest-locks.js';
-import { everyStoreOf, type GuestStores } from '../src/copies/guest-stores.js';
 import {
   type JobHistory,
   type JobRun,
@@ -29,6 +22,13 @@ import {
 import { type LeaseHistory, settleOwnLease } from '../src/job/recover-at-start.js';
 import { withHooks } from '../src/job/with-hooks.js';
 import type { WantedBackup } from '../src/job/with-snapshot-options.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
+import { ensureOwner } from '../src/snapshot/ownership.js';
+import { type OnPhase, PhaseJournal } from '../src/snapshot/phase-journal.js';
+import type { SnapshotHistory } from '../src/snapshot/ports.js';
+import type { FindSource, SnapshotTaken } from '../src/snapshot/snapshot-order.js';
+import { takeSnapshot } from '../src/snapshot/take-snapshot.js';
+import { sizesOf } from '../src/store/manifest.js';
 
 export interface BackupOrder extends WantedBackup {
   trigger: Trigger;

@@ -4,8 +4,8 @@ import { checkClock } from '../src/doctor/check-clock.js';
 import { checkDaemon, type DaemonLook } from '../src/doctor/check-daemon.js';
 import { checkGuardian } from '../src/doctor/check-guardian.js';
 import { type CheckableHistory, checkHistory } from '../src/doctor/check-history.js';
-import { checkNamedPrograms, checkPrograms } from '../src/doctor/check-programs.js';
 import { checkOwners } from '../src/doctor/check-owners.js';
+import { checkNamedPrograms, checkPrograms } from '../src/doctor/check-programs.js';
 import { checkRights, lookAtRights } from '../src/doctor/check-rights.js';
 import { checkRoom } from '../src/doctor/check-room.js';
 import { checkState } from '../src/doctor/check-state.js';
@@ -14,6 +14,7 @@ import { type CheckableStore, checkStore } from '../src/doctor/check-store.js';
 import { checkSyslog } from '../src/doctor/check-syslog.js';
 import { checkTimezone } from '../src/doctor/check-timezone.js';
 import { checkTracing, lookAtTracing } from '../src/doctor/check-tracing.js';
+import { type ExaminedGuest, examineGuest } from '../src/doctor/examine-guest.js';
 import {
   orphanedFreezes,
   orphanedJobs,
@@ -23,23 +24,22 @@ import {
   orphanedTraceInstances,
 } from '../src/doctor/find-orphans.js';
 import type { Finding } from '../src/doctor/finding.js';
-import { runCheck } from '../src/doctor/run-check.js';
+import { judgeResults, type ResultsHistory } from '../src/doctor/judge-results.js';
 import { nearestDirectory } from '../src/doctor/nearest-directory.js';
 import { neededRoom, type RoomUser } from '../src/doctor/needed-room.js';
 import { checkOrphans, type Orphan } from '../src/doctor/orphans.js';
+import { runCheck } from '../src/doctor/run-check.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { findGuestConsole } from '../src/guest/guest-console.js';
 import type { JobRecord, SnapshotRecord } from '../src/history/records.js';
+import { storeLocks } from '../src/job/guest-locks.js';
 import { holderOf } from '../src/locks/exclusive-lock.js';
 import { readProcessStat } from '../src/process-identity.js';
-import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
+import { type OwnershipHistory, ownershipIn } from '../src/snapshot/ownership.js';
 import type { FoundIncoming } from '../src/store/incoming.js';
 import { Findings, noFindings } from '../src/store/soundness.js';
 import { freeRoom } from '../src/store/store-failure.js';
 import type { StoredSnapshot } from '../src/store/stored-snapshots.js';
-import { type ExaminedGuest, examineGuest } from '../src/doctor/examine-guest.js';
-import { storeLocks } from '../src/job/guest-locks.js';
-import { judgeResults, type ResultsHistory } from '../src/doctor/judge-results.js';
 
 /** Only read: what is found is put right by `recover`, or by a person. */
 export interface DoctorHistory extends CheckableHistory, ResultsHistory, OwnershipHistory {

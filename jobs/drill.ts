@@ -1,10 +1,4 @@
 import { type DrillConfig, drillSettingsOf } from '../src/config/drill-config.js';
-import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
-import type { DrillStep } from '../src/drill/proof-of-life.js';
-import { explainError } from '../src/error-text.js';
-import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
-import type { DrillRecord, PhaseRecord, VerificationRecord } from '../src/history/records.js';
-import type { RestoreSource } from '../src/restore/restore-source.js';
 import type { CopyDeps, SearchedStore } from '../src/copies/ask-stores.js';
 import {
   type CopyQuery,
@@ -21,6 +15,11 @@ import {
   type SnapshotIndex,
   whileReading,
 } from '../src/copies/find-snapshot.js';
+import { type DrillOutcome, drillSnapshot } from '../src/drill/drill-snapshot.js';
+import type { DrillStep } from '../src/drill/proof-of-life.js';
+import { explainError } from '../src/error-text.js';
+import { type DrillFailure, isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import type { DrillRecord, PhaseRecord, VerificationRecord } from '../src/history/records.js';
 import {
   type JobHistory,
   type JobOrigin,
@@ -28,6 +27,7 @@ import {
   type JobSummary,
   recordedIfPossible,
 } from '../src/job/recorded-job.js';
+import type { RestoreSource } from '../src/restore/restore-source.js';
 
 export interface DrillJobOrder {
   snapshot: string;

@@ -1,9 +1,11 @@
 import { isHistoryFailure, problemOf, UmlsnapError } from '../src/errors.js';
+import type { IdMemory } from '../src/history/state-id.js';
 import type { ImageContent } from '../src/image/image-content.js';
 import type { ImageWorkOptions } from '../src/image/image-work.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
-import type { IdMemory } from '../src/history/state-id.js';
 import { ensureOwner } from '../src/snapshot/ownership.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
@@ -12,8 +14,6 @@ import type { ArrivingFile } from '../src/store/receive.js';
 import type { Store } from '../src/store/store.js';
 import type { ArchiveInput } from '../src/store/tar/decompress.js';
 import { type ArchiveEntry, readArchive } from '../src/store/tar/read-archive.js';
-import { storeLocks } from '../src/job/guest-locks.js';
-import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 /** A store that takes what comes in an archive's order. */
 export type ImportStore = Pick<Store, 'name' | 'path' | 'largestSnapshotBytes' | 'prepare'> & {

@@ -1,7 +1,7 @@
-import type { Store } from '../src/store/store.js';
 import type { CopyDeps } from '../src/copies/ask-stores.js';
 import { findCopy } from '../src/copies/find-copy.js';
 import { type PinHistory, setPinned } from '../src/copies/set-pinned.js';
+import type { Store } from '../src/store/store.js';
 
 export interface Pinned {
   /** Its full name. */

@@ -1,13 +1,13 @@
 import type { GuestConfig } from '../src/config/config.js';
 import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import { guestLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { SnapshotHistory } from '../src/snapshot/ports.js';
 import { checkStore } from '../src/snapshot/preflight.js';
 import { type Retained, type RetainOptions, retain } from '../src/snapshot/retain.js';
 import type { Store } from '../src/store/store.js';
-import { guestLocks } from '../src/job/guest-locks.js';
-import { type JobHistory, type JobOrigin, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
 
 export interface PruneDeps {
   stateDirectory: string;

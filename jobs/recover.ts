@@ -1,22 +1,22 @@
-import { explainError } from '../src/error-text.js';
-import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import { controlSocketPath, removeStale } from '../src/control/control-socket.js';
 import { daemonLock } from '../src/control/daemon-lock.js';
+import { explainError } from '../src/error-text.js';
+import { isError, isHistoryFailure, UmlsnapError } from '../src/errors.js';
+import type { SnapshotRecord } from '../src/history/records.js';
+import { storeLocks } from '../src/job/guest-locks.js';
+import type { Recovered, StartHistory } from '../src/job/recover-at-start.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import type { Lock } from '../src/locks/lock.js';
 import { removeStrayNotifySocket, strayNotifySockets } from '../src/mconsole/notify-socket.js';
-import { leaseLock } from '../src/pause/lease.js';
-import type { SnapshotRecord } from '../src/history/records.js';
 import { removeDeadSocketDirectories } from '../src/path/socket-directory.js';
+import { leaseLock } from '../src/pause/lease.js';
 import { removeScratchLeftovers } from '../src/restore/filesystems/scratch.js';
 import { recordOf } from '../src/snapshot/describe-snapshot.js';
-import { ownershipIn, type OwnershipHistory } from '../src/snapshot/ownership.js';
+import { type OwnershipHistory, ownershipIn } from '../src/snapshot/ownership.js';
 import type { FoundIncoming } from '../src/store/incoming.js';
 import { isRecorded } from '../src/store/manifest.js';
 import type { Store } from '../src/store/store.js';
-import { type StoredSnapshot, isSound } from '../src/store/stored-snapshots.js';
-import { storeLocks } from '../src/job/guest-locks.js';
-import type { Recovered, StartHistory } from '../src/job/recover-at-start.js';
+import { isSound, type StoredSnapshot } from '../src/store/stored-snapshots.js';
 
 export interface RecoverHistory extends StartHistory, OwnershipHistory {
   storeId(store: string): Promise<string | null>;

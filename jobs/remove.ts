@@ -1,15 +1,15 @@
 import type { Config, GuestConfig } from '../src/config/config.js';
-import { explainError } from '../src/error-text.js';
-import { UmlsnapError } from '../src/errors.js';
-import { withLocks } from '../src/locks/exclusive-lock.js';
-import type { SnapshotRecord } from '../src/history/records.js';
-import type { Store } from '../src/store/store.js';
-import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
 import type { CopyDeps, CopyIndex, JudgedCopy } from '../src/copies/ask-stores.js';
 import { type CopyQuery, findCopies, findEveryCopy } from '../src/copies/find-copy.js';
-import { guestLocks } from '../src/job/guest-locks.js';
 import { everyStoreOf, type GuestStores } from '../src/copies/guest-stores.js';
+import { explainError } from '../src/error-text.js';
+import { UmlsnapError } from '../src/errors.js';
+import type { SnapshotRecord } from '../src/history/records.js';
+import { guestLocks } from '../src/job/guest-locks.js';
 import { type JobHistory, type JobSummary, recordedJob } from '../src/job/recorded-job.js';
+import { withLocks } from '../src/locks/exclusive-lock.js';
+import type { Store } from '../src/store/store.js';
+import { isSound, ownerOf } from '../src/store/stored-snapshots.js';
 
 export interface RemoveDeps extends CopyDeps<Store> {
   config: Config;

@@ -1,17 +1,17 @@
 import { join } from 'node:path';
 import type { Config } from '../src/config/config.js';
+import type { CopyDeps } from '../src/copies/ask-stores.js';
+import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
 import type { UmlsnapError } from '../src/errors.js';
 import { extractTree } from '../src/files/extract-tree.js';
 import { findFile } from '../src/files/find-file.js';
 import { type FilesOptions, withExtImage } from '../src/files/with-ext-image.js';
+import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 import type { ScratchPlaces } from '../src/restore/filesystems/check-disks.js';
 import type { RestoreSource } from '../src/restore/restore-source.js';
 import { scratchDirectory } from '../src/store/layout.js';
 import type { Store } from '../src/store/store.js';
 import { backingFile, checkStoredFile, diskFile } from '../src/store/stored-file.js';
-import type { CopyDeps } from '../src/copies/ask-stores.js';
-import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
-import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 
 export interface RestoreFilesOrder {
   found: FoundCopy;

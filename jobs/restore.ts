@@ -1,14 +1,14 @@
 import type { GuestConfig } from '../src/config/config.js';
+import type { CopyDeps } from '../src/copies/ask-stores.js';
+import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
 import { UmlsnapError } from '../src/errors.js';
+import { ByteProgress } from '../src/job/byte-progress.js';
+import { guestLocks } from '../src/job/guest-locks.js';
+import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 import { withLocks } from '../src/locks/exclusive-lock.js';
 import { restoreInPlace } from '../src/restore/restore-in-place.js';
 import type { RestoredDisk, RestoreSource } from '../src/restore/restore-source.js';
 import { restoreToDirectory } from '../src/restore/restore-to-directory.js';
-import { ByteProgress } from '../src/job/byte-progress.js';
-import type { CopyDeps } from '../src/copies/ask-stores.js';
-import { type FoundCopy, readingCopy } from '../src/copies/find-copy.js';
-import { guestLocks } from '../src/job/guest-locks.js';
-import { type JobHistory, type JobSummary, recordedIfPossible } from '../src/job/recorded-job.js';
 
 export type RestoreTarget =
   | { to: 'directory'; directory: string; merge: boolean }

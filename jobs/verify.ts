@@ -1,19 +1,19 @@
 import { join } from 'node:path';
 import type { Config } from '../src/config/config.js';
+import type { CopyIndex } from '../src/copies/ask-stores.js';
+import { soundElsewhere } from '../src/copies/find-copy.js';
+import { type HealDeps, type Healed, healCopy } from '../src/copies/heal-copy.js';
 import { explainError } from '../src/error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../src/errors.js';
 import type { CapturedBy, VerificationRecord } from '../src/history/records.js';
 import { newPace } from '../src/image/pace.js';
-import { isSound } from '../src/store/stored-snapshots.js';
-import type { CopyIndex } from '../src/copies/ask-stores.js';
-import { soundElsewhere } from '../src/copies/find-copy.js';
-import { type Healed, type HealDeps, healCopy } from '../src/copies/heal-copy.js';
 import {
   type JobHistory,
   type JobOrigin,
   type JobSummary,
   recordedIfPossible,
 } from '../src/job/recorded-job.js';
+import { isSound } from '../src/store/stored-snapshots.js';
 import { type VerifyProgress, VerifyTally } from '../src/verify/verify-tally.js';
 import { type VerifyOrder, verifyTarget } from '../src/verify/verify-target.js';
 import {

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CopyDeps } from './copies/ask-stores.js';
-import type { GuestStores } from './copies/guest-stores.js';
 import type { Config, GuestConfig, StoreConfig } from './config/config.js';
 import { reachableStores, stagingSuffix } from './config/guest-named.js';
 import type { ResticStoreConfig, TarStoreConfig } from './config/store-config.js';
+import type { CopyDeps } from './copies/ask-stores.js';
+import type { GuestStores } from './copies/guest-stores.js';
 import { isHistoryFailure, UmlsnapError } from './errors.js';
 import { SqliteHistory } from './history/sqlite-history.js';
 import { rememberStateId } from './history/state-id.js';

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
-import { exitCodeOfSummary, type JobSummary } from './job/recorded-job.js';
 import { asUmlsnapError, explainError } from './error-text.js';
 import { type ExitCode, exitCodeOf } from './exit-codes.js';
+import { exitCodeOfSummary, type JobSummary } from './job/recorded-job.js';
 import { printable, printableJson } from './mconsole/printable.js';
 
 /**

@@ -1,19 +1,19 @@
 import { recover } from '../jobs/recover.js';
+import { App, withApp, withHistoryIfAny } from './compose.js';
+import type { Config } from './config/config.js';
+import { isHistoryFailure, problemOf, UmlsnapError } from './errors.js';
+import type { SqliteHistory } from './history/sqlite-history.js';
 import {
   type Recovered,
   recoverAtStart,
   recoverWithoutHistory,
   settleFreezes,
 } from './job/recover-at-start.js';
-import { App, withHistoryIfAny, withApp } from './compose.js';
-import type { Config } from './config/config.js';
-import { isHistoryFailure, problemOf, UmlsnapError } from './errors.js';
-import type { SqliteHistory } from './history/sqlite-history.js';
+import { warn } from './output.js';
 import { PathRefused } from './path/held-directory.js';
 import { requireOwnPlace } from './path/own-place.js';
 import { type RecoveredFreeze, recoverFreezes } from './pause/recover-freezes.js';
 import { type RecoveredPause, recoverPauses } from './pause/recover-pauses.js';
-import { warn } from './output.js';
 
 /** Runs `use` with the app of a config, after what every command begins with. @throws HistoryUnusable, HistoryLocked */
 export async function withStartedApp<T>(

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { sandboxFilter } from '../src/sandbox-filter.js';
-import { sandboxArgs, rootLinks } from '../src/sandbox-args.js';
 import { runCommand } from '../src/run-command.js';
+import { rootLinks, sandboxArgs } from '../src/sandbox-args.js';
+import { sandboxFilter } from '../src/sandbox-filter.js';
 import { withTempDir } from './support/temp-dir.js';
 
 const isRoot = process.getuid?.() === 0;

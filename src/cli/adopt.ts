@@ -3,11 +3,11 @@ import { type App, waitsFor } from '../compose.js';
 import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { emit, reportSummary, tell } from '../output.js';
+import { withStartedApp } from '../start.js';
 import type { Store } from '../store/store.js';
 import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
-import { emit, reportSummary, tell } from '../output.js';
-import { withStartedApp } from '../start.js';
 
 export interface AdoptOptions {
   guest?: string;

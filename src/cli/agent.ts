@@ -1,8 +1,8 @@
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { agentPath, type InitSetup, initSetups, readAgentScript } from '../guest/agent/agent-script.js';
 import { installAgent } from '../guest/agent/install-agent.js';
-import type { Context } from './context.js';
 import { emit, printLine, tell } from '../output.js';
+import type { Context } from './context.js';
 
 /** `umlsnap agent`: the script for guests on stdout, and how to have it run; or puts it into an unpacked root. */
 export async function agentVerb(context: Context, options: { install?: string }): Promise<ExitCode> {

@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { printLine } from '../output.js';
 import { bashCompletion } from './completion/bash.js';
 import { modelOf, type ProgramModel } from './completion/command-model.js';
 import { fishCompletion } from './completion/fish.js';
 import { type NameKind, nameKinds, namesFor } from './completion/names.js';
 import { zshCompletion } from './completion/zsh.js';
 import type { Context } from './context.js';
-import { printLine } from '../output.js';
 
 const writers: Record<string, (model: ProgramModel) => string> = {
   bash: bashCompletion,

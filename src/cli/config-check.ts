@@ -1,8 +1,8 @@
 import { formatDuration } from '../config/duration.js';
 import { shownConfig, withoutSecrets, writtenConfig } from '../config/shown-config.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { type Context, configOf } from './context.js';
 import { emit, tell } from '../output.js';
+import { type Context, configOf } from './context.js';
 
 /** `umlsnap config check`: every problem of the config at once, or what it comes to; with -v all of it, as a config that has every default. */
 export async function configCheckVerb(context: Context): Promise<ExitCode> {

@@ -9,9 +9,9 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
 import { notifySocketOf } from '../guest/process-files.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
+import { emit, printLine, tell, warn } from '../output.js';
 import { ownFile } from '../process-entry.js';
 import type { Context } from './context.js';
-import { emit, printLine, tell, warn } from '../output.js';
 
 /** `umlsnap config init [--write FILE]`: a config for the guests that run here; never in the place of another file. */
 export async function configInitVerb(context: Context, options: { write?: string }): Promise<ExitCode> {

@@ -3,8 +3,8 @@ import { isError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { completeConsoleLine } from '../mconsole/console-completion.js';
 import { printable } from '../mconsole/printable.js';
+import { emit, type Output, printLine, reportError, warn } from '../output.js';
 import type { ConsoleReply, ConsoleSession } from './console-session.js';
-import { emit, type Output, reportError, printLine, warn } from '../output.js';
 
 const historyLines = 1000;
 

@@ -6,10 +6,10 @@ import { formatSettings, parseSettings } from '../control/settings.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { printableJson } from '../mconsole/printable.js';
+import { emit, reportError, tell, warn } from '../output.js';
 import { type Context, configOf } from './context.js';
 import { daemonWithOldConfig, refusalText } from './daemon-with-old-config.js';
 import { withInterrupt } from './interrupt.js';
-import { emit, reportError, tell, warn } from '../output.js';
 import { newRequestId } from './through-daemon.js';
 
 /**

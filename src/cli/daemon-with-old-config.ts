@@ -3,8 +3,8 @@ import { ControlClient } from '../control/control-client.js';
 import type { DaemonStatus, RefusedReload } from '../control/daemon-status.js';
 import { explainError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
-import { formatTime } from './format.js';
 import { warn } from '../output.js';
+import { formatTime } from './format.js';
 
 /** Of a daemon's config that was refused when it was to be read again. */
 export function refusalText({ at, problem }: RefusedReload): string {

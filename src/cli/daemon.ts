@@ -1,6 +1,6 @@
+import { LiveSettings, parseSettings } from '../control/settings.js';
 import { runDaemon } from '../daemon/daemon.js';
 import { openLog } from '../daemon/daemon-log.js';
-import { LiveSettings, parseSettings } from '../control/settings.js';
 import type { ExitCode } from '../exit-codes.js';
 import { type Context, configOf } from './context.js';
 

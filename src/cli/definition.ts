@@ -1,6 +1,6 @@
+import { oneLine, printLine } from '../output.js';
 import type { Definition, Manifest } from '../store/manifest.js';
 import { shellQuoted } from './completion/quoting.js';
-import { oneLine, printLine } from '../output.js';
 
 /** `umlsnap show NAME --definition`: how the guest was run, and last the command that runs it so again. */
 export function printDefinition({ snapshot, kernel, definition }: Manifest): void {

@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { lookForAgent } from '../doctor/look-for-agent.js';
 import type { Config } from '../config/config.js';
+import { lookForAgent } from '../doctor/look-for-agent.js';
 import { countText, explainError } from '../error-text.js';
 import { isError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type DiscoveredGuest, discoverGuests } from '../guest/discover.js';
 import type { GuestActivity } from '../guest/look-at-guest.js';
+import { printRows, tell, warn } from '../output.js';
 import { type Context, configIfAny } from './context.js';
 import { agentText } from './format.js';
-import { printRows, tell, warn } from '../output.js';
 import { statusFromDaemon } from './status-from-daemon.js';
 
 /** `umlsnap discover`: every UML of this host. Needs no config; one that is wrong only costs the guests' names. */

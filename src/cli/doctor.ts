@@ -1,4 +1,4 @@
-import { doctor, type DoctorDeps } from '../../jobs/doctor.js';
+import { type DoctorDeps, doctor } from '../../jobs/doctor.js';
 import { allStores, storesOf, withApp, withHistoryToRead } from '../compose.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
@@ -14,8 +14,8 @@ import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { printableLine } from '../mconsole/printable.js';
-import { emit, oneLine, type Output, printLine, tell, warn } from '../output.js';
-import { configOf, type Context, guestOf } from './context.js';
+import { emit, type Output, oneLine, printLine, tell, warn } from '../output.js';
+import { type Context, configOf, guestOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
 import { statusFromDaemon } from './status-from-daemon.js';
 

@@ -1,14 +1,14 @@
 import { drillFound, findDrilled } from '../../jobs/drill.js';
-import type { PassedOver } from '../copies/find-copy.js';
-import type { JobSummary } from '../job/recorded-job.js';
 import { copyDeps } from '../compose.js';
+import type { PassedOver } from '../copies/find-copy.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import type { JobSummary } from '../job/recorded-job.js';
+import { reportSummary, tell } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { type Context, configOf } from './context.js';
 import { copyText } from './copies.js';
 import { formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from '../output.js';
-import { withStartedHistoryIfAny } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 
 /** `umlsnap drill NAME`: boots a snapshot to prove that it can be booted; by the daemon of this config if one runs. */

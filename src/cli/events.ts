@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { requireKnownGuest } from '../job/known-guest.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { GuestEventRecord } from '../history/records.js';
+import { requireKnownGuest } from '../job/known-guest.js';
 import { printableLine } from '../mconsole/printable.js';
+import { emit, tell } from '../output.js';
+import { withStartedApp } from '../start.js';
 import { type Context, configOf } from './context.js';
 import { formatTime } from './format.js';
 import { withInterrupt } from './interrupt.js';
 import { limitOf } from './limit.js';
-import { emit, tell } from '../output.js';
-import { withStartedApp } from '../start.js';
 
 const lookEveryMs = 300;
 /** More than come between two looks, of all guests together. */

@@ -1,20 +1,20 @@
 import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
-import { findCopy, readingCopy } from '../copies/find-copy.js';
-import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { copyDeps } from '../compose.js';
 import type { Compression } from '../config/store-config.js';
+import { findCopy, readingCopy } from '../copies/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { errnoOf, problemOf, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { ImageProgress } from '../image/image-work.js';
+import { warn } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { writeArchive } from '../store/tar/write-archive.js';
 import { type Context, configOf } from './context.js';
 import { copyLine } from './copies.js';
 import { withInterrupt } from './interrupt.js';
-import { warn } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHistoryIfAny } from '../start.js';
 
 const compressions: readonly Compression[] = ['zstd', 'gzip', 'none'];
 

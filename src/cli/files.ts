@@ -1,8 +1,8 @@
-import { findCopy, readingCopy } from '../copies/find-copy.js';
-import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
 import { copyDeps } from '../compose.js';
 import type { Config } from '../config/config.js';
+import { findCopy, readingCopy } from '../copies/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { countText } from '../error-text.js';
 import type { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
@@ -10,12 +10,12 @@ import { findFile } from '../files/find-file.js';
 import { type ListedFile, listFiles } from '../files/list-files.js';
 import { withExtImage } from '../files/with-ext-image.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { printRows, reportSummary, tell, warn } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { type Context, configOf } from './context.js';
 import { copyLine } from './copies.js';
 import { formatTime } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { printRows, reportSummary, tell, warn } from '../output.js';
-import { withStartedHistoryIfAny } from '../start.js';
 
 /** `umlsnap files NAME [PATH]`: what a directory of a disk of a snapshot holds. */
 export async function filesVerb(

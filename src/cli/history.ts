@@ -1,11 +1,11 @@
-import { requireKnownGuest } from '../job/known-guest.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { whatFailedWhere } from '../history/records.js';
+import { requireKnownGuest } from '../job/known-guest.js';
+import { printLine, printRows } from '../output.js';
+import { withStartedApp } from '../start.js';
 import { type Context, configOf } from './context.js';
 import { formatMs, formatTime } from './format.js';
 import { limitOf } from './limit.js';
-import { printRows, printLine } from '../output.js';
-import { withStartedApp } from '../start.js';
 
 /** `umlsnap history [GUEST]`: jobs, newest first. Also of guests that the config no longer has. */
 export async function historyVerb(

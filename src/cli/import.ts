@@ -4,11 +4,11 @@ import { importArchive } from '../../jobs/import-archive.js';
 import { importStore } from '../compose.js';
 import { problemOf, UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
+import { reportSummary, tell } from '../output.js';
+import { withStartedApp } from '../start.js';
 import type { ArchiveInput } from '../store/tar/decompress.js';
 import { type Context, configOf } from './context.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from '../output.js';
-import { withStartedApp } from '../start.js';
 
 /** `umlsnap import [FILE]`: takes a snapshot out of an archive, from a file or from stdin, into a directory store. */
 export async function importVerb(

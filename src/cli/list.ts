@@ -1,20 +1,20 @@
-import { noteDamage } from '../copies/find-copy.js';
-import { requireKnownGuest } from '../job/known-guest.js';
 import { allStores, waitsFor } from '../compose.js';
+import { noteDamage } from '../copies/find-copy.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type Ownership, ownershipRecorded, type VerificationRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { requireKnownGuest } from '../job/known-guest.js';
+import { printLine, printRows, warn } from '../output.js';
 import { type OwnershipHistory, ownershipIn, withoutHistory } from '../snapshot/ownership.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { sizesOf } from '../store/manifest.js';
 import { adviceFor, findingsIn, type Soundness, unsoundWord } from '../store/soundness.js';
 import type { Store } from '../store/store.js';
 import type { StoredSnapshot } from '../store/stored-snapshots.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { printRows, printLine, warn } from '../output.js';
-import { withStartedHistoryIfAny } from '../start.js';
 import { resultText } from './verification.js';
 
 /** A line of `umlsnap list`: a snapshot as it lies in its store now. */

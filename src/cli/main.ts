@@ -2,10 +2,10 @@
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { type Context, contextOf, type GlobalOptions } from './context.js';
 import { emit, reportError } from '../output.js';
-import { addSetUpVerbs } from './set-up-verbs.js';
 import { version } from '../version.js';
+import { type Context, contextOf, type GlobalOptions } from './context.js';
+import { addSetUpVerbs } from './set-up-verbs.js';
 
 /**
  * The command line. Verbs are loaded when they are called: each brings libraries that take their time (kysely, zod).

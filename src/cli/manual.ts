@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { printLine } from '../output.js';
 import { modelOf, type OptionModel, type VerbModel } from './completion/command-model.js';
 import { exitText, type ManualSection, manualSections } from './manual-text.js';
-import { printLine } from '../output.js';
 
 /** `umlsnap __manual`: umlsnap(1) in mdoc(7), from commander's own definition and the text beside it. */
 export function manualVerb(program: Command): ExitCode {

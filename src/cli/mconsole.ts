@@ -2,10 +2,10 @@ import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { findGuestConsole } from '../guest/guest-console.js';
 import { findMconsoleSocket } from '../mconsole/socket-lookup.js';
+import { emit, printLine } from '../output.js';
 import { ConsoleSession } from './console-session.js';
 import { runConsole } from './console-terminal.js';
 import { type Context, configIfAny } from './context.js';
-import { emit, printLine } from '../output.js';
 
 /**
  * `umlsnap mconsole GUEST [COMMAND...]`: any mconsole command by hand, or without one the console itself. GUEST is of the

@@ -1,8 +1,8 @@
 import { pin } from '../../jobs/pin.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { type Context, configOf } from './context.js';
 import { emit, tell, warn } from '../output.js';
 import { withStartedApp } from '../start.js';
+import { type Context, configOf } from './context.js';
 
 /** `umlsnap pin NAME` and `unpin NAME`: a pinned snapshot is never removed by rule, from whichever store. */
 export async function pinVerb(context: Context, name: string, pinned: boolean): Promise<ExitCode> {

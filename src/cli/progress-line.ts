@@ -1,5 +1,5 @@
-import { formatBytes } from './format.js';
 import { emit, type Output, printProgress } from '../output.js';
+import { formatBytes } from './format.js';
 import { ProgressPace } from './progress-pace.js';
 
 /** How far a job is, whoever does it: the phase that it is in, and how much of its bytes are done. */

@@ -1,11 +1,11 @@
-import { everyStoreOf } from '../copies/guest-stores.js';
 import { prune } from '../../jobs/prune.js';
-import type { JobSummary } from '../job/recorded-job.js';
+import { everyStoreOf } from '../copies/guest-stores.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import type { BackingSweep } from '../store/unneeded-backings.js';
-import { type Context, configOf, guestOf } from './context.js';
+import type { JobSummary } from '../job/recorded-job.js';
 import { printRows, reportSummary, tell } from '../output.js';
 import { withStartedApp } from '../start.js';
+import type { BackingSweep } from '../store/unneeded-backings.js';
+import { type Context, configOf, guestOf } from './context.js';
 import { throughDaemon } from './through-daemon.js';
 
 /** A line of `umlsnap prune`: what becomes of a snapshot, and why. */

@@ -1,11 +1,11 @@
 import { recover } from '../../jobs/recover.js';
-import type { Recovered } from '../job/recover-at-start.js';
 import { App } from '../compose.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import { type Context, configOf } from './context.js';
+import type { Recovered } from '../job/recover-at-start.js';
 import { emit, tell, warn } from '../output.js';
 import { withStartedHistoryIfAny } from '../start.js';
+import { type Context, configOf } from './context.js';
 
 /** `umlsnap recover`: resumes what we left paused, closes what was cut short. */
 export async function recoverVerb(context: Context): Promise<ExitCode> {

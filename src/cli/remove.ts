@@ -1,10 +1,10 @@
 import { planRemoval, type Removal, type RemoveRequest, remove } from '../../jobs/remove.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
+import { printProgress, reportSummary, tell } from '../output.js';
+import { withStartedApp } from '../start.js';
 import { confirm } from './confirm.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
-import { reportSummary, printProgress, tell } from '../output.js';
-import { withStartedApp } from '../start.js';
 
 /** `umlsnap remove NAME`: deletes a snapshot on purpose; asks on a terminal, and needs `--yes` elsewhere. */
 export async function removeVerb(

@@ -1,19 +1,19 @@
 import { resolve } from 'node:path';
-import { findCopy } from '../copies/find-copy.js';
-import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { type RestoreTarget, restore } from '../../jobs/restore.js';
 import { copyDeps } from '../compose.js';
 import { followPath } from '../config/follow-links.js';
+import { findCopy } from '../copies/find-copy.js';
+import { recordedRows, restoreSourceOf, whileReading } from '../copies/find-snapshot.js';
 import { UmlsnapError } from '../errors.js';
 import type { ExitCode } from '../exit-codes.js';
+import { reportSummary, tell } from '../output.js';
 import type { RestoredDisk } from '../restore/restore-source.js';
+import { withStartedHistoryIfAny } from '../start.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { copyLine } from './copies.js';
 import { restoreFilesTo } from './files.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHistoryIfAny } from '../start.js';
 
 export interface RestoreOptions {
   to?: string;

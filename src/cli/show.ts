@@ -1,7 +1,7 @@
-import type { JudgedCopy } from '../copies/ask-stores.js';
-import { type CopyQuery, findCopies, findCopy } from '../copies/find-copy.js';
 import type { App } from '../compose.js';
 import { formatFigures } from '../config/format-figure.js';
+import type { JudgedCopy } from '../copies/ask-stores.js';
+import { type CopyQuery, findCopies, findCopy } from '../copies/find-copy.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { JobWithDetails } from '../history/job-queries.js';
@@ -14,13 +14,13 @@ import {
   whatFailedWhere,
 } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import { emit, oneLine, printLine, printRows } from '../output.js';
+import { withStartedApp } from '../start.js';
 import type { Manifest } from '../store/manifest.js';
 import { adviceFor } from '../store/soundness.js';
 import { type Context, configOf } from './context.js';
 import { printDefinition, shellCommand } from './definition.js';
 import { formatBytes, formatMs, formatTime } from './format.js';
-import { emit, oneLine, printRows, printLine } from '../output.js';
-import { withStartedApp } from '../start.js';
 import { describeFilesystem, resultText } from './verification.js';
 
 /** `umlsnap show NAME`: one snapshot with the job that made it, or one job with its phases, pauses and log. */

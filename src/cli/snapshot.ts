@@ -1,7 +1,4 @@
 import { backup } from '../../jobs/backup.js';
-import { type BackupProgress, ProgressReporter } from '../job/backup-progress.js';
-import type { JobSummary } from '../job/recorded-job.js';
-import { withSnapshotOptions } from '../job/with-snapshot-options.js';
 import type { CaptureChoice } from '../config/config.js';
 import { parseDuration } from '../config/duration.js';
 import type { SnapshotOptions as RequestedOptions } from '../control/request.js';
@@ -9,12 +6,15 @@ import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { type ExpectedLevel, levelText } from '../history/levels.js';
 import type { Consistency } from '../history/records.js';
+import { type BackupProgress, ProgressReporter } from '../job/backup-progress.js';
+import type { JobSummary } from '../job/recorded-job.js';
+import { withSnapshotOptions } from '../job/with-snapshot-options.js';
+import { reportSummary, tell } from '../output.js';
+import { withStartedApp } from '../start.js';
 import { type Context, configOf, guestOf } from './context.js';
 import { formatBytes, formatMs } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedApp } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 
 export interface SnapshotOptions {

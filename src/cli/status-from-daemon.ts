@@ -1,5 +1,5 @@
-import type { GuestStatus } from '../daemon/guest-status.js';
 import type { Config } from '../config/config.js';
+import type { GuestStatus } from '../daemon/guest-status.js';
 import { throughDaemon } from './through-daemon.js';
 
 /** What a running daemon of this config knows of its guests, who hears their agents and what they say; null when there is none. */

@@ -1,19 +1,19 @@
-import { type GuestStatus, guestStatus } from '../daemon/guest-status.js';
 import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { ControlClient } from '../control/control-client.js';
+import { daemonLock, pidOfDaemon } from '../control/daemon-lock.js';
 import type { RefusedReload } from '../control/daemon-status.js';
+import { type GuestStatus, guestStatus } from '../daemon/guest-status.js';
 import { explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
-import { type Context, configOf } from './context.js';
-import { daemonLock, pidOfDaemon } from '../control/daemon-lock.js';
-import { daemonWithOldConfig, refusalText } from './daemon-with-old-config.js';
-import { agentText, formatAge, formatTime } from './format.js';
 import { emit, type Output, printRows, tell, warn } from '../output.js';
 import { withStartedHistoryIfAny } from '../start.js';
+import { type Context, configOf } from './context.js';
+import { daemonWithOldConfig, refusalText } from './daemon-with-old-config.js';
+import { agentText, formatAge, formatTime } from './format.js';
 import { statusFromDaemon, takeGuest } from './status-from-daemon.js';
 import { newRequestId } from './through-daemon.js';
 

@@ -1,10 +1,10 @@
 import { recover } from '../../jobs/recover.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
-import type { Store } from '../store/store.js';
-import { type Context, configOf } from './context.js';
 import { emit, tell, warn } from '../output.js';
 import { withStartedApp } from '../start.js';
+import type { Store } from '../store/store.js';
+import { type Context, configOf } from './context.js';
 
 /**
  * `umlsnap store moved STORE [--yes]`: whether what lies at the store's place now is the store that the history remembers, which its marker

@@ -1,12 +1,12 @@
 import { randomInt } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import type { JobSummary } from '../job/recorded-job.js';
 import type { Config } from '../config/config.js';
 import { ControlClient, errorIn } from '../control/control-client.js';
 import { controlProtocol, type DaemonStatus, digestOf } from '../control/daemon-status.js';
 import type { RequestBody } from '../control/request-body.js';
 import { explainError } from '../error-text.js';
 import { isError, UmlsnapError } from '../errors.js';
+import type { JobSummary } from '../job/recorded-job.js';
 import { warn } from '../output.js';
 import { recoverFromDeath } from '../start.js';
 

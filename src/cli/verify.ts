@@ -1,20 +1,20 @@
-import { requireKnownGuest } from '../job/known-guest.js';
-import type { PassedOver } from '../copies/find-copy.js';
-import type { JobSummary } from '../job/recorded-job.js';
 import { type VerifyDeps, verify } from '../../jobs/verify.js';
-import type { VerifyProgress } from '../verify/verify-tally.js';
-import type { VerifyScope } from '../verify/verify-targets.js';
 import { copyDeps } from '../compose.js';
+import type { PassedOver } from '../copies/find-copy.js';
 import { countText } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { VerificationRecord } from '../history/records.js';
+import { requireKnownGuest } from '../job/known-guest.js';
+import type { JobSummary } from '../job/recorded-job.js';
+import { reportSummary, tell } from '../output.js';
+import { withStartedHistoryIfAny } from '../start.js';
+import type { VerifyProgress } from '../verify/verify-tally.js';
+import type { VerifyScope } from '../verify/verify-targets.js';
 import { type Context, configOf } from './context.js';
 import { formatBytes } from './format.js';
 import { withInterrupt } from './interrupt.js';
-import { reportSummary, tell } from '../output.js';
 import { ProgressLine } from './progress-line.js';
-import { withStartedHistoryIfAny } from '../start.js';
 import { throughDaemon } from './through-daemon.js';
 import { describeFilesystem } from './verification.js';
 

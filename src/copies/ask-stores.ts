@@ -2,7 +2,7 @@ import { isError, isHistoryFailure, UmlsnapError } from '../errors.js';
 import type { Ownership, SnapshotRecord, VerificationRecord } from '../history/records.js';
 import { type OwnershipHistory, ownershipIn, withoutHistory } from '../snapshot/ownership.js';
 import { guestInName, isGuestDirectory, splitSnapshotName } from '../store/layout.js';
-import { asListed, findingsIn, type FindingsLedger, type Soundness } from '../store/soundness.js';
+import { asListed, type FindingsLedger, findingsIn, type Soundness } from '../store/soundness.js';
 import type { Store } from '../store/store.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../store/stored-snapshots.js';
 import { type FoundSnapshot, problemWith, type ReadableStore, recordedRows } from './find-snapshot.js';

@@ -1,15 +1,15 @@
 import { explainError } from '../error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../errors.js';
-import { withLocks } from '../locks/exclusive-lock.js';
 import type { SnapshotRecord } from '../history/records.js';
+import { storeLocks } from '../job/guest-locks.js';
+import { withLocks } from '../locks/exclusive-lock.js';
 import { recordOf } from '../snapshot/describe-snapshot.js';
-import { type Manifest, amended } from '../store/manifest.js';
+import { amended, type Manifest } from '../store/manifest.js';
 import type { SnapshotContent, Store } from '../store/store.js';
 import { isSound } from '../store/stored-snapshots.js';
 import type { CopyDeps, CopyIndex, JudgedCopy } from './ask-stores.js';
 import { findCopies, readingCopy } from './find-copy.js';
 import { recordedRows, restoreSourceOf, whileReading } from './find-snapshot.js';
-import { storeLocks } from '../job/guest-locks.js';
 
 export interface HealDeps extends CopyDeps<Store> {
   history: (CopyIndex & HealHistory) | UmlsnapError;

@@ -1,7 +1,7 @@
 import { listOwn, type OwnershipHistory } from '../snapshot/ownership.js';
 import type { RetentionPlanner } from '../snapshot/retain.js';
-import type { Store } from '../store/store.js';
 import { asListed, type Findings } from '../store/soundness.js';
+import type { Store } from '../store/store.js';
 import { isSound, type SoundSnapshot, type StoredSnapshot } from '../store/stored-snapshots.js';
 
 /** A snapshot that can be carried, and where it lies. */

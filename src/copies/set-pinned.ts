@@ -1,12 +1,12 @@
 import { explainError } from '../error-text.js';
 import { isError, isHistoryFailure, UmlsnapError } from '../errors.js';
+import { storeLocks } from '../job/guest-locks.js';
 import { withLocks } from '../locks/exclusive-lock.js';
 import { recordOf } from '../snapshot/describe-snapshot.js';
 import { ownershipIn } from '../snapshot/ownership.js';
 import type { SnapshotHistory } from '../snapshot/ports.js';
 import type { Store } from '../store/store.js';
 import { isSound, ownerOf, type StoredSnapshot } from '../store/stored-snapshots.js';
-import { storeLocks } from '../job/guest-locks.js';
 
 export type PinHistory = Pick<
   SnapshotHistory,

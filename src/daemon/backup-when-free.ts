@@ -1,5 +1,5 @@
-import { isError, type UmlsnapError } from '../errors.js';
 import { type BackupDeps, type BackupOrder, backup } from '../../jobs/backup.js';
+import { isError, type UmlsnapError } from '../errors.js';
 import { isBrief } from '../job/guest-locks.js';
 import type { JobSummary } from '../job/recorded-job.js';
 

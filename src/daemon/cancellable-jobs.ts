@@ -1,5 +1,5 @@
-import { UmlsnapError } from '../errors.js';
 import type { Work } from '../control/request-dispatcher.js';
+import { UmlsnapError } from '../errors.js';
 
 /** The jobs under way in this process, so that any of them can be given up by name. */
 export class CancellableJobs {

@@ -1,5 +1,4 @@
 import type { Logger } from 'pino';
-import type { JobSummary } from '../job/recorded-job.js';
 import { AlertPost } from '../alerts/alert-post.js';
 import {
   alertOfReload,
@@ -21,6 +20,7 @@ import { conditionOf } from '../guest/guest-condition.js';
 import { backupsThatTell, levelsReached } from '../history/levels.js';
 import type { Consistency, JobRecord } from '../history/records.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
+import type { JobSummary } from '../job/recorded-job.js';
 
 export interface DaemonAlertsOptions {
   history: Pick<SqliteHistory, 'jobs' | 'storeGaps'>;

@@ -7,7 +7,6 @@ import { App } from '../compose.js';
 import type { DashboardConfig } from '../config/config.js';
 import type { JobRegistry } from '../control/job-registry.js';
 import type { RequestDispatcher } from '../control/request-dispatcher.js';
-import type { CancellableJobs } from './cancellable-jobs.js';
 import { Dashboard } from '../dashboard/dashboard.js';
 import type { RouteParts } from '../dashboard/http/http-auth.js';
 import { type Listening, withPageServer } from '../dashboard/http/page-server.js';
@@ -22,8 +21,9 @@ import { conditionOf } from '../guest/guest-condition.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import { holderOf } from '../locks/exclusive-lock.js';
 import { leaseLock } from '../pause/lease.js';
-import type { LiveConfig } from './live-config.js';
 import { version } from '../version.js';
+import type { CancellableJobs } from './cancellable-jobs.js';
+import type { LiveConfig } from './live-config.js';
 
 export interface DaemonDashboardOptions {
   config: LiveConfig;

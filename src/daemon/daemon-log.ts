@@ -1,9 +1,9 @@
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
-import type { Recovered } from '../job/recover-at-start.js';
 import type { LiveSettings } from '../control/settings.js';
-import { syslogStream } from './syslog.js';
+import type { Recovered } from '../job/recover-at-start.js';
 import { escapeInJson, printable } from '../mconsole/printable.js';
-import { isJournal, journalLines, type LogEntry, humanLine } from './log-format.js';
+import { humanLine, isJournal, journalLines, type LogEntry } from './log-format.js';
+import { syslogStream } from './syslog.js';
 
 /** How much it says, and to whom. */
 export interface LogOptions {

@@ -13,7 +13,7 @@ import { type ExitCode, exitCodes } from '../exit-codes.js';
 import { withLocks } from '../locks/exclusive-lock.js';
 import type { ScheduledEntry } from '../schedule/schedule-state.js';
 import { Scheduler, type SchedulerEvent } from '../schedule/scheduler.js';
-import { globalEntry, type GlobalJob } from '../schedule/timetable.js';
+import { type GlobalJob, globalEntry } from '../schedule/timetable.js';
 import { withStartedApp } from '../start.js';
 import { CancellableJobs } from './cancellable-jobs.js';
 import { DaemonAlerts } from './daemon-alerts.js';

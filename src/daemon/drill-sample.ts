@@ -1,12 +1,12 @@
-import type { DrillConfig } from '../config/drill-config.js';
-import { isHistoryFailure, UmlsnapError } from '../errors.js';
-import type { DrillRecord, Trigger } from '../history/records.js';
-import { asListed, findingsIn } from '../store/soundness.js';
-import { type OwnershipHistory, ownershipIn } from '../snapshot/ownership.js';
 import { type DrillHistory, drillFound } from '../../jobs/drill.js';
+import type { DrillConfig } from '../config/drill-config.js';
 import type { CopyIndex, SearchedStore } from '../copies/ask-stores.js';
 import type { FoundSnapshot } from '../copies/find-snapshot.js';
+import { isHistoryFailure, UmlsnapError } from '../errors.js';
+import type { DrillRecord, Trigger } from '../history/records.js';
 import type { JobSummary, OnJob } from '../job/recorded-job.js';
+import { type OwnershipHistory, ownershipIn } from '../snapshot/ownership.js';
+import { asListed, findingsIn } from '../store/soundness.js';
 
 export interface SampleDeps {
   config: DrillConfig;

@@ -1,21 +1,21 @@
+import { backup } from '../../jobs/backup.js';
+import { drillFound, findDrilled } from '../../jobs/drill.js';
+import { prune } from '../../jobs/prune.js';
+import { verify } from '../../jobs/verify.js';
 import type { Config, GuestConfig } from '../config/config.js';
 import { guestNamed } from '../config/guest-named.js';
 import type { CarriedCommand, Work } from '../control/request-dispatcher.js';
+import { everyStoreOf, type GuestStores } from '../copies/guest-stores.js';
 import { type ExitCode, exitCodes } from '../exit-codes.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
-import type { NotificationSource } from '../mconsole/notify-listener.js';
-import { backup } from '../../jobs/backup.js';
 import { ProgressReporter } from '../job/backup-progress.js';
-import { drillFound, findDrilled } from '../../jobs/drill.js';
-import { guestStatus } from './guest-status.js';
-import { everyStoreOf, type GuestStores } from '../copies/guest-stores.js';
 import { requireKnownGuest } from '../job/known-guest.js';
-import { prune } from '../../jobs/prune.js';
 import { exitCodeOfSummary, type JobSummary } from '../job/recorded-job.js';
-import { verify } from '../../jobs/verify.js';
+import { withSnapshotOptions } from '../job/with-snapshot-options.js';
+import type { NotificationSource } from '../mconsole/notify-listener.js';
 import type { VerifyProgress } from '../verify/verify-tally.js';
 import { guestOfScope, type VerifiableStore, type VerifyScope } from '../verify/verify-targets.js';
-import { withSnapshotOptions } from '../job/with-snapshot-options.js';
+import { guestStatus } from './guest-status.js';
 
 export interface CommandDeps {
   config: Config;

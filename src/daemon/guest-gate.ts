@@ -1,8 +1,8 @@
 import type { RequestName } from '../config/request-names.js';
+import type { Request } from '../control/request.js';
 import { UmlsnapError } from '../errors.js';
 import { type Bucket, fullBucket, type Rate, takeToken } from '../token-bucket.js';
 import { parseGuestLine } from './guest-line.js';
-import type { Request } from '../control/request.js';
 
 /** Why a guest's line came to nothing. */
 export type DropReason = 'malformed' | 'tooLong' | 'tooFast' | 'notAllowed';

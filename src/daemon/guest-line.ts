@@ -1,6 +1,6 @@
 import { type RequestName, requestNamed } from '../config/request-names.js';
-import { printableLine } from '../mconsole/printable.js';
 import { type ControlCommand, numberOf, type Request } from '../control/request.js';
+import { printableLine } from '../mconsole/printable.js';
 
 /** A line that a guest wrote to its /proc/mconsole, read. Every word of it is the guest's. */
 export type GuestLine =

@@ -2,7 +2,6 @@ import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Config, GuestConfig } from '../config/config.js';
-import { GuestGate } from './guest-gate.js';
 import { type Answer, answerOf } from '../control/request.js';
 import { errorObject, type RequestDispatcher } from '../control/request-dispatcher.js';
 import { explainError } from '../error-text.js';
@@ -12,6 +11,7 @@ import { notifyOwnerOf } from '../guest/guest-user.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { Notification } from '../mconsole/notification.js';
 import { listenerLock, type NotificationSource, NotifyListener } from '../mconsole/notify-listener.js';
+import { GuestGate } from './guest-gate.js';
 import { replyToGuest } from './guest-reply.js';
 import { ReportedConsolePaths } from './reported-console-paths.js';
 

@@ -1,11 +1,11 @@
 import type { Config, GuestConfig } from '../config/config.js';
 import { reachableStores } from '../config/guest-named.js';
+import { lookForAgent } from '../doctor/look-for-agent.js';
 import { conditionOf, type GuestCondition } from '../guest/guest-condition.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
 import { nextRunOf } from '../schedule/next-run.js';
 import { Findings, type UnsoundCopy } from '../store/soundness.js';
-import { lookForAgent } from '../doctor/look-for-agent.js';
 
 /** A guest of the config, now: as it is, and what the history knows of it. */
 export interface GuestStatus extends GuestCondition {

@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
-import { printable } from '../mconsole/printable.js';
 import { formatMs } from '../config/format-figure.js';
 import { formatSize } from '../config/size.js';
+import { printable } from '../mconsole/printable.js';
 import { oneLine } from '../output.js';
 
 /** The daemon's log for people: a line for each job that says what came of it, and of all else what is said and its facts. */

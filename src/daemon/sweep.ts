@@ -1,10 +1,10 @@
+import { type PruneDeps, prune } from '../../jobs/prune.js';
 import type { GuestConfig } from '../config/config.js';
+import { everyStoreOf, type GuestStores } from '../copies/guest-stores.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
+import type { JobSummary, OnJob } from '../job/recorded-job.js';
 import { retain } from '../snapshot/retain.js';
 import type { Store } from '../store/store.js';
-import { everyStoreOf, type GuestStores } from '../copies/guest-stores.js';
-import { type PruneDeps, prune } from '../../jobs/prune.js';
-import type { JobSummary, OnJob } from '../job/recorded-job.js';
 
 export interface SweepDeps extends Omit<PruneDeps, 'stores'> {
   /** @throws NoSuchStore */

@@ -5,15 +5,15 @@ import type { RequestDispatcher } from '../control/request-dispatcher.js';
 import { UmlsnapError } from '../errors.js';
 import type { JobWithDetails } from '../history/job-queries.js';
 import type { SqliteHistory } from '../history/sqlite-history.js';
-import { PendingActions } from './pending-actions.js';
+import { CachedRead } from './cached-read.js';
 import type { GuestOverview, SeenState } from './guest-overview.js';
 import { GuestWatch } from './guest-watch.js';
 import { type JobProgress, LiveFeed, progressOf } from './live-feed.js';
 import { exposition } from './metrics/exposition.js';
 import { directoriesOf, gather, StoreRooms } from './metrics/gather.js';
 import { type GuestPageFacts, jobsPerPage } from './pages/guest-page.js';
+import { PendingActions } from './pending-actions.js';
 import { readOverview } from './read-overview.js';
-import { CachedRead } from './cached-read.js';
 
 export interface DashboardParts {
   /** As it is in force now. */

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { JobWatcher, JobRegistry, RunningJob } from '../control/job-registry.js';
+import type { JobRegistry, JobWatcher, RunningJob } from '../control/job-registry.js';
 
 /** At a time; each is a connection that stays. */
 const maxStreams = 64;

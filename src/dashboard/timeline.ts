@@ -1,6 +1,6 @@
 import type { JobWithDetails } from '../history/job-queries.js';
-import { type Html, html } from './html.js';
 import { durationText } from './format.js';
+import { type Html, html } from './html.js';
 
 /**
  * The phases of a job, drawn to scale. A pause of 3 ms in a job of 20 s would be a seventh of a pixel: so a needle marks

@@ -1,4 +1,11 @@
 import type { GuestConfig } from '../config/config.js';
+import { isError } from '../errors.js';
+import { type Guest, withGuest } from '../guest/guest.js';
+import { conditionOf, isHalted } from '../guest/guest-condition.js';
+import { syncWords } from '../guest/sync-guest.js';
+import { holderOf } from '../locks/exclusive-lock.js';
+import { leaseLock } from '../pause/lease.js';
+import { type NextRun, nextRunOf } from '../schedule/next-run.js';
 import { checkAgent } from './check-agent.js';
 import { type CaptureLook, checkCapture, lookAtCapture } from './check-capture.js';
 import { checkCondition } from './check-condition.js';
@@ -11,16 +18,9 @@ import { checkStopAndGo, type RoundTrips } from './check-stop-and-go.js';
 import { checkSysrq } from './check-sysrq.js';
 import type { TracingLook } from './check-tracing.js';
 import type { Finding } from './finding.js';
-import { runCheck } from './run-check.js';
-import { withOpenDisks } from './open-disks.js';
-import { isError } from '../errors.js';
-import { type Guest, withGuest } from '../guest/guest.js';
-import { conditionOf, isHalted } from '../guest/guest-condition.js';
-import { syncWords } from '../guest/sync-guest.js';
-import { holderOf } from '../locks/exclusive-lock.js';
-import { leaseLock } from '../pause/lease.js';
-import { type NextRun, nextRunOf } from '../schedule/next-run.js';
 import { type AgentNow, findAgentNow } from './look-for-agent.js';
+import { withOpenDisks } from './open-disks.js';
+import { runCheck } from './run-check.js';
 
 export interface GuestExamination {
   config: GuestConfig;

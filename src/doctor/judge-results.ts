@@ -1,15 +1,15 @@
 import type { Config, GuestConfig } from '../config/config.js';
 import { reachableStores, storesToFill } from '../config/guest-named.js';
-import { checkBackups } from './check-backups.js';
-import { checkCopies, type KnownCopy } from './check-copies.js';
-import { checkLevel } from './check-level.js';
-import type { Finding } from './finding.js';
 import { isExcused } from '../history/halted.js';
 import { backupsThatTell, levelsReached } from '../history/levels.js';
 import type { RecentJob, StoreGap } from '../history/overview-queries.js';
 import type { JobRecord, SnapshotRecord, VerificationRecord } from '../history/records.js';
 import { promisedRun } from '../schedule/promised-run.js';
 import { Findings, type FindingsLedger } from '../store/soundness.js';
+import { checkBackups } from './check-backups.js';
+import { checkCopies, type KnownCopy } from './check-copies.js';
+import { checkLevel } from './check-level.js';
+import type { Finding } from './finding.js';
 
 export interface ResultsHistory extends FindingsLedger {
   jobs(filter: { guest?: string; kind?: 'backup'; limit: number }): Promise<JobRecord[]>;

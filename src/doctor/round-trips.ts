@@ -1,19 +1,19 @@
 import type { GuestConfig } from '../config/config.js';
-import { type RoundTrips, wantedRoundTrips } from './check-stop-and-go.js';
-import { withOpenDisks } from './open-disks.js';
 import { explainError } from '../error-text.js';
 import { fromSentError, isError, UmlsnapError } from '../errors.js';
 import { type Guest, withGuest } from '../guest/guest.js';
 import { findGuestProcesses, type GuestProcesses } from '../guest/guest-processes.js';
 import { probeStopped } from '../guest/stop-probe.js';
-import { withLocks } from '../locks/exclusive-lock.js';
-import { CaptureProcess } from '../pause/capture-process.js';
-import { type GuardedGuest, type Guardian, withGuardian } from '../pause/guardian.js';
-import { leaseFile } from '../pause/lease.js';
-import { GuardedPause, type PauseLedger } from '../pause/guarded-pause.js';
 import { guestLocks } from '../job/guest-locks.js';
 import { type JobHistory, type JobRun, recordedJob } from '../job/recorded-job.js';
 import { type LeaseHistory, settleOwnLease } from '../job/recover-at-start.js';
+import { withLocks } from '../locks/exclusive-lock.js';
+import { CaptureProcess } from '../pause/capture-process.js';
+import { GuardedPause, type PauseLedger } from '../pause/guarded-pause.js';
+import { type GuardedGuest, type Guardian, withGuardian } from '../pause/guardian.js';
+import { leaseFile } from '../pause/lease.js';
+import { type RoundTrips, wantedRoundTrips } from './check-stop-and-go.js';
+import { withOpenDisks } from './open-disks.js';
 
 export interface RoundTripDeps {
   stateDirectory: string;

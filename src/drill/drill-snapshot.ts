@@ -1,17 +1,17 @@
 import { join } from 'node:path';
-import { rootLinks } from '../sandbox-args.js';
 import type { DrillSettings } from '../config/drill-config.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { NotifyListener } from '../mconsole/notify-listener.js';
 import type { RestoreSource } from '../restore/restore-source.js';
 import { restoreToDirectory } from '../restore/restore-to-directory.js';
-import type { GuestFailure } from './guest-failure.js';
-import type { SandboxDisk, SandboxOrder } from './sandbox-command.js';
-import { endOfForeignKernel, withSandboxedGuest } from './sandboxed-guest.js';
+import { rootLinks } from '../sandbox-args.js';
 import { ConsoleWatch, keptLines } from './console-watch.js';
 import { type DrillPlace, giveTo, requireRoom, withDrillPlace } from './drill-place.js';
 import { findKernel } from './find-kernel.js';
+import type { GuestFailure } from './guest-failure.js';
 import { type DrillStep, NotAlive, proveLife } from './proof-of-life.js';
+import type { SandboxDisk, SandboxOrder } from './sandbox-command.js';
+import { endOfForeignKernel, withSandboxedGuest } from './sandboxed-guest.js';
 import { withTroubleWatch } from './trouble-watch.js';
 
 export interface DrillOrder {

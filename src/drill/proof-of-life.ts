@@ -5,10 +5,10 @@ import { errnoOf, UmlsnapError } from '../errors.js';
 import { type ProcFile, proc, version } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import type { NotificationSource } from '../mconsole/notify-listener.js';
-import { type GuestFailure, failureOfEnd, failureOn } from './guest-failure.js';
 import { runDrillHooks } from './agent-hooks.js';
-import type { SandboxedGuest } from './sandboxed-guest.js';
 import type { ConsoleWatch } from './console-watch.js';
+import { failureOfEnd, failureOn, type GuestFailure } from './guest-failure.js';
+import type { SandboxedGuest } from './sandboxed-guest.js';
 
 /** In this order, each on top of those before it. */
 export type DrillStep = 'restore' | 'start' | 'kernel' | 'init' | 'expect' | 'hooks';

@@ -1,5 +1,5 @@
-import { sandboxArgs, type RootEntry } from '../sandbox-args.js';
 import type { DrillSettings } from '../config/drill-config.js';
+import { type RootEntry, sandboxArgs } from '../sandbox-args.js';
 
 /** A disk of the guest in the box: copies of ours, which it may write as it likes. */
 export interface SandboxDisk {

@@ -2,18 +2,18 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { sandboxFilter } from '../sandbox-filter.js';
-import { filterDescriptor } from '../sandbox-args.js';
 import { searchPath } from '../child-environment.js';
 import { errnoOf, UmlsnapError } from '../errors.js';
+import { filterDescriptor } from '../sandbox-args.js';
+import { sandboxFilter } from '../sandbox-filter.js';
+import type { ConsoleWatch } from './console-watch.js';
 import {
+  infoDescriptor,
   type SandboxOrder,
   sandboxCommand,
   sandboxHome,
   sandboxUmid,
-  infoDescriptor,
 } from './sandbox-command.js';
-import type { ConsoleWatch } from './console-watch.js';
 
 /** The guest of a drill, in its box. */
 export interface SandboxedGuest {

@@ -1,8 +1,8 @@
 import { freeBytesIn } from '../restore/filesystems/scratch.js';
+import { spareBytes } from './drill-place.js';
 import type { GuestFailure } from './guest-failure.js';
 import { privateBytesOfSandbox } from './sandbox-memory.js';
 import type { SandboxedGuest } from './sandboxed-guest.js';
-import { spareBytes } from './drill-place.js';
 
 const troubleEveryMs = 1000;
 

@@ -1,8 +1,8 @@
 import { realpath } from 'node:fs/promises';
-import { sandboxFilter } from '../sandbox-filter.js';
-import { sandboxArgs, rootLinks } from '../sandbox-args.js';
 import { isError, UmlsnapError } from '../errors.js';
 import { runCommand } from '../run-command.js';
+import { rootLinks, sandboxArgs } from '../sandbox-args.js';
+import { sandboxFilter } from '../sandbox-filter.js';
 
 /** A box for programs of e2fsprogs, which read what a guest has made of its disk. */
 export interface ToolSandbox {

@@ -4,8 +4,8 @@ import type { Transaction } from 'kysely';
 import { Kysely, sql } from 'kysely';
 import { problemOf, UmlsnapError } from '../errors.js';
 import { selectDrills, upsertDrill } from './drill-queries.js';
-import { deleteFindings, selectBadFindings } from './findings-queries.js';
 import { type EventFilter, insertEvent, selectEvents } from './event-queries.js';
+import { deleteFindings, selectBadFindings } from './findings-queries.js';
 import {
   endJob,
   insertJob,

@@ -7,8 +7,8 @@ import type {
   ImageWorkResult,
   LastMessage,
   StreamWork,
-  ThreadRequest,
   ThreadMessage,
+  ThreadRequest,
 } from './image-work.js';
 
 /** How long a thread is kept for the next work: to start one takes as long as to hash 100 MiB. */

@@ -1,6 +1,6 @@
 import type { CaptureProgress } from '../capture/capture.js';
-import type { Phase } from '../snapshot/phase-journal.js';
 import type { ImageProgress } from '../image/image-work.js';
+import type { Phase } from '../snapshot/phase-journal.js';
 
 /** How far the snapshot is that is carried into a store: of the file that is at it. */
 export interface FillProgress extends ImageProgress {

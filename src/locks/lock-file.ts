@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { ensureDirectories } from '../image/durable-file.js';
 import { isLockedByOthers, tryLockWholeFile } from '../image/linux-calls.js';
-import { type Attempt, type Lockable, noLock, holderText } from './lock.js';
+import { type Attempt, holderText, type Lockable, noLock } from './lock.js';
 
 /**
  * A lock that is a file of its own, 0600, in a directory of ours, 0700: DIRECTORY/HASH-OF-KEY. Its first line is its holder's words.

@@ -1,4 +1,4 @@
-import { type Logger, schedule, type ScheduledTask } from 'node-cron';
+import { type Logger, type ScheduledTask, schedule } from 'node-cron';
 import type { Clock } from '../clock.js';
 import { type DueRun, type HeldEntry, type MissedSlots, planTick } from './plan-tick.js';
 import { type ScheduledEntry, ScheduleState } from './schedule-state.js';

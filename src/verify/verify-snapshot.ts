@@ -1,6 +1,6 @@
 import { isError } from '../errors.js';
-import { backingFile, checkStoredFile, diskFile, type StoredFile } from '../store/stored-file.js';
 import { type RestoreOptions, type RestoreSource, workOn } from '../restore/restore-source.js';
+import { backingFile, checkStoredFile, diskFile, type StoredFile } from '../store/stored-file.js';
 
 export type Verdict = ({ ok: true } | { ok: false; problem: string }) & {
   /** Data that was read, without holes. */

@@ -1,8 +1,8 @@
+import type { Healed } from '../copies/heal-copy.js';
 import { explainError } from '../error-text.js';
 import { UmlsnapError } from '../errors.js';
 import type { FilesystemRecord, VerificationRecord, VerifyResult } from '../history/records.js';
 import type { RestoreOptions } from '../restore/restore-source.js';
-import type { Healed } from '../copies/heal-copy.js';
 import type { Verified } from './verify-target.js';
 import type { Target } from './verify-targets.js';
 

@@ -1,13 +1,13 @@
 import type { VerifyConfig } from '../config/verify-config.js';
+import { recordedRows, restoreSourceOf, type SnapshotIndex } from '../copies/find-snapshot.js';
 import { explainError } from '../error-text.js';
 import { isError, type UmlsnapError } from '../errors.js';
 import type { FilesystemRecord, VerificationRecord } from '../history/records.js';
 import type { PaceState } from '../image/pace.js';
 import { checkDisks, type ScratchPlaces } from '../restore/filesystems/check-disks.js';
 import type { RestoreOptions } from '../restore/restore-source.js';
-import { verifySnapshot } from './verify-snapshot.js';
 import { scratchDirectory } from '../store/layout.js';
-import { recordedRows, restoreSourceOf, type SnapshotIndex } from '../copies/find-snapshot.js';
+import { verifySnapshot } from './verify-snapshot.js';
 import type { Target } from './verify-targets.js';
 
 export interface VerifyOrder {

@@ -1,14 +1,14 @@
+import type { CopyDeps, SearchedStore } from '../copies/ask-stores.js';
+import { findCopies, findCopy, type PassedOver } from '../copies/find-copy.js';
+import type { FoundSnapshot } from '../copies/find-snapshot.js';
 import { explainError } from '../error-text.js';
 import { isHistoryFailure, UmlsnapError } from '../errors.js';
 import type { Ownership, VerificationRecord } from '../history/records.js';
-import { type Candidate, dueOf, oldestVerifiedFirst } from './verify-order.js';
-import { ownershipIn, type OwnershipHistory } from '../snapshot/ownership.js';
+import { type OwnershipHistory, ownershipIn } from '../snapshot/ownership.js';
 import { guestInName } from '../store/layout.js';
 import type { Store } from '../store/store.js';
-import type { CopyDeps, SearchedStore } from '../copies/ask-stores.js';
-import { type PassedOver, findCopies, findCopy } from '../copies/find-copy.js';
-import type { FoundSnapshot } from '../copies/find-snapshot.js';
-import { type StoredSnapshot, isSound } from '../store/stored-snapshots.js';
+import { isSound, type StoredSnapshot } from '../store/stored-snapshots.js';
+import { type Candidate, dueOf, oldestVerifiedFirst } from './verify-order.js';
 
 /** What is to be verified. Of null: every guest, also those that the config no longer has. */
 export type VerifyScope =

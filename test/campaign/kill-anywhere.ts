@@ -1,5 +1,5 @@
-import { recoverFromDeath } from '../../src/start.js';
 import { loadConfig } from '../../src/config/load-config.js';
+import { recoverFromDeath } from '../../src/start.js';
 import { isSound } from '../../src/store/stored-snapshots.js';
 import { expectRuns, Scene, type SceneOptions } from '../support/scene.js';
 import { waitFor } from '../support/wait-for.js';

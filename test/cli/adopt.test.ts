@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { chosenOf, type Foreign, findAdoptable } from '../../jobs/adopt.js';
 import { recover } from '../../jobs/recover.js';
-import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { checkOwners } from '../../src/doctor/check-owners.js';
+import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { DirectoryStore } from '../../src/store/directory-store.js';
 import { adoptIn, ours, theirs } from '../store/capture-of-tests.js';
 import { sealSparse, soundIn } from '../store/sparse-snapshots.js';

@@ -1,9 +1,9 @@
 import { JobRegistry } from '../../src/control/job-registry.js';
-import { registerJobs } from '../../src/daemon/register-jobs.js';
 import type { ControlCommand, Request } from '../../src/control/request.js';
 import { numberOf } from '../../src/control/request.js';
 import { type DispatcherEvent, RequestDispatcher, type Work } from '../../src/control/request-dispatcher.js';
 import { LiveSettings } from '../../src/control/settings.js';
+import { registerJobs } from '../../src/daemon/register-jobs.js';
 import { UmlsnapError } from '../../src/errors.js';
 
 /** A dispatcher whose every job waits until it is let go, or is aborted: snapshots that take as long as a test likes. */

@@ -1,18 +1,18 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { verify } from '../../jobs/verify.js';
+import { type App, withApp } from '../../src/compose.js';
+import { loadConfig } from '../../src/config/load-config.js';
 import { byTime, type CopyQuery, findCopies, findCopy } from '../../src/copies/find-copy.js';
 import { guestStatus } from '../../src/daemon/guest-status.js';
 import { judgeResults } from '../../src/doctor/judge-results.js';
-import { verify } from '../../jobs/verify.js';
 import { explainError } from '../../src/error-text.js';
-import { recordOf } from '../../src/snapshot/describe-snapshot.js';
-import { type App, withApp } from '../../src/compose.js';
-import { loadConfig } from '../../src/config/load-config.js';
 import { UmlsnapError } from '../../src/errors.js';
 import type { VerifyResult } from '../../src/history/records.js';
+import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import { snapshot, verification } from '../history/records-of-tests.js';
-import { sealSparse } from '../store/sparse-snapshots.js';
 import { storeAt } from '../store/fresh-store.js';
+import { sealSparse } from '../store/sparse-snapshots.js';
 import { Scene } from '../support/scene.js';
 
 /** Which copy of a snapshot is read. Three stores: all have the older one, and `late` has not got the newer. */

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { GuestConfig } from '../../src/config/config.js';
 import { clearStaging } from '../../src/copies/clear-staging.js';
 import { carriableFrom, freeName, missingIn } from '../../src/copies/missing-snapshots.js';
-import type { GuestConfig } from '../../src/config/config.js';
 import { SqliteHistory } from '../../src/history/sqlite-history.js';
 import { applyKeepPolicy } from '../../src/retention/apply-keep-policy.js';
 import type { KeepPolicy } from '../../src/retention/keep-policy.js';

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { backupWhenFree, type WaitOptions } from '../../src/daemon/backup-when-free.js';
-import { guestLocks } from '../../src/job/guest-locks.js';
 import { withApp } from '../../src/compose.js';
 import { guestNamed } from '../../src/config/guest-named.js';
 import { loadConfig } from '../../src/config/load-config.js';
+import { backupWhenFree, type WaitOptions } from '../../src/daemon/backup-when-free.js';
+import { guestLocks } from '../../src/job/guest-locks.js';
 import { withLocks } from '../../src/locks/exclusive-lock.js';
 import { setScene } from '../support/scene.js';
 

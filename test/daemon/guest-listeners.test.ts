@@ -3,9 +3,9 @@ import { chmod, chown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/prom
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { GuestListeners } from '../../src/daemon/guest-listeners.js';
 import type { Config, GuestConfig } from '../../src/config/config.js';
 import { resolveConfig } from '../../src/config/resolve.js';
+import { GuestListeners } from '../../src/daemon/guest-listeners.js';
 import type { GuestEvent } from '../../src/history/records.js';
 import { HeldDispatcher } from '../control/dispatcher-of-tests.js';
 import { withFakeGuest } from '../fixtures/fake-guest.js';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { LiveConfig } from '../../src/daemon/live-config.js';
 import { loadConfig } from '../../src/config/load-config.js';
+import { LiveConfig } from '../../src/daemon/live-config.js';
 import { configFile } from '../config/write-config.js';
 
 test('a config that is refused leaves the one before in force, and is told until a good one is read, which is then in force', async () => {

@@ -14,8 +14,8 @@ import {
   withPage,
 } from './browser.js';
 import { type Crowd, failing, late, makeCrowd, withoutSnapshot } from './crowd.js';
-import { withListener } from './stranger.js';
 import { DashboardOfTests, formTokenIn, type Login, loginIn } from './daemon-of-tests.js';
+import { withListener } from './stranger.js';
 
 /** A daemon with 300 guests and a long history: who gets to see it, and how it looks in a browser. */
 

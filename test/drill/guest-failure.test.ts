@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { failureOfEnd, failureOn } from '../../src/drill/guest-failure.js';
 import { ConsoleWatch, keptLines, matcherOf } from '../../src/drill/console-watch.js';
+import { failureOfEnd, failureOn } from '../../src/drill/guest-failure.js';
 import { hasMappedPages, hasRealRoot } from '../../src/drill/proof-of-life.js';
 
 describe('a failure of the guest', () => {

@@ -13,11 +13,11 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { findCopy } from '../../src/copies/find-copy.js';
-import { restoreSourceOf } from '../../src/copies/find-snapshot.js';
 import { filesPlaces, restoreFiles } from '../../jobs/restore-files.js';
 import { copyDeps } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
+import { findCopy } from '../../src/copies/find-copy.js';
+import { restoreSourceOf } from '../../src/copies/find-snapshot.js';
 import { explainError } from '../../src/error-text.js';
 import { UmlsnapError } from '../../src/errors.js';
 import { findFile } from '../../src/files/find-file.js';

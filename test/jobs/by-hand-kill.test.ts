@@ -1,13 +1,13 @@
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findCopies } from '../../src/copies/find-copy.js';
 import { recover } from '../../jobs/recover.js';
-import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { verify } from '../../jobs/verify.js';
 import { type App, withApp } from '../../src/compose.js';
 import { loadConfig } from '../../src/config/load-config.js';
+import { findCopies } from '../../src/copies/find-copy.js';
 import { isError } from '../../src/errors.js';
+import { recoverAtStart } from '../../src/job/recover-at-start.js';
 import { recordOf } from '../../src/snapshot/describe-snapshot.js';
 import type { DirectoryStore } from '../../src/store/directory-store.js';
 import { formatManifest, type Manifest, sealManifest } from '../../src/store/manifest.js';

@@ -6,9 +6,9 @@ import { restoreToDirectory } from '../../src/restore/restore-to-directory.js';
 import { verifySnapshot } from '../../src/verify/verify-snapshot.js';
 import { allocatedBytes, imageShapes } from '../image/make-image.js';
 import { flipByte } from '../store/capture-of-tests.js';
+import { mergeCow } from '../support/inspect-image.js';
 import { runTool } from '../support/run-tool.js';
 import { makeTempDir, removeTempDir } from '../support/temp-dir.js';
-import { mergeCow } from '../support/inspect-image.js';
 import { pairFiles, storePair, storeSnapshot } from './stored-snapshot.js';
 
 const signal = new AbortController().signal;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { Scheduler, type SchedulerEvent, type SchedulerOptions } from '../../src/schedule/scheduler.js';
 import type { ScheduledEntry } from '../../src/schedule/schedule-state.js';
+import { Scheduler, type SchedulerEvent, type SchedulerOptions } from '../../src/schedule/scheduler.js';
 
 /** Of the day of these tests. */
 const at = (time: string) => new Date(`2026-01-01T${time}Z`);

@@ -15,12 +15,12 @@ import {
   type Rights,
 } from '../access.js';
 import type { Dashboard } from '../dashboard.js';
-import type { PendingAction } from '../pending-actions.js';
 import type { Html } from '../html.js';
 import type { Keys } from '../keys.js';
 import type { LoginCodes } from '../login-codes.js';
 import { messagePage, type View } from '../pages/layout.js';
 import { loginPage } from '../pages/login-page.js';
+import type { PendingAction } from '../pending-actions.js';
 import type { Sessions } from '../sessions.js';
 import { RateLimits } from './rate-limits.js';
 import { Refused, refusals } from './refusals.js';

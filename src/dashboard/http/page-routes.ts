@@ -6,8 +6,8 @@ import { changedRows, firstPage } from '../pages/first-page.js';
 import { guestPage } from '../pages/guest-page.js';
 import { jobPage } from '../pages/job-page.js';
 import type { View } from '../pages/layout.js';
-import type { HttpAuth, RouteParts } from './http-auth.js';
 import { headers } from './headers.js';
+import type { HttpAuth, RouteParts } from './http-auth.js';
 
 /** What is only looked at. */
 

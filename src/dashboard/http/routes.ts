@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { addButtons } from './button-routes.js';
-import { HttpAuth, type RouteParts, sessionPath } from './http-auth.js';
 import { headers } from './headers.js';
+import { HttpAuth, type RouteParts, sessionPath } from './http-auth.js';
 import { addLogin } from './login-routes.js';
 import { addPages } from './page-routes.js';
 

@@ -1,10 +1,10 @@
 import { countText } from '../../error-text.js';
+import { ageText, durationText, msSince, soonText } from '../format.js';
 import { type GuestOverview, inOrder } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
 import { recentJobs } from '../read-overview.js';
 import { sparkLegend, sparkline } from '../sparkline.js';
-import { ageText, durationText, msSince, soonText } from '../format.js';
 import { layout, type View } from './layout.js';
 import { atWork, stateText } from './state.js';
 

@@ -1,7 +1,7 @@
 import type { PlottedPause, PlottedSize } from '../../history/overview-queries.js';
+import { durationText, sizeText, timeText } from '../format.js';
 import { type Html, html } from '../html.js';
 import { decadeScale, linearScale, plot } from '../plot.js';
-import { durationText, sizeText, timeText } from '../format.js';
 
 /** A guest's pauses and sizes, over all that is shown of its past. */
 export function guestPlots(pauses: PlottedPause[], sizes: PlottedSize[]): Html {

@@ -5,11 +5,11 @@ import {
   type PhaseRecord,
   whatFailedWhere,
 } from '../../history/records.js';
-import type { PendingAction } from '../pending-actions.js';
+import { durationText, figureText, timeText, triggerText } from '../format.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
+import type { PendingAction } from '../pending-actions.js';
 import { lensWindow, longestPause, phaseClass, timelineWithLens, timesOf } from '../timeline.js';
-import { durationText, figureText, timeText, triggerText } from '../format.js';
 import { actionNote } from './guest-page.js';
 import { statusMark } from './jobs-table.js';
 import { layout, tokenField, type View } from './layout.js';

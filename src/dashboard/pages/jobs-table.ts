@@ -1,6 +1,6 @@
 import { type JobRecord, unknownPhase } from '../../history/records.js';
-import { type Html, html } from '../html.js';
 import { ageText, durationText, msSince, timeText, triggerText } from '../format.js';
+import { type Html, html } from '../html.js';
 
 /** Jobs, each with how it ended. */
 export function jobsTable(jobs: JobRecord[], now: Date): Html {

@@ -1,6 +1,6 @@
 import { assetUrl } from '../assets.js';
-import { type Html, html } from '../html.js';
 import { timeText } from '../format.js';
+import { type Html, html } from '../html.js';
 
 /** To whom a page is shown. */
 export interface View {

@@ -1,9 +1,9 @@
 import { levelText } from '../../history/levels.js';
 import type { SnapshotRecord } from '../../history/records.js';
 import { adviceFor, type UnsoundCopy, unsoundWord } from '../../store/soundness.js';
+import { ageText, durationText, msSince, sizeText, timeText } from '../format.js';
 import { groupBy } from '../group-by.js';
 import { type Html, html } from '../html.js';
-import { ageText, durationText, msSince, sizeText, timeText } from '../format.js';
 import { tokenField, type View } from './layout.js';
 
 /** A copy of a snapshot; what it takes is null where it shares that with others. */

@@ -1,7 +1,7 @@
+import { sizeText } from '../format.js';
 import type { GuestOverview } from '../guest-overview.js';
 import { type Html, html } from '../html.js';
 import type { JobProgress } from '../live-feed.js';
-import { sizeText } from '../format.js';
 
 const states: Record<string, { className: string; text: string }> = {
   running: { className: 'run', text: 'runs' },

@@ -1,7 +1,7 @@
 import type { JobWithDetails } from '../../history/job-queries.js';
+import { durationText, timeText } from '../format.js';
 import { type Html, html } from '../html.js';
 import { longestPause, phaseClass, timelineBar, timesOf } from '../timeline.js';
-import { durationText, timeText } from '../format.js';
 
 /** Jobs under each other, at one scale, so that they can be compared. */
 export function timelines(jobs: JobWithDetails[]): Html {

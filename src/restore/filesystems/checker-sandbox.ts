@@ -1,7 +1,7 @@
-import { sandboxFilter } from '../../sandbox-filter.js';
-import { sandboxArgs, rootLinks } from '../../sandbox-args.js';
 import { isError } from '../../errors.js';
 import { runCommand } from '../../run-command.js';
+import { rootLinks, sandboxArgs } from '../../sandbox-args.js';
+import { sandboxFilter } from '../../sandbox-filter.js';
 
 /** The copy's directory as the only one of the host's that a checker can write, and little else of the host to be seen. */
 export type CheckerSandbox =

@@ -2,10 +2,10 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compression } from '../../../src/config/store-config.js';
 import { restoreToDirectory } from '../../../src/restore/restore-to-directory.js';
-import { type Verdict, verifySnapshot } from '../../../src/verify/verify-snapshot.js';
 import { DirectoryStore } from '../../../src/store/directory-store.js';
 import type { SnapshotContent, Store } from '../../../src/store/store.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
+import { type Verdict, verifySnapshot } from '../../../src/verify/verify-snapshot.js';
 import { makeTempDir, removeTempDir } from '../../support/temp-dir.js';
 import { contentIn, cowAndHole, sealSparse } from '../sparse-snapshots.js';
 

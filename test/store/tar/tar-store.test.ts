@@ -2,19 +2,19 @@ import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { recover } from '../../../jobs/recover.js';
-import { recoverAtStart } from '../../../src/job/recover-at-start.js';
 import { SqliteHistory } from '../../../src/history/sqlite-history.js';
+import { recoverAtStart } from '../../../src/job/recover-at-start.js';
 import { recordOf } from '../../../src/snapshot/describe-snapshot.js';
 import { sealManifest } from '../../../src/store/manifest.js';
 import { storedFrame } from '../../../src/store/tar/stored-frame.js';
 import { TarStore } from '../../../src/store/tar/tar-store.js';
 import { sha256sum } from '../../image/make-image.js';
 import { runTool } from '../../support/run-tool.js';
+import { pinIn, trashIn } from '../capture-of-tests.js';
 import { soundIn } from '../sparse-snapshots.js';
 import { small, tarStoreIn, verdictOf } from './archive-scene.js';
 import { freshArchiveScene } from './fresh-archive-scene.js';
 import { manifestEntry, tarOf } from './hand-made.js';
-import { pinIn, trashIn } from '../capture-of-tests.js';
 
 const scene = freshArchiveScene();
 let store: TarStore;
