@@ -90,6 +90,9 @@ export type PauseEnd =
 const answerLimitMs = 1000;
 /** Of the budget: what is not done before is told by its own reason, and not by the guardian that cuts it. */
 const guardiansShare = 0.1;
+/** A guest whose queue is full takes more as soon as it reads. */
+const queueRetryMs = 1;
+const nobodysBell = new Int32Array(new SharedArrayBuffer(4));
 /** Its `stop`, three questions, and two `go`. */
 export const pauseRequests = 6;
 
@@ -104,12 +107,11 @@ export function pause(
   terms: PauseTerms,
 ): { end: PauseEnd; pausedMs: number | null; marks: PauseMarks | null } {
   const { console, page, main } = tools;
-  const sentAtMs = hostClockMs();
-  const marks: PauseMarks = { stop: sentAtMs, check: 0, capture: null, go: 0, over: 0 };
+  const marks: PauseMarks = { stop: hostClockMs(), check: 0, capture: null, go: 0, over: 0 };
   const nothing = { pausedMs: null, marks: null };
 
   // stop
-  const stopped = stoppedOrUnresolved(tools, sentAtMs, terms.budgetMs);
+  const stopped = stoppedOrUnresolved(tools, terms.budgetMs);
   if (stopped !== 'stopped') return { end: { type: stopped }, ...nothing };
   marks.check = hostClockMs();
 
@@ -130,9 +132,9 @@ export function pause(
 }
 
 /** What keeps us from asking the guest does not keep the guardian: a pause MUST end by one of the two, whatever fails here. */
-function stoppedOrUnresolved(tools: PauseTools, sentAtMs: number, budgetMs: number) {
+function stoppedOrUnresolved(tools: PauseTools, budgetMs: number) {
   try {
-    return stop(tools, sentAtMs, budgetMs);
+    return stop(tools, budgetMs);
   } catch {
     return 'unresolved' as const;
   }
@@ -150,23 +152,34 @@ function resumedOrUnresolved(console: BlockingConsole, page: PausePage, main: Pr
 
 function stop(
   { console, page, capture }: PauseTools,
-  sentAtMs: number,
   budgetMs: number,
 ): 'stopped' | 'alreadyStopped' | 'neverSent' | 'unresolved' {
-  // In this order: from the first on the guardian ends what we don't.
-  page.write({ stage: 'stopping', sentAtMs, stoppedAtMs: 0 });
-  const { answer } = console.ask('stop', budgetMs, () => {
+  const untilMs = performance.now() + budgetMs;
+  let request: SentRequest;
+  for (;;) {
+    // In this order: from the first on the guardian ends what we don't, and its budget begins.
+    page.write({ stage: 'stopping', sentAtMs: hostClockMs(), stoppedAtMs: 0 });
+    request = console.send('stop');
+    if (request.answer?.type !== 'full') break;
+    // It was not sent, and can't take effect: there is nothing to end.
+    if (page.read().stage === 'takenOver') return 'unresolved';
+    if (performance.now() >= untilMs) {
+      page.enter('over');
+      return 'neverSent';
+    }
+    page.enter('guarded');
+    Atomics.wait(nobodysBell, 0, 0, queueRetryMs);
+  }
+  const meanwhile = () => {
     try {
       capture.takeAhead();
     } catch {
       // What is wrong shows again when the rest is taken; the guest may stand still by now.
     }
     return true;
-  });
-  if (answer?.type === 'full') {
-    page.enter('over');
-    return 'neverSent';
-  }
+  };
+  console.wait([request], performance.now() + budgetMs, { meanwhile });
+  const { answer } = request;
   const stoppedAtMs = readStopAnswer(answer);
   if (stoppedAtMs === null) {
     console.hearLate('stop', (late) => page.noteStopped(readStopAnswer(late) ?? 0));
@@ -180,7 +193,7 @@ function stop(
     page.enter('over');
     return 'alreadyStopped';
   }
-  page.write({ stage: 'stopped', sentAtMs, stoppedAtMs });
+  page.write({ stage: 'stopped', sentAtMs: page.read().sentAtMs, stoppedAtMs });
   return 'stopped';
 }
 
