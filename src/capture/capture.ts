@@ -63,6 +63,8 @@ export interface Capture {
   readonly isCheap: boolean;
   /** A reflink in the pause writes out what is dirty of the disk on the host: it is to be written before. */
   readonly wantsHostSync: boolean;
+  /** Has the host write what the guest wrote to its disks. @throws SourceChanged, CaptureFailed */
+  syncOnHost(): Promise<void>;
   progress(): CaptureProgress;
   /** A doubt is found in the middle of a long copy too. @throws TrackingLost */
   lookAtTracking(): void;

@@ -20,6 +20,8 @@ export class WholeCopy implements Capture {
     this.#disks = disks.map((disk) => ({ disk, copyExtent: extentCopier(disk.sourceFd, disk.targetFd) }));
   }
 
+  async syncOnHost(): Promise<void> {}
+
   progress(): CaptureProgress {
     return { doneBytes: 0, totalBytes: 0 };
   }

@@ -1,3 +1,5 @@
+import { UmlsnapError } from '../errors.js';
+
 /** What the guest holds in memory and has not yet written to its disks, from its own counters. */
 export interface DirtyState {
   /** Dirty and under write-back, in KiB: exactly what a copy of the disks made now would miss of the files' data. */
@@ -73,6 +75,12 @@ export function parseDirtyState(
   if (known.length < names.length || inFlight === undefined) return undefined;
   const completedWrites = known.reduce((total, count) => total + count, 0);
   return { dirtyKib: (dirty + writeback) * kibPerPage, completedWrites, diskWrites: known, inFlight };
+}
+
+/** A guest whose counters are not what a Linux guest says. */
+export function countersLacking(socketPath: string): UmlsnapError<'ReplyMalformed'> {
+  const problem = 'its vmstat or diskstats lacks the counters of dirty pages or of ubd disks';
+  return new UmlsnapError('ReplyMalformed', { socketPath, command: 'proc vmstat', problem });
 }
 
 function counter(vmstat: string, name: string): number | undefined {

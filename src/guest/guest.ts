@@ -3,7 +3,7 @@ import { isError, UmlsnapError } from '../errors.js';
 import { log, proc, queryConfig, sysrq, version } from '../mconsole/commands.js';
 import { MconsoleClient } from '../mconsole/mconsole-client.js';
 import { printableLine } from '../mconsole/printable.js';
-import { type DirtyState, parseDirtyState } from './dirty-state.js';
+import { countersLacking, type DirtyState, parseDirtyState } from './dirty-state.js';
 import { findGuestConsole } from './guest-console.js';
 
 /** How long a request may take while the guest runs; the machine it runs on may be busy. */
@@ -85,12 +85,7 @@ export class Guest {
     const devices = this.config.disks.map(({ device }) => device);
     const state = parseDirtyState(vmstat, diskstats, devices);
     if (state) return state;
-    const problem = 'its vmstat or diskstats lacks the counters of dirty pages or of ubd disks';
-    throw new UmlsnapError('ReplyMalformed', {
-      socketPath: this.socketPath,
-      command: 'proc vmstat',
-      problem,
-    });
+    throw countersLacking(this.socketPath);
   }
 
   /** CPUs of the guest. One that says nothing of any has one. */

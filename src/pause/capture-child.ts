@@ -1,8 +1,6 @@
-import { fdatasync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import type { Capture } from '../capture/capture.js';
-import { type DiskPair, onDisk } from '../capture/capture-trouble.js';
+import type { DiskPair } from '../capture/capture-trouble.js';
 import { Precopy } from '../capture/precopy/precopy.js';
 import { PrecopyDisk } from '../capture/precopy/precopy-disk.js';
 import { goComesWithinMs, type StartTracker } from '../capture/precopy/tracking.js';
@@ -40,8 +38,6 @@ const progressEveryMs = 250;
 /** Enough for the engine to have compiled each step, and then to keep it. */
 const turnsAtStart = 200;
 const turnsBeforePause = 20;
-
-const datasync = promisify(fdatasync);
 
 // A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group. It is the parent who decides what they mean.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
@@ -101,15 +97,12 @@ class CaptureChild {
     this.#console ??= await BlockingConsole.open(order.socketPath);
     this.#host ??= new HostView(order);
     const [console, host] = [this.#console, this.#host];
-    const syncOnHost = () => this.#syncOnHost();
     warmUpPause(turnsBeforePause);
     const { devices } = terms;
     const { readiness, figures } =
       huntMs === null
         ? stopAtOnce(console)
-        : await this.#whileTelling(
-            huntForCleanMoment({ guest, devices, console, host, capture, syncOnHost, huntMs }),
-          );
+        : await this.#whileTelling(huntForCleanMoment({ guest, devices, console, host, capture, huntMs }));
     // A frozen guest is as clean as it gets.
     const wasLastTry = order.isLastTry || (readiness.type === 'busy' && !terms.isFrozen);
     const takenAt = new Date();
@@ -167,16 +160,6 @@ class CaptureChild {
       throw new UmlsnapError('CaptureFailed', { guest, device, problem });
     });
     return await Promise.race([work, late]).finally(() => limit.abort());
-  }
-
-  async #syncOnHost(): Promise<void> {
-    for (const disk of this.#disks) {
-      await datasync(disk.sourceFd).catch((error: unknown) => {
-        onDisk(disk, () => {
-          throw error;
-        });
-      });
-    }
   }
 
   /** Tells how far the work is, and ends early when the tracking is lost for good. */

@@ -5,7 +5,7 @@ import { readGoAnswer } from '../mconsole/commands.js';
 import type { Ask, MconsoleClient } from '../mconsole/mconsole-client.js';
 import { isAlive, isHeld, type ProcessIdentity } from '../process-identity.js';
 import { PauseClients } from './pause-clients.js';
-import { hostClockMs, refusedStop } from './pause-page.js';
+import { hostClockMs, refusedStop, roundToMicros } from './pause-page.js';
 import {
   afterEvent,
   type PauseEvent,
@@ -237,9 +237,4 @@ export class GuestResumer {
   #abandonAll(): void {
     for (const ask of this.#goAsks.splice(0)) ask.abandon();
   }
-}
-
-/** As the history has it. */
-export function roundToMicros(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
 }

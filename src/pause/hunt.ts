@@ -1,13 +1,19 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Capture } from '../capture/capture.js';
 import { UmlsnapError } from '../errors.js';
-import { type DirtyState, isClean, parseDirtyState, type Readiness } from '../guest/dirty-state.js';
+import {
+  countersLacking,
+  type DirtyState,
+  isClean,
+  parseDirtyState,
+  type Readiness,
+} from '../guest/dirty-state.js';
 import type { HostView } from '../guest/host-view.js';
 import { isIdle } from '../guest/io-drain.js';
 import type { BlockingConsole } from '../mconsole/blocking-console.js';
 import { textOfAnswer } from '../mconsole/commands.js';
 import { printableLine } from '../mconsole/printable.js';
-import { countersLacking, pauseRequests } from './pause.js';
+import { pauseRequests } from './pause.js';
 
 export interface Hunt {
   guest: string;
@@ -15,8 +21,6 @@ export interface Hunt {
   console: BlockingConsole;
   host: HostView;
   capture: Capture;
-  /** What the guest wrote is to be on the host's disks before its stop. */
-  syncOnHost(): Promise<void>;
   huntMs: number;
 }
 
@@ -64,7 +68,7 @@ export async function huntForCleanMoment(
       }
       if (isSettled && capture.wantsHostSync && syncedOnHost !== completedWrites) {
         // A reflink flushes what the host has not written: milliseconds of pause. Only the next look tells what came meanwhile.
-        await hunt.syncOnHost();
+        await capture.syncOnHost();
         syncedOnHost = completedWrites;
       } else if (isSettled) {
         // Nothing is written now.
@@ -85,8 +89,8 @@ export async function huntForCleanMoment(
 }
 
 /** The guest is stopped next, clean or not. */
-async function idle({ capture, host, syncOnHost }: Hunt): Promise<{ idle: boolean; idleAfterMs: number }> {
-  if (capture.wantsHostSync) await syncOnHost();
+async function idle({ capture, host }: Hunt): Promise<{ idle: boolean; idleAfterMs: number }> {
+  if (capture.wantsHostSync) await capture.syncOnHost();
   const startedMs = performance.now();
   let hasRest = false;
   // What is left to the copy is what the guest writes between the last step and its stop.

@@ -78,3 +78,8 @@ export class PausePage {
 export function hostClockMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
+
+/** As the history has it. */
+export function roundToMicros(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

@@ -1,6 +1,7 @@
 import { UmlsnapError } from '../errors.js';
 import {
   consistencyOf,
+  countersLacking,
   type DirtyState,
   isClean,
   parseDirtyState,
@@ -14,7 +15,7 @@ import type { Answer, BlockingConsole, SentRequest } from '../mconsole/blocking-
 import { textOfAnswer } from '../mconsole/commands.js';
 import type { ProcessIdentity } from '../process-identity.js';
 import { goUntilCounted } from './go-until-counted.js';
-import { hostClockMs, type PausePage, refusedStop } from './pause-page.js';
+import { hostClockMs, type PausePage, refusedStop, roundToMicros } from './pause-page.js';
 
 /** What captures the disks of a guest that stands still. */
 export interface PausedCapture {
@@ -128,7 +129,7 @@ export function pause(
   marks.over = hostClockMs();
   if (over === 'unresolved') return { end: { type: over }, ...nothing };
   if (over !== 'resumed') return { end: { type: over }, pausedMs: null, marks };
-  return { end, pausedMs: Math.round((marks.over - marks.check) * 1000) / 1000, marks };
+  return { end, pausedMs: roundToMicros(marks.over - marks.check), marks };
 }
 
 /** What keeps us from asking the guest does not keep the guardian: a pause MUST end by one of the two, whatever fails here. */
@@ -273,10 +274,4 @@ function judge(
   const written = writtenDisks(devices, synced, dirty);
   const consistency = isSmp ? 'crash' : consistencyOf(dirty, readiness);
   return { dirty, consistency, isCleanFrozen: !isSmp && isFrozen && isClean(dirty), written };
-}
-
-/** A guest whose counters are not what a Linux guest says. */
-export function countersLacking(socketPath: string): UmlsnapError<'ReplyMalformed'> {
-  const problem = 'its vmstat or diskstats lacks the counters of dirty pages or of ubd disks';
-  return new UmlsnapError('ReplyMalformed', { socketPath, command: 'proc vmstat', problem });
 }

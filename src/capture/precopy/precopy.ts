@@ -57,8 +57,8 @@ export class Precopy implements Capture {
   /** Of each disk, when the pause began. */
   #before: Stamp[] = [];
   /** By what captures in the pause itself. */
-  #captured: CapturedDisks | null = null;
-  /** Whoever follows the guest in this pause. */
+  #captured: CapturedDisks = new Map();
+  /** Whoever follows the guest in this pause; null: nobody, or it was not come so far. */
   #follower: Follower | null = null;
 
   constructor(plan: PrecopyPlan) {
@@ -187,12 +187,15 @@ export class Precopy implements Capture {
     }
     requireUnchanged(this.#plan.disks, this.#before);
     // Whoever touches a copy from now on has its stamp to answer to; where something is held for it, from then on.
-    this.#captured = follower === null ? capturedDisks(this.#plan.disks, this.#before) : null;
+    if (follower === null) this.#captured = capturedDisks(this.#plan.disks, this.#before);
   }
 
   finish(): CapturedDisks {
-    if (this.#captured !== null) return this.#captured;
-    this.#require(this.#follower?.confirm() ?? null);
+    const follower = this.#follower;
+    // The next pause may be let go before it takes anything.
+    this.#follower = null;
+    if (follower === null) return this.#captured;
+    this.#require(follower.confirm());
     this.facts.proof = 'held';
     this.#rest.writeOut();
     return capturedDisks(this.#plan.disks, this.#before);
@@ -265,12 +268,12 @@ export class Precopy implements Capture {
   async #flush(): Promise<void> {
     for (let flushes = 1; flushes <= maxFlushes; flushes++) {
       const startedMs = performance.now();
-      await this.#syncOnHost();
+      await this.syncOnHost();
       if (performance.now() - startedMs < shortFlushMs) return;
     }
   }
 
-  async #syncOnHost(): Promise<void> {
+  async syncOnHost(): Promise<void> {
     for (const disk of this.#plan.disks) {
       await datasync(disk.sourceFd).catch((error: unknown) => onDisk(disk, () => throwIt(error)));
     }

@@ -130,3 +130,18 @@ test('what is read once more, for which there is no room, is what the copy has i
     rest.writeOut();
     expect(readFileSync(copy).equals(readFileSync(source))).toBe(true);
   }));
+
+test('a pause that was let go before anything was taken says nothing of a proof, where nothing is traced', () =>
+  withDisk(async (disk) => {
+    const precopy = new Precopy({
+      ...{ guest: 'debian', disks: [disk], sharesBlocks: false, bytesPerSecond: null, pauseTargetMs: 5 },
+      ...{ trackerProblem: null, mayDoWithout: true, startTracker: null },
+    });
+    await precopy.arm();
+    precopy.finish();
+    await precopy.catchUp(null);
+    precopy.takeRest();
+    precopy.prove();
+    expect([...precopy.finish().keys()]).toEqual(['ubd0']);
+    expect(precopy.facts).toMatchObject({ tracker: 'compared', proof: null });
+  }));
